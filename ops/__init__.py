@@ -1,0 +1,1 @@
+"""The operations that dominate these networks; depends on torch alone."""

@@ -1,0 +1,1 @@
+"""hrgan's pipeline: data, networks, training, evaluation and generation."""

@@ -1,0 +1,132 @@
+"""The schema of a training run: every key, its meaning, its unit and its default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.families import FamilyConfig, Strict
+from pipeline.config.units import PositiveCount, Seconds
+
+
+class LengthConfig(Strict):
+    """When the run is finished."""
+
+    images: PositiveCount = 25_000_000
+    """Real images shown to the discriminator over the whole run, such as 25M."""
+    time: Seconds | None = None
+    """Wall-clock limit of one start of the run, such as 23h30m: saves and stops; starting again
+    goes on. null: none."""
+
+
+class DataConfig(Strict):
+    """Which images, in which order, read how."""
+
+    path: str | None = None
+    """Folder of shards with its index.json, as `hrgan prepare` or `hrgan generate` makes it."""
+    resolution: PositiveCount | None = None
+    """Pixels a side that the shards must have; null takes theirs."""
+    labels: bool | None = None
+    """Train class-conditionally; null: if and only if the shards have labels."""
+    mirror: bool = True
+    """Flip half of the images left to right, as a function of their position in the run."""
+    lanes: Annotated[int, Field(gt=0, le=65536)] = 64
+    """Places of the data set that are read side by side; part of the order, so fixed for a run.
+    A multiple of the number of processes keeps reads sequential."""
+    workers: Annotated[int, Field(ge=0, le=256)] = 2
+    """Loader processes a rank; 0 decodes in the training process."""
+    prefetch: Annotated[int, Field(gt=0)] = 4
+    """Chunks of images that each worker decodes ahead."""
+    on_damage: Literal["error", "skip"] = "error"
+    """A damaged shard or image: stop and name it, or take the next good one and count."""
+
+
+class BatchConfig(Strict):
+    """How many images a step sees."""
+
+    size: PositiveCount = 32
+    """Global batch, over all processes, in images."""
+    micro: PositiveCount | None = None
+    """Most images of one process in memory at once; the rest is accumulated. null: all."""
+
+
+class EngineConfig(Strict):
+    """Where gradients meet."""
+
+    kind: Literal["replicated"] = "replicated"
+    """replicated: every process holds all weights; one flat all-reduce a phase."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: the family's low-precision blocks compute in bfloat16 (weights and penalties stay float32)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a GPU if there is one."""
+    bad_steps: PositiveCount = 20
+    """Updates in a row skipped because a gradient was not finite, after which the run stops."""
+
+
+class OpsConfig(Strict):
+    """Which implementation of the fused operations to use."""
+
+    backend: Literal["auto", "native", "reference"] = "auto"
+    """auto: compiled if built, else plain PyTorch. native: compiled or an error. reference: plain PyTorch."""
+
+
+class CheckpointsConfig(Strict):
+    """Everything needed to continue."""
+
+    every_images: PositiveCount = 200_000
+    """Images between checkpoints: what a crash can cost."""
+    keep: PositiveCount = 2
+    """Newest checkpoints kept."""
+
+
+class SnapshotsConfig(Strict):
+    """The averaged generator, to sample from and to evaluate; all are kept."""
+
+    every_images: PositiveCount = 200_000
+    """Images between snapshots (one at 0 and one at the end besides)."""
+    grid: Annotated[int, Field(gt=0, le=1024)] = 32
+    """Images in the sample grid drawn with each snapshot."""
+
+
+class ReportConfig(Strict):
+    """How often progress is written."""
+
+    every_images: PositiveCount = 4_000
+    """Images between two lines of the log (a tick)."""
+    tensorboard: bool = True
+    """Write TensorBoard event files."""
+
+
+class RunConfig(Strict):
+    """A whole training run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of everything random."""
+    length: LengthConfig = LengthConfig()
+    """When the run is finished."""
+    data: DataConfig = DataConfig()
+    """Which images."""
+    batch: BatchConfig = BatchConfig()
+    """Images a step."""
+    family: FamilyConfig
+    """Which kind of GAN, and its settings; `family.name` chooses."""
+    engine: EngineConfig = EngineConfig()
+    """Processes, precision, device."""
+    ops: OpsConfig = OpsConfig()
+    """Fused operations."""
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    """What a restart needs."""
+    snapshots: SnapshotsConfig = SnapshotsConfig()
+    """What sampling needs."""
+    report: ReportConfig = ReportConfig()
+    """What a person reads."""
+
+    @model_validator(mode="after")
+    def _micro_divides(self) -> RunConfig:
+        micro = self.batch.micro
+        if micro is not None and self.batch.size % micro:
+            raise ValueError(
+                f"batch.micro={micro} does not divide batch.size={self.batch.size}"
+            )
+        return self

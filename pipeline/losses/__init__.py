@@ -1,0 +1,1 @@
+"""Objectives, each an equation of a paper."""

@@ -1,0 +1,1 @@
+"""Networks and families; one folder a family."""

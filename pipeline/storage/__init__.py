@@ -1,0 +1,1 @@
+"""What is written to disk so that it survives, and read back verified."""
