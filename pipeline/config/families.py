@@ -35,9 +35,11 @@ class AdaConfig(Strict):
     """Adaptive: images over which p can move from 0 to 1."""
     every: Annotated[int, Field(gt=0)] = 4
     """Adaptive: steps between adjustments of p."""
-    kinds: tuple[
-        Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...
-    ] = ("blit", "geometry", "color")
+    kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (
+        "blit",
+        "geometry",
+        "color",
+    )
     """Augmentation groups in use; the paper's "bgc" is the default, all six is "bgcfnc"."""
 
 

@@ -57,7 +57,7 @@ class EngineConfig(Strict):
     kind: Literal["replicated"] = "replicated"
     """replicated: every process holds all weights; one flat all-reduce a phase."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: the family's low-precision blocks compute in bfloat16 (weights and penalties stay float32)."""
+    """bfloat16: the family's low-precision blocks compute in it; weights and penalties stay float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU if there is one."""
     bad_steps: PositiveCount = 20
@@ -126,7 +126,5 @@ class RunConfig(Strict):
     def _micro_divides(self) -> RunConfig:
         micro = self.batch.micro
         if micro is not None and self.batch.size % micro:
-            raise ValueError(
-                f"batch.micro={micro} does not divide batch.size={self.batch.size}"
-            )
+            raise ValueError(f"batch.micro={micro} does not divide batch.size={self.batch.size}")
         return self

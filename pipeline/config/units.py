@@ -29,7 +29,9 @@ def parse_seconds(value: object) -> object:
     """`"2h"` -> 7200.0 seconds; numbers are seconds; `"1h30m"` adds up."""
     if isinstance(value, str):
         if not re.fullmatch(r"\s*(\d+(?:\.\d+)?\s*[smhdSMHD]\s*)+", value):
-            raise ValueError("not a time; allowed: seconds, or numbers with s, m, h or d, such as 2h or 1h30m")
+            raise ValueError(
+                "not a time; allowed: seconds, or numbers with s, m, h or d, such as 2h or 1h30m"
+            )
         parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", value.lower())
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
     return value

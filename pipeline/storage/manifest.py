@@ -1,0 +1,107 @@
+"""The last file of every checkpoint and snapshot: what belongs to it, with size and digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+MANIFEST = "manifest.json"
+_FORMAT = 1
+
+
+class Damaged(Exception):
+    """A checkpoint or snapshot that is not whole; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """size in bytes; sha256 in hex."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint or snapshot is: position, origin, and every file it consists of."""
+
+    kind: Literal["checkpoint", "snapshot"]
+    images_seen: int
+    step: int
+    world_size: int
+    config_digest: str
+    code: Mapping[str, str]
+    files: Mapping[str, FileEntry]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        body = {"format": _FORMAT, **asdict(self)}
+        return (json.dumps(body, indent=1, sort_keys=True) + "\n").encode()
+
+
+def code_version() -> dict[str, str]:
+    """The versions that made a file, for people who compare runs."""
+    try:
+        ours = version("hrgan")
+    except PackageNotFoundError:
+        ours = "unknown"
+    return {"hrgan": ours, "torch": torch.__version__}
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_folder(folder: Path) -> dict[str, FileEntry]:
+    """An entry for every file in `folder` (not its sub-folders) but the manifest."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    with ThreadPoolExecutor(4) as pool:
+        digests = list(pool.map(digest_file, paths))
+    return {
+        path.name: FileEntry(path.stat().st_size, digest) for path, digest in zip(paths, digests, strict=True)
+    }
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of `folder`. Raises Damaged if missing, unreadable or of an unknown format."""
+    path = folder / MANIFEST
+    try:
+        body = json.loads(path.read_bytes())
+    except OSError as error:
+        raise Damaged(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise Damaged(f"{path}: not valid JSON") from error
+    if not isinstance(body, dict) or body.pop("format", None) != _FORMAT:
+        raise Damaged(f"{path}: unknown format (this version reads format {_FORMAT})")
+    try:
+        body["files"] = {name: FileEntry(**entry) for name, entry in body["files"].items()}
+        return Manifest(**body)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{path}: not a manifest ({error})") from error
+
+
+def verify(folder: Path) -> Manifest:
+    """Reads the manifest and checks that every file is there with its size and sha256; else Damaged."""
+    manifest = read_manifest(folder)
+    for name, entry in manifest.files.items():
+        path = folder / name
+        # A manifest comes from outside: its names must not lead out of the folder.
+        if Path(name).name != name:
+            raise Damaged(f"{folder / MANIFEST}: file name '{name}' leads out of the folder")
+        if not path.is_file():
+            raise Damaged(f"{path}: missing")
+        if path.stat().st_size != entry.size:
+            raise Damaged(f"{path}: {path.stat().st_size} bytes, its manifest says {entry.size}")
+        if digest_file(path) != entry.sha256:
+            raise Damaged(f"{path}: its content does not match the sha256 of its manifest")
+    return manifest

@@ -1,0 +1,154 @@
+"""Snapshots: an averaged generator with all that is needed to sample from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from pipeline.config.families import FamilyConfig
+from pipeline.contracts import ImageSpec, Stage
+from pipeline.errors import UserError
+from pipeline.storage.atomic import publish_folder
+from pipeline.storage.checkpoints import numbered, numbered_folders
+from pipeline.storage.manifest import (
+    MANIFEST,
+    Damaged,
+    Manifest,
+    code_version,
+    digest_folder,
+    read_manifest,
+    verify,
+)
+from pipeline.storage.tensors import load_tensors, save_tensors
+
+_WEIGHTS = "generator.safetensors"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot on disk whose manifest has been read."""
+
+    folder: Path
+    manifest: Manifest
+    family: FamilyConfig
+    spec: ImageSpec
+    classes: tuple[str, ...]
+
+    @property
+    def images_seen(self) -> int:
+        return self.manifest.images_seen
+
+    @property
+    def stage(self) -> Stage:
+        return Stage(**self.manifest.details["stage"])
+
+    @property
+    def batch_size(self) -> int:
+        """Global batch that the generator was trained with, in images."""
+        return self.stage.batch_size
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the manifest, which holds the sha256 of the weights."""
+        return hashlib.sha256(self.manifest.to_bytes()).hexdigest()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged generator's state, on the CPU, after checking its sha256."""
+        try:
+            verify(self.folder)
+            return load_tensors(self.folder / _WEIGHTS)
+        except Damaged as damage:
+            raise UserError(f"damaged snapshot: {damage}") from damage
+
+
+def write_snapshot(
+    run: Path,
+    weights: Mapping[str, Tensor],
+    *,
+    family: FamilyConfig,
+    spec: ImageSpec,
+    classes: Sequence[str],
+    stage: Stage,
+    images_seen: int,
+    step: int,
+    world_size: int,
+    config_digest: str,
+    data: Mapping[str, Any],
+) -> Path:
+    """Publishes `run`/snapshots/<images>; one that is already whole there is left as it is.
+
+    data: what it was trained on (index digest and origin), for evaluation and data cards.
+    """
+    folder = numbered(run / "snapshots", images_seen)
+    details = {
+        "family": family.model_dump(mode="json"),
+        "spec": asdict(spec),
+        "classes": list(classes),
+        "stage": asdict(stage),
+        "data": dict(data),
+    }
+    if _is_same(folder, details):
+        return folder
+    with publish_folder(folder) as aside:
+        save_tensors(aside / _WEIGHTS, weights)
+        manifest = Manifest(
+            "snapshot",
+            images_seen,
+            step,
+            world_size,
+            config_digest,
+            code_version(),
+            digest_folder(aside),
+            details,
+        )
+        (aside / MANIFEST).write_bytes(manifest.to_bytes())
+    return folder
+
+
+def _is_same(folder: Path, details: Mapping[str, Any]) -> bool:
+    # A resumed run comes by its own snapshots again; rewriting them would change their digest's date
+    # for evaluators that are reading them now.
+    try:
+        return folder.exists() and verify(folder).details == details
+    except Damaged:
+        return False
+
+
+def list_snapshots(run: Path) -> list[Path]:
+    """The snapshot folders of a run, oldest first."""
+    return numbered_folders(run / "snapshots")
+
+
+def open_snapshot(path: Path | str) -> Snapshot:
+    """A snapshot folder, or the newest snapshot of a run folder. UserError if there is none."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; allowed: a snapshot or a run folder")
+    if not (folder / MANIFEST).exists():
+        found = list_snapshots(folder)
+        if not found:
+            raise UserError(f"{folder}: neither a snapshot (no {MANIFEST}) nor a run with snapshots")
+        folder = found[-1]
+    return _read(folder)
+
+
+def _read(folder: Path) -> Snapshot:
+    try:
+        manifest = read_manifest(folder)
+    except Damaged as damage:
+        raise UserError(f"damaged snapshot: {damage}") from damage
+    if manifest.kind != "snapshot":
+        raise UserError(f"{folder}: a {manifest.kind}; allowed: a snapshot or a run folder")
+    try:
+        family: FamilyConfig = TypeAdapter(FamilyConfig).validate_python(manifest.details["family"])
+        spec = ImageSpec(**manifest.details["spec"])
+        classes = tuple(manifest.details["classes"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise UserError(f"{folder / MANIFEST}: this version cannot read its family: {error}") from error
+    return Snapshot(folder, manifest, family, spec, classes)
