@@ -1,0 +1,131 @@
+"""Reads a run's configuration: YAML files and overrides in, one frozen `RunConfig` out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config.explain import explain, line
+from pipeline.config.run import RunConfig
+from pipeline.config.sources import Key, Layer, ScalarLoader, read_layers, read_override
+from pipeline.errors import UserError
+
+MAY_CHANGE = (
+    "length",
+    "data.workers",
+    "data.prefetch",
+    "engine.device",
+    "ops.backend",
+    "checkpoints",
+    "snapshots",
+    "report",
+)
+"""Keys (or sections) that a run may be continued under with other values: they decide how long, how
+fast and how visibly it computes, not what."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every string that YAML 1.1 or `ScalarLoader` would read as something else."""
+
+
+for _first, _resolvers in ScalarLoader.yaml_implicit_resolvers.items():
+    for _tag, _pattern in _resolvers:
+        _Dumper.add_implicit_resolver(_tag, _pattern, [_first])
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration in `path`, with `key.path=value` overrides, checked.
+
+    A file may `inherit:` others, which it then overrides. Errors are UserErrors that name file (or
+    override), key and value and what is allowed, one line each.
+    """
+    layers = [*read_layers(Path(path)), *map(read_override, overrides)]
+    return _validated(_merged(layers), layers)
+
+
+def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
+    merged = OmegaConf.merge(*(OmegaConf.create(layer.tree) for layer in layers))
+    tree: dict[str, Any] = OmegaConf.to_container(merged, resolve=False)  # type: ignore[assignment]
+    return tree
+
+
+def _validated(tree: dict[str, Any], layers: Sequence[Layer]) -> RunConfig:
+    try:
+        config = RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise explain(error, RunConfig, tree, layers) from None
+    # Python counts booleans among the numbers, so pydantic reads `seed: true` as 1.
+    wrong = [
+        line(layers, key, value, "must be a number, not true or false")
+        for key, value in _leaves(tree)
+        if isinstance(value, bool) and not isinstance(_value(config, key), bool)
+    ]
+    if wrong:
+        raise UserError("\n".join(wrong))
+    return config
+
+
+def _leaves(tree: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Key, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*prefix, name))
+        else:
+            yield (*prefix, name), value
+
+
+def _value(config: BaseModel, key: Key) -> object:
+    value: object = config
+    for name in key:
+        value = getattr(value, name)
+    return value
+
+
+def dump_config(config: RunConfig) -> str:
+    """The resolved configuration as YAML: every key, defaults included; `read_dump` reads it back."""
+    text: str = yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def read_dump(path: str | Path) -> RunConfig:
+    """A configuration that `dump_config` wrote."""
+    return load_config(path)
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """What decides the computation, as `{"batch.size": 32, ...}`: equal for every start of a run.
+
+    Everything except `MAY_CHANGE`.
+    """
+    leaves = {".".join(key): value for key, value in _leaves(config.model_dump(mode="json"))}
+    return {
+        name: value
+        for name, value in leaves.items()
+        if not any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE)
+    }
+
+
+def digest(config: RunConfig) -> str:
+    """sha256 (hex) of `identity`: equal digests may continue each other's runs."""
+    canonical = json.dumps(identity(config), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
+    """`batch.size: 32 -> 64` for each key of `identity` that differs, in the schema's order."""
+    before, after = identity(old), identity(new)
+    return [
+        f"{name}: {_json(before.get(name))} -> {_json(after.get(name))}"
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
