@@ -85,13 +85,13 @@ class KnownKeys:
     def nearest(self, key: Key) -> str:
         """Advice on an unknown key: the nearest valid one, or those allowed there."""
         siblings = self.children(key[:-1])
-        names = [".".join(k) for k in self._all if k]
+        names = [".".join(k) for k in self._all if k and not self.children(k)]
         joined = key[-1].replace("_", "")
         near = (
             [name for name in names if re.sub(r"[._]", "", name) == joined]  # batch_size for batch.size
             or [".".join((*key[:-1], n)) for n in difflib.get_close_matches(key[-1], siblings, n=1)]
             or [name for name in names if name.split(".")[-1] == key[-1]]
-            or difflib.get_close_matches(".".join(key), names, n=1, cutoff=0.7)
+            or difflib.get_close_matches(".".join(key), names, n=1, cutoff=0.75)
         )
         if near:
             return f"did you mean {near[0]}?"

@@ -1,0 +1,80 @@
+"""The configurations in configs/: each loads, and the published settings stand in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.load import load_config
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+RUNS = sorted(path for path in CONFIGS.glob("*.yaml") if path.name != "base.yaml")
+
+# Karras et al. 2020b, table of settings: batch, minibatch stddev group, feature maps, learning rate,
+# R1 gamma, half-life of the average in images.
+PUBLISHED = {
+    256: (64, 8, 16384, 0.0025, 1, 20_000),
+    512: (64, 8, 32768, 0.0025, 0.5, 20_000),
+    1024: (32, 4, 32768, 0.002, 2, 10_000),
+}
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_loads_and_its_header_says_what_it_costs(path: Path) -> None:
+    load_config(path)
+    header = path.read_text().split("\n\n")[0]
+    for word in ("Command:", "Hardware:", "Hours:", "Memory:", "Result:"):
+        assert any(line.startswith(f"# {word}") for line in path.read_text().splitlines()), word
+    assert header.startswith("# ")
+
+
+@pytest.mark.parametrize("resolution", PUBLISHED)
+def test_published_settings(resolution: int) -> None:
+    config = load_config(CONFIGS / f"stylegan2-{resolution}.yaml")
+    family = config.family
+    assert config.data.resolution == resolution
+    assert PUBLISHED[resolution] == (
+        config.batch.size,
+        family.minibatch_stddev_group,
+        family.channel_base,
+        family.generator_rate,
+        family.r1_gamma,
+        family.ema_half_life_images,
+    )
+    assert family.discriminator_rate == family.generator_rate
+    assert family.ema_ramp is None
+
+
+@pytest.mark.parametrize("resolution", PUBLISHED)
+def test_settings_common_to_all_published_runs(resolution: int) -> None:
+    config = load_config(CONFIGS / f"stylegan2-{resolution}.yaml")
+    family = config.family
+    assert config.length.images == 25_000_000
+    assert (family.z_dim, family.w_dim, family.channel_max, family.mapping_layers) == (512, 512, 512, 8)
+    assert (family.adam_beta1, family.adam_beta2, family.adam_eps) == (0.0, 0.99, 1e-8)
+    assert (family.r1_every, family.path_length_every) == (16, 4)
+    path_length = (family.path_length_weight, family.path_length_decay, family.path_length_shrink)
+    assert path_length == (2, 0.01, 2)
+    assert (family.style_mixing, family.w_avg_decay, family.mapping_rate) == (0.9, 0.995, 0.01)
+    assert (family.low_precision_levels, family.clamp) == (4, 256)
+    assert (family.ada.target, family.ada.adjust_images) == (0.6, 500_000)
+
+
+def test_the_small_settings() -> None:
+    family = load_config(CONFIGS / "stylegan2-32.yaml").family
+    assert (family.mapping_layers, family.path_length_weight, family.style_mixing) == (2, 0, 0)
+    assert (family.generator_rate, family.ema_ramp) == (0.0025, 0.05)
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_the_minibatch_group_divides_the_batch(path: Path) -> None:
+    config = load_config(path)
+    assert config.batch.size % config.family.minibatch_stddev_group == 0
+
+
+def test_quickstart_is_the_small_one_on_its_own_data() -> None:
+    config = load_config(CONFIGS / "quickstart.yaml")
+    assert config.data.path == "out/quickstart/data"
+    assert config.data.resolution == 32
+    assert not config.data.mirror
