@@ -8,3 +8,11 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class RunFailed(RuntimeError):
+    """A run that cannot go on, through nobody's typing. The message is one line: what happened, where the
+    run stands, what to do.
+
+    The command line prints it without a traceback and exits with code 1.
+    """

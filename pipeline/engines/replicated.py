@@ -1,0 +1,140 @@
+"""Every rank holds all weights; one flat all-reduce a phase makes the gradients equal.
+
+`forward` is never wrapped, so that penalties with second derivatives, lazy phases and networks of any
+shape need no tricks: each parameter's `.grad` is a view into one flat buffer, which also makes a
+gradient that a phase does not produce a plain zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from pipeline.contracts import NETS, AdamRule, Net, Networks, Process, StepReport
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+class _Player:
+    """One network's trainable parameters, flat gradient and optimizer."""
+
+    def __init__(self, module: nn.Module, rule: AdamRule) -> None:
+        self.rule = rule
+        self.names, self.parameters = [], []
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                self.names.append(name)
+                self.parameters.append(parameter)
+        total = sum(parameter.numel() for parameter in self.parameters)
+        first = self.parameters[0]
+        self.flat = torch.zeros(total, device=first.device, dtype=first.dtype)
+        self._bind_gradients()
+        self.new_optimizer()
+
+    def _bind_gradients(self) -> None:
+        sizes = [parameter.numel() for parameter in self.parameters]
+        for parameter, view in zip(self.parameters, torch.split(self.flat, sizes), strict=True):
+            parameter.grad = view.view_as(parameter)
+
+    def new_optimizer(self) -> None:
+        # Fused: one pass over memory, and it can skip an update from a flag left on the device.
+        self.optimizer = torch.optim.Adam(
+            self.parameters,
+            lr=0.0,
+            betas=(self.rule.beta1, self.rule.beta2),
+            eps=self.rule.eps,
+            fused=True,
+        )
+
+    def update(self, rate: float, finite: Tensor) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        # The fused kernel leaves weights, moments and step count alone where found_inf is 1.
+        self.optimizer.found_inf = (~finite).to(torch.float32)  # type: ignore[attr-defined]
+        self.optimizer.grad_scale = None  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.flat.zero_()
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments by parameter name; none before the first update."""
+        found = {}
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            for moment, value in self.optimizer.state.get(parameter, {}).items():
+                found[f"{name}.{moment}"] = value
+        return found
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.new_optimizer()
+        for name, parameter in zip(self.names, self.parameters, strict=True):
+            entry = {
+                moment: state[f"{name}.{moment}"].to(parameter.device, copy=True)
+                for moment in _MOMENTS
+                if f"{name}.{moment}" in state
+            }
+            if entry:
+                self.optimizer.state[parameter] = entry
+
+
+class Replicated:
+    """The `replicated` engine (see `contracts.Engine`)."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self._players: dict[Net, _Player] = {}
+
+    def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
+        for net, module in networks.items():
+            self._players[net] = _Player(module, optimizers[net])
+
+    def backward(self, net: Net, loss: Tensor) -> None:
+        del net  # the trainer lets gradients flow into one network at a time
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, net: Net, rate: float) -> StepReport:
+        player = self._players[net]
+        self._average(player.flat)
+        norm = torch.linalg.vector_norm(player.flat)
+        finite = torch.isfinite(norm)
+        player.update(rate, finite)
+        return StepReport(finite, norm)
+
+    def reset(self, net: Net) -> None:
+        self._players[net].new_optimizer()
+
+    def any(self, flag: bool) -> bool:
+        if self.process.world_size == 1:
+            return flag
+        box = torch.tensor(float(flag), device=self.process.device)
+        dist.all_reduce(box, dist.ReduceOp.MAX)
+        return bool(box.item())
+
+    def mean(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self.process.world_size == 1 or not stats:
+            return dict(stats)
+        names = sorted(stats)
+        shapes = [stats[name].shape for name in names]
+        flat = torch.cat([stats[name].detach().float().reshape(-1) for name in names])
+        self._average(flat)
+        parts = torch.split(flat, [shape.numel() for shape in shapes])
+        return {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        return {
+            f"{net}.{name}": value
+            for net, player in self._players.items()
+            for name, value in player.state().items()
+        }
+
+    def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
+        for net in NETS:
+            prefix = f"{net}."
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            self._players[net].load(own)
+
+    def _average(self, flat: Tensor) -> None:
+        if self.process.world_size > 1:
+            dist.all_reduce(flat)
+            flat /= self.process.world_size

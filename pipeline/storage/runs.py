@@ -1,0 +1,56 @@
+"""A run folder: which configuration and data it belongs to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.load import differing_keys, dump_config, read_dump
+from pipeline.config.run import RunConfig
+from pipeline.errors import UserError
+from pipeline.storage.atomic import publish_bytes
+
+CONFIG = "config.yaml"
+DATA = "data.json"
+
+
+def claim_run(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
+    """Makes `run` this configuration's and this data's, or refuses if it is another's.
+
+    data: `digest` of the shard index and what describes it. Keys that may change between two starts
+    (length, workers, ...) are updated on disk.
+    """
+    _check_config(run, config)
+    _check_data(run, data)
+    publish_bytes(run / CONFIG, dump_config(config).encode())
+    publish_bytes(run / DATA, (json.dumps(dict(data), indent=1, sort_keys=True) + "\n").encode())
+
+
+def _check_config(run: Path, config: RunConfig) -> None:
+    path = run / CONFIG
+    if not path.exists():
+        return
+    differing = differing_keys(read_dump(path), config)
+    if differing:
+        raise UserError(
+            f"{run}: belongs to another configuration ({'; '.join(differing)}); "
+            "allowed: the same values, or another --run folder"
+        )
+
+
+def _check_data(run: Path, data: Mapping[str, Any]) -> None:
+    path = run / DATA
+    if not path.exists():
+        return
+    try:
+        known = json.loads(path.read_bytes()).get("digest")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not valid; remove it to accept the data as they are") from error
+    if known != data.get("digest"):
+        raise UserError(
+            f"data.path: the shards are not the ones that {run} was trained on "
+            f"(index digest {str(data.get('digest'))[:12]}, was {str(known)[:12]}); "
+            "allowed: the same shards, or another --run folder"
+        )

@@ -1,0 +1,29 @@
+"""The averaged generator, which samples and snapshots come from."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class Averager:
+    """Exponential moving average of a generator's parameters; its buffers are copied.
+
+    average: the averaged module, in float32, in eval mode, without gradients.
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        self._source = generator
+        self.average = copy.deepcopy(generator).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, beta: float) -> None:
+        """average <- beta * average + (1 - beta) * generator (Yazici et al. 2019, eq. 1)."""
+        averages: list[Tensor] = list(self.average.parameters())
+        sources: list[Tensor] = list(self._source.parameters())
+        if averages:
+            torch._foreach_lerp_(averages, sources, 1.0 - beta)
+        for average, source in zip(self.average.buffers(), self._source.buffers(), strict=True):
+            average.copy_(source)

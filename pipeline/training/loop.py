@@ -1,0 +1,113 @@
+"""The run from its first step to its last: steps, and between them ticks, snapshots, checkpoints, stop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from pipeline.config.run import RunConfig
+from pipeline.errors import RunFailed
+from pipeline.training.progress import crossed
+from pipeline.training.report import Report
+from pipeline.training.stop import StopRequest
+from pipeline.training.trainer import Trainer
+
+
+class Keeper(Protocol):
+    """Writes the run's files; on ranks that write nothing, does nothing."""
+
+    def checkpoint(self, trainer: Trainer) -> None:
+        """Everything needed to continue."""
+        ...
+
+    def snapshot(self, trainer: Trainer, report: Report | None) -> None:
+        """The averaged generator, and a picture of what it makes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run ended and what stopped it before its length, if anything did."""
+
+    images_seen: int
+    stopped_by: str | None
+
+
+class Loop:
+    """Runs `trainer` to `config.length.images` or until all ranks agree to stop.
+
+    report is None on ranks that do not write.
+    """
+
+    def __init__(
+        self, trainer: Trainer, config: RunConfig, keeper: Keeper, report: Report | None, stop: StopRequest
+    ) -> None:
+        self._trainer, self._config, self._keeper = trainer, config, keeper
+        self._report, self._stop = report, stop
+        # On a GPU the flags of a step are read one step later: by then they have arrived, and the
+        # device never waits for the host. Every rank reads the same averaged flags at the same step.
+        lag = 1 if trainer.engine.process.device.type == "cuda" else 0
+        self._flags: deque[torch.Tensor] = deque(maxlen=lag + 1)
+        self._lag = lag
+
+    def run(self) -> Outcome:
+        """Trains; saves whatever is asked for on the way and at the end."""
+        progress, total = self._trainer.progress, self._config.length.images
+        if progress.images_seen == 0:
+            self._keeper.snapshot(self._trainer, self._report)
+        stopped = False
+        while progress.images_seen < total and not stopped:
+            before = progress.images_seen
+            self._trainer.wants_stop = self._stop.reason is not None
+            self._trainer.step()
+            stopped = self._agreed_stop()
+            self._between(before, stopped or progress.images_seen >= total)
+        finished = progress.images_seen >= total
+        return Outcome(progress.images_seen, None if finished else self._reason())
+
+    def _reason(self) -> str:
+        return self._stop.reason or "another process"
+
+    def _agreed_stop(self) -> bool:
+        self._flags.append(torch.stack([self._trainer.stop_votes, self._trainer.bad_updates]))
+        if len(self._flags) <= self._lag:
+            return False
+        votes, bad = self._flags[0].tolist()
+        if bad >= self._config.engine.bad_steps:
+            raise RunFailed(
+                f"{int(bad)} updates in a row had gradients that are not finite, up to "
+                f"{self._trainer.progress.images_seen} images; the last checkpoint is whole. "
+                "Lower the learning rates or use engine.precision=float32, then start again"
+            )
+        return bool(votes > 0)
+
+    def _between(self, before: int, last: bool) -> None:
+        progress, config = self._trainer.progress, self._config
+        now = progress.images_seen
+        self._when(last or crossed(before, now, config.report.every_images), self._tick)
+        finished = now >= config.length.images
+        self._when(
+            finished or crossed(before, now, config.snapshots.every_images),
+            lambda: self._keeper.snapshot(self._trainer, self._report),
+        )
+        self._when(
+            last or crossed(before, now, config.checkpoints.every_images),
+            lambda: self._keeper.checkpoint(self._trainer),
+        )
+        if self._report is not None:
+            self._report.advance(now)
+
+    @staticmethod
+    def _when(due: bool, act: Callable[[], None]) -> None:
+        if due:
+            act()
+
+    def _tick(self) -> None:
+        progress = self._trainer.progress
+        figures = self._trainer.meters.flush()
+        if self._report is not None:
+            self._report.tick(progress.images_seen, progress.step, figures)

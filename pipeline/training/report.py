@@ -1,0 +1,158 @@
+"""What a person follows: progress bar, tick lines, log.jsonl and TensorBoard. Rank 0 writes."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams as hparams_summary
+from tqdm import tqdm
+
+from pipeline.storage.atomic import publish_bytes
+
+Figures = Mapping[str, float]
+_HEADLINES = ("loss/", "penalty/", "state/")
+
+
+class Report:
+    """Writes a run's progress.
+
+    run: its folder. total: images of the whole run. start: images seen when this process began; what
+    an earlier process wrote beyond it is dropped from the log and hidden from TensorBoard, so that
+    curves have neither gaps nor doubles.
+    """
+
+    def __init__(self, run: Path, *, total: int, start: int, device: torch.device, tensorboard: bool) -> None:
+        self._log = run / "log.jsonl"
+        self._device = device
+        self._total = total
+        self._images, self._time = start, time.perf_counter()
+        self._first_images, self._first_time = start, self._time
+        drop_after(self._log, start)
+        self._writer = None
+        if tensorboard:
+            purge = start + 1 if start else None
+            self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=purge, flush_secs=30)
+        self._bar = tqdm(
+            total=total,
+            initial=start,
+            unit="img",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+            smoothing=0.05,
+        )
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def say(self, line: str) -> None:
+        """One line for a person, beside the bar."""
+        tqdm.write(line, file=sys.stderr)
+
+    def advance(self, images_seen: int) -> None:
+        """Moves the bar."""
+        self._bar.update(images_seen - self._bar.n)
+
+    def describe(self, config_text: str, settings: Mapping[str, Any]) -> None:
+        """Once a run: its configuration as text and as hyperparameters."""
+        if self._writer is None:
+            return
+        self._writer.add_text("config", f"```yaml\n{config_text}\n```", 0)
+        plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in settings.items()}
+        for summary in hparams_summary(plain, {"speed/seconds_per_kimg": 0.0}):  # type: ignore[no-untyped-call]
+            self._writer.file_writer.add_summary(summary)  # type: ignore[union-attr]
+
+    def tick(self, images_seen: int, step: int, figures: Figures) -> None:
+        """Means since the last tick: one line for a person, one in the log, one point a curve."""
+        now = time.perf_counter()
+        seconds, images = now - self._time, images_seen - self._images
+        self._time, self._images = now, images_seen
+        speed = {
+            "speed/seconds_per_kimg": 1000 * seconds / max(images, 1),
+            "speed/images_per_second": images / max(seconds, 1e-9),
+            "memory/peak_gib": peak_gib(self._device),
+        }
+        left = self._seconds_left(images_seen, now)
+        self._append({"images_seen": images_seen, "step": step, "time": time.time(), **figures, **speed})
+        self.say(tick_line(images_seen, self._total, {**figures, **speed}, left))
+        self._scalars({**figures, **speed}, images_seen)
+
+    def picture(self, name: str, picture: np.ndarray, images_seen: int) -> None:
+        """An image [H, W, C] uint8 into TensorBoard."""
+        if self._writer is not None:
+            self._writer.add_image(name, picture, images_seen, dataformats="HWC")
+            self._writer.flush()
+
+    def _seconds_left(self, images_seen: int, now: float) -> float:
+        done = images_seen - self._first_images
+        rate = (now - self._first_time) / max(done, 1)
+        return rate * max(self._total - images_seen, 0)
+
+    def _append(self, entry: Mapping[str, float]) -> None:
+        with self._log.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _scalars(self, figures: Figures, images_seen: int) -> None:
+        if self._writer is not None:
+            for name, value in figures.items():
+                self._writer.add_scalar(name, value, images_seen)
+            self._writer.flush()
+
+
+def tick_line(images_seen: int, total: int, figures: Figures, seconds_left: float) -> str:
+    """`64k/128k images  8.1 s/kimg  loss/generator 0.71 ...  1.2 GiB  left 0:10:03`."""
+    shown = [f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(_HEADLINES)]
+    if figures.get("skipped_updates", 0) > 0:
+        shown.append(f"skipped_updates {figures['skipped_updates']:.3g}")
+    parts = [
+        f"{_short(images_seen)}/{_short(total)} images",
+        f"{figures['speed/seconds_per_kimg']:.3g} s/kimg",
+        *shown,
+        f"{figures['memory/peak_gib']:.2f} GiB",
+        f"left {timedelta(seconds=round(seconds_left))}",
+    ]
+    return "  ".join(parts)
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:.3f}M" if count >= 1_000_000 else f"{count / 1e3:.1f}k"
+
+
+def peak_gib(device: torch.device) -> float:
+    """Most memory held so far: the GPU's for a GPU, else this process's resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def drop_after(log: Path, images_seen: int) -> None:
+    """Removes lines beyond `images_seen`, and a last line that a kill cut short."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text().splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if entry["images_seen"] <= images_seen:
+            kept.append(line)
+    publish_bytes(log, "".join(f"{line}\n" for line in kept).encode())

@@ -1,0 +1,46 @@
+"""Asking a run to stop: SIGTERM, SIGUSR1, Ctrl-C or its time limit set a flag; the loop saves and ends."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class StopRequest:
+    """Why to stop, if at all; `reason` is for people."""
+
+    def __init__(
+        self, limit_seconds: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._deadline = None if limit_seconds is None else clock() + limit_seconds
+        self._signal: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        if self._signal is not None:
+            return self._signal
+        if self._deadline is not None and self._clock() >= self._deadline:
+            return "the time limit (length.time)"
+        return None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catches the signals for as long as the run lasts, then puts the old handlers back."""
+        old = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        # A second Ctrl-C means now: the checkpoints on disk are whole whatever happens here.
+        if self._signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._signal = signal.Signals(number).name

@@ -1,0 +1,164 @@
+"""One training step for every family: phases in turn, gradients through the engine, then the average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts import NETS, Batch, Engine, Family, Networks, Phase, Stage, StepReport
+from pipeline.errors import UserError
+from pipeline.randomness import SampleRandomness, derive_seed
+from pipeline.training.ema import Averager
+from pipeline.training.meters import Meters
+from pipeline.training.progress import Progress
+
+
+class Stream(Protocol):
+    """Where real images come from; the position is the caller's."""
+
+    def draw(self, batch_size: int, times: int = 1) -> list[Batch]:
+        """This rank's part of `times` consecutive global batches of `batch_size` images."""
+        ...
+
+
+class Trainer:
+    """Family, engine and stream joined into `step`.
+
+    seed: of the run. micro: most images that this rank holds at once; None for all. `meters` gather
+    this step's averages over ranks; `last_finite` tells whether every update of the last step was made.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        networks: Networks,
+        engine: Engine,
+        stream: Stream,
+        *,
+        seed: int,
+        micro: int | None = None,
+    ) -> None:
+        self.family, self.networks, self.engine, self.stream = family, networks, engine, stream
+        self.progress = Progress()
+        self.averager = Averager(networks.generator)
+        self.meters = Meters()
+        self.wants_stop = False
+        self._seed, self._micro = seed, micro
+        device = engine.process.device
+        self.bad_updates = torch.zeros((), device=device)  # in a row
+        self.stop_votes = torch.zeros((), device=device)  # share of ranks that asked to stop
+
+    def step(self) -> None:
+        """One step: every due phase, each with its repeats, then the average and the position."""
+        stage = self.family.schedule.at(self.progress.images_seen)
+        self._enter(stage)
+        due = [p for p in self.family.phases if self.progress.step % p.every == 0]
+        reals = self.stream.draw(stage.batch_size, times=max(p.repeats for p in due))
+        stats = _StepStats()
+        for phase in due:
+            with only_trainable(self.networks, phase):
+                for turn in range(phase.repeats):
+                    self._turn(phase, stage, turn, reals[turn], stats)
+        images = stage.batch_size * len(reals)
+        self._share(stats, images)
+        self.averager.update(stage.ema_beta)
+        self.progress.advance(images)
+
+    def _enter(self, stage: Stage) -> None:
+        # All randomness is drawn from seeded streams; this pins what a library might draw besides.
+        torch.manual_seed(derive_seed(self._seed, "step", self.progress.images_seen))
+        if stage.growth != self.progress.growth:
+            for net in NETS:
+                self.engine.reset(net)
+            self.progress.growth = stage.growth
+
+    def _turn(self, phase: Phase, stage: Stage, turn: int, reals: Batch, stats: _StepStats) -> None:
+        micros = micro_batches(len(reals), self._micro)
+        for micro in range(micros):
+            part = _every(reals, micro, micros)
+            randomness = self._randomness(phase, stage, turn, micro, micros)
+            game = self.family.game(self.networks, stage, randomness)
+            terms = phase.objective(game, game.present(part))
+            self.engine.backward(phase.trains, terms.loss.mean() * (phase.gain / micros))
+            stats.add(terms.stats)
+        report = self.engine.step(phase.trains, stage.rates[phase.trains])
+        self._note(phase, report, stats)
+
+    def _randomness(self, phase: Phase, stage: Stage, turn: int, micro: int, micros: int) -> SampleRandomness:
+        # Rank r of W and micro-batch m of M hold the global samples r + W * (m + M * i): interleaved,
+        # as the stream deals them, so that strided groups are the same for any W and M.
+        process = self.engine.process
+        first = process.rank + process.world_size * micro
+        positions = range(first, stage.batch_size, process.world_size * micros)
+        start = self.progress.images_seen + turn * stage.batch_size
+        seeds = [derive_seed(self._seed, phase.name, start + position) for position in positions]
+        return SampleRandomness(seeds, process.device)
+
+    def _note(self, phase: Phase, report: StepReport, stats: _StepStats) -> None:
+        self.bad_updates = torch.where(
+            report.finite, torch.zeros_like(self.bad_updates), self.bad_updates + 1
+        )
+        stats.add({f"gradient_norm/{phase.name}": report.gradient_norm})
+        stats.add({"skipped_updates": (~report.finite).float()})
+
+    def _share(self, stats: _StepStats, images: int) -> None:
+        asked = torch.tensor(float(self.wants_stop), device=self.engine.process.device)
+        shared = self.engine.mean({**stats.means(), "stop": asked})
+        self.stop_votes = shared.pop("stop")
+        self.family.observe(self.networks, shared, images)
+        self.meters.add(shared)
+
+
+class _StepStats:
+    """Means over the micro-batches and turns of one step."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, stats: Mapping[str, Tensor]) -> None:
+        for name, value in stats.items():
+            value = value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, Tensor]:
+        return {name: value / self._counts[name] for name, value in self._sums.items()}
+
+
+def micro_batches(images: int, most: int | None) -> int:
+    """Into how many equal parts to split `images` so that none is larger than `most`."""
+    if images < 1:
+        raise UserError("batch.size: every process needs at least one image a step")
+    parts = 1
+    while most is not None and (images % parts or images // parts > most):
+        parts += 1
+    return parts
+
+
+def _every(batch: Batch, start: int, stride: int) -> Batch:
+    labels = None if batch.labels is None else batch.labels[start::stride]
+    return Batch(batch.images[start::stride], labels)
+
+
+@contextmanager
+def only_trainable(networks: Networks, phase: Phase) -> Iterator[None]:
+    """Gradients flow into `phase.trains` alone; what a network froze itself stays frozen."""
+    others: Sequence[torch.nn.Parameter] = [
+        parameter
+        for net, module in networks.items()
+        if net != phase.trains
+        for parameter in module.parameters()
+        if parameter.requires_grad
+    ]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
