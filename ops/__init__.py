@@ -1,1 +1,29 @@
-"""The operations that dominate these networks; depends on torch alone."""
+"""The operations that dominate these networks; depends on torch alone.
+
+`use` chooses between compiled and plain implementations; callers never do.
+"""
+
+from ops._library import NativeOpsMissing, OpState, backend, state, use
+from ops.modulation import modulated_conv2d
+from ops.primitives import bias_act, upfirdn2d
+from ops.reference import Activation, minibatch_stddev, pixel_norm, setup_filter
+from ops.resample import conv2d_resample, downsample2d, filter2d, upsample2d
+
+__all__ = [
+    "Activation",
+    "NativeOpsMissing",
+    "OpState",
+    "backend",
+    "bias_act",
+    "conv2d_resample",
+    "downsample2d",
+    "filter2d",
+    "minibatch_stddev",
+    "modulated_conv2d",
+    "pixel_norm",
+    "setup_filter",
+    "state",
+    "upfirdn2d",
+    "upsample2d",
+    "use",
+]

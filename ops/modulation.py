@@ -1,0 +1,120 @@
+"""StyleGAN2's modulated convolution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ops import _library
+from ops.resample import conv2d_resample
+
+
+def modulated_conv2d_reference(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    *,
+    noise: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: int = 0,
+    resample_filter: Tensor | None = None,
+    demodulate: bool = True,
+    fused: bool = False,
+    eps: float = 1e-8,
+) -> Tensor:
+    """Convolution whose weight each sample scales by its style (Karras et al. 2020a, eqs. 1 and 3).
+
+    x: [N, Cin, H, W]. weight: [Cout, Cin, k, k] float32. styles: [N, Cin] float32. noise: added to the
+    result, broadcast to [N, Cout, H', W']. Demodulation divides by the norm of the scaled weights.
+    fused: scale weights and run one grouped convolution (less memory); else scale activations before and
+    after one ordinary convolution, which is equal, and faster for more than one sample on CPU.
+    """
+    if demodulate and x.dtype in (torch.float16, torch.bfloat16):
+        weight, styles = _normalised(weight, styles)
+    scale = _demodulation(weight, styles, eps) if demodulate else None  # [N, Cout]
+    if fused:
+        y = _fused(x, weight, styles, scale, resample_filter, up, down, padding)
+    else:
+        y = x * styles.to(x.dtype)[:, :, None, None]
+        y = conv2d_resample(y, weight.to(x.dtype), f=resample_filter, up=up, down=down, padding=padding)
+        if scale is not None and noise is not None:
+            return torch.addcmul(noise.to(y.dtype), y, scale.to(y.dtype)[:, :, None, None])
+        y = y if scale is None else y * scale.to(y.dtype)[:, :, None, None]
+    return y if noise is None else y + noise.to(y.dtype)
+
+
+def _demodulation(weight: Tensor, styles: Tensor, eps: float) -> Tensor:
+    """Eq. 3's 1 / sqrt(sum (s_i w_ijk)^2 + eps), [N, Cout], without forming the scaled weights."""
+    energy = weight.square().sum(dim=[2, 3])  # [Cout, Cin]
+    return (styles.square() @ energy.t() + eps).rsqrt()
+
+
+def _normalised(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
+    """Both scaled to magnitudes that keep the products in range; demodulation cancels the scales.
+
+    Karras et al. 2020b, appendix D.1.
+    """
+    fan_in = weight[0].numel()
+    weight = weight * (fan_in**-0.5 / weight.abs().amax(dim=[1, 2, 3], keepdim=True).clamp_min(1e-12))
+    return weight, styles / styles.abs().amax(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def _fused(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    scale: Tensor | None,
+    f: Tensor | None,
+    up: int,
+    down: int,
+    padding: int,
+) -> Tensor:
+    n = x.shape[0]
+    w = weight[None] * styles[:, None, :, None, None]  # [N, Cout, Cin, k, k]
+    if scale is not None:
+        w = w * scale[:, :, None, None, None]
+    y = conv2d_resample(
+        x.reshape(1, -1, *x.shape[2:]),
+        w.reshape(-1, *weight.shape[1:]).to(x.dtype),
+        f=f,
+        up=up,
+        down=down,
+        padding=padding,
+        groups=n,
+    )
+    return y.reshape(n, -1, *y.shape[2:])
+
+
+_library.define("modulated_conv2d", modulated_conv2d_reference)
+
+
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    *,
+    noise: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: int = 0,
+    resample_filter: Tensor | None = None,
+    demodulate: bool = True,
+    fused: bool = False,
+    eps: float = 1e-8,
+) -> Tensor:
+    """Convolution with weights scaled by styles: see `modulated_conv2d_reference`."""
+    y: Tensor = _library.pick("modulated_conv2d")(
+        x,
+        weight,
+        styles,
+        noise=noise,
+        up=up,
+        down=down,
+        padding=padding,
+        resample_filter=resample_filter,
+        demodulate=demodulate,
+        fused=fused,
+        eps=eps,
+    )
+    return y
