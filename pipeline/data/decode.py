@@ -1,0 +1,95 @@
+"""Encoded images of a data set -> uint8 tensors. The header is checked before a pixel is decoded."""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg, decode_png
+
+from pipeline.contracts import ImageSpec
+from pipeline.data.samples import Damage
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_MODES = {1: ImageReadMode.GRAY, 3: ImageReadMode.RGB}
+
+
+class Size(NamedTuple):
+    """Pixels, as an image's header states them; `plain`: 8 bits a channel, grey or RGB."""
+
+    width: int
+    height: int
+    plain: bool
+
+
+def header_size(image: bytes, extension: str) -> Size:
+    """Size from the header of a png, jpg or webp; Damage if it is no such image."""
+    if extension == "png":
+        return _png_size(image)
+    return _jpeg_size(image) if extension == "jpg" else _webp_size(image)
+
+
+def decode(image: bytes, extension: str, spec: ImageSpec) -> Tensor:
+    """The image as [H, W, C] uint8, C = spec.channels; Damage unless it has just the size of `spec`."""
+    size = header_size(image, extension)
+    if (size.height, size.width) != (spec.height, spec.width):
+        raise Damage(
+            f"its image is {size.width}x{size.height} (width x height), "
+            f"the index says {spec.width}x{spec.height}"
+        )
+    if not size.plain:
+        raise Damage("its image is not 8-bit grey or RGB")
+    try:
+        pixels = _pixels(image, extension, spec.channels)
+    except (RuntimeError, OSError, ValueError, SyntaxError) as error:
+        raise Damage(f"its image cannot be decoded ({str(error).splitlines()[0]:.80})") from error
+    if pixels.shape != (spec.height, spec.width, spec.channels):
+        raise Damage(f"its image decodes to {tuple(pixels.shape)}")
+    return pixels
+
+
+def _pixels(image: bytes, extension: str, channels: int) -> Tensor:
+    if extension == "webp":
+        with Image.open(io.BytesIO(image), formats=["WEBP"]) as picture:
+            array = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+        return torch.from_numpy(array.reshape(*array.shape[:2], channels).copy())
+    data = torch.frombuffer(bytearray(image), dtype=torch.uint8)
+    # torchvision decodes faster than PIL and, for JPEG, to the same bits.
+    chw: Tensor = (
+        decode_jpeg(data, _MODES[channels]) if extension == "jpg" else decode_png(data, _MODES[channels])
+    )
+    return chw.permute(1, 2, 0)
+
+
+def _png_size(image: bytes) -> Size:
+    if image[:8] != _PNG or image[12:16] != b"IHDR" or len(image) < 33:
+        raise Damage("its image is not a PNG")
+    width, height = int.from_bytes(image[16:20], "big"), int.from_bytes(image[20:24], "big")
+    return Size(width, height, plain=image[24] == 8 and image[25] in (0, 2))
+
+
+def _jpeg_size(image: bytes) -> Size:
+    at = 2
+    while image[:2] == b"\xff\xd8" and at + 10 <= len(image) and image[at] == 0xFF:
+        marker, length = image[at + 1], int.from_bytes(image[at + 2 : at + 4], "big")
+        if marker in _JPEG_FRAMES:
+            height = int.from_bytes(image[at + 5 : at + 7], "big")
+            width = int.from_bytes(image[at + 7 : at + 9], "big")
+            return Size(width, height, plain=image[at + 4] == 8 and image[at + 9] in (1, 3))
+        if marker in (0xD9, 0xDA):
+            break
+        at += 1 if marker == 0xFF else 2 + length  # 0xFF: a fill byte before a marker
+    raise Damage("its image is not a JPEG")
+
+
+def _webp_size(image: bytes) -> Size:
+    try:
+        with Image.open(io.BytesIO(image), formats=["WEBP"]) as picture:
+            return Size(*picture.size, plain=picture.mode in ("RGB", "L"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise Damage("its image is not a WebP") from error

@@ -1,0 +1,207 @@
+"""The images of a run, batch by batch, on the device: a function of (seed, images seen) alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from itertools import islice
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from pipeline.config.run import DataConfig
+from pipeline.contracts import Batch, Process
+from pipeline.data.chunks import Decoder, Notes, Share, chunk_size
+from pipeline.data.decode import decode
+from pipeline.data.index import ShardIndex
+from pipeline.data.lanes import Order
+from pipeline.data.reader import ShardReader
+from pipeline.data.samples import Damage
+from pipeline.data.workers import Chunk, Chunks, InlineChunks, WorkerChunks
+from pipeline.errors import UserError
+
+
+class ImageStream:
+    """This rank's part of every global batch from `images_seen` on.
+
+    Rank r of W gets images r, r + W, r + 2W, ... of each global batch, so a run continues with the
+    same global batches on any number of ranks and workers. Workers start at the first draw.
+    labels: give class numbers; the index must have classes then.
+    """
+
+    def __init__(
+        self,
+        index: ShardIndex,
+        config: DataConfig,
+        *,
+        seed: int,
+        process: Process,
+        images_seen: int,
+        labels: bool,
+    ) -> None:
+        if labels and not index.classes:
+            raise UserError(f"{index.root}: data.labels: true, but the shards have no labels; allowed: false")
+        self._index, self._process, self._labels = index, process, labels
+        self._config, self._seed = config, seed
+        self._share = Share(images_seen + process.rank, process.world_size, chunk_size(index))
+        self._chunks: Chunks | None = None
+        self._chunk: Chunk | None = None
+        self._used = 0  # images of the current chunk
+        self._damaged = 0
+        self._warned: set[int] = set()
+        on_gpu = process.device.type == "cuda"
+        self._side = torch.cuda.Stream(process.device) if on_gpu else None  # type: ignore[no-untyped-call]
+
+    @property
+    def damaged(self) -> int:
+        """Images of this rank that were damaged and replaced so far (data.on_damage=skip)."""
+        return self._damaged
+
+    def draw(self, batch_size: int, times: int = 1) -> list[Batch]:
+        """This rank's images of the next `times` global batches of `batch_size` images each.
+
+        Images [batch_size / ranks, C, H, W] float32 in [-1, 1]; labels [batch_size / ranks] or None.
+        Raises UserError for damage (shard and key named) and if the ranks do not divide the batch.
+        """
+        ranks = self._process.world_size
+        if batch_size < 1 or batch_size % ranks:
+            raise UserError(
+                f"batch.size: {batch_size} images cannot be shared equally by {ranks} processes; "
+                f"a multiple of {ranks} is allowed"
+            )
+        return [self._batch(batch_size // ranks) for _ in range(times)]
+
+    def close(self) -> None:
+        """Stops the workers."""
+        self._chunk = None
+        if self._chunks is not None:
+            self._chunks.close()
+            self._chunks = None
+
+    def __enter__(self) -> ImageStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _batch(self, count: int) -> Batch:
+        if self._side is None:
+            images, labels = self._collect_floats(count)
+        else:
+            images, labels = self._collect_on_device(count, self._side)
+        return Batch(images, labels if self._labels else None)
+
+    def _collect_floats(self, count: int) -> tuple[Tensor, Tensor]:
+        spec = self._index.spec
+        images = torch.empty((count, spec.channels, spec.height, spec.width))
+        labels = torch.empty(count, dtype=torch.int64)
+        for at, part, classes in self._parts(count):
+            # Image by image: the pass that scales it then finds it in the cache.
+            for i in range(len(part)):
+                images[at + i].copy_(part[i].permute(2, 0, 1)).mul_(2 / 255).sub_(1)
+            labels[at : at + len(part)] = classes
+        return images, labels
+
+    def _collect_on_device(self, count: int, side: torch.cuda.Stream) -> tuple[Tensor, Tensor]:
+        spec = self._index.spec
+        # From torch's cache of pinned memory, which gives a block out again only once it was read.
+        pixels = torch.empty(
+            (count, spec.height, spec.width, spec.channels), dtype=torch.uint8, pin_memory=True
+        )
+        labels = torch.empty(count, dtype=torch.int64, pin_memory=True)
+        for at, part, classes in self._parts(count):
+            pixels[at : at + len(part)] = part
+            labels[at : at + len(part)] = classes
+        device = self._process.device
+        with torch.cuda.stream(side):
+            images = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
+            floats = images.to(torch.float32, memory_format=torch.contiguous_format).mul_(2 / 255).sub_(1)
+            classes = labels.to(device, non_blocking=True)
+        consumer = torch.cuda.current_stream(device)
+        consumer.wait_stream(side)
+        floats.record_stream(consumer)
+        classes.record_stream(consumer)
+        return floats, classes
+
+    def _parts(self, count: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """The next `count` images in pieces: (place in the batch, uint8 [n, H, W, C], labels [n])."""
+        at = 0
+        while at < count:
+            chunk = self._current()
+            piece = slice(self._used, min(self._used + count - at, self._share.size))
+            part = chunk.images[piece]
+            yield at, part, chunk.labels[piece]
+            at += len(part)
+            self._used = piece.stop
+            if self._used == self._share.size:
+                self._chunk, self._used = None, 0
+                chunk.release()
+
+    def _current(self) -> Chunk:
+        if self._chunks is None:
+            self._chunks = self._start()
+        if self._chunk is None:
+            self._chunk = self._chunks.next()
+            self._take_note(self._chunk.notes)
+        return self._chunk
+
+    def _take_note(self, notes: Notes) -> None:
+        self._damaged += notes.damaged
+        for shard, message in notes.shards.items():
+            if shard not in self._warned:
+                self._warned.add(shard)
+                warnings.warn(
+                    f"{message}; skipped, as is all damage in this shard (data.on_damage=skip)", stacklevel=2
+                )
+
+    def _start(self) -> Chunks:
+        spec, config = self._index.spec, self._config
+        if config.workers == 0:
+            return InlineChunks(self._decoder(), self._share, spec)
+        return WorkerChunks(self._decoder, self._share, spec, config.workers, config.prefetch)
+
+    def _decoder(self) -> Decoder:
+        config = self._config
+        counts = [shard.count for shard in self._index.shards]
+        order = Order(counts, seed=self._seed, lanes=config.lanes)
+        return Decoder(self._index, order, mirror=config.mirror, skip=config.on_damage == "skip")
+
+
+def read_uint8(
+    index: ShardIndex, start: int = 0, stop: int | None = None, batch_size: int = 64
+) -> Iterator[tuple[Tensor, list[int] | None, list[str]]]:
+    """Samples [start, stop) as stored, unflipped: (images [N, C, H, W] uint8, labels or None, keys).
+
+    Raises UserError for a damaged sample, naming shard and key.
+    """
+    every = ((s, m) for s, shard in enumerate(index.shards) for m in range(shard.count))
+    places = islice(every, start, stop)
+    with ShardReader(index) as reader:
+        while batch := list(islice(places, batch_size)):
+            try:
+                yield _read_batch(index, reader, batch)
+            except Damage as damage:
+                raise UserError(f"{damage}; restore it or make the data set again") from damage
+
+
+def _read_batch(
+    index: ShardIndex, reader: ShardReader, places: list[tuple[int, int]]
+) -> tuple[Tensor, list[int] | None, list[str]]:
+    images, labels, keys = [], [], []
+    for shard, member in places:
+        sample = reader.read(shard, member)
+        try:
+            images.append(decode(sample.image, sample.extension, index.spec))
+        except Damage as damage:
+            name = index.root / index.shards[shard].name
+            raise Damage(f"{name}: key {sample.key}: {damage}") from damage
+        labels.append(sample.label)
+        keys.append(sample.key)
+    known = [label for label in labels if label is not None]
+    return torch.stack(images).permute(0, 3, 1, 2).contiguous(), known if index.classes else None, keys
