@@ -1,0 +1,306 @@
+"""The architecture as a test: who imports whom, what stays in its room, how long things get."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import sys
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.run import RunConfig
+
+ROOT = Path(__file__).parents[1]
+PRODUCT = ("ops", "pipeline", "launch", "tools")
+
+# What everybody may import: the error for people, and seeds.
+FREE = {"pipeline.errors", "pipeline.randomness"}
+BASE = {"pipeline.contracts", "pipeline.config"}
+# Room -> the rooms it may import, besides itself and FREE. The longest matching name is a file's room.
+ROOMS: dict[str, set[str]] = {
+    "ops": set(),
+    "pipeline.errors": set(),
+    "pipeline.randomness": set(),
+    "pipeline.contracts": set(),
+    "pipeline.config": set(),
+    "pipeline.storage": BASE,
+    "pipeline.data": BASE | {"pipeline.storage"},
+    "pipeline.engines": BASE,
+    "pipeline.losses": {"pipeline.contracts", "ops"},
+    "pipeline.models.layers": {"pipeline.contracts", "ops"},
+    "pipeline.models": BASE | {"pipeline.losses", "pipeline.models.layers", "ops"},
+    "pipeline.training": BASE | {"pipeline.data", "pipeline.engines", "pipeline.storage"},
+    "pipeline.evaluation": BASE | {"pipeline.data", "pipeline.storage"},
+    "pipeline.generation": BASE | {"pipeline.data", "pipeline.storage", "pipeline.evaluation"},
+    "launch": {"ops", "pipeline"},
+    "tools": {"ops", "pipeline", "launch"},
+}
+# Rooms whose third-party imports are counted.
+LIBRARIES: dict[str, set[str]] = {
+    "ops": {"torch"},
+    "pipeline.errors": set(),
+    "pipeline.randomness": {"torch"},
+    "pipeline.contracts": {"torch"},
+    "pipeline.config": {"pydantic", "pydantic_core", "yaml", "omegaconf"},
+}
+# Libraries that only one room knows.
+CONFINED = {
+    "deepspeed": "pipeline.engines",
+    "accelerate": "pipeline.engines",
+    "submitit": "launch",
+    "torch_fidelity": "pipeline.evaluation",
+    "webdataset": "pipeline.data",
+}
+KNOW_FAMILIES = ("pipeline.config.families", "pipeline.models")
+LONGEST_FUNCTION, LONGEST_FILE, MEDIAN_FUNCTION = 80, 350, 12
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Python file: its dotted module name and its text."""
+
+    module: str
+    text: str
+
+    @property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+
+def sources(*folders: str) -> list[Source]:
+    """Every Python file below `folders`."""
+    found = []
+    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found.append(Source(name, path.read_text(encoding="utf-8")))
+    return found
+
+
+def within(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
+def room_of(module: str) -> str | None:
+    return max((room for room in ROOMS if within(module, room)), key=len, default=None)
+
+
+def imports(source: Source) -> Iterator[str]:
+    """Dotted names of everything that is imported anywhere in the file, functions included."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{source.module}: relative import"
+            # `from pipeline import contracts` names a module by its second half.
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if node.module == "pipeline" or whole in ROOMS else str(node.module)
+
+
+def import_faults(source: Source) -> list[str]:
+    room = room_of(source.module)
+    if source.module == "pipeline" and not list(imports(source)):
+        return []
+    if room is None:
+        return [f"{source.module}: in no room of the plan"]
+    return [fault for name in imports(source) if (fault := _import_fault(source.module, room, name))]
+
+
+def _import_fault(module: str, room: str, name: str) -> str | None:
+    top = name.split(".")[0]
+    if top in ("ops", "pipeline", "launch", "tools", "tests"):
+        target = room_of(name)
+        allowed = ROOMS[room] | FREE | {room}
+        fine = any(within(name, known) for known in allowed) and (
+            target is None or target in allowed or room in ("launch", "tools")
+        )
+        return None if fine else f"{module} imports {name}; {room} may import {', '.join(sorted(allowed))}"
+    if top in CONFINED and not within(module, CONFINED[top]):
+        return f"{module} imports {top}; only {CONFINED[top]} may"
+    libraries = LIBRARIES.get(room)
+    if libraries is not None and top not in libraries | sys.stdlib_module_names:
+        return f"{module} imports {top}; {room} may import {', '.join(sorted(libraries)) or 'nothing'}"
+    return None
+
+
+def family_names() -> set[str]:
+    union = typing.get_args(RunConfig.model_fields["family"].annotation) or (
+        RunConfig.model_fields["family"].annotation,
+    )
+    return {tag for model in union for tag in typing.get_args(model.model_fields["name"].annotation)}
+
+
+def family_faults(source: Source, names: set[str]) -> list[str]:
+    if any(within(source.module, room) for room in KNOW_FAMILIES):
+        return []
+    return [
+        f"{source.module} line {node.lineno}: the literal {node.value!r}"
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.lower() in names
+    ]
+
+
+def functions(source: Source) -> Iterator[tuple[str, int]]:
+    """Name and length in lines of each function."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{source.module}.{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def size_faults(source: Source) -> list[str]:
+    lines = source.text.count("\n")
+    faults = [f"{source.module}: {lines} lines"] if lines > LONGEST_FILE else []
+    return faults + [f"{name}: {n} lines" for name, n in functions(source) if n > LONGEST_FUNCTION]
+
+
+# What no text of the product may hold: promises instead of work, and traces of where it was made.
+_HOSTS = r"(?:arxiv\.org|github\.com|pytorch\.org|keepachangelog\.com|semver\.org)"
+FORBIDDEN = {
+    r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X)\b": "unfinished",
+    r"NotImplemented" r"Error": "a stub",
+    r"(?<![\w.])/(?:work|root|home)/": "a path of some machine",
+    r"\bissues? +#?\d": "a number that means nothing to a reader",
+    r"\b(?:coding|this|another|earlier) +session": "how it was made",
+    rf"https?://(?![\w.]*\b{_HOSTS}|localhost|127\.0\.0\.1)[\w.-]+": "an address that is not on the list",
+}
+
+
+def text_faults(name: str, text: str) -> list[str]:
+    return [
+        f"{name} line {text.count(chr(10), 0, match.start()) + 1}: {match.group()!r} ({why})"
+        for pattern, why in FORBIDDEN.items()
+        for match in re.finditer(pattern, text)
+    ]
+
+
+def texts() -> Iterator[Path]:
+    """Every text file of the product, tests included."""
+    patterns = ("*.py", "*.yaml", "*.md", "*.toml", "*.txt", "*.sh", "*.cu", "*.cpp", "*.h")
+    for folder in (*PRODUCT, "configs", "tests"):
+        for pattern in patterns:
+            yield from (ROOT / folder).rglob(pattern)
+    for name in ("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", ".ci/run"):
+        yield ROOT / name
+
+
+def test_rooms_import_only_what_the_plan_allows() -> None:
+    assert [fault for source in sources(*PRODUCT) for fault in import_faults(source)] == []
+
+
+def test_family_names_stay_with_the_families() -> None:
+    names = family_names()
+    assert names
+    assert [fault for source in sources(*PRODUCT) for fault in family_faults(source, names)] == []
+
+
+def test_files_and_functions_stay_short() -> None:
+    assert [fault for source in sources(*PRODUCT, "tests") for fault in size_faults(source)] == []
+
+
+def test_functions_are_short_on_the_whole() -> None:
+    lengths = [length for source in sources(*PRODUCT) for _, length in functions(source)]
+    assert statistics.median(lengths) <= MEDIAN_FUNCTION
+
+
+def test_text_is_finished_and_says_nothing_of_its_making() -> None:
+    faults = [
+        fault
+        for path in texts()
+        if path != Path(__file__) and path.is_file()
+        for fault in text_faults(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
+    ]
+    assert faults == []
+
+
+def test_no_folder_for_leftovers() -> None:
+    names = {part for source in sources(*PRODUCT) for part in source.module.split(".")}
+    assert names.isdisjoint({"utils", "util", "helpers", "common", "misc", "core"})
+
+
+VIOLATIONS = {
+    "training never models": ("pipeline.training.x", "from pipeline.models.registry import build_family"),
+    "training never models, in a function": ("pipeline.training.x", "def f():\n    import pipeline.models"),
+    "training never models, the other way to write it": (
+        "pipeline.training.x",
+        "from pipeline import models",
+    ),
+    "training never ops": ("pipeline.training.x", "import ops"),
+    "evaluation never training": ("pipeline.evaluation.x", "from pipeline.training.ema import Average"),
+    "generation never training": ("pipeline.generation.x", "import pipeline.training.ema"),
+    "generation never models": ("pipeline.generation.x", "import pipeline.models.stylegan2.networks"),
+    "layers never the rest of models": ("pipeline.models.layers.x", "from pipeline.models import registry"),
+    "ops know torch only": ("ops.x", "import numpy"),
+    "ops know nobody": ("ops.x", "from pipeline.contracts import Batch"),
+    "config without torch": ("pipeline.config.x", "import torch"),
+    "config knows nobody": ("pipeline.config.x", "from pipeline.data.index import ShardIndex"),
+    "contracts know torch only": ("pipeline.contracts", "from pydantic import BaseModel"),
+    "nobody imports launch": ("pipeline.training.x", "from launch.main import main"),
+    "launch imports no tools": ("launch.x", "import tools.bench_loader"),
+    "product imports no tests": ("tools.x", "import tests.test_layers"),
+    "deepspeed in engines only": ("pipeline.training.x", "import deepspeed"),
+    "accelerate in engines only": ("launch.x", "from accelerate import PartialState"),
+    "submitit in launch only": ("pipeline.engines.x", "import submitit"),
+    "torch_fidelity in evaluation only": ("tools.x", "import torch_fidelity.utils"),
+    "webdataset in data only": ("pipeline.storage.x", "from webdataset.writer import TarWriter"),
+    "no new rooms": ("pipeline.leftovers", "import os"),
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+def test_the_import_rule_catches(name: str) -> None:
+    module, text = VIOLATIONS[name]
+    assert len(import_faults(Source(module, text))) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("pipeline.training.x", "import torch, os\nfrom pipeline.engines.select import select_engine"),
+        ("pipeline.data.x", "from pipeline import contracts\nfrom pipeline.errors import UserError"),
+        ("pipeline.models.x", "from pipeline.models.layers import dense\nimport ops.reference"),
+        ("pipeline.engines.x", "import accelerate, deepspeed"),
+        ("launch.x", "import submitit, ops\nfrom pipeline.models.registry import build_family"),
+        ("tools.x", "from launch.main import main\nfrom pipeline.training.ema import Average"),
+    ],
+)
+def test_the_import_rule_lets_pass(module: str, text: str) -> None:
+    assert import_faults(Source(module, text)) == []
+
+
+def test_the_other_rules_catch() -> None:
+    names = family_names()
+    name = next(iter(names))
+    branch = f"def f(n):\n    return n == {name!r}"
+    assert family_faults(Source("pipeline.training.x", branch), names)
+    assert not family_faults(Source("pipeline.models.x", branch), names)
+    long = "def f():\n" + "    pass\n" * LONGEST_FUNCTION
+    assert size_faults(Source("m", long)) == [f"m.f: {LONGEST_FUNCTION + 1} lines"]
+    assert size_faults(Source("m", "\n" * (LONGEST_FILE + 1)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# TODO later",
+        "raise NotImplementedError",
+        "see /root/.cache/x",
+        "as issue 2 says",
+        "in this session we",
+        "pip install -i https://mirror.example.internal/simple",
+    ],
+)
+def test_the_text_rule_catches(text: str) -> None:
+    assert len(text_faults("x", f"first line\n{text}\n")) == 1
+
+
+def test_the_text_rule_lets_pass() -> None:
+    assert (
+        text_faults("x", "an issue of taste, https://arxiv.org/abs/1912.04958, out/home/x, a tmux session")
+        == []
+    )
