@@ -219,10 +219,15 @@ class Family(Protocol):
 
     def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game: ...
 
+    def check_batch(self, images: int) -> None:
+        """UserError if the networks cannot take `images` at once on one rank (minibatch statistics)."""
+        ...
+
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
         """Called once a step with the step's stats averaged over all ranks and `images`, the images
         of this step: moves the memory (ADA's p, path-length mean) and running buffers (w_avg).
-        It must not wait for the device."""
+        It must not wait for the device. A stat that is not finite (of a step whose update was
+        skipped) must leave what it feeds as it was."""
         ...
 
     def sampler(self, generator: nn.Module) -> Sampler: ...

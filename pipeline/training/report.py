@@ -78,7 +78,7 @@ class Report:
         self._writer.add_text("config", f"```yaml\n{config_text}\n```", 0)
         plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in settings.items()}
         for summary in hparams_summary(plain, {"speed/seconds_per_kimg": 0.0}):  # type: ignore[no-untyped-call]
-            self._writer.file_writer.add_summary(summary)  # type: ignore[union-attr]
+            self._writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
 
     def tick(self, images_seen: int, step: int, figures: Figures) -> None:
         """Means since the last tick: one line for a person, one in the log, one point a curve."""

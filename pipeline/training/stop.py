@@ -30,11 +30,11 @@ class StopRequest:
         return None
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Iterator[StopRequest]:
         """Catches the signals for as long as the run lasts, then puts the old handlers back."""
         old = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         try:
-            yield
+            yield self
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)

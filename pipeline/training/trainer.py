@@ -37,12 +37,13 @@ class Trainer:
         family: Family,
         networks: Networks,
         engine: Engine,
-        stream: Stream,
+        stream: Stream | None = None,
         *,
         seed: int,
         micro: int | None = None,
     ) -> None:
-        self.family, self.networks, self.engine, self.stream = family, networks, engine, stream
+        self.family, self.networks, self.engine = family, networks, engine
+        self._stream = stream
         self.progress = Progress()
         self.averager = Averager(networks.generator)
         self.meters = Meters()
@@ -51,6 +52,16 @@ class Trainer:
         device = engine.process.device
         self.bad_updates = torch.zeros((), device=device)  # in a row
         self.stop_votes = torch.zeros((), device=device)  # share of ranks that asked to stop
+
+    @property
+    def stream(self) -> Stream:
+        """Where reals come from: set once the position is known, after a checkpoint was put back."""
+        assert self._stream is not None, "the trainer has no stream yet"
+        return self._stream
+
+    @stream.setter
+    def stream(self, stream: Stream) -> None:
+        self._stream = stream
 
     def step(self) -> None:
         """One step: every due phase, each with its repeats, then the average and the position."""

@@ -1,0 +1,103 @@
+"""Several training processes on this machine: start them, pass signals on, end together."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.1
+
+
+def is_one_of_many() -> bool:
+    """True in a process that a launcher (this one, torchrun, srun) started as one rank of a group."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def run_ranks(arguments: Sequence[str], count: int) -> int:
+    """Runs `hrgan ARGUMENTS` as `count` ranks on this machine and gives the exit code.
+
+    SIGTERM, SIGINT and SIGUSR1 go to every rank. If one rank fails, the others are killed: they would
+    wait for it in a collective, and what is on disk is whole at any moment.
+    """
+    port = _free_port()
+    ranks = [_start(arguments, rank, count, port) for rank in range(count)]
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        for rank in ranks:
+            if rank.poll() is None:
+                rank.send_signal(number)
+
+    old = {number: signal.signal(number, forward) for number in _FORWARDED}
+    try:
+        return _wait(ranks)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _wait(ranks: list[subprocess.Popen[bytes]]) -> int:
+    while True:
+        codes = [rank.poll() for rank in ranks]
+        failed = [(number, code) for number, code in enumerate(codes) if code]
+        if failed:
+            for rank in ranks:
+                rank.kill()
+            for rank in ranks:
+                rank.wait()
+            return _explain(*failed[0])
+        if all(code == 0 for code in codes):
+            return 0
+        time.sleep(_POLL_SECONDS)
+
+
+def _explain(rank: int, code: int) -> int:
+    if code > 0:
+        return code  # it has said why itself
+    name = signal.Signals(-code).name
+    print(
+        f"hrgan: error: rank {rank} was ended by {name}; the same command goes on from the last checkpoint",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subprocess.Popen[bytes]:
+    threads = max((os.cpu_count() or 1) // count, 1)
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        **os.environ,
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    # A group of its own: a Ctrl-C at the terminal reaches the ranks once, through us.
+    return subprocess.Popen(
+        [sys.executable, "-m", "launch.main", *arguments],
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_end_with_parent,
+    )
+
+
+def _end_with_parent() -> None:
+    # If this launcher is killed outright, its ranks save and stop instead of holding the run folder.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

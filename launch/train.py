@@ -1,0 +1,181 @@
+"""`hrgan train`: put the parts of a run together and let it run."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from pipeline.models.registry import build_family
+
+import ops
+from launch.processes import is_one_of_many, run_ranks
+from pipeline.config.load import dump_config, identity
+from pipeline.config.run import RunConfig
+from pipeline.contracts import Family, ImageSpec, Process
+from pipeline.data.index import ShardIndex
+from pipeline.data.stream import ImageStream, read_uint8
+from pipeline.engines.process import from_first, start_process, stop_process
+from pipeline.engines.select import select_engine
+from pipeline.errors import UserError
+from pipeline.randomness import derive_seed
+from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.storage.lock import only_writer
+from pipeline.storage.pictures import compose_grid, write_picture
+from pipeline.storage.runs import claim_run
+from pipeline.training.keeper import RunKeeper
+from pipeline.training.loop import Loop, Outcome
+from pipeline.training.report import Report
+from pipeline.training.state import put_back
+from pipeline.training.stop import StopRequest
+from pipeline.training.trainer import Trainer, micro_batches
+
+
+def train(config: RunConfig, run: Path, processes: int) -> int:
+    """Trains `config` in folder `run`, going on from its newest whole checkpoint. Returns the exit code.
+
+    processes: ranks to start on this machine; ignored in a process that already is one of many.
+    """
+    index = open_data(config)
+    spec = trained_spec(config, index)
+    if processes > 1 and not is_one_of_many():
+        _check(config, spec, processes)
+        return run_ranks(sys.argv[1:], processes)
+    process = start_process(config.engine.device)
+    try:
+        family = _check(config, spec, process.world_size)
+        with StopRequest(config.length.time).listening() as stop, ExitStack() as held:
+            if process.is_first:
+                held.enter_context(only_writer(run))
+                claim_run(
+                    run, config, {"digest": index.digest, "count": index.count, "path": str(index.root)}
+                )
+            _finish(run, _run(config, run, index, family, process, stop), process)
+    finally:
+        stop_process(process)
+    return 0
+
+
+def open_data(config: RunConfig) -> ShardIndex:
+    """The shards that the config names, checked against what it expects of them."""
+    if config.data.path is None:
+        raise UserError(
+            "data.path: not set; allowed: a folder of shards (data.path=FOLDER, made by hrgan prepare)"
+        )
+    index = ShardIndex.read(config.data.path)
+    wanted = config.data.resolution
+    if wanted is not None and (index.height, index.width) != (wanted, wanted):
+        raise UserError(
+            f"data.resolution: the config expects {wanted}px, {index.root} holds "
+            f"{index.height}x{index.width}; allowed: prepare the data at that resolution, "
+            "or data.resolution=null to take theirs"
+        )
+    if config.data.labels and not index.classes:
+        raise UserError(
+            f"data.labels=true: {index.root} has no labels; allowed: false, or prepare with labels"
+        )
+    return index
+
+
+def trained_spec(config: RunConfig, index: ShardIndex) -> ImageSpec:
+    """The data's shape as the networks see it: without classes if training is unconditional."""
+    labelled = index.spec.classes if config.data.labels is not False else 0
+    return ImageSpec(index.height, index.width, index.channels, labelled)
+
+
+def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
+    """Everything that can be refused before any work starts."""
+    if config.batch.size % world_size:
+        raise UserError(
+            f"batch.size={config.batch.size}: does not divide over {world_size} processes; "
+            f"allowed: a multiple of {world_size}"
+        )
+    ops.use(config.ops.backend)
+    low = torch.bfloat16 if config.engine.precision == "bfloat16" else None
+    images = config.batch.size // world_size
+    family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
+    family.check_batch(images // micro_batches(images, config.batch.micro))
+    return family
+
+
+def _run(
+    config: RunConfig, run: Path, index: ShardIndex, family: Family, process: Process, stop: StopRequest
+) -> Outcome:
+    trainer = _trainer(config, family, process)
+    _resume(trainer, run, config)
+    classes = index.classes if family.spec.classes else ()
+    keeper = RunKeeper(run, config, index, classes)
+    start = trainer.progress.images_seen
+    stream = ImageStream(
+        index,
+        config.data,
+        seed=config.seed,
+        process=process,
+        images_seen=start,
+        labels=bool(family.spec.classes),
+    )
+    with stream, ExitStack() as stack:
+        trainer.stream = stream
+        report = None
+        if process.is_first:
+            report = stack.enter_context(_report(config, run, start, process))
+            _begin(report, run, config, index, start)
+        return Loop(trainer, config, keeper, report, stop).run()
+
+
+def _trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
+    torch.manual_seed(derive_seed(config.seed, "networks"))
+    networks = family.networks()
+    networks.generator.to(process.device)
+    networks.discriminator.to(process.device)
+    family.memory.to(process.device)
+    engine = select_engine(config.engine, process)
+    engine.attach(networks, family.optimizers)
+    return Trainer(family, networks, engine, seed=config.seed, micro=config.batch.micro)
+
+
+def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
+    process, store = trainer.engine.process, CheckpointStore(run, config.checkpoints.keep)
+    folder = None
+    if process.is_first:
+        newest = store.newest(lambda line: print(f"hrgan: warning: {line}", file=sys.stderr))
+        folder = None if newest is None else newest.folder
+    folder = from_first(folder, process)
+    if folder is not None:
+        put_back(trainer, store.open(folder).load())
+        if process.is_first:
+            print(f"going on from {folder} ({trainer.progress.images_seen} images)", file=sys.stderr)
+
+
+def _report(config: RunConfig, run: Path, start: int, process: Process) -> Report:
+    return Report(
+        run,
+        total=config.length.images,
+        start=start,
+        device=process.device,
+        tensorboard=config.report.tensorboard,
+    )
+
+
+def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex, start: int) -> None:
+    if start > 0:
+        return
+    report.describe(dump_config(config), identity(config))
+    reals, _, _ = next(iter(read_uint8(index, 0, config.snapshots.grid, batch_size=config.snapshots.grid)))
+    picture = compose_grid(reals)
+    write_picture(run / "samples" / "reals.png", picture)
+    report.picture("reals", picture, 0)
+
+
+def _finish(run: Path, outcome: Outcome, process: Process) -> None:
+    if not process.is_first:
+        return
+    if outcome.stopped_by is None:
+        print(f"finished: {outcome.images_seen} images, in {run}", file=sys.stderr)
+    else:
+        print(
+            f"stopped by {outcome.stopped_by} at {outcome.images_seen} images, saved in {run}; "
+            "the same command goes on",
+            file=sys.stderr,
+        )

@@ -1,0 +1,82 @@
+"""The files of a run: checkpoints, snapshots and pictures of samples, written by rank 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.config.load import digest
+from pipeline.config.run import RunConfig
+from pipeline.data.index import ShardIndex
+from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.storage.pictures import compose_grid, write_picture
+from pipeline.storage.snapshots import write_snapshot
+from pipeline.training.report import Report
+from pipeline.training.state import take
+from pipeline.training.trainer import Trainer
+
+_AT_ONCE = 8  # samples drawn together for a grid, to bound memory at 1024px
+
+
+@dataclass(frozen=True)
+class RunKeeper:
+    """Writes into `run` on rank 0; on other ranks its methods do nothing."""
+
+    run: Path
+    config: RunConfig
+    index: ShardIndex
+    classes: tuple[str, ...]
+
+    def checkpoint(self, trainer: Trainer) -> None:
+        process = trainer.engine.process
+        if not process.is_first:
+            return
+        CheckpointStore(self.run, self.config.checkpoints.keep).save(
+            take(trainer),
+            images_seen=trainer.progress.images_seen,
+            step=trainer.progress.step,
+            world_size=process.world_size,
+            config_digest=digest(self.config),
+        )
+
+    def snapshot(self, trainer: Trainer, report: Report | None) -> None:
+        process, progress = trainer.engine.process, trainer.progress
+        if not process.is_first:
+            return
+        write_snapshot(
+            self.run,
+            trainer.averager.average.state_dict(),
+            family=self.config.family,
+            spec=trainer.family.spec,
+            classes=self.classes,
+            stage=trainer.family.schedule.at(progress.images_seen),
+            images_seen=progress.images_seen,
+            step=progress.step,
+            world_size=process.world_size,
+            config_digest=digest(self.config),
+            data={"digest": self.index.digest, "count": self.index.count, "origin": dict(self.index.origin)},
+        )
+        self._samples(trainer, report)
+
+    def _samples(self, trainer: Trainer, report: Report | None) -> None:
+        images_seen = trainer.progress.images_seen
+        picture = compose_grid(draw_grid(trainer, self.config.snapshots.grid))
+        write_picture(self.run / "samples" / f"{images_seen:012d}.png", picture)
+        if report is not None:
+            report.picture("samples", picture, images_seen)
+
+
+@torch.no_grad()
+def draw_grid(trainer: Trainer, count: int) -> torch.Tensor:
+    """`count` samples [count, C, H, W] of the averaged generator from the fixed seeds 0, 1, ...; a
+    conditional one goes through its classes in turn."""
+    sampler = trainer.family.sampler(trainer.averager.average)
+    classes = trainer.family.spec.classes
+    parts = []
+    for first in range(0, count, _AT_ONCE):
+        seeds = range(first, min(first + _AT_ONCE, count))
+        labels = [seed % classes for seed in seeds] if classes else None
+        parts.append(sampler.draw(seeds, classes=labels).images.float().cpu())
+    return torch.cat(parts)
