@@ -84,6 +84,13 @@ def scan(path: Path, count: int) -> Table:
     return Table(np.array([*starts, end] if starts else [0], dtype=np.int64), fault)
 
 
+def keys(path: Path) -> list[str]:
+    """The keys of a shard's samples, in order, from its tar headers; Damage if it is not whole."""
+    with path.open("rb", buffering=0) as file:
+        members = _members(file.fileno(), os.fstat(file.fileno()).st_size)
+        return list(dict.fromkeys(key for key, _, _ in members))
+
+
 def _members(descriptor: int, size: int) -> Iterator[tuple[str, int, int]]:
     """(key, first byte, byte after) of each member; Damage unless the archive ends as it should."""
     buffer, buffer_at, at = b"", 0, 0

@@ -205,7 +205,7 @@ class _ShardWriter:
     def add(self, key: str, image: bytes, extension: str, label: int | None, meta: Mapping[str, Any]) -> None:
         about = {**meta, "crc32": binding(key, image, label)}
         sample: dict[str, Any] = {"__key__": key, extension: image}
-        sample["json"] = json.dumps(about, sort_keys=True, ensure_ascii=False).encode()
+        sample["json"] = json.dumps(about, sort_keys=True).encode()
         if label is not None:
             sample["cls"] = str(label).encode()
         with explained(self._path):

@@ -1,0 +1,198 @@
+"""Pictures in a zip or a tar. Nothing is unpacked to disk, and names that would leave it are refused."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.images import Unreadable, load, size_of
+from pipeline.data.sources import (
+    MOST_FILE_BYTES,
+    Listing,
+    Picture,
+    Source,
+    is_hidden,
+    is_picture,
+    within_limit,
+)
+from pipeline.errors import UserError
+
+_COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+
+
+def open_archive(path: Path) -> Source:
+    """The pictures of a .zip or .tar, told apart by content."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read ({error.strerror})") from error
+    if path.name.lower().endswith(_COMPRESSED) or start.startswith(_MAGIC):
+        raise UserError(
+            f"{path}: compressed archives are not read; unpack it first; allowed: folder, .zip, .tar"
+        )
+    if zipfile.is_zipfile(path):
+        return ZipSource(path)
+    if tarfile.is_tarfile(path):
+        return TarSource(path)
+    raise UserError(
+        f"{path}: not an archive of a known kind; allowed: a folder, .zip, .tar, demo:digits, demo:faces"
+    )
+
+
+class ZipSource:
+    """All pictures in a zip archive; of members with one name the last one counts, as when unpacking."""
+
+    def __init__(self, path: Path) -> None:
+        self.title, self._path = path.name, path
+        self._open: tuple[int, zipfile.ZipFile] | None = None
+        found: dict[str, zipfile.ZipInfo] = {}
+        skipped: list[tuple[str, str]] = []
+        ignored = 0
+        try:
+            members = self._archive().infolist()
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"{path}: damaged zip archive ({error})") from error
+        for member in members:
+            _refuse_escape(path, member.filename)
+            if member.is_dir() or is_hidden(member.filename):
+                continue
+            if not is_picture(member.filename):
+                ignored += 1
+                continue
+            if member.filename in found:
+                skipped.append((member.filename, "name occurs twice; the last one is taken"))
+            found[member.filename] = member
+        names = sorted(found)
+        self._members = [found[name] for name in names]
+        self.listing = Listing(names, [m.file_size for m in self._members], None, skipped, ignored)
+
+    def picture(self, number: int) -> Picture:
+        return Picture(load(self._bytes(number)))
+
+    def size(self, number: int) -> tuple[int, int]:
+        return size_of(self._bytes(number))
+
+    def _archive(self) -> zipfile.ZipFile:
+        # One handle a process: forked processes would share, and move, one file position.
+        if self._open is None or self._open[0] != os.getpid():
+            self._open = (os.getpid(), zipfile.ZipFile(self._path))
+        return self._open[1]
+
+    def _bytes(self, number: int) -> bytes:
+        try:
+            # Bounded while inflating: what the archive says of a member's size may be a lie.
+            with self._archive().open(self._members[number]) as file:
+                return within_limit(file.read(MOST_FILE_BYTES + 1))
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
+            raise Unreadable(f"cannot be read from the archive ({error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    name: str
+    offset: int
+    size: int
+
+
+class TarSource:
+    """All pictures in a tar archive, plain or of WebDataset shape (KEY.png beside KEY.cls)."""
+
+    def __init__(self, path: Path) -> None:
+        self.title, self._path = path.name, path
+        pictures, self._classes, skipped, ignored = _list_tar(path)
+        self._places = [pictures[name] for name in sorted(pictures)]
+        names = [place.name for place in self._places]
+        self.listing = Listing(
+            names, [place.size for place in self._places], self._labels(names), skipped, ignored
+        )
+
+    def picture(self, number: int) -> Picture:
+        return Picture(load(self._bytes(number)))
+
+    def size(self, number: int) -> tuple[int, int]:
+        return size_of(self._bytes(number))
+
+    def _bytes(self, number: int) -> bytes:
+        return within_limit(self._read(self._places[number]))
+
+    def _read(self, place: _Place) -> bytes:
+        if place.size > MOST_FILE_BYTES:
+            raise Unreadable(f"larger than {MOST_FILE_BYTES} bytes")
+        try:
+            with self._path.open("rb") as file:
+                file.seek(place.offset)
+                data = file.read(place.size)
+        except OSError as error:
+            raise Unreadable(f"cannot be read ({error.strerror})") from error
+        if len(data) != place.size:
+            raise Unreadable("the archive ends inside it")
+        return data
+
+    def _labels(self, names: list[str]) -> list[str] | None:
+        if not self._classes:
+            return None
+        labels = []
+        for name in names:
+            place = self._classes.get(_key(name))
+            if place is None:
+                raise UserError(
+                    f"{self._path}: {name}: has no .cls while others have; add it or allowed: --labels none"
+                )
+            try:
+                label = self._read(place)[:100].decode().strip()
+            except UnicodeDecodeError as error:
+                raise UserError(f"{self._path}: {place.name}: not a class number or name") from error
+            if not label:
+                raise UserError(f"{self._path}: {place.name}: is empty; must be a class number or name")
+            labels.append(label)
+        return labels
+
+
+def _list_tar(
+    path: Path,
+) -> tuple[dict[str, _Place], dict[str, _Place], list[tuple[str, str]], int]:
+    """(pictures by name, .cls members by key, skipped, ignored)"""
+    pictures: dict[str, _Place] = {}
+    classes: dict[str, _Place] = {}
+    skipped: list[tuple[str, str]] = []
+    ignored = 0
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                _refuse_escape(path, member.name)
+                name = member.name.removeprefix("./")
+                if member.isdir() or is_hidden(name):
+                    continue
+                # Links and devices name things that are not in the archive.
+                if not member.isreg() or member.issparse():
+                    skipped.append((name, "is a link or a special file"))
+                elif name.endswith(".cls"):
+                    classes[_key(name)] = _Place(name, member.offset_data, member.size)
+                elif is_picture(name):
+                    if name in pictures:
+                        skipped.append((name, "name occurs twice; the last one is taken"))
+                    pictures[name] = _Place(name, member.offset_data, member.size)
+                else:
+                    ignored += not name.endswith(".json")
+    except (tarfile.TarError, EOFError) as error:
+        skipped.append((path.name, f"the archive is damaged from here on ({error})"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read ({error})") from error
+    return pictures, classes, skipped, ignored
+
+
+def _key(name: str) -> str:
+    folder, _, file = name.rpartition("/")
+    return f"{folder}/{file.split('.', 1)[0]}"
+
+
+def _refuse_escape(path: Path, name: str) -> None:
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
+        raise UserError(f"{path}: member {name!r} points outside of the archive; such archives are refused")

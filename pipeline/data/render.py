@@ -1,0 +1,95 @@
+"""Pictures of a source, normalised and encoded by several processes, in the order asked for."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.data.images import Target, Unreadable, encode, fit, is_enlarged
+from pipeline.data.sources import Source
+from pipeline.errors import UserError
+
+_TASK = 8  # pictures
+_TASKS_AHEAD = 4  # for each process: bounds memory
+_ORPHAN_CHECK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An encoded image, or None and the reason."""
+
+    data: bytes | None
+    reason: str = ""
+    enlarged: bool = False
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def rendered(source: Source, target: Target, numbers: Sequence[int], workers: int) -> Iterator[Rendered]:
+    """The pictures `numbers` of `source`, in that order whichever process made them."""
+    if workers == 1 or len(numbers) <= _TASK:
+        for number in numbers:
+            yield render(source, target, number)
+        return
+    pool = ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("fork"),
+        initializer=_begin,
+        initargs=(source, target, os.getpid()),
+    )
+    tasks = iter([numbers[i : i + _TASK] for i in range(0, len(numbers), _TASK)])
+    pending: deque[Future[list[Rendered]]] = deque()
+    try:
+        for task in tasks:
+            pending.append(pool.submit(_render_task, task))
+            if len(pending) > workers * _TASKS_AHEAD:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process that reads images died, most often for lack of memory; finished shards are kept: "
+            "run the same command again, with fewer workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def render(source: Source, target: Target, number: int) -> Rendered:
+    """One picture."""
+    try:
+        picture = source.picture(number)
+        fitted = fit(picture.image, target)
+    except Unreadable as reason:
+        return Rendered(None, str(reason))
+    return Rendered(encode(fitted, target), "", is_enlarged(picture.image, target), picture.meta)
+
+
+_shared: tuple[Source, Target] | None = None  # of this worker process
+
+
+def _begin(source: Source, target: Target, parent: int) -> None:
+    global _shared
+    _shared = (source, target)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops them
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """Ends this process when its parent is gone: it would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_CHECK_SECONDS)
+    os._exit(1)
+
+
+def _render_task(numbers: Sequence[int]) -> list[Rendered]:
+    assert _shared is not None
+    return [render(*_shared, number) for number in numbers]
