@@ -1,0 +1,1 @@
+"""A parametric portrait painter: traits from a seed, a picture from traits."""
