@@ -26,3 +26,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device here"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option of `make check`."""
+    parser.addoption(
+        "--strict-skips",
+        action="store_true",
+        help="fail if a test is skipped for any reason but a missing GPU",
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Counts the skips by reason; see `pytest_sessionfinish`."""
+    for reason, names in _skips(terminalreporter).items():
+        terminalreporter.write_line(f"skipped {len(names)} ({reason}): {', '.join(names)}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With --strict-skips, a skip for any reason but a missing GPU fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or exitstatus != 0 or not session.config.getoption("--strict-skips"):
+        return
+    others = [reason for reason in _skips(reporter) if not reason.startswith("gpu:")]
+    if others:
+        reporter.write_line(f"\nskipped without need: {'; '.join(others)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _skips(reporter: pytest.TerminalReporter) -> dict[str, list[str]]:
+    """Names of skipped tests by reason."""
+    found: dict[str, list[str]] = {}
+    for report in reporter.stats.get("skipped", []):
+        place = report.longrepr
+        reason = place[2].removeprefix("Skipped: ") if isinstance(place, tuple) else str(place)
+        found.setdefault(reason, []).append(report.nodeid)
+    return found

@@ -1,0 +1,56 @@
+# `make` alone says what there is. Needs python3 (3.11 or newer, with venv) and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+QUICK := out/quickstart
+
+.PHONY: help quickstart setup test check bench format clean
+
+help:
+	@echo "make quickstart  install, then train on handwritten digits, generate and evaluate (CPU)"
+	@echo "make setup       install into .venv"
+	@echo "make test        run the tests"
+	@echo "make check       format, lint, types and tests, as CI does"
+	@echo "make bench       run the benchmarks"
+	@echo "make format      format the code"
+	@echo "make clean       remove .venv and caches; out/ and runs/ stay"
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml tools/constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[eval,demo,dev]' -c tools/constraints.txt
+	@touch $@
+
+# Each step goes on where it was stopped, and passes over what is done.
+quickstart: setup
+	$(BIN)/hrgan prepare demo:digits $(QUICK)/data
+	$(BIN)/hrgan train configs/quickstart.yaml --run $(QUICK)/run
+	$(BIN)/hrgan generate $(QUICK)/run $(QUICK)/generated --count 1000
+	$(BIN)/hrgan generate $(QUICK)/run $(QUICK)/grid.png --count 64 --grid
+	$(BIN)/hrgan evaluate $(QUICK)/run --data $(QUICK)/data --metrics swd,msssim
+	@echo
+	@echo "Picture of samples:     $(QUICK)/grid.png"
+	@echo "Data set of samples:    $(QUICK)/generated (1,000 images in shards)"
+	@echo "Curves and samples:     $(BIN)/tensorboard --logdir $(QUICK)/run"
+
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(STRICT)
+
+# A test may be skipped for want of a GPU, and for nothing else.
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test STRICT=--strict-skips
+
+bench: setup
+	@set -e; for bench in tools/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench; done
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
