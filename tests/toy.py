@@ -156,6 +156,7 @@ class ToyStream:
     def __init__(self, images_seen: int = 0, rank: int = 0, world_size: int = 1) -> None:
         self.position, self.rank, self.world_size = images_seen, rank, world_size
         self.drawn: list[int] = []
+        self.factor = 1.0
 
     def draw(self, batch_size: int, times: int = 1) -> list[Batch]:
         return [self._next(batch_size) for _ in range(times)]
@@ -165,4 +166,5 @@ class ToyStream:
         self.position += batch_size
         self.drawn.extend(mine)
         seeds = [derive_seed("real", position % 64) for position in mine]
-        return Batch(SampleRandomness(seeds).normal(1, SIZE, SIZE).clamp(-1, 1) * 0.5 + 0.3)
+        images = SampleRandomness(seeds).normal(1, SIZE, SIZE).clamp(-1, 1) * 0.5 + 0.3
+        return Batch(images * self.factor)

@@ -18,6 +18,7 @@ _PERSON_CAN_MEND = {
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",
     errno.EFBIG: "the file would be larger than allowed here",
 }
 

@@ -1,0 +1,127 @@
+"""Snapshots and run folders: what a person points at, and what is said when it is the wrong thing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.config.families import StyleGAN2Config
+from pipeline.config.load import read_dump
+from pipeline.config.run import RunConfig
+from pipeline.contracts import ImageSpec, Stage
+from pipeline.errors import UserError
+from pipeline.storage.lock import only_writer
+from pipeline.storage.manifest import MANIFEST
+from pipeline.storage.runs import claim_run
+from pipeline.storage.snapshots import list_snapshots, open_snapshot, write_snapshot
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGE = Stage(32, 1.0, 16, {"generator": 0.1, "discriminator": 0.2}, 3, 0.99)
+
+
+def snapshot(run: Path, images: int, value: float = 1.0) -> Path:
+    return write_snapshot(
+        run,
+        {"w": torch.full((4,), value)},
+        family=StyleGAN2Config(z_dim=64),
+        spec=ImageSpec(32, 32, 3, 2),
+        classes=["cat", "dog"],
+        stage=STAGE,
+        images_seen=images,
+        step=1,
+        world_size=1,
+        config_digest="c",
+        data={"digest": "d"},
+    )
+
+
+def test_a_run_folder_stands_for_its_newest_snapshot(tmp_path):
+    snapshot(tmp_path, 8)
+    folder = snapshot(tmp_path, 16, 2.0)
+    for path in (tmp_path, folder):
+        found = open_snapshot(path)
+        assert (found.images_seen, found.family.z_dim, found.classes) == (16, 64, ("cat", "dog"))
+        assert found.spec == ImageSpec(32, 32, 3, 2)
+        assert found.stage == STAGE
+        assert torch.equal(found.weights()["w"], torch.full((4,), 2.0))
+    assert [path.name for path in list_snapshots(tmp_path)] == ["000000000008", "000000000016"]
+
+
+def test_a_resumed_run_leaves_its_snapshots_alone(tmp_path):
+    folder = snapshot(tmp_path, 8)
+    before = (folder / MANIFEST).stat().st_ino
+    snapshot(tmp_path, 8)
+    assert (folder / MANIFEST).stat().st_ino == before
+
+
+def rewrite(folder: Path, change) -> None:
+    body = json.loads((folder / MANIFEST).read_text())
+    change(body)
+    (folder / MANIFEST).write_text(json.dumps(body))
+
+
+def test_wrong_places_get_one_clear_line(tmp_path):
+    run = tmp_path / "run"
+    folder = snapshot(run, 8)
+    cases = {
+        tmp_path / "nowhere": "no such folder",
+        tmp_path: "neither a snapshot .* nor a run with snapshots",
+    }
+    for path, message in cases.items():
+        with pytest.raises(UserError, match=message):
+            open_snapshot(path)
+    weights = folder / "generator.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"damaged snapshot: .*generator.safetensors: \d+ bytes"):
+        open_snapshot(folder).weights()
+    rewrite(folder, lambda body: body["details"]["family"].update(name="nogan"))
+    with pytest.raises(UserError, match="this version cannot read its family"):
+        open_snapshot(folder)
+    rewrite(folder, lambda body: body.update(kind="checkpoint"))
+    with pytest.raises(UserError, match="a checkpoint; allowed: a snapshot or a run folder"):
+        open_snapshot(folder)
+    (folder / MANIFEST).write_text("{")
+    with pytest.raises(UserError, match=r"damaged snapshot: .*not valid JSON"):
+        open_snapshot(folder)
+
+
+def config(size: int = 32, images: str = "1M") -> RunConfig:
+    return RunConfig(family=StyleGAN2Config(), batch={"size": size}, length={"images": images})
+
+
+def test_a_run_that_belongs_to_another_config_names_the_keys(tmp_path):
+    claim_run(tmp_path, config(size=32), {"digest": "d"})
+    claim_run(tmp_path, config(size=32, images="5k"), {"digest": "d"})
+    assert read_dump(tmp_path / "config.yaml").length.images == 5000
+    with pytest.raises(UserError, match=r"belongs to another configuration \(batch.size: 32 -> 64\)"):
+        claim_run(tmp_path, config(size=64), {"digest": "d"})
+
+
+def test_a_run_on_other_data_is_refused(tmp_path):
+    claim_run(tmp_path, config(), {"digest": "aaaa"})
+    with pytest.raises(UserError, match=r"the shards are not the ones .* \(index digest bbbb, was aaaa\)"):
+        claim_run(tmp_path, config(), {"digest": "bbbb"})
+    (tmp_path / "data.json").write_text("{")
+    with pytest.raises(UserError, match=r"data\.json: not valid"):
+        claim_run(tmp_path, config(), {"digest": "aaaa"})
+
+
+def test_two_writers_are_told_apart_and_a_dead_one_holds_nothing(tmp_path):
+    code = (
+        "import sys, os; from pathlib import Path; from pipeline.storage.lock import only_writer\n"
+        "with only_writer(Path(sys.argv[1])):\n    print('in', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"in\n"
+        with pytest.raises(UserError, match="another process is writing this folder"), only_writer(tmp_path):
+            pass
+        other.kill()
+    with only_writer(tmp_path):
+        pass
