@@ -1,0 +1,59 @@
+"""Many images as one picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from pipeline.contracts import Sampler
+from pipeline.errors import UserError
+from pipeline.generation.request import Request
+from pipeline.storage.pictures import compose_grid, picture_format, to_uint8, write_picture
+
+LONGEST_SIDE = {"png": 100_000, "jpg": 65_500, "webp": 16_383}
+"""Pixels; the formats' own limits, but PNG's, which is far beyond what viewers open."""
+
+
+def generate_grid(
+    request: Request,
+    make_sampler: Callable[[], Sampler],
+    out: Path,
+    *,
+    columns: int | None = None,
+    progress: bool = True,
+) -> None:
+    """Publishes one picture of the request's images at `out`, row by row; its ending says the format.
+
+    columns: None: one a class if classes are given, else about as many as rows.
+    """
+    _check_side(request, columns, out)
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; --grid writes one picture, such as {out}.png")
+    sampler = make_sampler()
+    parts = []
+    with tqdm(total=request.count, unit="img", desc="generate", disable=not progress) as bar:
+        for numbers in request.numbers:
+            parts.append(to_uint8(request.draw(sampler, numbers).images).cpu())
+            bar.update(len(numbers))
+    grid = compose_grid(torch.cat(parts), columns or default_columns(request))
+    write_picture(out, grid, None if picture_format(out) == "png" else request.quality)
+
+
+def default_columns(request: Request) -> int:
+    """One a class, so that a class is a column; else as near to a square as `count` allows."""
+    return min(len(request.classes) or math.ceil(math.sqrt(request.count)), request.count)
+
+
+def _check_side(request: Request, columns: int | None, out: Path) -> None:
+    across, longest = columns or default_columns(request), LONGEST_SIDE[picture_format(out)]
+    spec = request.snapshot.spec
+    width, height = across * spec.width, -(-request.count // across) * spec.height
+    if max(width, height) > longest:
+        raise UserError(
+            f"{out}: the picture would have {width}x{height} pixels, its format allows {longest} a side; "
+            "give a smaller --count, or leave --grid out for shards"
+        )
