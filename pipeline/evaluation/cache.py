@@ -1,0 +1,78 @@
+"""Statistics on disk, found by what they were computed from and verified when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pipeline.storage.atomic import publish_bytes, publish_file
+from pipeline.storage.manifest import Damaged, digest_file
+from pipeline.storage.tensors import load_tensors, save_tensors
+
+_FORMAT = 1
+Key = Mapping[str, Any]
+Report = Callable[[str], None]
+
+
+class StatisticsCache:
+    """Named tensors by kind and key in `folder`: KIND-DIGEST.safetensors, and KIND-DIGEST.json, written
+    last, with the whole key and the sha256 of the tensors.
+
+    A file that does not verify is reported and counts as missing; `save` then replaces it.
+    """
+
+    def __init__(self, folder: Path, report: Report) -> None:
+        self._folder, self._report = folder, report
+
+    def load(self, kind: str, key: Key) -> dict[str, Tensor] | None:
+        """What was saved under `kind` and `key`, or None."""
+        path = self._path(kind, key)
+        if not path.with_suffix(".json").exists():
+            return None
+        try:
+            return self._read(path, _whole(kind, key))
+        except Damaged as damage:
+            self._report(f"cached statistics passed over, computing them again: {damage}")
+            return None
+
+    def save(self, kind: str, key: Key, tensors: Mapping[str, Tensor]) -> None:
+        """Publishes `tensors`; the sidecar last, so that a reader never meets half of it."""
+        path = self._path(kind, key)
+        with publish_file(path) as aside:
+            save_tensors(aside, tensors)
+            sidecar = {"key": _whole(kind, key), "sha256": digest_file(aside)}
+        publish_bytes(path.with_suffix(".json"), (json.dumps(sidecar, indent=1) + "\n").encode())
+
+    def _path(self, kind: str, key: Key) -> Path:
+        text = json.dumps(_whole(kind, key), sort_keys=True)
+        return self._folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors"
+
+    @staticmethod
+    def _read(path: Path, key: Key) -> dict[str, Tensor]:
+        sidecar = path.with_suffix(".json")
+        try:
+            about = json.loads(sidecar.read_bytes())
+            stored, sha256 = about["key"], about["sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Damaged(f"{sidecar}: not readable as JSON of a cache") from error
+        if stored != key:
+            raise Damaged(f"{sidecar}: made from something else than its name says")
+        if not path.is_file() or digest_file(path) != sha256:
+            raise Damaged(f"{path}: missing, or its content does not match the sha256 beside it")
+        return load_tensors(path)
+
+
+def _whole(kind: str, key: Key) -> dict[str, Any]:
+    return {"format": _FORMAT, "kind": kind, **key}
+
+
+def cache_folder(data: Path, results: Path) -> Path:
+    """DATA/statistics, so that all runs on a data set share it; if the data are read-only, the folder
+    `statistics` beside the results."""
+    return (data if os.access(data, os.W_OK) else results) / "statistics"

@@ -1,0 +1,51 @@
+"""Inception features as FID was defined on them: the 2015 network, its own resize, uint8 in."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch_fidelity import FeatureExtractorInceptionV3
+
+from pipeline.errors import UserError
+from pipeline.evaluation.weights import NAMES, InceptionWeights
+
+
+class InceptionExtractor:
+    """Pool features and logits of torch-fidelity's Inception.
+
+    digest: the sha256 of its weights, which every cached statistic and every result names.
+    """
+
+    def __init__(self, weights: InceptionWeights, device: torch.device | str = "cpu") -> None:
+        self.digest = weights.sha256.lower()
+        self.device = torch.device(device)
+        self._network = _network(weights.read(), weights.path).to(self.device)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 RGB [N, 3, H, W] -> (features [N, 2048], unbiased logits [N, 1008]), float32, on the CPU."""
+        # TF32, torch's default for convolutions on recent GPUs, would move features by 1e-3.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            features, logits = self._network(images.to(self.device))
+        return features.cpu(), logits.cpu()
+
+
+def _network(state: dict[str, Tensor], path: Path | None) -> torch.nn.Module:
+    # Their constructor unpickles what it is given with code execution on: hand it our own copy of the
+    # checked tensors.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    try:
+        network: torch.nn.Module = FeatureExtractorInceptionV3(
+            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=buffer
+        )
+    except RuntimeError as error:
+        raise UserError(
+            f"{path or NAMES[0]}: Inception weights: names or shapes are not those of the 2015 Inception "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    return network

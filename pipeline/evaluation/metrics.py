@@ -1,0 +1,76 @@
+"""Figures of merit from Inception features beside FID: KID, Inception score, precision and recall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+from torch_fidelity.metric_prc import (
+    KEY_METRIC_F_SCORE,
+    KEY_METRIC_PRECISION,
+    KEY_METRIC_RECALL,
+    prc_features_to_metric,
+)
+
+SUBSETS_SEED = 2020
+"""Seed of KID's subsets and of the Inception score's shuffle: torch-fidelity's default, so that
+figures equal its own."""
+
+KID_SUBSETS = 100
+KID_SUBSET_SIZE = 1000
+NEIGHBOURS = 3
+SPLITS = 10
+
+
+def kernel_distance(fakes: Tensor, reals: Tensor) -> dict[str, Any]:
+    """KID (Binkowski et al. 2018, section 4): unbiased MMD^2 under (x.y / D + 1)^3, averaged over 100
+    subsets of 1,000 images, or of as many as there are, which is then a subset's size."""
+    size = min(KID_SUBSET_SIZE, len(fakes), len(reals))
+    found = kid_features_to_metric(
+        fakes.cpu(),
+        reals.cpu(),
+        kid_subsets=KID_SUBSETS,
+        kid_subset_size=size,
+        rng_seed=SUBSETS_SEED,
+        verbose=False,
+    )
+    spread = found[KEY_METRIC_KID_STD]
+    return {
+        "value": found[KEY_METRIC_KID_MEAN],
+        "std": spread,
+        "subsets": KID_SUBSETS,
+        "subset_size": size,
+        "seed": SUBSETS_SEED,
+    }
+
+
+def inception_score(logits: Tensor) -> dict[str, Any]:
+    """exp(E KL(p(y|x) || p(y))) over ten splits: Salimans et al. 2016, section 4. logits [N, 1008]."""
+    found: Mapping[str, float] = isc_features_to_metric(
+        logits.cpu(), splits=SPLITS, shuffle=True, rng_seed=SUBSETS_SEED
+    )
+    return {
+        "value": found[KEY_METRIC_ISC_MEAN],
+        "std": found[KEY_METRIC_ISC_STD],
+        "splits": SPLITS,
+        "seed": SUBSETS_SEED,
+    }
+
+
+def precision_recall(fakes: Tensor, reals: Tensor) -> dict[str, Any]:
+    """Improved precision and recall (Kynkaanniemi et al. 2019, eqs. 1-2) with balls to the 3rd neighbour.
+
+    `value` is their harmonic mean. Distances are held in tiles of 10,000 rows, not all at once.
+    """
+    found = prc_features_to_metric(
+        fakes.cpu(), reals.cpu(), prc_neighborhood=NEIGHBOURS, save_cpu_ram=True, verbose=False
+    )
+    return {
+        "value": found[KEY_METRIC_F_SCORE],
+        "precision": found[KEY_METRIC_PRECISION],
+        "recall": found[KEY_METRIC_RECALL],
+        "neighbours": NEIGHBOURS,
+    }

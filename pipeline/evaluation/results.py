@@ -1,0 +1,114 @@
+"""Result files: one a snapshot, published whole, to which new metrics are added."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.manifest import code_version
+from pipeline.storage.snapshots import Snapshot
+
+Figures = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The figures of one snapshot. metrics: by name, each with its `value` and how it was measured
+    (`count` of fakes, `data`: the index's digest, seeds, ...). data: the last data set used."""
+
+    images_seen: int
+    snapshot: str
+    metrics: dict[str, Figures]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def holds(self, metric: str, how: Figures) -> bool:
+        """Whether `metric` has been measured in just this way."""
+        figures = self.metrics.get(metric)
+        return figures is not None and all(figures.get(key) == value for key, value in how.items())
+
+    def to_bytes(self) -> bytes:
+        """The content of the file."""
+        body = {
+            "images_seen": self.images_seen,
+            "snapshot": self.snapshot,
+            "metrics": self.metrics,
+            "data": self.data,
+            "versions": self.versions,
+        }
+        return (json.dumps(body, indent=1, sort_keys=True) + "\n").encode()
+
+
+def run_of(snapshot: Snapshot) -> Path | None:
+    """The run folder that a snapshot lies in, RUN/snapshots/<images>; None if it stands alone."""
+    folder = snapshot.folder.resolve()
+    return folder.parent.parent if folder.parent.name == "snapshots" else None
+
+
+def result_path(snapshot: Snapshot) -> Path:
+    """RUN/metrics/<images>.json, named as the snapshot's folder is; of a snapshot that stands alone,
+    metrics-<folder>.json beside it."""
+    run = run_of(snapshot)
+    if run is None:
+        folder = snapshot.folder.resolve()
+        return folder.with_name(f"metrics-{folder.name}.json")
+    return run / "metrics" / f"{snapshot.folder.resolve().name}.json"
+
+
+def read_result(path: Path) -> Result | None:
+    """The result at `path`; None if there is none. UserError if the file is not a result."""
+    try:
+        body = json.loads(path.read_bytes())
+        return Result(
+            images_seen=int(body["images_seen"]),
+            snapshot=str(body["snapshot"]),
+            metrics=dict(body["metrics"]),
+            data=dict(body.get("data", {})),
+            versions=dict(body.get("versions", {})),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a result file of hrgan evaluate; move it away and repeat") from error
+
+
+def read_results(run: Path) -> list[Result]:
+    """All results of a run, by images seen."""
+    paths = sorted((run / "metrics").glob("[0-9]*.json"))
+    found = (read_result(path) for path in paths)
+    return sorted((result for result in found if result is not None), key=lambda r: r.images_seen)
+
+
+def add_metrics(
+    snapshot: Snapshot,
+    metrics: Mapping[str, Figures],
+    data: Mapping[str, Any],
+    report: Callable[[str], None],
+) -> Result:
+    """Publishes the snapshot's result with `metrics` added; others measured on this snapshot stay.
+
+    Figures of another snapshot under this name (a run that was started afresh) are dropped.
+    """
+    path = result_path(snapshot)
+    old = read_result(path)
+    if old is not None and old.snapshot != snapshot.digest:
+        report(f"{path}: figures of another snapshot under this name are dropped")
+        old = None
+    merged = {**(old.metrics if old is not None else {}), **metrics}
+    result = Result(snapshot.images_seen, snapshot.digest, merged, data, versions())
+    publish_bytes(path, result.to_bytes())
+    return result
+
+
+def versions() -> dict[str, str]:
+    """The code that measured."""
+    try:
+        return {**code_version(), "torch-fidelity": version("torch-fidelity")}
+    except PackageNotFoundError:  # an extra that swd and msssim do without
+        return code_version()
