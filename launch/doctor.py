@@ -1,0 +1,221 @@
+"""`hrgan doctor`: what this machine has, what it lacks, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+GIB = 2**30
+REQUIRED = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "webdataset",
+    "accelerate",
+    "safetensors",
+    "tensorboard",
+)
+OPTIONAL = {  # package -> extra that installs it, what it is for
+    "deepspeed": ("deepspeed", "sharded optimizers"),
+    "submitit": ("slurm", "jobs on a SLURM cluster"),
+    "torch-fidelity": ("eval", "FID, KID, IS, precision and recall"),
+    "scipy": ("eval", "FID"),
+    "scikit-learn": ("demo", "demo:digits"),
+}
+INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked for, whether it is fine (None: optional and absent), what was found."""
+
+    section: str
+    name: str
+    fine: bool | None
+    found: str
+
+
+def doctor(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+) -> int:
+    """Show what this machine has and lacks.
+
+    Versions, compilers, fused operations (and why they are not compiled), GPUs, SLURM, memory.
+
+    \b
+    Examples:
+      hrgan doctor
+      hrgan doctor --json
+    """
+    findings = examine()
+    typer.echo(_json(findings) if as_json else _table(findings))
+    return 0
+
+
+def examine() -> list[Finding]:
+    """Everything there is to say about this machine; never raises."""
+    sections: dict[str, Callable[[], Iterator[tuple[str, bool | None, str]]]] = {
+        "versions": _versions,
+        "compilers": _compilers,
+        "operations": _operations,
+        "GPUs": _gpus,
+        "cluster": _cluster,
+        "machine": _machine,
+        "weights": _weights,
+    }
+    return [finding for name, look in sections.items() for finding in _section(name, look)]
+
+
+def _section(name: str, look: Callable[[], Iterator[tuple[str, bool | None, str]]]) -> Iterator[Finding]:
+    # A broken installation is what a doctor is called for: whatever fails is a finding.
+    try:
+        for finding in look():
+            yield Finding(name, *finding)
+    except Exception as error:
+        yield Finding(name, "error", False, f"{type(error).__name__}: {_first_line(str(error))}")
+
+
+def _versions() -> Iterator[tuple[str, bool | None, str]]:
+    yield "hrgan", True, _installed("hrgan") or "not installed"
+    yield "python", sys.version_info >= (3, 11), f"{platform.python_version()} ({sys.executable})"
+    for package in REQUIRED:
+        version = _installed(package)
+        yield package, version is not None, version or f"not installed: pip install {package}"
+    for package, (extra, purpose) in OPTIONAL.items():
+        version = _installed(package)
+        yield (
+            package,
+            True if version else None,
+            version or f"not installed ({purpose}): pip install -e '.[{extra}]'",
+        )
+    yield "torch's CUDA", *_cuda_build()
+    yield "torchvision works", *_torchvision_works()
+
+
+def _cuda_build() -> tuple[bool | None, str]:
+    import torch
+
+    build = torch.version.cuda
+    return (True, build) if build else (None, "none: this torch is a CPU build")
+
+
+def _torchvision_works() -> tuple[bool, str]:
+    """A torchvision made for another torch installs without complaint and fails when imported."""
+    try:
+        import torchvision  # noqa: F401
+    except Exception as error:
+        return False, f"no ({_first_line(str(error))}): install the torchvision that belongs to this torch"
+    return True, "yes"
+
+
+def _compilers() -> Iterator[tuple[str, bool | None, str]]:
+    needs = {"g++": "apt install g++", "ninja": "pip install ninja", "nvcc": "install the CUDA toolkit"}
+    for name, advice in needs.items():
+        path = shutil.which(name)
+        yield name, True if path else None, _tool(path) if path else f"not found: {advice}"
+
+
+def _operations() -> Iterator[tuple[str, bool | None, str]]:
+    import ops
+
+    for op in ops.state():
+        native = op.implementation == "native"
+        yield op.name, True if native else None, "native" if native else f"plain PyTorch ({op.reason})"
+
+
+def _gpus() -> Iterator[tuple[str, bool | None, str]]:
+    import torch
+
+    if not torch.cuda.is_available():
+        yield "CUDA devices", None, "none: everything runs on the CPU"
+        return
+    for index in range(torch.cuda.device_count()):
+        device = torch.cuda.get_device_properties(index)
+        size = f"{device.total_memory / GIB:.0f} GiB"
+        yield f"cuda:{index}", True, f"{device.name}, {size}, sm_{device.major}{device.minor}"
+
+
+def _cluster() -> Iterator[tuple[str, bool | None, str]]:
+    path = shutil.which("sbatch")
+    yield "SLURM", True if path else None, _tool(path) if path else "sbatch not found"
+    if "SLURM_JOB_ID" in os.environ:
+        yield "job", True, os.environ["SLURM_JOB_ID"]
+
+
+def _machine() -> Iterator[tuple[str, bool | None, str]]:
+    yield "system", True, platform.platform()
+    yield "CPU cores", True, f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}"
+    pages = os.sysconf("SC_PAGE_SIZE")
+    total = os.sysconf("SC_PHYS_PAGES") * pages / GIB
+    yield "memory", True, f"{total:.1f} GiB, {os.sysconf('SC_AVPHYS_PAGES') * pages / GIB:.1f} free"
+    shared = Path("/dev/shm")
+    if not shared.is_dir():
+        yield "/dev/shm", None, "not there: use data.workers=0"
+        return
+    size = shutil.disk_usage(shared).total / GIB
+    small = size < 0.25
+    advice = ", small for loader workers: use data.workers=0 or docker run --shm-size=8g" if small else ""
+    yield "/dev/shm", None if small else True, f"{size:.1f} GiB{advice}"
+
+
+def _weights() -> Iterator[tuple[str, bool | None, str]]:
+    home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache/torch"))
+    path = home / "hub/checkpoints" / INCEPTION
+    if path.is_file():
+        yield "Inception (2015)", True, str(path)
+    else:
+        yield "Inception (2015)", None, f"not at {path}; FID, KID, IS and PR need it, swd and msssim do not"
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _tool(path: str) -> str:
+    """What `path --version` says of the version, and where it is."""
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{path} does not run: {_first_line(str(error))}"
+    lines = [line.strip() for line in done.stdout.splitlines() if any(c.isdigit() for c in line)]
+    versions = [line for line in lines if "release" in line] or lines  # nvcc names it in its fourth line
+    return f"{versions[0] if versions else 'no version'} ({path})"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:200] if text.strip() else "no message"
+
+
+def _table(findings: list[Finding]) -> str:
+    marks = {True: "ok", None: "-", False: "WRONG"}
+    width = max(len(finding.name) for finding in findings)
+    lines: list[str] = []
+    section = ""
+    for finding in findings:
+        if finding.section != section:
+            section = finding.section
+            lines += ["", section] if lines else [section]
+        lines.append(f"  {marks[finding.fine]:5} {finding.name:{width}}  {finding.found}")
+    return "\n".join(lines)
+
+
+def _json(findings: list[Finding]) -> str:
+    return json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=1, ensure_ascii=False)

@@ -1,0 +1,135 @@
+"""The command line: `hrgan prepare | train | generate | evaluate | doctor`.
+
+Heavy imports stay inside the commands, so that help and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.metadata
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from launch.doctor import doctor
+from launch.evaluate import evaluate
+from launch.generate import generate
+from launch.prepare import prepare
+from pipeline.errors import RunFailed, UserError
+
+# Typer brings its own copy of click since 0.20 or so, and used the real one before: its public error
+# type leads to whichever it is.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="hrgan",
+    help="Distributed training of high-resolution GANs: shards in, images out, nothing lost.",
+    epilog="Every command explains itself: hrgan train --help",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hrgan {importlib.metadata.version('hrgan')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def train(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A configuration, such as configs/stylegan2-256.yaml.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings that override the file's."),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/NAME-OF-THE-CONFIG if not given.")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine; started by torchrun or srun, it is one.")
+    ] = 1,
+) -> int:
+    """Train a generator, or go on where the run stands.
+
+    The same command again resumes. SIGTERM, SIGUSR1 or Ctrl-C saves and exits 0.
+
+    \b
+    Examples:
+      hrgan train configs/quickstart.yaml --run out/quickstart/run
+      hrgan train configs/stylegan2-256.yaml data.path=shards batch.size=32
+      hrgan train configs/stylegan2-1024.yaml data.path=shards --processes 8
+    """
+    from pipeline.config.load import load_config
+
+    settings = load_config(config, overrides or ())
+    from launch.train import train as start
+
+    return start(settings, run or Path("runs") / config.stem, processes)
+
+
+for _command in (prepare, train, generate, evaluate, doctor):
+    app.command(no_args_is_help=False)(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code: 0 done, 2 wrong usage or input, 1 failed, 130 interrupted."""
+    command: Callable[..., Any] = get_command(app).main
+    try:
+        return command(args=arguments, prog_name="hrgan", standalone_mode=False) or 0
+    except (UserError, RunFailed) as error:
+        return _complain(str(error), EXIT_WRONG if isinstance(error, UserError) else EXIT_FAILED)
+    except _UsageError as error:
+        return _complain(_usage(error), EXIT_WRONG)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted", EXIT_INTERRUPTED)
+    except OSError as error:
+        # No access and no space are facts of this machine, not of the program: no traceback.
+        if error.errno not in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror}", EXIT_FAILED)
+
+
+def _complain(message: str, code: int) -> int:
+    for line in message.splitlines():
+        print(f"hrgan: error: {line}", file=sys.stderr)
+    return code
+
+
+def _usage(error: Any) -> str:
+    """Wrong usage in one line, with what is near or allowed."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "hrgan"
+    option, near = getattr(error, "option_name", None), getattr(error, "possibilities", None)
+    text = " ".join(error.format_message().split())
+    if option and near is not None:
+        text = f"no such option: {option}"
+        text += f"; did you mean {' or '.join(near)}?" if near else ""
+        if path == "hrgan train" and not near:
+            text += "; settings are written key.path=value, such as batch.size=16"
+    if context is not None and text.startswith("Missing command"):
+        text = f"missing command; allowed: {', '.join(context.command.list_commands(context))}"
+    text = text.replace("Value error, ", "").replace("Input should be", "must be")
+    text = (text[0].lower() + text[1:]).replace(". Did you mean", "; did you mean")
+    return f"{text.rstrip('.')} (see {path} --help)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""The doctor: finds what is there, says how to get what is not, and never breaks down itself."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from launch import doctor
+from launch.doctor import Finding, examine
+
+
+def _by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings}
+
+
+def test_examines_without_a_fault() -> None:
+    found = _by_name(examine())
+    assert "error" not in found
+    for name in ("python", "torch", "torchvision", "accelerate", "tensorboard", "torchvision works"):
+        assert found[name].fine is True, found[name]
+    for name in ("g++", "nvcc", "ninja", "SLURM", "CPU cores", "memory", "/dev/shm", "modulated_conv2d"):
+        assert found[name].found
+
+
+def test_what_is_not_installed_is_said_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_installed", lambda package: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    found = _by_name(examine())
+    assert found["deepspeed"].fine is None
+    assert found["deepspeed"].found.endswith("pip install -e '.[deepspeed]'")
+    assert found["torch"].fine is False
+    assert found["g++"] == Finding("compilers", "g++", None, "not found: apt install g++")
+    assert found["SLURM"] == Finding("cluster", "SLURM", None, "sbatch not found")
+
+
+def test_a_broken_part_is_a_finding_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("driver too old\nsecond line")
+
+    monkeypatch.setattr("torch.cuda.is_available", broken)
+    found = _by_name(examine())
+    assert found["error"] == Finding("GPUs", "error", False, "RuntimeError: driver too old")
+    assert "memory" in found
+
+
+def test_tools_and_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tool = tmp_path / "sbatch"
+    tool.write_text("#!/bin/sh\necho slurm-wlm 22.05.8\n")
+    tool.chmod(0o755)
+    weights = tmp_path / "hub/checkpoints" / doctor.INCEPTION
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    found = _by_name(examine())
+    assert found["SLURM"].found == f"slurm-wlm 22.05.8 ({tool})"
+    assert found["job"].found == "42"
+    assert found["Inception (2015)"].found == str(weights)
+
+
+def test_the_table_has_a_line_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.doctor() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "versions"
+    assert sum(line.startswith("  ") for line in lines) == len(examine())
