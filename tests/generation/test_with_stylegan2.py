@@ -1,0 +1,174 @@
+"""The command line's whole way with a real family: a snapshot on disk to shards, grids and results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from launch.main import main
+from launch.sampling import sampler_of
+from pipeline.config.families import StyleGAN2Config
+from pipeline.contracts import ImageSpec, Stage
+from pipeline.data.index import ShardIndex
+from pipeline.data.reader import ShardReader
+from pipeline.models.registry import build_family
+from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
+
+FAMILY = StyleGAN2Config(z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
+CLASSES = ("circle", "square", "star")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with an untrained conditional generator of 32px, at 0 and at 64 images."""
+    folder = tmp_path_factory.mktemp("stylegan2") / "run"
+    spec = ImageSpec(32, 32, 3, len(CLASSES))
+    for images_seen in (0, 64):
+        with torch.random.fork_rng():
+            torch.manual_seed(images_seen)
+            generator = build_family(FAMILY, spec, batch_size=8).networks().generator
+        write_snapshot(
+            folder,
+            generator.state_dict(),
+            family=FAMILY,
+            spec=spec,
+            classes=CLASSES,
+            stage=Stage(32, 1.0, 8, {"generator": 0.001, "discriminator": 0.001}),
+            images_seen=images_seen,
+            step=images_seen // 8,
+            world_size=1,
+            config_digest="0" * 64,
+            data={},
+        )
+    return folder
+
+
+def hrgan(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix in (".tar", ".json")}
+
+
+def test_the_batch_does_not_change_a_byte(run: Path, tmp_path: Path) -> None:
+    made = []
+    for batch in (1, 3, 8):
+        out = tmp_path / str(batch)
+        assert (
+            hrgan("generate", run, out, "--count", 11, "--shard-size", 4, "--batch", batch, "--seed", 2) == 0
+        )
+        ShardIndex.read(out).verify()
+        made.append(shards(out))
+    assert made[0] == made[1] == made[2]
+    assert len(made[0]) == 4
+
+
+def test_truncation_and_classes_reach_the_generator(run: Path, tmp_path: Path) -> None:
+    words = ("--count", 4, "--truncation", 0, "--classes", "star,0")
+    assert hrgan("generate", run, tmp_path / "out", *words) == 0
+    with ShardReader(ShardIndex.read(tmp_path / "out")) as reader:
+        samples = [reader.read(0, i) for i in range(4)]
+    assert [sample.label for sample in samples] == [2, 0, 2, 0]
+    # Truncated to nothing, each is the average image whatever its class.
+    assert len({sample.image for sample in samples}) == 1
+    assert len({sample.meta["seed"] for sample in samples}) == 4
+
+
+def test_a_grid(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert hrgan("generate", run, tmp_path / "g.png", "--count", 6, "--grid", "--classes", "0-2") == 0
+    assert (tmp_path / "g.png").is_file()
+    assert "g.png: 6 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--classes", "sqare"), "unknown class 'sqare'; allowed: 0 to 2, .* did you mean square?"),
+        (("--columns", 2), "--columns: belongs to --grid"),
+        (("--quality", 50), "--quality 50: allowed: 1 to 100, of jpg and webp"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], message: str
+) -> None:
+    import re
+
+    assert hrgan("generate", run, tmp_path / "out", "--count", 4, *words) == 2
+    said = capsys.readouterr().err.strip()
+    assert re.search(message.replace("?", r"\?"), said)
+    assert "\n" not in said
+
+
+def test_generated_shards_are_evaluated(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hrgan("generate", run, tmp_path / "data", "--count", 16, "--seed", 1000) == 0
+    assert hrgan("evaluate", run, "--data", tmp_path / "data", "--metrics", "swd", "--count", 12) == 0
+    values = [
+        json.loads((run / f"metrics/{images:012d}.json").read_text())["metrics"]["swd"]["value"]
+        for images in (0, 64)
+    ]
+    assert values[1] < values[0]  # the data came from the generator at 64
+    assert "SWD x1000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--metrics", "fdi"), "--metrics: unknown metric 'fdi'; .*did you mean fid"),
+        (("--count", 3), "--count 3: must be at least 10"),
+        (("--all", "--watch"), "--all and --watch: give one"),
+        (
+            ("--metrics", "fid", "--inception-weights", "none.pth"),
+            "none.pth: Inception weights: No such file",
+        ),
+    ],
+)
+def test_evaluations_mistakes_end_in_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], message: str
+) -> None:
+    import re
+
+    assert hrgan("generate", run, tmp_path / "data", "--count", 10) == 0
+    capsys.readouterr()
+    assert hrgan("evaluate", run, "--data", tmp_path / "data", *words) == 2
+    said = capsys.readouterr().err.strip()
+    assert re.search(message, said)
+    assert "\n" not in said
+
+
+def test_weights_that_do_not_fit_are_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_snapshot(
+        tmp_path / "other",
+        {"weight": torch.ones(1)},
+        family=FAMILY,
+        spec=ImageSpec(32, 32, 3, 0),
+        classes=(),
+        stage=open_snapshot(run).stage,
+        images_seen=8,
+        step=1,
+        world_size=1,
+        config_digest="0" * 64,
+        data={},
+    )
+    assert hrgan("generate", folder, tmp_path / "out", "--count", 4) == 2
+    assert "its weights do not fit" in capsys.readouterr().err
+
+
+def test_the_sampler_is_what_the_shards_hold(run: Path, tmp_path: Path) -> None:
+    from pipeline.data.stream import read_uint8
+    from pipeline.storage.pictures import to_uint8
+
+    snapshot: Snapshot = open_snapshot(run)
+    expected = sampler_of(snapshot, torch.device("cpu")).draw([7, 8, 9])
+    assert hrgan("generate", run, tmp_path / "out", "--count", 3, "--seed", 7) == 0
+    images, labels, _ = next(read_uint8(ShardIndex.read(tmp_path / "out")))
+    assert torch.equal(images, to_uint8(expected.images))
+    assert expected.labels is not None
+    assert labels == expected.labels.tolist()
