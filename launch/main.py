@@ -80,8 +80,12 @@ def train(
 
     settings = load_config(config, overrides or ())
     from launch.train import train as start
+    from ops import NativeOpsMissing
 
-    return start(settings, run or Path("runs") / config.stem, processes)
+    try:
+        return start(settings, run or Path("runs") / config.stem, processes)
+    except NativeOpsMissing as error:  # ops know no error of ours
+        raise UserError(str(error)) from error
 
 
 for _command in (prepare, train, generate, evaluate, doctor):

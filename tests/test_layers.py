@@ -167,7 +167,7 @@ FORBIDDEN = {
     r"(?<![\w.])/(?:work|root|home)/": "a path of some machine",
     r"\bissues? +#?\d": "a number that means nothing to a reader",
     r"\b(?:coding|this|another|earlier) +session": "how it was made",
-    rf"https?://(?![\w.]*\b{_HOSTS}|localhost|127\.0\.0\.1)[\w.-]+": "an address that is not on the list",
+    rf"https?://(?![\w.]*\b{_HOSTS}|localhost|127\.0\.0\.1|host\b|example\.)[\w.-]+": "an address that is not on the list",
 }
 
 
