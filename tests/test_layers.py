@@ -160,14 +160,15 @@ def size_faults(source: Source) -> list[str]:
 
 
 # What no text of the product may hold: promises instead of work, and traces of where it was made.
-_HOSTS = r"(?:arxiv\.org|github\.com|pytorch\.org|keepachangelog\.com|semver\.org)"
+_SITES = r"(?:arxiv\.org|github\.com|pytorch\.org|keepachangelog\.com|semver\.org)"
+_HOSTS = rf"[\w.]*\b{_SITES}|localhost|127\.0\.0\.1|host\b|example\."
 FORBIDDEN = {
     r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X)\b": "unfinished",
     r"NotImplemented" r"Error": "a stub",
     r"(?<![\w.])/(?:work|root|home)/": "a path of some machine",
     r"\bissues? +#?\d": "a number that means nothing to a reader",
     r"\b(?:coding|this|another|earlier) +session": "how it was made",
-    rf"https?://(?![\w.]*\b{_HOSTS}|localhost|127\.0\.0\.1|host\b|example\.)[\w.-]+": "an address that is not on the list",
+    rf"https?://(?!{_HOSTS})[\w.-]+": "an address that is not on the list",
 }
 
 
