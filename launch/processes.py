@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.1
 
@@ -36,7 +36,8 @@ def run_ranks(arguments: Sequence[str], count: int) -> int:
             if rank.poll() is None:
                 rank.send_signal(number)
 
-    old = {number: signal.signal(number, forward) for number in _FORWARDED}
+    heard = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
+    old = {number: signal.signal(number, forward) for number in heard}
     try:
         return _wait(ranks)
     finally:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import torch
-from pipeline.models.registry import build_family
 
 import ops
 from launch.processes import is_one_of_many, run_ranks
@@ -15,16 +14,17 @@ from pipeline.config.load import dump_config, identity
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Family, ImageSpec, Process
 from pipeline.data.index import ShardIndex
-from pipeline.data.stream import ImageStream, read_uint8
+from pipeline.data.stream import ImageStream
 from pipeline.engines.process import from_first, start_process, stop_process
 from pipeline.engines.select import select_engine
 from pipeline.errors import UserError
+from pipeline.models.registry import build_family
 from pipeline.randomness import derive_seed
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.lock import only_writer
 from pipeline.storage.pictures import compose_grid, write_picture
 from pipeline.storage.runs import claim_run
-from pipeline.training.keeper import RunKeeper
+from pipeline.training.keeper import RunKeeper, grid_columns
 from pipeline.training.loop import Loop, Outcome
 from pipeline.training.report import Report
 from pipeline.training.state import put_back
@@ -120,7 +120,8 @@ def _run(
         report = None
         if process.is_first:
             report = stack.enter_context(_report(config, run, start, process))
-            _begin(report, run, config, index, start)
+            if start == 0:
+                _begin(report, run, config, index)
         return Loop(trainer, config, keeper, report, stop).run()
 
 
@@ -139,13 +140,13 @@ def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
     process, store = trainer.engine.process, CheckpointStore(run, config.checkpoints.keep)
     folder = None
     if process.is_first:
-        newest = store.newest(lambda line: print(f"hrgan: warning: {line}", file=sys.stderr))
+        newest = store.newest(lambda line: _tell(f"hrgan: warning: {line}"))
         folder = None if newest is None else newest.folder
     folder = from_first(folder, process)
     if folder is not None:
         put_back(trainer, store.open(folder).load())
         if process.is_first:
-            print(f"going on from {folder} ({trainer.progress.images_seen} images)", file=sys.stderr)
+            _tell(f"going on from {folder} ({trainer.progress.images_seen} images)")
 
 
 def _report(config: RunConfig, run: Path, start: int, process: Process) -> Report:
@@ -158,12 +159,14 @@ def _report(config: RunConfig, run: Path, start: int, process: Process) -> Repor
     )
 
 
-def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex, start: int) -> None:
-    if start > 0:
-        return
+def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex) -> None:
+    """Once a run: what it is, and a picture of what it learns from."""
     report.describe(dump_config(config), identity(config))
-    reals, _, _ = next(iter(read_uint8(index, 0, config.snapshots.grid, batch_size=config.snapshots.grid)))
-    picture = compose_grid(reals)
+    data = config.data.model_copy(update={"workers": 0})
+    count = config.snapshots.grid
+    with ImageStream(index, data, seed=config.seed, process=Process(), images_seen=0, labels=False) as stream:
+        (reals,) = stream.draw(count)
+    picture = compose_grid(reals.images, grid_columns(count))
     write_picture(run / "samples" / "reals.png", picture)
     report.picture("reals", picture, 0)
 
@@ -172,10 +175,13 @@ def _finish(run: Path, outcome: Outcome, process: Process) -> None:
     if not process.is_first:
         return
     if outcome.stopped_by is None:
-        print(f"finished: {outcome.images_seen} images, in {run}", file=sys.stderr)
+        _tell(f"finished: {outcome.images_seen} images, in {run}")
     else:
-        print(
-            f"stopped by {outcome.stopped_by} at {outcome.images_seen} images, saved in {run}; "
-            "the same command goes on",
-            file=sys.stderr,
-        )
+        where = f"at {outcome.images_seen} images, saved in {run}"
+        _tell(f"stopped by {outcome.stopped_by} {where}; the same command goes on")
+
+
+def _tell(line: str) -> None:
+    # A terminal that is gone must not turn a saved run into a failed one.
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -61,7 +61,7 @@ class EngineConfig(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU if there is one."""
     bad_steps: PositiveCount = 20
-    """Updates in a row skipped because a gradient was not finite, after which the run stops."""
+    """Updates in a row of one phase that a gradient that was not finite made it skip: the run stops."""
 
 
 class OpsConfig(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +63,17 @@ class RunKeeper:
 
     def _samples(self, trainer: Trainer, report: Report | None) -> None:
         images_seen = trainer.progress.images_seen
-        picture = compose_grid(draw_grid(trainer, self.config.snapshots.grid))
+        count = self.config.snapshots.grid
+        columns = grid_columns(count, trainer.family.spec.classes)
+        picture = compose_grid(draw_grid(trainer, count), columns)
         write_picture(self.run / "samples" / f"{images_seen:012d}.png", picture)
         if report is not None:
             report.picture("samples", picture, images_seen)
+
+
+def grid_columns(count: int, classes: int = 0) -> int:
+    """Columns of a grid of `count` images: about twice as wide as high, or one column a class."""
+    return classes if 0 < classes <= 32 else math.ceil(math.sqrt(2 * count))
 
 
 @torch.no_grad()

@@ -73,13 +73,13 @@ class Loop:
         return self._stop.reason or "another process"
 
     def _agreed_stop(self) -> bool:
-        self._flags.append(torch.stack([self._trainer.stop_votes, self._trainer.bad_updates]))
+        self._flags.append(torch.stack([self._trainer.stop_votes, self._trainer.bad_updates.max()]))
         if len(self._flags) <= self._lag:
             return False
         votes, bad = self._flags[0].tolist()
         if bad >= self._config.engine.bad_steps:
             raise RunFailed(
-                f"{int(bad)} updates in a row had gradients that are not finite, up to "
+                f"{int(bad)} updates in a row of one phase had gradients that are not finite, up to "
                 f"{self._trainer.progress.images_seen} images; the last checkpoint is whole. "
                 "Lower the learning rates or use engine.precision=float32, then start again"
             )

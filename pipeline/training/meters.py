@@ -24,8 +24,8 @@ class Meters:
                 self._counts[name] = self._counts.get(name, 0) + 1
 
     def flush(self) -> dict[str, float]:
-        """The means since the last flush."""
-        names = list(self._sums)
+        """The means since the last flush, by name in alphabetical order."""
+        names = sorted(self._sums)
         if not names:
             return {}
         values = torch.stack([self._sums[name] / self._counts[name] for name in names]).tolist()

@@ -6,7 +6,8 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -39,6 +40,7 @@ class Report:
         self._images, self._time = start, time.perf_counter()
         self._first_images, self._first_time = start, self._time
         drop_after(self._log, start)
+        self._has_terminal = True
         self._writer = None
         if tensorboard:
             purge = start + 1 if start else None
@@ -65,11 +67,24 @@ class Report:
 
     def say(self, line: str) -> None:
         """One line for a person, beside the bar."""
-        tqdm.write(line, file=sys.stderr)
+        with self._terminal_may_be_gone():
+            tqdm.write(line, file=sys.stderr)
 
     def advance(self, images_seen: int) -> None:
         """Moves the bar."""
-        self._bar.update(images_seen - self._bar.n)
+        with self._terminal_may_be_gone():
+            self._bar.update(images_seen - self._bar.n)
+
+    @contextmanager
+    def _terminal_may_be_gone(self) -> Iterator[None]:
+        # A closed terminal must not cost the checkpoint that is written next; the log file has it all.
+        if self._has_terminal:
+            try:
+                yield
+            except OSError:
+                self._has_terminal = False
+        else:
+            yield
 
     def describe(self, config_text: str, settings: Mapping[str, Any]) -> None:
         """Once a run: its configuration as text and as hyperparameters."""
@@ -133,6 +148,8 @@ def tick_line(images_seen: int, total: int, figures: Figures, seconds_left: floa
 
 
 def _short(count: int) -> str:
+    if count < 10_000:
+        return str(count)
     return f"{count / 1e6:.3f}M" if count >= 1_000_000 else f"{count / 1e3:.1f}k"
 
 

@@ -1,4 +1,5 @@
-"""Asking a run to stop: SIGTERM, SIGUSR1, Ctrl-C or its time limit set a flag; the loop saves and ends."""
+"""Asking a run to stop: SIGTERM, SIGUSR1, Ctrl-C, a closed terminal or the time limit set a flag; the
+loop saves and ends."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
@@ -32,7 +33,9 @@ class StopRequest:
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
         """Catches the signals for as long as the run lasts, then puts the old handlers back."""
-        old = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        # What is ignored stays ignored: nohup says so of SIGHUP.
+        heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        old = {number: signal.signal(number, self._handle) for number in heard}
         try:
             yield self
         finally:

@@ -50,7 +50,7 @@ class Trainer:
         self.wants_stop = False
         self._seed, self._micro = seed, micro
         device = engine.process.device
-        self.bad_updates = torch.zeros((), device=device)  # in a row
+        self.bad_updates = torch.zeros(len(family.phases), device=device)  # in a row, of each phase
         self.stop_votes = torch.zeros((), device=device)  # share of ranks that asked to stop
 
     @property
@@ -110,9 +110,8 @@ class Trainer:
         return SampleRandomness(seeds, process.device)
 
     def _note(self, phase: Phase, report: StepReport, stats: _StepStats) -> None:
-        self.bad_updates = torch.where(
-            report.finite, torch.zeros_like(self.bad_updates), self.bad_updates + 1
-        )
+        place = self.family.phases.index(phase)
+        self.bad_updates[place] = torch.where(report.finite, 0.0, self.bad_updates[place] + 1)
         stats.add({f"gradient_norm/{phase.name}": report.gradient_norm})
         stats.add({"skipped_updates": (~report.finite).float()})
 

@@ -75,7 +75,7 @@ def test_meters_average_scalars_and_leave_vectors_out():
     assert meters.flush() == {}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_asks_for_a_stop_and_the_old_handler_comes_back(number):
     before = signal.getsignal(number)
     with StopRequest().listening() as stop:
@@ -83,6 +83,17 @@ def test_a_signal_asks_for_a_stop_and_the_old_handler_comes_back(number):
         os.kill(os.getpid(), number)
         assert stop.reason == number.name
     assert signal.getsignal(number) is before
+
+
+def test_an_ignored_signal_stays_ignored():
+    """nohup's promise."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest().listening() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.reason is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_interrupt_is_immediate():

@@ -1,0 +1,133 @@
+"""What `hrgan train` refuses, by message: one line, exit code 2, before any work starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.data.index import ShardIndex
+from pipeline.data.prepare import prepare
+from tests.small_run import ROOT, environment, hrgan, start_hrgan, wait_for, write_config
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    out = tmp_path_factory.mktemp("digits") / "shards"
+    prepare("demo:digits", out, resolution=8, channels=1, count=60, shard_size=30, progress=False)
+    return out
+
+
+def refused(*arguments: object) -> str:
+    done = hrgan("train", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    return line.removeprefix("hrgan: error: ")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.path=null", "data.path: not set"),
+        ("data.path=/nowhere", "/nowhere"),
+        ("data.path=http://host/x", "http"),
+        ("data.resolution=64", "data.resolution: the config expects 64px"),
+        ("batch.size=6", "family.minibatch_stddev_group: 4 does not divide the 6 images"),
+        ("batch.micro=2", "family.minibatch_stddev_group: 4 does not divide the 2 images"),
+        ("ops.backend=native", "native"),
+        ("engine.device=cuda", "engine.device=cuda: no CUDA device is visible"),
+    ],
+)
+def test_a_setting_that_cannot_work(shards, tmp_path, override, message):
+    config = write_config(tmp_path / "c.yaml", shards, family={"minibatch_stddev_group": 4})
+    if "cuda" in override:
+        import torch
+
+        assert not torch.cuda.is_available() or pytest.skip("gpu: there is a CUDA device")
+    line = refused(config, override, "--run", tmp_path / "run")
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_processes_that_do_not_divide_the_batch(shards, tmp_path):
+    config = write_config(tmp_path / "c.yaml", shards)
+    line = refused(config, "--run", tmp_path / "run", "--processes", 3)
+    assert line == "batch.size=8: does not divide over 3 processes; allowed: a multiple of 3"
+
+
+def test_images_that_the_family_cannot_make(tmp_path):
+    prepare("demo:digits", tmp_path / "odd", resolution=12, channels=1, count=40, progress=False)
+    config = write_config(tmp_path / "c.yaml", tmp_path / "odd")
+    assert "12" in refused(config, "--run", tmp_path / "run")
+
+
+def test_labels_that_are_not_there(shards, tmp_path):
+    import shutil
+
+    plain = tmp_path / "plain"
+    shutil.copytree(shards, plain)
+    dataclasses.replace(ShardIndex.read(plain), classes=()).write()
+    config = write_config(tmp_path / "c.yaml", plain)
+    assert "data.labels=true" in refused(config, "data.labels=true", "--run", tmp_path / "run")
+
+
+def test_a_run_of_another_config_and_one_in_use(shards, tmp_path):
+    config = write_config(tmp_path / "c.yaml", shards, length={"images": 4000}, report={"tensorboard": False})
+    with start_hrgan("train", config, "--run", tmp_path / "run") as process:
+        wait_for(process, "images")
+        assert "another process is writing this folder" in refused(config, "--run", tmp_path / "run")
+        process.terminate()
+        process.communicate(timeout=60)
+    line = refused(config, "seed=6", "family.r1_gamma=3", "--run", tmp_path / "run")
+    assert "belongs to another configuration (seed: 5 -> 6; family.r1_gamma: 0.1 -> 3.0)" in line
+
+
+def test_a_damaged_shard_is_named_with_its_key(shards, tmp_path):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(shards, broken)
+    index = ShardIndex.read(broken)
+    path = broken / index.shards[0].name
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 9] ^= 0xFF
+    path.write_bytes(data)
+    config = write_config(tmp_path / "c.yaml", broken)
+    done = hrgan("train", config, "--run", tmp_path / "run")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert index.shards[0].name in done.stderr.splitlines()[-1]
+    done = hrgan("train", config, "data.on_damage=skip", "length.images=16", "--run", tmp_path / "skip")
+    assert done.returncode == 0, done.stderr
+    assert index.shards[0].name in done.stderr
+
+
+def test_no_room_for_a_checkpoint_is_one_line_and_the_older_one_stays(shards, tmp_path):
+    config = write_config(tmp_path / "c.yaml", shards, report={"tensorboard": False})
+    done = hrgan("train", config, "length.images=24", "--run", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.main", "train", str(config), "--run", str(tmp_path / "run")],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "cannot write: the file would be larger than allowed here" in done.stderr
+    assert (tmp_path / "run" / "checkpoints" / f"{24:012d}" / "manifest.json").exists()
+
+
+def test_a_run_that_cannot_go_on_says_where_it_stands(shards, tmp_path):
+    config = write_config(tmp_path / "c.yaml", shards, engine={"bad_steps": 3})
+    done = hrgan("train", config, "family.r1_gamma=1e38", "family.r1_every=1", "--run", tmp_path / "run")
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "updates in a row of one phase had gradients that are not finite" in done.stderr
