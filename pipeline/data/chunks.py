@@ -14,7 +14,7 @@ from pipeline.data.reader import ShardReader
 from pipeline.data.samples import Damage
 from pipeline.errors import UserError
 
-_CHUNK_BYTES = 8 << 20
+_CHUNK_BYTES = 4 << 20
 _CHUNK_MOST = 64
 
 

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import io
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torchvision.io
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, decode_png
 
 from pipeline.contracts import ImageSpec
 from pipeline.data.samples import Damage
 
+# torchvision decodes faster than PIL and, for JPEG, to the same bits. It means to drop its decoders in
+# favour of torchcodec, which needs FFmpeg: where they are gone, PIL takes over.
+warnings.filterwarnings("ignore", "The image decoding and encoding cap", DeprecationWarning)
+_FAST: dict[str, Callable[..., Any]] = {
+    extension: getattr(torchvision.io, name)
+    for extension, name in (("jpg", "decode_jpeg"), ("png", "decode_png"))
+    if hasattr(torchvision.io, name)
+}
+_MODES = {1: "GRAY", 3: "RGB"}
+_PIL_NAMES = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_MODES = {1: ImageReadMode.GRAY, 3: ImageReadMode.RGB}
 
 
 class Size(NamedTuple):
@@ -54,15 +66,12 @@ def decode(image: bytes, extension: str, spec: ImageSpec) -> Tensor:
 
 
 def _pixels(image: bytes, extension: str, channels: int) -> Tensor:
-    if extension == "webp":
-        with Image.open(io.BytesIO(image), formats=["WEBP"]) as picture:
+    fast = _FAST.get(extension)
+    if fast is None:
+        with Image.open(io.BytesIO(image), formats=[_PIL_NAMES[extension]]) as picture:
             array = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
         return torch.from_numpy(array.reshape(*array.shape[:2], channels).copy())
-    data = torch.frombuffer(bytearray(image), dtype=torch.uint8)
-    # torchvision decodes faster than PIL and, for JPEG, to the same bits.
-    chw: Tensor = (
-        decode_jpeg(data, _MODES[channels]) if extension == "jpg" else decode_png(data, _MODES[channels])
-    )
+    chw: Tensor = fast(torch.frombuffer(bytearray(image), dtype=torch.uint8), _MODES[channels])
     return chw.permute(1, 2, 0)
 
 

@@ -28,8 +28,7 @@ class ShardReader:
         """The sample; raises Damage, whose message names shard and key (or place), if it is not whole."""
         entry = self._index.shards[shard]
         try:
-            block = self._read_block(shard, member)
-            sample = take_apart(block, labelled=bool(self._index.classes))
+            sample = self._take(shard, member)
         except Damage as damage:
             raise Damage(f"{self._index.root / entry.name}: sample {member}: {damage}") from damage
         except OSError as error:
@@ -53,14 +52,24 @@ class ShardReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _take(self, shard: int, member: int) -> Encoded:
+        try:
+            return take_apart(self._read_block(shard, member), labelled=bool(self._index.classes))
+        except Damage as damage:
+            table = self._tables.get(shard)
+            # The last sample before a cut has lost members: the cut is the news.
+            if table is not None and table.fault and member == len(table) - 1:
+                raise Damage(f"{damage}; the shard {table.fault}") from damage
+            raise
+
     def _read_block(self, shard: int, member: int) -> bytes:
         table = self._table(shard)
         if member >= len(table):
-            raise Damage(f"shard damaged: {table.fault}")
+            raise Damage(f"the shard {table.fault}")
         start, stop = int(table.starts[member]), int(table.starts[member + 1])
         block = os.pread(self._file(shard), stop - start, start)
         if len(block) != stop - start:
-            raise Damage("shard damaged: became shorter while it was read")
+            raise Damage("the shard became shorter while it was read")
         return block
 
     def _table(self, shard: int) -> Table:

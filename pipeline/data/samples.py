@@ -102,6 +102,7 @@ def _members(descriptor: int, size: int) -> Iterator[tuple[str, int, int]]:
             raise Damage(f"is cut short at byte {size} without the end mark of an archive")
         if not header.strip(b"\0"):
             break
+        check_header(header)
         key, _, length = parse_header(header)
         stop = at + BLOCK + -(-length // BLOCK) * BLOCK
         if stop > size:
@@ -112,18 +113,27 @@ def _members(descriptor: int, size: int) -> Iterator[tuple[str, int, int]]:
         raise Damage(f"has no whole end mark at byte {at}")
 
 
+def check_header(header: bytes) -> None:
+    """Damage unless the checksum of a 512-byte tar header is right (POSIX ustar: its own field counts as
+    blanks)."""
+    try:
+        stored = int(header[148:156].split(b"\0", 1)[0], 8)
+    except ValueError as error:
+        raise Damage("has a header that is not a tar header") from error
+    if stored != sum(header) - sum(header[148:156]) + 8 * 32:
+        raise Damage("has a damaged member header")
+
+
 def parse_header(header: bytes) -> tuple[str, str, int]:
     """(key, extension, bytes) of the member that a 512-byte tar header announces; Damage if it is none."""
     try:
-        stored = int(header[148:156].split(b"\0")[0], 8)
-        length = int(header[124:136].split(b"\0")[0], 8)
-        prefix = header[345:500].split(b"\0")[0].decode()
-        name = header[:100].split(b"\0")[0].decode()
+        length = int(header[124:136].split(b"\0", 1)[0], 8)
+        prefix = header[345:500].split(b"\0", 1)[0].decode()
+        name = header[:100].split(b"\0", 1)[0].decode()
     except ValueError as error:
         raise Damage("has a header that is not a tar header") from error
-    # The checksum counts its own field as blanks (POSIX ustar).
-    if stored != sum(header) - sum(header[148:156]) + 8 * 32 or header[156:157] not in _REGULAR:
-        raise Damage("has a damaged member header")
+    if header[156:157] not in _REGULAR:
+        raise Damage(f"holds a member {name!r} that is not a plain file")
     key, _, extension = (f"{prefix}/{name}" if prefix else name).partition(".")
     if extension not in _EXTENSIONS:
         raise Damage(f"holds a member {name!r} of a kind that is not allowed")
@@ -134,6 +144,7 @@ def take_apart(block: bytes, labelled: bool) -> Encoded:
     """The sample whose members are `block`; Damage unless whole and bound together by its crc32."""
     key, parts = "", {}
     at = 0
+    # Headers were checked when the shard was scanned; what changed since shows in the crc32.
     while at < len(block):
         key, extension, length = parse_header(block[at : at + BLOCK])
         parts[extension] = block[at + BLOCK : at + BLOCK + length]

@@ -55,7 +55,8 @@ class ImageStream:
 
     @property
     def damaged(self) -> int:
-        """Images of this rank that were damaged and replaced so far (data.on_damage=skip)."""
+        """Images of this rank that were damaged and replaced so far (data.on_damage=skip), in all chunks
+        that were begun: some may not be drawn yet."""
         return self._damaged
 
     def draw(self, batch_size: int, times: int = 1) -> list[Batch]:

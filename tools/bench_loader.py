@@ -1,0 +1,213 @@
+"""Loader images/s against a bare decode loop over the same JPEGs, and memory of order and index.
+
+The bare loop: as many processes as the loader has workers, each calling the same JPEG decoder on its
+share of the files, held in memory, and throwing the pixels away. No order, tar, label, check or batch.
+The loader is timed twice: until the batch stands in one uint8 block, as a GPU host does it (the device
+scales it), and until it is float32 in [-1, 1] on the CPU, which costs this machine's cores as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+
+from pipeline.config.run import DataConfig
+from pipeline.contracts import Process
+from pipeline.data.chunks import Decoder, Share, chunk_size
+from pipeline.data.decode import decode
+from pipeline.data.faces.portrait import portrait
+from pipeline.data.faces.traits import traits
+from pipeline.data.index import Shard, ShardIndex
+from pipeline.data.lanes import Order
+from pipeline.data.reader import ShardReader
+from pipeline.data.sink import ShardSink
+from pipeline.data.stream import ImageStream
+from pipeline.data.workers import WorkerChunks
+
+WORKERS, LANES, BATCH = 2, 16, 32
+
+
+def main() -> None:
+    """Runs all rows, prints them, and writes them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved measurements of each kind")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 1024], help="pixels a side")
+    arguments = parser.parse_args()
+    rows = [row for side in arguments.sizes for row in speed_rows(side, arguments.rounds)]
+    rows.append(memory_row(10_000_000))
+    for row in rows:
+        print(row["op"], row["size"], row["note"], sep=" | ")
+    if arguments.json:
+        machine = {
+            "cores": len(os.sched_getaffinity(0)),
+            "cpu": platform.machine(),
+            "torch": torch.__version__,
+        }
+        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+
+
+def speed_rows(side: int, rounds: int) -> list[dict[str, Any]]:
+    """The loader's two rows at one size; medians of interleaved rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = photographs(Path(folder), side, count=512 if side <= 256 else 96)
+        images = max(2, int(16e6 / side**2)) * BATCH * (4 if side <= 256 else 1)
+        kinds: dict[str, Callable[[], float]] = {
+            "bare": lambda: bare(index, images),
+            "uint8": lambda: blocks(index, images),
+            "float32": lambda: floats(index, images),
+        }
+        times: dict[str, list[float]] = {name: [] for name in kinds}
+        for _ in range(rounds):
+            for name, measure in kinds.items():
+                times[name].append(measure() / images * 1e3)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return [_speed_row(name, side, medians) for name in ("uint8", "float32")]
+
+
+def photographs(folder: Path, side: int, count: int) -> ShardIndex:
+    """Drawn faces with the grain of a sensor, so that their JPEGs are as large as those of photographs
+    (0.4 bytes a pixel); without it they would be half as large, and quicker to decode."""
+    noise = np.random.default_rng(0)
+    with ShardSink(folder, name="bench", height=side, width=side, channels=3, shard_size=128) as sink:
+        for number in range(count):
+            picture = portrait(traits(0, number), side) + noise.normal(0, 3, (side, side, 3))
+            buffer = io.BytesIO()
+            image = Image.fromarray(np.clip(picture + 0.5, 0, 255).astype(np.uint8))
+            image.save(buffer, "JPEG", quality=95, subsampling=0)
+            sink.write(f"{number:08d}", buffer.getvalue(), "jpg")
+    return ShardIndex.read(folder)
+
+
+def _speed_row(name: str, side: int, medians: dict[str, float]) -> dict[str, Any]:
+    ratio = medians["bare"] / medians[name]
+    return {
+        "op": f"loader to {name}, {WORKERS} workers",
+        "size": f"{side}px",
+        "mode": "fwd",
+        "ms": medians[name],
+        "vs_reference": ratio,
+        "vs_peer": None,
+        "floor_ms": medians["bare"],
+        "note": f"{1e3 / medians[name]:.0f} images/s, bare {1e3 / medians['bare']:.0f}, ratio {ratio:.2f}",
+    }
+
+
+def bare(index: ShardIndex, images: int) -> float:
+    """Seconds for the bare loop to decode `images` JPEGs."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(WORKERS + 1)
+    crew = [
+        context.Process(target=_decode_share, args=(index, images // WORKERS, k, barrier))
+        for k in range(WORKERS)
+    ]
+    for process in crew:
+        process.start()
+    barrier.wait()
+    began = time.perf_counter()
+    barrier.wait()
+    seconds = time.perf_counter() - began
+    for process in crew:
+        process.join()
+    return seconds
+
+
+def _decode_share(index: ShardIndex, images: int, first: int, barrier: Barrier) -> None:
+    torch.set_num_threads(1)
+    with ShardReader(index) as reader:
+        places = [(s, m) for s, shard in enumerate(index.shards) for m in range(shard.count)]
+        files = [reader.read(*place).image for place in places[first::WORKERS]]
+    decode(files[0], "jpg", index.spec)
+    barrier.wait()
+    for turn in range(images):
+        decode(files[turn % len(files)], "jpg", index.spec)
+    barrier.wait()
+
+
+def floats(index: ShardIndex, images: int) -> float:
+    """Seconds for the stream to give `images` as float32 on the CPU, after a first batch."""
+    config = DataConfig(workers=WORKERS, lanes=LANES)
+    with ImageStream(index, config, seed=0, process=Process(), images_seen=0, labels=False) as stream:
+        _drain(lambda: stream.draw(BATCH), index)
+        began = time.perf_counter()
+        for _ in range(images // BATCH):
+            stream.draw(BATCH)
+        return time.perf_counter() - began
+
+
+def blocks(index: ShardIndex, images: int) -> float:
+    """Seconds for the workers' images to stand in one uint8 block a batch."""
+    spec, size = index.spec, chunk_size(index)
+
+    def make() -> Decoder:
+        order = Order([shard.count for shard in index.shards], seed=0, lanes=LANES)
+        return Decoder(index, order, mirror=True, skip=False)
+
+    chunks = WorkerChunks(make, Share(0, 1, size), spec, WORKERS, DataConfig().prefetch)
+    block = torch.empty((size, spec.height, spec.width, spec.channels), dtype=torch.uint8)
+
+    def take() -> None:
+        chunk = chunks.next()
+        block.copy_(chunk.images)
+        chunk.release()
+
+    _drain(take, index)
+    began = time.perf_counter()
+    turns = max(1, images // size)
+    for _ in range(turns):
+        take()
+    seconds = time.perf_counter() - began
+    chunks.close()
+    return seconds * images / (turns * size)
+
+
+def _drain(take: Callable[[], object], index: ShardIndex) -> None:
+    """Takes what was decoded ahead while the workers started, so that only steady work is timed."""
+    ahead = WORKERS * DataConfig().prefetch * chunk_size(index)
+    for _ in range(-(-ahead // BATCH) + 1):
+        take()
+
+
+def memory_row(samples: int) -> dict[str, Any]:
+    """Resident memory of an index of `samples` with its order, after 100,000 positions were found."""
+    process = psutil.Process()
+    before = process.memory_info().rss
+    shards = tuple(Shard(f"data-{i:05d}.tar", 1000, 10**8, "0" * 64) for i in range(samples // 1000))
+    index = ShardIndex(Path(), shards, 1024, 1024, 3)
+    order = Order([shard.count for shard in index.shards], seed=0, lanes=64)
+    began = time.perf_counter()
+    for position in range(0, 2 * samples, samples // 50_000):
+        order.locate(position)
+    seconds = time.perf_counter() - began
+    megabytes = (process.memory_info().rss - before) / 1e6
+    return {
+        "op": "index and order",
+        "size": f"{samples} samples",
+        "mode": "fwd",
+        "ms": seconds / 1e5 * 1e3,
+        "vs_reference": None,
+        "vs_peer": None,
+        "floor_ms": None,
+        "megabytes": megabytes,
+        "note": f"{megabytes:.0f} MB resident, {seconds / 1e5 * 1e6:.0f} us a random position",
+    }
+
+
+if __name__ == "__main__":
+    main()
