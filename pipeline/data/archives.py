@@ -108,8 +108,9 @@ class TarSource:
         pictures, self._classes, skipped, ignored = _list_tar(path)
         self._places = [pictures[name] for name in sorted(pictures)]
         names = [place.name for place in self._places]
+        labels, fault = self._labels(names)
         self.listing = Listing(
-            names, [place.size for place in self._places], self._labels(names), skipped, ignored
+            names, [place.size for place in self._places], labels, skipped, ignored, labels_fault=fault
         )
 
     def picture(self, number: int) -> Picture:
@@ -134,24 +135,23 @@ class TarSource:
             raise Unreadable("the archive ends inside it")
         return data
 
-    def _labels(self, names: list[str]) -> list[str] | None:
+    def _labels(self, names: list[str]) -> tuple[list[str] | None, str | None]:
+        """(the class beside each picture or None, why that cannot be told)"""
         if not self._classes:
-            return None
+            return None, None
         labels = []
         for name in names:
             place = self._classes.get(_key(name))
             if place is None:
-                raise UserError(
-                    f"{self._path}: {name}: has no .cls while others have; add it or allowed: --labels none"
-                )
+                return None, f"{self._path}: {name}: has no .cls while others have; add it"
             try:
                 label = self._read(place)[:100].decode().strip()
-            except UnicodeDecodeError as error:
-                raise UserError(f"{self._path}: {place.name}: not a class number or name") from error
+            except (UnicodeDecodeError, Unreadable):
+                label = ""
             if not label:
-                raise UserError(f"{self._path}: {place.name}: is empty; must be a class number or name")
+                return None, f"{self._path}: {place.name}: must be a class number or name"
             labels.append(label)
-        return labels
+        return labels, None
 
 
 def _list_tar(

@@ -226,6 +226,8 @@ def _class_of_each(source: Source, labels: str | Path) -> Sequence[str] | None:
     if str(labels) == "none":
         return None
     if str(labels) == "folders":
+        if source.listing.labels_fault is not None:
+            raise UserError(f"{source.listing.labels_fault}; or allowed: --labels none")
         return source.listing.labels if source.listing.labels is not None else from_folders(names)
     path = Path(labels)
     if not path.is_file():

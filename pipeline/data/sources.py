@@ -21,7 +21,8 @@ MOST_FILE_BYTES = 4 * MOST_PIXELS
 class Listing:
     """What a source holds. names: one a picture, unique, with "/" between folders. sizes: bytes.
 
-    labels: a class name each, if the source itself has them. skipped: (name, reason) of what looked
+    labels: a class name each, if the source itself has them; labels_fault: why they cannot be used, for
+    who wants them. skipped: (name, reason) of what looked
     like a picture and cannot be one. ignored: files of other kinds.
     """
 
@@ -30,6 +31,7 @@ class Listing:
     labels: Sequence[str] | None = None
     skipped: Sequence[tuple[str, str]] = ()
     ignored: int = 0
+    labels_fault: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,103 @@
+"""prepare: the same bytes however it is run, stopped and started."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.data.index import ShardIndex
+from pipeline.data.prepare import prepare
+from pipeline.errors import UserError
+from tests.data.feeds import call, file, fingerprint, folder, noise, plain, stored
+
+
+def _crowd(root: Path) -> Path:
+    files = {f"c{n % 3}/{n:03d}.png": file(noise(20 + n % 7, 24, n)) for n in range(60)}
+    for n in (7, 23, 41):
+        files[f"c0/bad{n}.png"] = b"x" * n
+    return folder(root / "in", files)
+
+
+def test_the_same_bytes_on_any_number_of_processes(tmp_path: Path) -> None:
+    source = _crowd(tmp_path)
+    reports = {}
+    for workers in (1, 2, 5):
+        out = tmp_path / str(workers)
+        reports[workers] = prepare(source, out, resolution=16, shard_size=10, seed=3, workers=workers)
+    assert fingerprint(tmp_path / "1") == fingerprint(tmp_path / "2") == fingerprint(tmp_path / "5")
+    assert len(reports[1].skipped) == 3
+    assert reports[1].skipped == reports[2].skipped == reports[5].skipped
+    prepare(source, tmp_path / "other", resolution=16, shard_size=10, seed=4, workers=1)
+    assert fingerprint(tmp_path / "other") != fingerprint(tmp_path / "1")
+    assert set(stored(tmp_path / "other")) == set(stored(tmp_path / "1"))
+
+
+def test_the_order_is_shuffled(tmp_path: Path) -> None:
+    call(tmp_path, _crowd(tmp_path))
+    names = list(stored(tmp_path / "out"))
+    assert names != sorted(names)
+    assert len({name[:2] for name in names[:15]}) == 3
+
+
+_SLOW = """
+import sys, time
+from pipeline.data import images, render
+from pipeline.data.prepare import prepare
+fast = render.encode
+def slow(*arguments):
+    time.sleep(0.02)
+    return fast(*arguments)
+render.encode = slow
+prepare(sys.argv[1], sys.argv[2], resolution=16, shard_size=5, seed=3, workers=int(sys.argv[3]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    source, out = _crowd(tmp_path), tmp_path / "out"
+    whole = prepare(source, tmp_path / "whole", resolution=16, shard_size=5, seed=3, workers=1)
+    dice, kills, resumed = random.Random(1), 0, 0
+    for turn in range(12):
+        command = [sys.executable, "-c", _SLOW, str(source), str(out), str(1 + turn % 2)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+            before = _shards(out)
+            deadline = time.monotonic() + 30
+            while process.poll() is None and _shards(out) == before and time.monotonic() < deadline:
+                time.sleep(0.01)  # until it has made some progress
+            time.sleep(dice.uniform(0, 0.15))
+            process.send_signal(signal.SIGKILL)
+            if process.wait() == 0:
+                break
+        if _shards(out) == 12:  # killed when all was done, or nearly
+            break
+        kills += 1
+        resumed = max(resumed, _shards(out))
+        with pytest.raises(UserError, match=r"not complete|no such index"):
+            ShardIndex.read(out)
+    report = prepare(source, out, resolution=16, shard_size=5, seed=3, workers=1)
+    assert kills >= 3
+    assert resumed >= 3
+    assert fingerprint(out) == fingerprint(tmp_path / "whole")
+    assert sorted(report.skipped) == sorted(whole.skipped)
+    assert report.count == 60
+
+
+def _shards(out: Path) -> int:
+    return len(list(out.glob("*.tar")))
+
+
+def test_other_settings_or_files_do_not_mix(tmp_path: Path) -> None:
+    source = _crowd(tmp_path)
+    call(tmp_path, source)
+    assert call(tmp_path, source).resumed == 60  # again: nothing to do
+    with pytest.raises(UserError, match="seed: 0 there, 1 asked"):
+        call(tmp_path, source, seed=1)
+    (source / "c0/new.png").write_bytes(plain(3))
+    with pytest.raises(UserError, match="listing: "):
+        call(tmp_path, source)
