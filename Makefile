@@ -45,7 +45,8 @@ check: setup
 	$(MAKE) test STRICT=--strict-skips
 
 bench: setup
-	@set -e; for bench in tools/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench; done
+	@set -e; for bench in tools/bench_*.py; do echo "== $$bench"; \
+		$(BIN)/python -m tools.$$(basename $$bench .py) --json out/bench/$$(basename $$bench .py).json; done
 
 format: setup
 	$(BIN)/ruff format .

@@ -19,6 +19,7 @@ from pipeline.errors import UserError
 
 MAY_CHANGE = (
     "length",
+    "data.path",  # the run remembers the digest of its shards instead
     "data.workers",
     "data.prefetch",
     "engine.device",

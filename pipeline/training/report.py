@@ -43,7 +43,7 @@ class Report:
         self._has_terminal = True
         self._writer = None
         if tensorboard:
-            purge = start + 1 if start else None
+            purge = start + 1 if start else 0  # from the start again: all that an earlier try wrote
             self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=purge, flush_secs=30)
         self._bar = tqdm(
             total=total,

@@ -102,6 +102,7 @@ def test_dump_holds_every_key(minimal: Path) -> None:
 
 
 FREE = [
+    "data.path=elsewhere",
     "length.images=1",
     "length.time=1h",
     "data.workers=0",
@@ -113,7 +114,14 @@ FREE = [
     "ops.backend=reference",
     "engine.device=cpu",
 ]
-BOUND = ["seed=1", "data.path=x", "data.lanes=8", "batch.micro=8", "family.r1_gamma=3", "family.ada.p=.5"]
+BOUND = [
+    "seed=1",
+    "data.mirror=false",
+    "data.lanes=8",
+    "batch.micro=8",
+    "family.r1_gamma=3",
+    "family.ada.p=.5",
+]
 
 
 def test_what_a_restart_may_change(minimal: Path) -> None:
@@ -132,9 +140,9 @@ def test_what_a_restart_may_not_change(minimal: Path, override: str) -> None:
 
 
 def test_differing_keys_show_old_and_new(minimal: Path) -> None:
-    after = load_config(minimal, ["batch.size=64", "data.path=new", "family.ada.kinds=[noise]"])
+    after = load_config(minimal, ["batch.size=64", "data.labels=true", "family.ada.kinds=[noise]"])
     assert differing_keys(load_config(minimal), after) == [
-        'data.path: null -> "new"',
+        "data.labels: null -> true",
         "batch.size: 32 -> 64",
         'family.ada.kinds: ["blit", "geometry", "color"] -> ["noise"]',
     ]

@@ -1,0 +1,161 @@
+"""What the loop costs beyond the phases, and a checkpoint beyond writing its bytes.
+
+Loop: the time of whole steps as `hrgan train` makes them (loader, random streams, figures, average,
+guards) against the phases alone on images that are there already: objective, backward, Adam. Checkpoint:
+CheckpointStore.save against writing and fsyncing files of the same sizes. Interleaved, medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.config.families import StyleGAN2Config
+from pipeline.config.run import DataConfig
+from pipeline.contracts import Batch, Family, Networks, Process
+from pipeline.data.index import ShardIndex
+from pipeline.data.prepare import prepare
+from pipeline.data.stream import ImageStream
+from pipeline.engines.replicated import Replicated
+from pipeline.models.registry import build_family
+from pipeline.randomness import SampleRandomness
+from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.training.state import take
+from pipeline.training.trainer import Trainer, only_trainable
+from tools.machine import write_rows
+
+_SIDE, _BATCH, _STEPS = 64, 16, 4  # four steps: every lazy phase of this configuration once
+_FAMILY = StyleGAN2Config(channel_base=4096, channel_max=128, mapping_layers=2, r1_every=4)
+
+
+def make_trainer(index: ShardIndex) -> tuple[Trainer, ImageStream]:
+    """A StyleGAN2 run at 64px with its real loader."""
+    torch.manual_seed(0)
+    process = Process()
+    family = build_family(_FAMILY, index.spec, batch_size=_BATCH)
+    networks = family.networks()
+    engine = Replicated(process)
+    engine.attach(networks, family.optimizers)
+    data = DataConfig(workers=1, lanes=8)
+    stream = ImageStream(index, data, seed=0, process=process, images_seen=0, labels=True)
+    return Trainer(family, networks, engine, stream, seed=0), stream
+
+
+class BarePhases:
+    """The same phases on one resident batch, each updated by its own Adam: no loop around them."""
+
+    def __init__(self, family: Family, reals: Batch) -> None:
+        torch.manual_seed(0)
+        self._family, self._reals = family, reals
+        self._networks: Networks = family.networks()
+        self._adams = {
+            net: torch.optim.Adam(module.parameters(), betas=(0.0, 0.99), fused=True)
+            for net, module in self._networks.items()
+        }
+
+    def steps(self, count: int) -> None:
+        """`count` steps from step 0."""
+        stage = self._family.schedule.at(0)
+        for step in range(count):
+            for phase in self._family.phases:
+                if step % phase.every:
+                    continue
+                with only_trainable(self._networks, phase):
+                    randomness = SampleRandomness(range(len(self._reals)))
+                    game = self._family.game(self._networks, stage, randomness)
+                    loss = phase.objective(game, self._reals).loss.mean() * phase.gain
+                    self._adams[phase.trains].zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    self._adams[phase.trains].step()
+
+
+def loop_row(rounds: int) -> dict[str, Any]:
+    """Milliseconds a step with and without the loop."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepare("demo:faces", folder, resolution=_SIDE, count=256, format="png", progress=False)
+        trainer, stream = make_trainer(ShardIndex.read(folder))
+        with stream:
+            (reals,) = trainer.stream.draw(_BATCH)
+            bare = BarePhases(trainer.family, reals)
+
+            def whole() -> None:
+                for _ in range(_STEPS):
+                    trainer.step()
+                trainer.meters.flush()
+
+            ours, floor = interleaved(rounds, whole, lambda: bare.steps(_STEPS))
+    return row("training step, whole loop / phases alone", f"{_SIDE}px batch {_BATCH}", ours, floor, _STEPS)
+
+
+def checkpoint_row(rounds: int) -> dict[str, Any]:
+    """Milliseconds a checkpoint and the bare write."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        prepare("demo:faces", root / "data", resolution=_SIDE, count=32, format="png", progress=False)
+        trainer, stream = make_trainer(ShardIndex.read(root / "data"))
+        with stream:
+            trainer.step()
+        groups = take(trainer)
+        sizes = [sum(t.numel() * t.element_size() for t in tensors.values()) for tensors in groups.values()]
+        store, position = CheckpointStore(root, 1), iter(range(10_000))
+
+        def save() -> None:
+            store.save(groups, images_seen=next(position), step=0, world_size=1, config_digest="")
+
+        ours, floor = interleaved(rounds, save, lambda: bare_write(root / "bare", sizes))
+    return row("checkpoint save / write and fsync", f"{sum(sizes) / 2**20:.0f} MiB", ours, floor, 1)
+
+
+def bare_write(folder: Path, sizes: list[int]) -> None:
+    """Files of `sizes` bytes, written and fsynced."""
+    folder.mkdir(exist_ok=True)
+    for number, size in enumerate(sizes):
+        with (folder / str(number)).open("wb") as file:
+            file.write(b"\1" * size)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def interleaved(rounds: int, *kinds: Callable[[], None]) -> list[list[float]]:
+    """Seconds of each kind in each round, after one round to warm up."""
+    seconds: list[list[float]] = [[] for _ in kinds]
+    for turn in range(rounds + 1):
+        for number, kind in enumerate(kinds):
+            start = time.perf_counter()
+            kind()
+            if turn:
+                seconds[number].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(op: str, size: str, ours: list[float], floor: list[float], per: int) -> dict[str, Any]:
+    """A row with medians in milliseconds; vs_reference is how many times the floor's time ours takes."""
+    mine, least = (1000 * statistics.median(values) / per for values in (ours, floor))
+    ratio = statistics.median(a / b for a, b in zip(ours, floor, strict=True))
+    print(f"{op} | {size} | {mine:.1f} ms against {least:.1f} ms, {ratio:.3f} times")
+    return {
+        "op": op, "size": size, "mode": "fwd+bwd", "ms": mine,
+        "vs_reference": ratio, "vs_peer": None, "floor_ms": least,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Runs all rows, prints them, and writes them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    rows = [loop_row(arguments.rounds), checkpoint_row(arguments.rounds)]
+    write_rows(arguments.json, rows)
+
+
+if __name__ == "__main__":
+    main()
