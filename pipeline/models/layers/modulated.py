@@ -1,0 +1,78 @@
+"""StyleGAN2's modulated layers: convolutions whose weights each image's style scales."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+import ops
+from pipeline.models.layers.equalized import Linear, scaled_clamp, scaled_gain
+
+
+class ModulatedConv2d(nn.Module):
+    """One synthesis layer: modulated convolution, noise, bias, leaky ReLU (Karras et al. 2020a, figure 2c).
+
+    [N, Cin, H, W] and w [N, w_dim] -> [N, Cout, H * up, W * up], in x's type. The noise strength, one
+    number a layer, starts at 0.
+    """
+
+    resample_filter: Tensor | None
+    noise_const: Tensor | None
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        w_dim: int,
+        resolution: int,
+        *,
+        kernel: int = 3,
+        up: int = 1,
+        noise: bool = True,
+        clamp: float | None = None,
+        taps: tuple[float, ...] = (1, 3, 3, 1),
+    ) -> None:
+        super().__init__()
+        self.resolution, self.up, self.clamp, self.padding = resolution, up, clamp, kernel // 2
+        self.affine = Linear(w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.noise_strength = nn.Parameter(torch.zeros([])) if noise else None
+        self.register_buffer("noise_const", torch.randn(resolution, resolution) if noise else None)
+        self.register_buffer("resample_filter", ops.setup_filter(taps) if up > 1 else None, persistent=False)
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
+        """noise: [N, 1, H * up, W * up] or [H * up, W * up] standard normal, None for none."""
+        if noise is not None and self.noise_strength is not None:
+            noise = noise * self.noise_strength
+        x = ops.modulated_conv2d(
+            x,
+            self.weight,
+            self.affine(w),
+            noise=noise if self.noise_strength is not None else None,
+            up=self.up,
+            padding=self.padding,
+            resample_filter=self.resample_filter,
+        )
+        return ops.bias_act(
+            x, self.bias, act="lrelu", gain=scaled_gain("lrelu", gain), clamp=scaled_clamp(self.clamp, gain)
+        )
+
+
+class ToImage(nn.Module):
+    """A 1x1 modulated convolution to image channels, not demodulated: [N, Cin, H, W] -> [N, C, H, W]."""
+
+    def __init__(self, inputs: int, channels: int, w_dim: int, *, clamp: float | None = None) -> None:
+        super().__init__()
+        self.clamp = clamp
+        self.affine = Linear(w_dim, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(channels, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.weight_gain = 1 / math.sqrt(inputs)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        styles = self.affine(w) * self.weight_gain
+        x = ops.modulated_conv2d(x, self.weight, styles, demodulate=False)
+        return ops.bias_act(x, self.bias, clamp=self.clamp)

@@ -1,0 +1,33 @@
+"""From a family's config to the family. A new family is one more entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pipeline.config.families import FamilyConfig
+from pipeline.contracts import Family, ImageSpec
+from pipeline.errors import UserError
+from pipeline.models.stylegan2 import StyleGAN2
+
+FAMILIES: dict[str, Callable[..., Family]] = {"stylegan2": StyleGAN2}
+
+
+def build_family(
+    config: FamilyConfig,
+    spec: ImageSpec,
+    *,
+    batch_size: int,
+    low_precision: torch.dtype | None = None,
+) -> Family:
+    """The family that `config.name` names, for images of `spec`.
+
+    batch_size: global. low_precision: the type that a family may use where it is not asked to be exact.
+    Errors: UserError for an unknown name, or for images or batches that the family cannot work with.
+    """
+    name: Any = config.name
+    if name not in FAMILIES:
+        raise UserError(f"family.name: {name!r} is unknown; allowed: {', '.join(FAMILIES)}")
+    return FAMILIES[name](config, spec, batch_size=batch_size, low_precision=low_precision)

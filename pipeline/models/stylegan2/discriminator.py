@@ -1,0 +1,118 @@
+"""StyleGAN2's discriminator (Karras et al. 2020a, figure 7), with projection for labels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+import ops
+from pipeline.errors import UserError
+from pipeline.models.layers import Conv2d, Linear
+from pipeline.models.stylegan2.mapping import Mapping
+from pipeline.models.stylegan2.shape import LOWEST, Shape
+
+
+class DiscriminatorBlock(nn.Module):
+    """From one resolution to half of it: [N, Cin, H, W] -> [N, Cout, H/2, W/2]."""
+
+    resample_filter: Tensor
+
+    def __init__(self, shape: Shape, resolution: int) -> None:
+        super().__init__()
+        width, below, clamp = shape.width(resolution), shape.width(resolution // 2), shape.clamp(resolution)
+        self.dtype = shape.dtype(resolution)
+        self.residual = shape.config.discriminator_architecture == "residual"
+        takes_image = resolution == shape.resolution or not self.residual
+        self.from_image = Conv2d(shape.channels, width, 1, act="lrelu", clamp=clamp) if takes_image else None
+        self.conv0 = Conv2d(width, width, 3, act="lrelu", clamp=clamp)
+        self.conv1 = Conv2d(width, below, 3, act="lrelu", down=2, clamp=clamp)
+        if self.residual:
+            self.skip = Conv2d(width, below, 1, bias=False, down=2)
+        self.register_buffer("resample_filter", ops.setup_filter([1, 3, 3, 1]), persistent=False)
+
+    def forward(self, x: Tensor | None, image: Tensor | None, *, exact: bool) -> tuple[Tensor, Tensor | None]:
+        """x: features or None at the top. image: at this resolution, or None when it has gone in."""
+        dtype = torch.float32 if exact else self.dtype
+        x = None if x is None else x.to(dtype)
+        if self.from_image is not None:
+            assert image is not None
+            shown = self.from_image(image.to(dtype))
+            x = shown if x is None else x + shown
+            image = None if self.residual else ops.downsample2d(image, self.resample_filter)
+        assert x is not None
+        if not self.residual:
+            return self.conv1(self.conv0(x)), image
+        half = math.sqrt(0.5)  # keeps the variance of the sum of two branches
+        return self.skip(x, gain=half) + self.conv1(self.conv0(x), gain=half), image
+
+
+class DiscriminatorHead(nn.Module):
+    """The 4px end, always float32: [N, C, 4, 4] -> [N, outputs]."""
+
+    def __init__(self, shape: Shape, outputs: int) -> None:
+        super().__init__()
+        config, width = shape.config, shape.width(LOWEST)
+        self.group, self.channels = config.minibatch_stddev_group, config.minibatch_stddev_channels
+        needs_image = config.discriminator_architecture == "skip" or shape.resolution == LOWEST
+        self.from_image = Conv2d(shape.channels, width, 1, act="lrelu") if needs_image else None
+        self.conv = Conv2d(width + self.channels, width, 3, act="lrelu")
+        self.dense = Linear(width * LOWEST * LOWEST, width, act="lrelu")
+        self.out = Linear(width, outputs)
+
+    def forward(self, x: Tensor | None, image: Tensor | None) -> Tensor:
+        if self.from_image is not None:
+            assert image is not None
+            shown = self.from_image(image.float())
+            x = shown if x is None else x.float() + shown
+        assert x is not None
+        x = x.float()
+        if self.channels:
+            x = ops.minibatch_stddev(x, self.group, self.channels)
+        x = self.dense(self.conv(x).flatten(1))
+        y: Tensor = self.out(x)
+        return y
+
+
+class Discriminator(nn.Module):
+    """Images and labels to logits."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.group = shape.config.minibatch_stddev_group if shape.config.minibatch_stddev_channels else 1
+        self.resolution, self.channels = shape.resolution, shape.channels
+        self.blocks = nn.ModuleList(DiscriminatorBlock(shape, r) for r in reversed(shape.resolutions[1:]))
+        self.label_dim = shape.width(LOWEST) if shape.classes else 0
+        self.head = DiscriminatorHead(shape, self.label_dim or 1)
+        self.mapping = None
+        if shape.classes:
+            self.mapping = Mapping(
+                z_dim=0,
+                classes=shape.classes,
+                w_dim=self.label_dim,
+                layers=shape.config.mapping_layers,
+                rate=shape.config.mapping_rate,
+                track_average=False,
+            )
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
+        """images: [N, C, H, W] in about [-1, 1], labels: [N] if conditional -> logits [N] float32.
+
+        exact: float32 throughout. Errors: UserError if N is no multiple of the minibatch-stddev group.
+        """
+        if images.shape[0] % self.group:
+            raise UserError(
+                f"family.minibatch_stddev_group: {self.group} does not divide the {images.shape[0]} images "
+                "that a rank holds at once; allowed: a divisor of them"
+            )
+        x: Tensor | None = None
+        image: Tensor | None = images
+        for block in self.blocks:
+            x, image = block(x, image, exact=exact)
+        out: Tensor = self.head(x, image)  # [N, label_dim or 1]
+        if self.mapping is None:
+            return out.squeeze(1)
+        # Projection (Miyato and Koyama 2018, eq. 3), scaled to unit variance.
+        condition: Tensor = self.mapping(None, labels)
+        return (out * condition).sum(dim=1) / math.sqrt(self.label_dim)

@@ -1,0 +1,102 @@
+"""StyleGAN2 as a value: networks, schedule, phases, game, memory, sampler (Karras et al. 2020a, 2020b)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config.families import StyleGAN2Config
+from pipeline.contracts import (
+    Batch,
+    Game,
+    ImageSpec,
+    Networks,
+    Phase,
+    Randomness,
+    Stage,
+    Terms,
+)
+from pipeline.errors import UserError
+from pipeline.losses import R1, PathLength, discriminator_logistic, generate_detached, generator_logistic
+from pipeline.models.stylegan2.discriminator import Discriminator
+from pipeline.models.stylegan2.game import StyleGAN2Game
+from pipeline.models.stylegan2.generator import Generator
+from pipeline.models.stylegan2.memory import Memory
+from pipeline.models.stylegan2.sampler import StyleGAN2Sampler
+from pipeline.models.stylegan2.schedule import ConstantSchedule, adam_rules
+from pipeline.models.stylegan2.shape import shape_of
+
+
+class StyleGAN2:
+    """Implements contracts.Family.
+
+    batch_size: global. low_precision: type of the highest `config.low_precision_levels` resolutions in
+    phases that are not exact; None for float32. Errors: UserError for images it cannot make, and for
+    a batch that the minibatch-stddev group does not divide.
+    """
+
+    def __init__(
+        self,
+        config: StyleGAN2Config,
+        spec: ImageSpec,
+        *,
+        batch_size: int,
+        low_precision: torch.dtype | None = None,
+    ) -> None:
+        self.config, self.spec = config, spec
+        self.shape = shape_of(config, spec, low_precision)
+        self.schedule = ConstantSchedule(config, self.shape.resolution, batch_size)
+        self.optimizers = adam_rules(config)
+        self.memory: nn.Module = Memory(config)
+        self.phases = self._phases()
+
+    def networks(self) -> Networks:
+        return Networks(Generator(self.shape), Discriminator(self.shape))
+
+    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
+        return StyleGAN2Game(networks, stage, randomness, self.config.style_mixing)
+
+    def check_batch(self, images: int) -> None:
+        """The images that a rank holds at once must be whole minibatch-stddev groups."""
+        group = self.config.minibatch_stddev_group
+        if self.config.minibatch_stddev_channels and images % group:
+            raise UserError(
+                f"family.minibatch_stddev_group: {group} does not divide the {images} images that a process "
+                "holds at once (batch.size over processes, or batch.micro); allowed: a divisor of them"
+            )
+
+    @torch.no_grad()
+    def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
+        """Moves w_avg (once a step, by the discriminator phase's un-mixed w), the path-length mean and p."""
+        assert isinstance(self.memory, Memory)
+        w_avg = networks.generator.mapping.w_avg
+        if "w_mean" in stats:
+            assert isinstance(w_avg, Tensor)
+            w_avg.lerp_(stats["w_mean"].to(w_avg.dtype), 1 - self.config.w_avg_decay)
+        self.memory.observe(stats, images)
+
+    def sampler(self, generator: nn.Module) -> StyleGAN2Sampler:
+        assert isinstance(generator, Generator)
+        return StyleGAN2Sampler(generator)
+
+    def _phases(self) -> tuple[Phase, ...]:
+        config = self.config
+        phases = [Phase("generator", "generator", generator_logistic)]
+        if config.path_length_weight > 0:
+            objective = PathLength(self.memory, config.path_length_weight, config.path_length_shrink)
+            every = config.path_length_every
+            phases.append(Phase("path_length", "generator", objective, every=every, gain=every))
+        phases.append(Phase("discriminator", "discriminator", discriminator_main))
+        if config.r1_gamma > 0:
+            every = config.r1_every
+            phases.append(Phase("r1", "discriminator", R1(config.r1_gamma), every=every, gain=every))
+        return tuple(phases)
+
+
+def discriminator_main(game: Game, reals: Batch) -> Terms:
+    """The logistic loss, and w's batch mean for w_avg: layer 0 always has an un-mixed style."""
+    fakes = generate_detached(game, len(reals))
+    terms = discriminator_logistic(game, reals, fakes)
+    return Terms(terms.loss, {**terms.stats, "w_mean": fakes.latents[:, 0].mean(dim=0)})

@@ -1,0 +1,62 @@
+"""The mapping network: latent z and label to intermediate latent w."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ops
+from pipeline.models.layers import Linear
+
+
+class Mapping(nn.Module):
+    """w = f(z, label), `layers` fully connected layers (Karras et al. 2019, section 2).
+
+    z is normalised to unit mean square; so is the label's embedding, which is concatenated to it. Without
+    z (the discriminator's label mapping) the embedding alone goes in. w_avg [w_dim] is the running mean
+    of w, for truncation; None if `track_average` is off.
+    """
+
+    w_avg: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        z_dim: int,
+        classes: int,
+        w_dim: int,
+        layers: int,
+        rate: float = 0.01,
+        track_average: bool = True,
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.classes = z_dim, classes
+        self.embed = Linear(classes, w_dim) if classes else None
+        widths = [z_dim + (w_dim if classes else 0), *[w_dim] * layers]
+        self.layers = nn.ModuleList(
+            Linear(a, b, act="lrelu", rate=rate) for a, b in itertools.pairwise(widths)
+        )
+        self.register_buffer("w_avg", torch.zeros(w_dim) if track_average else None)
+
+    def forward(self, z: Tensor | None, labels: Tensor | None) -> Tensor:
+        """z: [N, z_dim] or None if z_dim is 0. labels: [N] class numbers if conditional. -> w [N, w_dim]."""
+        parts = []
+        if z is not None and self.z_dim:
+            parts.append(ops.pixel_norm(z))
+        if self.embed is not None:
+            if labels is None:
+                raise ValueError("this network is conditional: it needs labels")
+            parts.append(ops.pixel_norm(self.embed(F.one_hot(labels, self.classes).float())))
+        x = torch.cat(parts, dim=1)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def truncate(self, w: Tensor, psi: float) -> Tensor:
+        """w pulled towards its mean (Karras et al. 2019, appendix B): psi 0 is the mean."""
+        if psi == 1 or self.w_avg is None:
+            return w
+        return self.w_avg + psi * (w - self.w_avg)

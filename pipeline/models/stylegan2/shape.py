@@ -1,0 +1,67 @@
+"""What the data and the config fix about the networks: resolutions, channels, precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.config.families import StyleGAN2Config
+from pipeline.contracts import ImageSpec
+from pipeline.errors import UserError
+
+LOWEST = 4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """resolution: pixels of a side. channels: of an image. classes: 0 if unlabelled. low_precision: type
+    of the highest `levels` resolutions' activations, None for float32 everywhere."""
+
+    config: StyleGAN2Config
+    resolution: int
+    channels: int
+    classes: int
+    low_precision: torch.dtype | None
+
+    @property
+    def resolutions(self) -> list[int]:
+        """4, 8, ..., resolution."""
+        return [1 << level for level in range(2, self.resolution.bit_length())]
+
+    def width(self, resolution: int) -> int:
+        """Channels of the layers at a resolution."""
+        return min(self.config.channel_base // resolution, self.config.channel_max)
+
+    def dtype(self, resolution: int) -> torch.dtype:
+        """Type of the activations at a resolution (Karras et al. 2020b, appendix D.1)."""
+        levels_below_top = (self.resolution // resolution).bit_length() - 1
+        low = self.low_precision is not None and levels_below_top < self.config.low_precision_levels
+        return self.low_precision if low and self.low_precision is not None else torch.float32
+
+    def clamp(self, resolution: int) -> float | None:
+        """Largest activation at a resolution. Kept in exact passes too, so that a penalty differentiates the
+        function that plays; without low precision there is none."""
+        return None if self.dtype(resolution) == torch.float32 else self.config.clamp
+
+
+def shape_of(config: StyleGAN2Config, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:
+    """Checked shape. Errors: UserError for images this family cannot make, or too few channels."""
+    if spec.height != spec.width:
+        raise UserError(
+            f"stylegan2 needs square images, not {spec.width}x{spec.height}; "
+            "prepare the data with --resolution"
+        )
+    if spec.height & (spec.height - 1) or not LOWEST <= spec.height <= 1024:
+        raise UserError(
+            f"stylegan2 needs a resolution that is a power of two from 4 to 1024, not {spec.height}; "
+            "prepare the data with --resolution"
+        )
+    if spec.channels not in (1, 3):
+        raise UserError(f"stylegan2 needs images of 1 or 3 channels, not {spec.channels}")
+    if config.channel_base < spec.height:
+        raise UserError(
+            f"family.channel_base: {config.channel_base} leaves no channels at {spec.height} pixels; "
+            f"at least {spec.height}"
+        )
+    return Shape(config, spec.height, spec.channels, spec.classes, low_precision)
