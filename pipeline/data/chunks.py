@@ -54,9 +54,9 @@ class Decoder:
     skip: take the next good image of the lane for a damaged one; otherwise raise UserError.
     """
 
-    def __init__(self, index: ShardIndex, order: Order, *, mirror: bool, skip: bool) -> None:
+    def __init__(self, index: ShardIndex, order: Order, *, skip: bool) -> None:
         self._index, self._order = index, order
-        self._mirror, self._skip = mirror, skip
+        self._skip = skip
         self._reader = ShardReader(index)
 
     def fill(self, images: Tensor, labels: Tensor, positions: Sequence[int]) -> Notes:
@@ -65,7 +65,7 @@ class Decoder:
         chosen = [-1] * len(positions)
         for i, position in enumerate(positions):
             pixels, label = self._good(position, notes)
-            images[i] = pixels.flip(1) if self._mirror and self._order.mirrored(position) else pixels
+            images[i] = pixels
             chosen[i] = -1 if label is None else label
         labels.copy_(labels.new_tensor(chosen))
         return notes

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,15 +15,15 @@ from torch import Tensor
 from pipeline.contracts import ImageSpec
 from pipeline.data.samples import Damage
 
-# torchvision decodes faster than PIL and, for JPEG, to the same bits. It means to drop its decoders in
-# favour of torchcodec, which needs FFmpeg: where they are gone, PIL takes over.
-warnings.filterwarnings("ignore", "The image decoding and encoding cap", DeprecationWarning)
-_FAST: dict[str, Callable[..., Any]] = {
-    extension: getattr(torchvision.io, name)
+# torchvision's operators decode faster than PIL and, for JPEG, to the same bits. It means to drop them in
+# favour of torchcodec, which needs FFmpeg: where they are gone, PIL takes over. Its Python functions
+# around them warn of that at every image.
+_FAST: dict[str, Callable[..., Tensor]] = {
+    extension: getattr(torch.ops.image, name)
     for extension, name in (("jpg", "decode_jpeg"), ("png", "decode_png"))
-    if hasattr(torchvision.io, name)
+    if hasattr(torchvision.io, name) and hasattr(torch.ops.image, name)
 }
-_MODES = {1: "GRAY", 3: "RGB"}
+_KEEP_ORIENTATION = False  # what is stored is upright, whatever its EXIF says
 _PIL_NAMES = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -71,7 +70,8 @@ def _pixels(image: bytes, extension: str, channels: int) -> Tensor:
         with Image.open(io.BytesIO(image), formats=[_PIL_NAMES[extension]]) as picture:
             array = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
         return torch.from_numpy(array.reshape(*array.shape[:2], channels).copy())
-    chw: Tensor = fast(torch.frombuffer(bytearray(image), dtype=torch.uint8), _MODES[channels])
+    # The operators' modes are numbers of channels: 1 grey, 3 RGB.
+    chw = fast(torch.frombuffer(bytearray(image), dtype=torch.uint8), channels, _KEEP_ORIENTATION)
     return chw.permute(1, 2, 0)
 
 

@@ -128,7 +128,7 @@ def parse_header(header: bytes) -> tuple[str, str, int]:
     """(key, extension, bytes) of the member that a 512-byte tar header announces; Damage if it is none."""
     try:
         length = int(header[124:136].split(b"\0", 1)[0], 8)
-        prefix = header[345:500].split(b"\0", 1)[0].decode()
+        prefix = header[345:500].split(b"\0", 1)[0].decode() if header[345] else ""
         name = header[:100].split(b"\0", 1)[0].decode()
     except ValueError as error:
         raise Damage("has a header that is not a tar header") from error

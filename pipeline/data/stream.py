@@ -43,7 +43,9 @@ class ImageStream:
         if labels and not index.classes:
             raise UserError(f"{index.root}: data.labels: true, but the shards have no labels; allowed: false")
         self._index, self._process, self._labels = index, process, labels
-        self._config, self._seed = config, seed
+        self._config = config
+        counts = [shard.count for shard in index.shards]
+        self._order = Order(counts, seed=seed, lanes=config.lanes)
         self._share = Share(images_seen + process.rank, process.world_size, chunk_size(index))
         self._chunks: Chunks | None = None
         self._chunk: Chunk | None = None
@@ -102,10 +104,11 @@ class ImageStream:
         spec = self._index.spec
         images = torch.empty((count, spec.channels, spec.height, spec.width))
         labels = torch.empty(count, dtype=torch.int64)
-        for at, part, classes in self._parts(count):
+        for at, part, classes, mirrored in self._parts(count):
             # Image by image: the pass that scales it then finds it in the cache.
-            for i in range(len(part)):
-                images[at + i].copy_(part[i].permute(2, 0, 1)).mul_(2 / 255).sub_(1)
+            for i, flip in enumerate(mirrored):
+                pixels = part[i].flip(1) if flip else part[i]
+                images[at + i].copy_(pixels.permute(2, 0, 1)).mul_(2 / 255).sub_(1)
             labels[at : at + len(part)] = classes
         return images, labels
 
@@ -116,12 +119,15 @@ class ImageStream:
             (count, spec.height, spec.width, spec.channels), dtype=torch.uint8, pin_memory=True
         )
         labels = torch.empty(count, dtype=torch.int64, pin_memory=True)
-        for at, part, classes in self._parts(count):
+        flips = torch.empty((count, 1, 1, 1), dtype=torch.bool, pin_memory=True)
+        for at, part, classes, mirrored in self._parts(count):
             pixels[at : at + len(part)] = part
             labels[at : at + len(part)] = classes
+            flips[at : at + len(part), 0, 0, 0] = torch.tensor(mirrored)
         device = self._process.device
         with torch.cuda.stream(side):
             images = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
+            images = torch.where(flips.to(device, non_blocking=True), images.flip(3), images)
             floats = images.to(torch.float32, memory_format=torch.contiguous_format).mul_(2 / 255).sub_(1)
             classes = labels.to(device, non_blocking=True)
         consumer = torch.cuda.current_stream(device)
@@ -130,19 +136,24 @@ class ImageStream:
         classes.record_stream(consumer)
         return floats, classes
 
-    def _parts(self, count: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """The next `count` images in pieces: (place in the batch, uint8 [n, H, W, C], labels [n])."""
+    def _parts(self, count: int) -> Iterator[tuple[int, Tensor, Tensor, list[bool]]]:
+        """The next `count` images in pieces: (place in the batch, uint8 [n, H, W, C], labels [n], which
+        to flip)."""
         at = 0
         while at < count:
             chunk = self._current()
             piece = slice(self._used, min(self._used + count - at, self._share.size))
             part = chunk.images[piece]
-            yield at, part, chunk.labels[piece]
+            positions = self._share.positions(chunk.number)[piece]
+            yield at, part, chunk.labels[piece], [self._mirrored(position) for position in positions]
             at += len(part)
             self._used = piece.stop
             if self._used == self._share.size:
                 self._chunk, self._used = None, 0
                 chunk.release()
+
+    def _mirrored(self, position: int) -> bool:
+        return self._config.mirror and self._order.mirrored(position)
 
     def _current(self) -> Chunk:
         if self._chunks is None:
@@ -168,10 +179,7 @@ class ImageStream:
         return WorkerChunks(self._decoder, self._share, spec, config.workers, config.prefetch)
 
     def _decoder(self) -> Decoder:
-        config = self._config
-        counts = [shard.count for shard in self._index.shards]
-        order = Order(counts, seed=self._seed, lanes=config.lanes)
-        return Decoder(self._index, order, mirror=config.mirror, skip=config.on_damage == "skip")
+        return Decoder(self._index, self._order, skip=self._config.on_damage == "skip")
 
 
 def read_uint8(

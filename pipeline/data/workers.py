@@ -14,7 +14,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import NoReturn, Protocol
 
@@ -36,8 +36,11 @@ class WorkerDied(RuntimeError):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Decoded images [N, H, W, C] uint8 and labels [N] int64 (-1: none), valid until `release`."""
+    """Decoded images [N, H, W, C] uint8 and labels [N] int64 (-1: none), valid until `release`.
 
+    number: its place among the rank's chunks."""
+
+    number: int
     images: Tensor
     labels: Tensor
     notes: Notes
@@ -62,7 +65,7 @@ class InlineChunks:
     def next(self) -> Chunk:
         notes = self._decoder.fill(self._images[0], self._labels[0], self._share.positions(self._number))
         self._number += 1
-        return Chunk(self._images[0], self._labels[0], notes, lambda: None)
+        return Chunk(self._number - 1, self._images[0], self._labels[0], notes, lambda: None)
 
     def close(self) -> None:
         self._decoder.close()
@@ -82,7 +85,7 @@ class WorkerChunks:
     def next(self) -> Chunk:
         worker = self._workers[self._number % len(self._workers)]
         self._number += 1
-        return worker.receive()
+        return worker.receive(self._number - 1)
 
     def close(self) -> None:
         for worker in self._workers:
@@ -117,17 +120,16 @@ class _Worker:
         for slot in range(prefetch):
             self._free(slot)
 
-    def receive(self) -> Chunk:
-        """The next chunk of this worker; UserError for damage, WorkerDied if it is gone."""
-        if not self._pipe.poll():
-            wait([self._pipe, self._process.sentinel])
+    def receive(self, number: int) -> Chunk:
+        """The rank's chunk `number`; UserError for damage, WorkerDied if the process is gone."""
         try:
-            slot, notes, error = self._pipe.recv() if self._pipe.poll() else self._died()
+            # A worker's end is open in no other process, so its death ends this wait.
+            slot, notes, error = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             self._died()
         if error is not None:
             raise UserError(error)
-        return Chunk(self._images[slot], self._labels[slot], notes, lambda: self._free(slot))
+        return Chunk(number, self._images[slot], self._labels[slot], notes, lambda: self._free(slot))
 
     def stop(self) -> None:
         atexit.unregister(self.stop)

@@ -169,3 +169,14 @@ def test_read_uint8_in_stored_order(index: ShardIndex) -> None:
     assert images[:, 0, 0, 0].tolist() == list(range(5, 60))
     assert [label for _, labels, _ in parts for label in labels or []] == [n % 10 for n in range(5, 60)]
     assert [key for _, _, keys in parts for key in keys] == [f"{n:08d}" for n in range(5, 60)]
+
+
+@pytest.mark.gpu
+def test_a_gpu_gets_the_same_batches(index: ShardIndex, expected: torch.Tensor) -> None:
+    process = Process(device=torch.device("cuda", 0))
+    config = DataConfig(workers=2, lanes=8)
+    with ImageStream(index, config, seed=5, process=process, images_seen=0, labels=True) as stream:
+        images = torch.cat([batch.images for size, times in DRAWS for batch in stream.draw(size, times)])
+    assert images.device.type == "cuda"
+    assert images.is_contiguous()
+    assert torch.allclose(images.cpu(), expected, atol=1e-6)
