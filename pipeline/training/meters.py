@@ -8,27 +8,39 @@ import torch
 from torch import Tensor
 
 
-class Meters:
-    """Sums of scalars by name; `flush` waits for the device once and gives their means."""
+class Means:
+    """Sums by name, left on the device; each name may come a different number of times."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, stats: Mapping[str, Tensor]) -> None:
-        """Adds one value each; vectors are for `Family.observe`, not for people, and are left out."""
+        """One more value each; detached."""
         for name, value in stats.items():
-            if value.ndim == 0:
-                value = value.detach().double()
-                self._sums[name] = self._sums[name] + value if name in self._sums else value
-                self._counts[name] = self._counts.get(name, 0) + 1
+            value = value.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, Tensor]:
+        """The means so far, by name in alphabetical order."""
+        return {name: self._sums[name] / self._counts[name] for name in sorted(self._sums)}
+
+
+class Meters:
+    """The scalars of a tick; `flush` waits for the device once."""
+
+    def __init__(self) -> None:
+        self._means = Means()
+
+    def add(self, stats: Mapping[str, Tensor]) -> None:
+        """Adds one value each; vectors are for `Family.observe`, not for people, and are left out."""
+        self._means.add({name: value.double() for name, value in stats.items() if value.ndim == 0})
 
     def flush(self) -> dict[str, float]:
         """The means since the last flush, by name in alphabetical order."""
-        names = sorted(self._sums)
-        if not names:
+        means, self._means = self._means.means(), Means()
+        if not means:
             return {}
-        values = torch.stack([self._sums[name] / self._counts[name] for name in names]).tolist()
-        self._sums.clear()
-        self._counts.clear()
-        return dict(zip(names, values, strict=True))
+        values = torch.stack(list(means.values())).tolist()
+        return dict(zip(means, values, strict=True))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from pipeline.contracts import NETS, Batch, Engine, Family, Networks, Phase, Stage, StepReport
 from pipeline.errors import UserError
 from pipeline.randomness import SampleRandomness, derive_seed
 from pipeline.training.ema import Averager
-from pipeline.training.meters import Meters
+from pipeline.training.meters import Means, Meters
 from pipeline.training.progress import Progress
 
 
@@ -69,7 +68,7 @@ class Trainer:
         self._enter(stage)
         due = [p for p in self.family.phases if self.progress.step % p.every == 0]
         reals = self.stream.draw(stage.batch_size, times=max(p.repeats for p in due))
-        stats = _StepStats()
+        stats = Means()
         for phase in due:
             with only_trainable(self.networks, phase):
                 for turn in range(phase.repeats):
@@ -87,7 +86,7 @@ class Trainer:
                 self.engine.reset(net)
             self.progress.growth = stage.growth
 
-    def _turn(self, phase: Phase, stage: Stage, turn: int, reals: Batch, stats: _StepStats) -> None:
+    def _turn(self, phase: Phase, stage: Stage, turn: int, reals: Batch, stats: Means) -> None:
         micros = micro_batches(len(reals), self._micro)
         for micro in range(micros):
             part = _every(reals, micro, micros)
@@ -109,35 +108,18 @@ class Trainer:
         seeds = [derive_seed(self._seed, phase.name, start + position) for position in positions]
         return SampleRandomness(seeds, process.device)
 
-    def _note(self, phase: Phase, report: StepReport, stats: _StepStats) -> None:
+    def _note(self, phase: Phase, report: StepReport, stats: Means) -> None:
         place = self.family.phases.index(phase)
         self.bad_updates[place] = torch.where(report.finite, 0.0, self.bad_updates[place] + 1)
         stats.add({f"gradient_norm/{phase.name}": report.gradient_norm})
         stats.add({"skipped_updates": (~report.finite).float()})
 
-    def _share(self, stats: _StepStats, images: int) -> None:
+    def _share(self, stats: Means, images: int) -> None:
         asked = torch.tensor(float(self.wants_stop), device=self.engine.process.device)
         shared = self.engine.mean({**stats.means(), "stop": asked})
         self.stop_votes = shared.pop("stop")
         self.family.observe(self.networks, shared, images)
         self.meters.add(shared)
-
-
-class _StepStats:
-    """Means over the micro-batches and turns of one step."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, stats: Mapping[str, Tensor]) -> None:
-        for name, value in stats.items():
-            value = value.detach()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
-
-    def means(self) -> dict[str, Tensor]:
-        return {name: value / self._counts[name] for name, value in self._sums.items()}
 
 
 def micro_batches(images: int, most: int | None) -> int:
