@@ -63,7 +63,7 @@ def open_data(config: RunConfig) -> ShardIndex:
         raise UserError(
             "data.path: not set; allowed: a folder of shards (data.path=FOLDER, made by hrgan prepare)"
         )
-    index = ShardIndex.read(config.data.path)
+    index = ShardIndex.read(config.data.path, damaged=config.data.on_damage)
     wanted = config.data.resolution
     if wanted is not None and (index.height, index.width) != (wanted, wanted):
         raise UserError(

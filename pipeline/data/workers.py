@@ -23,14 +23,14 @@ from torch import Tensor
 
 from pipeline.contracts import ImageSpec
 from pipeline.data.chunks import Decoder, Notes, Share
-from pipeline.errors import UserError
+from pipeline.errors import RunFailed, UserError
 
 # The trainer answers these at a step boundary; a scheduler sends them to every process of the job.
 _TRAINERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _ORPHAN_CHECK_SECONDS = 2.0
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(RunFailed):
     """A loader process ended without being asked to."""
 
 
