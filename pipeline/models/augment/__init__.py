@@ -1,1 +1,5 @@
-"""Differentiable augmentation of what the discriminator sees."""
+"""Differentiable augmentation of what the discriminator sees (Karras et al. 2020b, appendix B)."""
+
+from pipeline.models.augment.pipe import Augment
+
+__all__ = ["Augment"]

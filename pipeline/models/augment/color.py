@@ -1,0 +1,69 @@
+"""Colour transformations, one affine map of RGB a sample (Karras et al. 2020b, appendix B.2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.models.augment.draws import Draws
+
+UNIFORMS, NORMALS = 7, 3
+_BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.5, 1.0  # standard deviations; the latter two of log2
+
+
+@dataclass(frozen=True, slots=True)
+class Colors:
+    """What is done to each image's colours, in this order; all [N].
+
+    brightness is added, contrast multiplied; luma -1 mirrors at the plane of no luma, 1 does not; hue is
+    an angle in radians about the luma axis; saturation is a factor on the distance from that axis.
+    """
+
+    brightness: Tensor
+    contrast: Tensor
+    luma: Tensor
+    hue: Tensor
+    saturation: Tensor
+
+
+def draw_colors(draws: Draws) -> Colors:
+    """b ~ N(0, .2^2), c ~ Lognormal(0, (.5 ln 2)^2), flip U{0, 1}, hue U(-pi, pi),
+    s ~ Lognormal(0, (ln 2)^2); half of the flips are none."""
+    return Colors(
+        brightness=torch.where(draws.fires(), draws.normal(_BRIGHTNESS), 0.0),
+        contrast=torch.where(draws.fires(), draws.log_normal(_CONTRAST), 1.0),
+        luma=torch.where(draws.fires(), 1.0 - 2 * draws.whole(2), 1.0),
+        hue=torch.where(draws.fires(), draws.uniform(-math.pi, math.pi), 0.0),
+        saturation=torch.where(draws.fires(), draws.log_normal(_SATURATION), 1.0),
+    )
+
+
+def recolor(images: Tensor, colors: Colors) -> Tensor:
+    """Images [N, C, H, W], C 1 or 3; grey has luma alone, so that hue and saturation leave it as it is."""
+    gain = colors.contrast * colors.luma
+    bias = (gain * colors.brightness).to(images.dtype)  # along the luma axis, which later steps keep
+    if images.shape[1] == 1:
+        return images * gain.to(images.dtype)[:, None, None, None] + bias[:, None, None, None]
+    matrix = _matrix(colors).to(images.dtype)
+    bias = bias[:, None, None].expand(-1, 3, 1)
+    return torch.baddbmm(bias, matrix, images.flatten(2)).view_as(images)
+
+
+def _matrix(colors: Colors) -> Tensor:
+    """The product of contrast, luma flip, hue and saturation: [N, 3, 3].
+
+    Let P project onto the luma axis v = (1, 1, 1) / sqrt(3) and K x = v cross x. The flip is the
+    Householder reflection I - 2 P, the hue Rodrigues' rotation P + cos (I - P) + sin K, the saturation
+    P + s (I - P). P and I - P annihilate one another, and K lives in I - P: the product has three parts.
+    """
+    device = colors.hue.device
+    luma = torch.full((3, 3), 1 / 3, device=device)
+    eye = torch.eye(3, device=device)
+    cross = (eye.roll(-1, 1) - eye.roll(1, 1)) / math.sqrt(3)
+    across = colors.contrast * colors.saturation
+    weights = (colors.contrast * colors.luma, across * colors.hue.cos(), across * colors.hue.sin())
+    along, straight, turned = (weight[:, None, None] for weight in weights)
+    return along * luma + straight * (eye - luma) + turned * cross
