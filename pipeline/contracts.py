@@ -138,9 +138,14 @@ class Game(Protocol):
     `exact=True` asks for full float32 (penalties); otherwise a family may use low precision.
     """
 
-    networks: Networks
-    stage: Stage
-    randomness: Randomness
+    @property
+    def networks(self) -> Networks: ...
+
+    @property
+    def stage(self) -> Stage: ...
+
+    @property
+    def randomness(self) -> Randomness: ...
 
     def present(self, reals: Batch) -> Batch:
         """The reals as this stage shows them (identity; ProGAN: resized and faded)."""

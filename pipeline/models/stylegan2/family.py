@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import (
+    AdamRule,
     Batch,
     Game,
     ImageSpec,
+    Net,
     Networks,
     Phase,
     Randomness,
+    Schedule,
     Stage,
     Terms,
 )
@@ -23,7 +26,7 @@ from pipeline.losses import R1, PathLength, discriminator_logistic, generate_det
 from pipeline.models.stylegan2.discriminator import Discriminator
 from pipeline.models.stylegan2.game import StyleGAN2Game
 from pipeline.models.stylegan2.generator import Generator
-from pipeline.models.stylegan2.memory import Memory
+from pipeline.models.stylegan2.memory import Memory, pull
 from pipeline.models.stylegan2.sampler import StyleGAN2Sampler
 from pipeline.models.stylegan2.schedule import ConstantSchedule, adam_rules
 from pipeline.models.stylegan2.shape import shape_of
@@ -47,16 +50,18 @@ class StyleGAN2:
     ) -> None:
         self.config, self.spec = config, spec
         self.shape = shape_of(config, spec, low_precision)
-        self.schedule = ConstantSchedule(config, self.shape.resolution, batch_size)
-        self.optimizers = adam_rules(config)
-        self.memory: nn.Module = Memory(config)
+        self.schedule: Schedule = ConstantSchedule(config, self.shape.resolution, batch_size)
+        self.optimizers: Mapping[Net, AdamRule] = adam_rules(config)
+        self._memory = Memory(config, spec)
+        self.memory: nn.Module = self._memory
         self.phases = self._phases()
 
     def networks(self) -> Networks:
         return Networks(Generator(self.shape), Discriminator(self.shape))
 
     def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
-        return StyleGAN2Game(networks, stage, randomness, self.config.style_mixing)
+        augment = None if self.config.ada.mode == "off" else self._memory.augmentation
+        return StyleGAN2Game(networks, stage, randomness, self.config.style_mixing, augment)
 
     def check_batch(self, images: int) -> None:
         """The images that a rank holds at once must be whole minibatch-stddev groups."""
@@ -70,12 +75,12 @@ class StyleGAN2:
     @torch.no_grad()
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
         """Moves w_avg (once a step, by the discriminator phase's un-mixed w), the path-length mean and p."""
-        assert isinstance(self.memory, Memory)
+        assert isinstance(networks.generator, Generator)
         w_avg = networks.generator.mapping.w_avg
         if "w_mean" in stats:
             assert isinstance(w_avg, Tensor)
-            w_avg.lerp_(stats["w_mean"].to(w_avg.dtype), 1 - self.config.w_avg_decay)
-        self.memory.observe(stats, images)
+            pull(w_avg, stats["w_mean"], 1 - self.config.w_avg_decay)
+        self._memory.observe(stats, images)
 
     def sampler(self, generator: nn.Module) -> StyleGAN2Sampler:
         assert isinstance(generator, Generator)
@@ -88,15 +93,18 @@ class StyleGAN2:
             objective = PathLength(self.memory, config.path_length_weight, config.path_length_shrink)
             every = config.path_length_every
             phases.append(Phase("path_length", "generator", objective, every=every, gain=every))
-        phases.append(Phase("discriminator", "discriminator", discriminator_main))
+        phases.append(Phase("discriminator", "discriminator", self._judge_all))
         if config.r1_gamma > 0:
             every = config.r1_every
             phases.append(Phase("r1", "discriminator", R1(config.r1_gamma), every=every, gain=every))
         return tuple(phases)
 
-
-def discriminator_main(game: Game, reals: Batch) -> Terms:
-    """The logistic loss, and w's batch mean for w_avg: layer 0 always has an un-mixed style."""
-    fakes = generate_detached(game, len(reals))
-    terms = discriminator_logistic(game, reals, fakes)
-    return Terms(terms.loss, {**terms.stats, "w_mean": fakes.latents[:, 0].mean(dim=0)})
+    def _judge_all(self, game: Game, reals: Batch) -> Terms:
+        """The logistic loss, w's batch mean for w_avg (layer 0 always has an un-mixed style), and the p
+        that the images were augmented with."""
+        fakes = generate_detached(game, len(reals))
+        terms = discriminator_logistic(game, reals, fakes)
+        stats = {**terms.stats, "w_mean": fakes.latents[:, 0].mean(dim=0)}
+        if self.config.ada.mode != "off":
+            stats["state/ada_p"] = self._memory.ada.p.clone()  # the buffer itself moves on
+        return Terms(terms.loss, stats)

@@ -74,5 +74,5 @@ def _noise(generator: Generator, randomness: Randomness) -> list[Tensor]:
     """Fresh noise of every layer, [N, 1, H, W] each, from one draw a sample."""
     shapes = generator.synthesis.noise_shapes
     flat = randomness.normal(sum(h * w for h, w in shapes))
-    parts = flat.split([h * w for h, w in shapes], dim=1)
+    parts = torch.split(flat, [h * w for h, w in shapes], dim=1)
     return [part.view(-1, 1, h, w) for part, (h, w) in zip(parts, shapes, strict=True)]

@@ -1,4 +1,8 @@
-"""What StyleGAN2 remembers across steps beyond weights, as buffers: the path-length mean and ADA's state."""
+"""What StyleGAN2 remembers across steps beyond weights, as buffers: the path-length mean and ADA's state.
+
+What a step reports may be not finite, if its update was skipped: then nothing moves. That is decided on
+the device, without waiting for it.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.families import AdaConfig, StyleGAN2Config
+from pipeline.contracts import ImageSpec, Randomness
+from pipeline.models.augment import Augment
 
 
 class AdaController(nn.Module):
     """Moves p so that the mean sign of D(real) stays at the target (Karras et al. 2020b, section 3.1).
 
     Every `every` steps p goes up or down by (images since the last move) / adjust_images, within [0, 1].
+    sign_sum, images, steps: since the start of the interval; steps that were not finite do not count.
     All on the device; equal on all ranks because the stats are.
     """
 
@@ -33,33 +40,51 @@ class AdaController(nn.Module):
     @torch.no_grad()
     def observe(self, sign: Tensor, images: int) -> None:
         """sign: 0-d, the step's mean sign over all ranks."""
-        # A step whose logits are not finite says nothing about overfitting.
-        self.sign_sum += torch.nan_to_num(sign) * images
-        self.images += images
-        self.steps += 1
-        due = self.steps % self.config.every == 0
-        direction = torch.sign(self.sign_sum / self.images - self.config.target)
+        finite = torch.isfinite(sign)
+        self.sign_sum += torch.where(finite, sign * images, 0.0)
+        self.images += finite * images
+        self.steps += finite
+        due = self.steps == self.config.every
+        direction = torch.sign(self.sign_sum / self.images - self.config.target)  # r_t of eq. 1
         moved = (self.p + direction * self.images / self.config.adjust_images).clamp(0, 1)
         self.p.copy_(torch.where(due, moved, self.p))
-        self.sign_sum.mul_(~due)
-        self.images.mul_(~due)
+        for count in (self.sign_sum, self.images, self.steps):
+            count.mul_(~due)
 
 
 class Memory(nn.Module):
-    """path_length_mean: 0-d, the running mean of path lengths. ada: the controller of p."""
+    """path_length_mean: 0-d, the running mean of path lengths. ada: the controller of p.
+
+    augment: what p governs, None without; it holds constants, and stands here so as to move to the device
+    with p. Nothing of it is saved.
+    """
 
     path_length_mean: Tensor
 
-    def __init__(self, config: StyleGAN2Config) -> None:
+    def __init__(self, config: StyleGAN2Config, spec: ImageSpec) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("path_length_mean", torch.tensor(0.0))
         self.ada = AdaController(config.ada)
+        off = config.ada.mode == "off"
+        self.augment = None if off else Augment(config.ada, spec.height, spec.channels)
+
+    def augmentation(self, images: Tensor, randomness: Randomness) -> Tensor:
+        """images [N, C, H, W], augmented with the p of now."""
+        assert self.augment is not None
+        augmented: Tensor = self.augment(images, randomness, self.ada.p)
+        return augmented
 
     @torch.no_grad()
     def observe(self, stats: Mapping[str, Tensor], images: int) -> None:
         """Stats that the step did not produce move nothing."""
         if "path_length" in stats:
-            self.path_length_mean.lerp_(stats["path_length"], self.config.path_length_decay)
+            pull(self.path_length_mean, stats["path_length"], self.config.path_length_decay)
         if "signs/real" in stats and self.config.ada.mode == "adaptive":
             self.ada.observe(stats["signs/real"], images)
+
+
+def pull(mean: Tensor, value: Tensor, weight: float) -> None:
+    """Moves a running mean towards `value` by `weight`, in place; not at all unless all of it is finite."""
+    moved = mean.lerp(value.to(mean.dtype), weight)
+    mean.copy_(torch.where(torch.isfinite(value).all(), moved, mean))
