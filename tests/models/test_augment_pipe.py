@@ -99,6 +99,9 @@ def test_blits_fire_and_spread_as_the_paper_says(streams):
     for turns in (1, 2, 3):
         share(moves.turns == turns, 0.3 / 4)
     share((moves.shift != 0).any(dim=1), 0.3 * (1 - 1 / 256))
+    moves = blit.draw_moves(draws(streams, 1.0), 8000)
+    flat(moves.shift.flatten().double(), -1000.5, 1000.5)
+    assert 995 < moves.shift.abs().max() <= 1000
     moves = blit.draw_moves(draws(streams, 1.0), 64)
     assert moves.shift.abs().max() == 8
     share(moves.shift == 3, 1 / 16)
@@ -175,6 +178,33 @@ def test_noise_and_cutout_fire_and_spread_as_the_paper_says(streams):
     centre = corruption.draw_hole(draws(streams, 1.0))
     flat(centre[:, 0], 0, 1)
     flat(centre[:, 1], 0, 1)
+
+
+def test_blit_and_geometry_join_without_losing_what_was_pushed_out_of_sight(monkeypatch):
+    """Flip, turn, shift by (20, -12), shrink: the shrunk image shows what the shift alone would hide."""
+    side = 64
+
+    def smooth(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.sin(0.11 * x + 0.07 * y + 0.3) + 0.5 * torch.cos(0.13 * y - 0.05 * x)
+
+    y, x = torch.meshgrid(*[torch.arange(side) - (side - 1) / 2] * 2, indexing="ij")
+    one, none = torch.ones(1), torch.zeros(1)
+    shift = torch.tensor([[20, -12]])
+    moves = blit.Moves(torch.tensor([-1]), torch.tensor([1]), shift)
+    shrunk = geometry.inverse(one * 0.6, none, one, none, torch.zeros(1, 2))
+    monkeypatch.setattr(blit, "draw_moves", lambda *given: moves)
+    monkeypatch.setattr(geometry, "draw_affine", lambda *given: shrunk)
+    ours = pipe(("blit", "geometry"), side)(
+        smooth(x, y)[None, None], SampleRandomness([0]), torch.tensor(1.0)
+    )
+    # Back: unshrink, unshift, turn clockwise, unflip; an anticlockwise turn takes (x, y) to (y, -x).
+    back_x, back_y = x / 0.6 - 20, y / 0.6 + 12
+    back_x, back_y = -back_y, back_x
+    back_x = -back_x
+    seen = torch.maximum(back_x.abs(), back_y.abs()) < side / 2 - 6
+    hidden = seen & (torch.maximum((x / 0.6).abs(), (y / 0.6).abs()) > side / 2)
+    assert hidden.sum() > 100
+    assert (ours[0, 0] - smooth(back_x, back_y))[seen].abs().max() < 0.01
 
 
 def test_an_image_does_not_depend_on_its_neighbours():
