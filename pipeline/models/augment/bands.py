@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.models.augment.adjoint import linear_map
 from pipeline.models.augment.draws import Draws
 from pipeline.models.augment.reflect import reflect_pad
 from pipeline.models.augment.wavelets import SYM2
@@ -44,11 +47,18 @@ class BandFilter(nn.Module):
         reach = taps.shape[1] // 2
         n, c, h, w = images.shape
         y = reflect_pad(images, reach, 0).reshape(1, n * c, h, -1)
-        y = F.conv2d(y, taps[:, None, None, :], groups=n * c).view(n, c, h, w)
+        y = _convolve(y, taps[:, None, None, :]).view(n, c, h, w)
         y = reflect_pad(y, 0, reach).reshape(1, n * c, -1, w)
-        y = F.conv2d(y, taps[:, None, :, None], groups=n * c).view(n, c, h, w)
+        y = _convolve(y, taps[:, None, :, None]).view(n, c, h, w)
         untouched = (gains == 1).all(dim=1)
         return torch.where(untouched[:, None, None, None], images, y)
+
+
+def _convolve(images: Tensor, taps: Tensor) -> Tensor:
+    """Each channel of images [1, G, H, W] by its own symmetric taps [G, 1, h, w], where they fit."""
+    groups, _, h, w = taps.shape
+    forth = partial(F.conv2d, weight=taps, groups=groups)
+    return linear_map(images, forth, partial(forth, padding=(h - 1, w - 1)))
 
 
 def filter_bank() -> Tensor:

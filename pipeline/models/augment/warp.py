@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 import ops
+from pipeline.models.augment.adjoint import linear_map
 from pipeline.models.augment.geometry import Affine
 from pipeline.models.augment.reflect import reflect_pad
 from pipeline.models.augment.wavelets import SYM6
@@ -45,16 +46,36 @@ class Warp(nn.Module):
         fine = self._upsample(images.reshape(1, n * c, side, side))
         fine = look_up(fine.view(n, c, *fine.shape[2:]), grid)
         fine = fine.view(1, n * c, *fine.shape[2:])
-        return ops.upfirdn2d(fine, self.kernel, down=2, flip_filter=True).view(n, c, side, side)
+        return self._downsample(fine).view(n, c, side, side)
 
     def _upsample(self, images: Tensor) -> Tensor:
         """Twice the size of the image and its margins: from place `_first` on."""
         pad = 2 * self.margin  # what the margins show, and what their filters see
         side, wide = images.shape[3], images.shape[3] + 2 * pad
-        before = self.taps - 1 - 2 * pad - self._first
-        after = 2 * (side + 2 * self.margin) - (2 * wide + before - self.taps + 1)
-        padded = reflect_pad(images, pad, pad)
-        return ops.upfirdn2d(padded, self.kernel, up=2, padding=(before, after, before, after), gain=4)
+        skipped = 2 * pad + self._first  # places of the padded image before the first
+        size = 2 * (side + 2 * self.margin)
+        forth = partial(self._spread, before=skipped, size=size, gain=4)
+        back = partial(self._gather, before=skipped, size=wide, gain=4)
+        return linear_map(reflect_pad(images, pad, pad), forth, back)
+
+    def _downsample(self, images: Tensor) -> Tensor:
+        """From [N, C, 2S - 2 + taps, ...], the first place seen by the first pixel's first tap."""
+        fine, side = images.shape[3], (images.shape[3] - self.taps) // 2 + 1
+        return linear_map(
+            images, partial(self._gather, before=0, size=side), partial(self._spread, before=0, size=fine)
+        )
+
+    def _spread(self, images: Tensor, *, before: int, size: int, gain: float = 1) -> Tensor:
+        """y[n] = gain * sum over j of kernel[n + before - 2j] x[j], along both axes, for n < size."""
+        left = self.taps - 1 - before
+        right = size - (2 * images.shape[3] + left - self.taps + 1)
+        return ops.upfirdn2d(images, self.kernel, up=2, padding=(left, right, left, right), gain=gain)
+
+    def _gather(self, images: Tensor, *, before: int, size: int, gain: float = 1) -> Tensor:
+        """The adjoint: x[j] = gain * sum over n of kernel[n + before - 2j] y[n], for j < size."""
+        right = 2 * size - 2 + self.taps - images.shape[3] - before
+        pads = (before, right, before, right)
+        return ops.upfirdn2d(images, self.kernel, down=2, padding=pads, flip_filter=True, gain=gain)
 
     @property
     def _first(self) -> int:
@@ -84,40 +105,16 @@ def look_up(images: Tensor, grid: Tensor) -> Tensor:
     Differentiable any number of times in the images; the grid is a constant. On CUDA the gradient is
     summed in no fixed order.
     """
-    y: Tensor = _LookUp.apply(images, grid)
-    return y
+    like = images.detach().new_zeros(()).expand(images.shape)  # the adjoint needs the images' shape alone
 
-
-class _LookUp(torch.autograd.Function):
-    """torch's own has no second derivative. It is linear in the images: its derivative is its adjoint,
-    and the adjoint's is the lookup again."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, grid: Tensor) -> Tensor:
-        ctx.save_for_backward(grid)
-        ctx.shape = images.shape
+    def forth(images: Tensor) -> Tensor:
         y: Tensor = torch.ops.aten.grid_sampler_2d(images, grid, _BILINEAR, _BORDER, _ALIGN)
         return y
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (grid,) = ctx.saved_tensors
-        return _Spread.apply(gradient, grid, ctx.shape), None
-
-
-class _Spread(torch.autograd.Function):
-    """The adjoint of `_LookUp`: each value is added to the pixels that it would be looked up from."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
-        ctx.save_for_backward(grid)
-        like = values.new_zeros(()).expand(shape)  # only its shape matters to the images' gradient
+    def back(values: Tensor) -> Tensor:
         spread: Tensor = torch.ops.aten.grid_sampler_2d_backward(
             values.contiguous(), like, grid, _BILINEAR, _BORDER, _ALIGN, [True, False]
         )[0]
         return spread
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (grid,) = ctx.saved_tensors
-        return _LookUp.apply(gradient, grid), None, None
+    return linear_map(images, forth, back)
