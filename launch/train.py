@@ -119,6 +119,7 @@ def _run(
         trainer.stream = stream
         report = None
         if process.is_first:
+            _tell(_summary(config, index, trainer))
             report = stack.enter_context(_report(config, run, start, process))
             if start == 0:
                 _begin(report, run, config, index)
@@ -147,6 +148,20 @@ def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
         put_back(trainer, store.open(folder).load())
         if process.is_first:
             _tell(f"going on from {folder} ({trainer.progress.images_seen} images)")
+
+
+def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
+    process = trainer.engine.process
+    sizes = [
+        f"{net} {sum(p.numel() for p in module.parameters()) / 1e6:.2f}M"
+        for net, module in trainer.networks.items()
+    ]
+    labels = f"{trainer.family.spec.classes} classes" if trainer.family.spec.classes else "no labels"
+    return (
+        f"{config.family.name}: {', '.join(sizes)} parameters; {index.count} images of "
+        f"{index.height}x{index.width}, {labels}; batch {config.batch.size} on {process.world_size} x "
+        f"{process.device.type}, {config.engine.precision}"
+    )
 
 
 def _report(config: RunConfig, run: Path, start: int, process: Process) -> Report:

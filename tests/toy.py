@@ -158,6 +158,8 @@ class ToyStream:
         self.drawn: list[int] = []
         self.factor = 1.0
 
+    damaged = 0
+
     def draw(self, batch_size: int, times: int = 1) -> list[Batch]:
         return [self._next(batch_size) for _ in range(times)]
 

@@ -54,9 +54,10 @@ def train_killed(arguments: Sequence[str], run: Path, kills: int, longest: float
 
 
 def main() -> int:
-    """Exit code 1 if the two runs differ in any bit."""
+    """Exit code 1 if the two runs differ in any bit, or if the run was too short for all kills."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--longest", type=float, default=12, help="seconds from a start to its kill, at most")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--out", type=Path, required=True, help="a folder for the two runs; emptied first")
     parser.add_argument("arguments", nargs="+", help="what `hrgan train` gets")
@@ -66,9 +67,11 @@ def main() -> int:
     straight, killed = options.out / "undisturbed", options.out / "killed"
     seconds = train_undisturbed(options.arguments, straight)
     print(f"undisturbed: {seconds:.0f} s")
-    moments = train_killed(options.arguments, killed, options.kills, seconds, options.seed)
+    moments = train_killed(options.arguments, killed, options.kills, options.longest, options.seed)
     print(f"killed {len(moments)} times, at {', '.join(f'{m:.1f}' for m in moments)} s after a start")
     lines = differences(straight, killed)
+    if len(moments) < options.kills:
+        lines.append(f"the run ended after {len(moments)} of {options.kills} kills: make it longer")
     print("\n".join(lines) if lines else "identical to the bit")
     return 1 if lines else 0
 

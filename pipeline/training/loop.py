@@ -108,6 +108,13 @@ class Loop:
 
     def _tick(self) -> None:
         progress = self._trainer.progress
-        figures = self._trainer.meters.flush()
+        figures = {**self._trainer.meters.flush(), **self._damaged()}
         if self._report is not None:
             self._report.tick(progress.images_seen, progress.step, figures)
+
+    def _damaged(self) -> dict[str, float]:
+        """Images passed over by all ranks since this start, if any were."""
+        engine = self._trainer.engine
+        here = torch.tensor(float(self._trainer.stream.damaged), device=engine.process.device)
+        total = float(engine.mean({"damaged": here})["damaged"]) * engine.process.world_size
+        return {"data/damaged_images": round(total)} if total else {}

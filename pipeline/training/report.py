@@ -137,6 +137,8 @@ def tick_line(images_seen: int, total: int, figures: Figures, seconds_left: floa
     shown = [f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(_HEADLINES)]
     if figures.get("skipped_updates", 0) > 0:
         shown.append(f"skipped_updates {figures['skipped_updates']:.3g}")
+    if "data/damaged_images" in figures:
+        shown.append(f"damaged images passed over {figures['data/damaged_images']:.0f}")
     parts = [
         f"{_short(images_seen)}/{_short(total)} images",
         f"{figures['speed/seconds_per_kimg']:.3g} s/kimg",

@@ -23,6 +23,11 @@ class Stream(Protocol):
         """This rank's part of `times` consecutive global batches of `batch_size` images."""
         ...
 
+    @property
+    def damaged(self) -> int:
+        """Images that this rank has passed over because they were damaged."""
+        ...
+
 
 class Trainer:
     """Family, engine and stream joined into `step`.

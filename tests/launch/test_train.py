@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.data.index import ShardIndex
 from pipeline.data.prepare import prepare
-from tests.small_run import ROOT, environment, hrgan, start_hrgan, wait_for, write_config
+from tests.small_run import ROOT, environment, hrgan, logged, start_hrgan, wait_for, write_config
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,11 @@ def test_a_damaged_shard_is_named_with_its_key(shards, tmp_path):
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert index.shards[0].name in done.stderr.splitlines()[-1]
-    done = hrgan("train", config, "data.on_damage=skip", "length.images=16", "--run", tmp_path / "skip")
+    done = hrgan("train", config, "data.on_damage=skip", "length.images=64", "--run", tmp_path / "skip")
     assert done.returncode == 0, done.stderr
     assert index.shards[0].name in done.stderr
+    assert "damaged images passed over 1 " in done.stderr
+    assert logged(tmp_path / "skip")[-1]["data/damaged_images"] == 1
 
 
 def test_no_room_for_a_checkpoint_is_one_line_and_the_older_one_stays(shards, tmp_path):
