@@ -1,4 +1,4 @@
-"""The step on a CUDA device: it runs, restarts to the bit, and its flags arrive. Run: pytest -m gpu tests/gpu"""
+"""The step on a CUDA device: it runs, restarts to the bit, its flags arrive. `pytest -m gpu tests/gpu`"""
 
 from __future__ import annotations
 
