@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import multiprocessing
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -39,6 +36,7 @@ from pipeline.data.reader import ShardReader
 from pipeline.data.sink import ShardSink
 from pipeline.data.stream import ImageStream
 from pipeline.data.workers import WorkerChunks
+from tools.machine import write_rows
 
 WORKERS, LANES, BATCH = 2, 16, 32
 
@@ -54,13 +52,7 @@ def main() -> None:
     rows.append(memory_row(10_000_000))
     for row in rows:
         print(row["op"], row["size"], row["note"], sep=" | ")
-    if arguments.json:
-        machine = {
-            "cores": len(os.sched_getaffinity(0)),
-            "cpu": platform.machine(),
-            "torch": torch.__version__,
-        }
-        arguments.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    write_rows(arguments.json, rows)
 
 
 def speed_rows(side: int, rounds: int) -> list[dict[str, Any]]:
