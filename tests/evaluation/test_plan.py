@@ -27,9 +27,9 @@ def test_an_unknown_name_is_answered_with_the_nearest(words: str, message: str) 
 
 def test_standard_counts() -> None:
     fakes = fake_needs(Settings(("fid", "swd", "msssim")), reals=70_000)
-    assert fakes == Needs(inception=50_000, swd=8192, similarity=8192)
+    assert fakes == Needs(inception=50_000, swd=8192, similarity=2000)
     reals = real_needs(Settings(("fid", "swd", "msssim")), reals=70_000)
-    assert reals == Needs(inception=70_000, swd=8192, similarity=8192)
+    assert reals == Needs(inception=70_000, swd=8192, similarity=2000)
 
 
 def test_swd_takes_no_more_than_there_are_reals() -> None:
