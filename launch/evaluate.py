@@ -31,7 +31,7 @@ def evaluate(
     count: Annotated[
         int | None,
         typer.Option(
-            help="Generated images; if not given, 50,000 for Inception metrics, 8,192 for swd, 2,000 for msssim."
+            help="Generated images; else 50,000 for Inception metrics, 8,192 for swd, 2,000 for msssim."
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every snapshot of the run.")] = False,
