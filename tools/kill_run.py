@@ -27,7 +27,7 @@ def train_command(arguments: Sequence[str], run: Path) -> list[str]:
 def train_undisturbed(arguments: Sequence[str], run: Path) -> float:
     """Trains to the end; returns the seconds it took. CalledProcessError if it fails."""
     start = time.monotonic()
-    with (run.parent / f"{run.name}.log").open("wb") as log:
+    with (run.parent / f"{run.name}.log").open("ab") as log:
         subprocess.run(train_command(arguments, run), check=True, stderr=log)
     return time.monotonic() - start
 

@@ -141,12 +141,17 @@ def tick_line(images_seen: int, total: int, figures: Figures, seconds_left: floa
         shown.append(f"damaged images passed over {figures['data/damaged_images']:.0f}")
     parts = [
         f"{_short(images_seen)}/{_short(total)} images",
-        f"{figures['speed/seconds_per_kimg']:.3g} s/kimg",
+        _pace(figures["speed/seconds_per_kimg"]),
         *shown,
         f"{figures['memory/peak_gib']:.2f} GiB",
         f"left {timedelta(seconds=round(seconds_left))}",
     ]
     return "  ".join(parts)
+
+
+def _pace(seconds_per_kimg: float) -> str:
+    digits = ".0f" if seconds_per_kimg >= 100 else ".3g"
+    return f"{seconds_per_kimg:{digits}} s/kimg"
 
 
 def _short(count: int) -> str:

@@ -157,7 +157,7 @@ def test_the_path_length_gradient_is_right(game, reals):
         for step in (1e-5, -1e-5):
             with torch.no_grad():
                 jacobian[place] += step
-            values.append(float(objective(game, reals).loss.mean()))
+            values.append(objective(game, reals).loss.mean().item())
             with torch.no_grad():
                 jacobian[place] -= step
         assert float(jacobian.grad[place]) == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5)
