@@ -26,7 +26,7 @@ from PIL import Image
 
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
-from pipeline.data.chunks import Decoder, Share, chunk_size
+from pipeline.data.chunks import Decoder, Share, chunk_size, copy_pixels
 from pipeline.data.decode import decode
 from pipeline.data.faces.portrait import portrait
 from pipeline.data.faces.traits import traits
@@ -187,7 +187,7 @@ def blocks(index: ShardIndex, images: int) -> Cost:
 
     def take() -> None:
         chunk = chunks.next()
-        block.copy_(chunk.images)
+        copy_pixels(block, chunk.images)
         chunk.release()
 
     _drain(take, index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from torch import Tensor
 
 from pipeline.data.decode import decode
@@ -48,6 +49,12 @@ class Notes:
     shards: dict[int, str] = field(default_factory=dict)
 
 
+def copy_pixels(to: Tensor, pixels: Tensor) -> None:
+    """Copies uint8 pixels of the same shape in this thread alone: torch would spread the copy over threads
+    that then spin, waiting for more, on the cores that decode (measured: half of the images a second)."""
+    np.copyto(to.numpy(), pixels.numpy())
+
+
 class Decoder:
     """Fills tensors with the images at given positions; what it writes is a function of those alone.
 
@@ -65,7 +72,7 @@ class Decoder:
         chosen = [-1] * len(positions)
         for i, position in enumerate(positions):
             pixels, label = self._good(position, notes)
-            images[i] = pixels
+            copy_pixels(images[i], pixels)
             chosen[i] = -1 if label is None else label
         labels.copy_(labels.new_tensor(chosen))
         return notes

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Batch, Process
-from pipeline.data.chunks import Decoder, Notes, Share, chunk_size
+from pipeline.data.chunks import Decoder, Notes, Share, chunk_size, copy_pixels
 from pipeline.data.decode import decode
 from pipeline.data.index import ShardIndex
 from pipeline.data.lanes import Order
@@ -121,7 +121,7 @@ class ImageStream:
         labels = torch.empty(count, dtype=torch.int64, pin_memory=True)
         flips = torch.empty((count, 1, 1, 1), dtype=torch.bool, pin_memory=True)
         for at, part, classes, mirrored in self._parts(count):
-            pixels[at : at + len(part)] = part
+            copy_pixels(pixels[at : at + len(part)], part)
             labels[at : at + len(part)] = classes
             flips[at : at + len(part), 0, 0, 0] = torch.tensor(mirrored)
         device = self._process.device
