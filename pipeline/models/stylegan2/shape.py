@@ -64,4 +64,11 @@ def shape_of(config: StyleGAN2Config, spec: ImageSpec, low_precision: torch.dtyp
             f"family.channel_base: {config.channel_base} leaves no channels at {spec.height} pixels; "
             f"at least {spec.height}"
         )
-    return Shape(config, spec.height, spec.channels, spec.classes, low_precision)
+    shape = Shape(config, spec.height, spec.channels, spec.classes, low_precision)
+    maps, width = config.minibatch_stddev_channels, shape.width(LOWEST)
+    if maps and width % maps:
+        raise UserError(
+            f"family.minibatch_stddev_channels: {maps} does not divide the {width} channels at {LOWEST} "
+            "pixels; allowed: a divisor of them, or 0"
+        )
+    return shape
