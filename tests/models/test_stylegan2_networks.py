@@ -30,32 +30,47 @@ def test_config_f_at_1024px_has_the_published_sizes():
     assert size(networks.discriminator) == 29_012_513
 
 
-@pytest.mark.parametrize("classes", [0, 7])
-def test_sizes_follow_from_the_description(classes):
-    """Counted by hand for skip generator and residual discriminator."""
-    z, w, base, most, mapping = 12, 10, 128, 16, 2
-    width = {r: min(base // r, most) for r in (4, 8, 16)}
-    generator = (z + (w if classes else 0)) * w + w + (mapping - 1) * (w * w + w)
+def sizes_by_hand(config: StyleGAN2Config, spec: ImageSpec) -> tuple[int, int]:
+    """Skip generator and residual discriminator, counted from the paper's figure 7 and appendix B."""
+    w, classes, mapping = config.w_dim, spec.classes, config.mapping_layers
+    levels = [1 << i for i in range(2, spec.height.bit_length())]
+    width = {r: min(config.channel_base // r, config.channel_max) for r in levels}
+    generator = (config.z_dim + (w if classes else 0)) * w + w + (mapping - 1) * (w * w + w)
     generator += classes * w + w if classes else 0
     generator += width[4] * 16
-    for r, below in ((4, None), (8, 4), (16, 8)):
-        inputs = [width[r]] if below is None else [width[below], width[r]]
+    for r in levels:
+        inputs = [width[r]] if r == 4 else [width[r // 2], width[r]]
         for cin in inputs:  # weight, bias, noise strength, style
             generator += cin * width[r] * 9 + width[r] + 1 + cin * w + cin
-        generator += width[r] * 3 + 3 + width[r] * w + width[r]  # image output
+        generator += width[r] * spec.channels + spec.channels + width[r] * w + width[r]  # image output
     outputs = width[4] if classes else 1
-    discriminator = 3 * width[16] + width[16]
-    for r, below in ((16, 8), (8, 4)):
-        discriminator += width[r] ** 2 * 9 + width[r]
-        discriminator += width[r] * width[below] * 9 + width[below]
-        discriminator += width[r] * width[below]  # skip, without bias
+    discriminator = spec.channels * width[spec.height] + width[spec.height]
+    for r in levels[1:]:
+        below = width[r // 2]
+        discriminator += width[r] ** 2 * 9 + width[r] + width[r] * below * 9 + below
+        discriminator += width[r] * below  # skip, without bias
     discriminator += (width[4] + 1) * width[4] * 9 + width[4]
     discriminator += width[4] * 16 * width[4] + width[4] + width[4] * outputs + outputs
     if classes:
         discriminator += classes * outputs + outputs + mapping * (outputs * outputs + outputs)
-    _, networks = tiny(ImageSpec(16, 16, 3, classes))
-    assert size(networks.generator) == generator
-    assert size(networks.discriminator) == discriminator
+    return generator, discriminator
+
+
+@pytest.mark.parametrize(
+    ("config", "spec"),
+    [
+        ({}, ImageSpec(1024, 1024, 3)),
+        ({"channel_base": 16384}, ImageSpec(256, 256, 3)),
+        ({"channel_base": 16384, "mapping_layers": 2}, ImageSpec(256, 256, 1, 7)),
+        ({"z_dim": 12, "w_dim": 10, "channel_base": 128, "channel_max": 16}, ImageSpec(16, 16, 3)),
+        ({"z_dim": 12, "w_dim": 10, "channel_base": 128, "channel_max": 16}, ImageSpec(32, 32, 3, 7)),
+    ],
+)
+def test_sizes_follow_from_the_description(config, spec):
+    whole = StyleGAN2Config(**config)
+    with torch.device("meta"):
+        networks = StyleGAN2(whole, spec, batch_size=4).networks()
+    assert (size(networks.generator), size(networks.discriminator)) == sizes_by_hand(whole, spec)
 
 
 # ---- gradients
@@ -260,7 +275,7 @@ def test_bfloat16_is_close_and_exact_is_float32():
 
 
 @pytest.mark.parametrize("architecture", ["skip", "residual"])
-@pytest.mark.parametrize("resolution", [8, 64])
+@pytest.mark.parametrize("resolution", [8, 16, 32, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shapes(architecture, resolution, channels):
     spec = ImageSpec(resolution, resolution, channels)

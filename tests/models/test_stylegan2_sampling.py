@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
+from pipeline.randomness import SampleRandomness
 from tests.small_stylegan2 import tiny
 
 # ---- sampler
@@ -35,6 +38,53 @@ def test_wrong_classes_are_refused():
         family.sampler(networks.generator).draw([1], classes=[0])
 
 
+def test_classes_must_match_the_seeds():
+    family, networks = tiny(ImageSpec(16, 16, 3, 3))
+    sampler = family.sampler(networks.generator)
+    with pytest.raises(UserError, match="2 for 3 seeds; give one class an image"):
+        sampler.draw([1, 2, 3], classes=[0, 1])
+    with pytest.raises(UserError, match="no class -1; allowed: 0 to 2"):
+        sampler.draw([1, 2], classes=[0, -1])
+
+
+def test_asking_for_the_class_a_seed_would_draw_gives_the_same_image():
+    """And for another class another image, of the same z."""
+    family, networks = tiny(ImageSpec(16, 16, 3, 3))
+    sampler = family.sampler(networks.generator)
+    drawn = sampler.draw(range(12))
+    assert set(drawn.labels.tolist()) == {0, 1, 2}
+    assert torch.equal(sampler.draw(range(12), classes=drawn.labels.tolist()).images, drawn.images)
+    others = sampler.draw(range(12), classes=[(c + 1) % 3 for c in drawn.labels.tolist()])
+    difference = (others.images - drawn.images).abs().amax(dim=(1, 2, 3))
+    assert (difference > 1e-3).all()
+
+
+def test_the_sampler_draws_what_its_parts_say():
+    """z from the seed's own stream, truncated w in every layer, the stored noise."""
+    family, networks = tiny()
+    generator = networks.generator
+    generator.mapping.w_avg.normal_()
+    for name, parameter in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.data.fill_(0.3)
+    fakes = family.sampler(generator).draw([11, 2**62], truncation=0.4)
+    z = SampleRandomness([11, 2**62]).normal(12)
+    w = generator.mapping.w_avg * 0.6 + 0.4 * generator.mapping(z, None)
+    ws = w[:, None].repeat(1, 6, 1)
+    torch.testing.assert_close(fakes.latents, ws, rtol=1e-4, atol=1e-5)
+    constants = [c.noise_const.expand(2, 1, -1, -1) for b in generator.synthesis.blocks for c in b.convs]
+    torch.testing.assert_close(fakes.images, generator.synthesis(ws, constants), rtol=1e-4, atol=1e-5)
+    assert not fakes.images.requires_grad
+    assert fakes.labels is None
+
+
+def test_nothing_asked_nothing_drawn():
+    family, networks = tiny(ImageSpec(16, 16, 3, 3))
+    fakes = family.sampler(networks.generator).draw([])
+    assert fakes.images.shape == (0, 3, 16, 16)
+    assert fakes.labels.shape == (0,)
+
+
 # ---- schedule
 
 
@@ -50,8 +100,12 @@ def test_lazy_regularisation_scales_rates_and_decays():
     assert gains == {
         "generator": (1, 1.0), "path_length": (4, 4), "discriminator": (1, 1.0), "r1": (16, 16),
     }  # fmt: skip
+    beta1, _ = tiny(adam_beta1=0.5, r1_every=3)
+    assert beta1.optimizers["discriminator"].beta1 == pytest.approx(0.5**0.75)
+    assert beta1.optimizers["discriminator"].eps == 1e-8  # not raised to any power
     plain, _ = tiny(r1_gamma=0, path_length_weight=0)
     assert [phase.name for phase in plain.phases] == ["generator", "discriminator"]
+    assert plain.optimizers["generator"].beta2 == plain.optimizers["discriminator"].beta2 == 0.99
     assert plain.schedule.at(0).rates == {"generator": 0.002, "discriminator": 0.002}
 
 
@@ -62,3 +116,16 @@ def test_the_average_halves_in_its_half_life(seen):
     ramped, _ = tiny(ema_half_life_images=10_000, ema_ramp=0.05)
     beta, half_life = ramped.schedule.at(seen).ema_beta, min(10_000, 0.05 * seen)
     assert beta == pytest.approx(0.5 ** (8 / half_life) if half_life else 0.0)
+
+
+def test_no_half_life_means_no_average():
+    family, _ = tiny(ema_half_life_images=0, ema_ramp=0.05)
+    assert family.schedule.at(0).ema_beta == family.schedule.at(10_000).ema_beta == 0
+
+
+def test_the_stage_is_the_same_throughout_but_for_the_average():
+    family, _ = tiny(ema_ramp=0.05)
+    early, late = family.schedule.at(8), family.schedule.at(10_000_000)
+    assert (early.resolution, early.fade, early.batch_size, early.growth) == (16, 1.0, 8, 0)
+    assert replace(early, ema_beta=0) == replace(late, ema_beta=0)
+    assert early.ema_beta < late.ema_beta
