@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import ImageSpec
@@ -97,6 +98,36 @@ def test_the_smallest_images_need_no_blocks(architecture):
     images = networks.generator(torch.randn(4, 12))
     assert images.shape == (4, 1, 4, 4)
     assert networks.discriminator(images).unique().numel() == 4
+
+
+def test_skip_networks_show_each_level_a_filtered_image():
+    """Half the size by taps 1 3 3 1, twice; not by dropping pixels."""
+    _, networks = tiny(discriminator_architecture="skip")
+    d, image = networks.discriminator, reals(ImageSpec(16, 16, 3)).images
+    seen = []
+    for part in (*d.blocks, d.head):
+        part.from_image.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    d(image)
+    taps = torch.tensor([1.0, 3, 3, 1]) / 8
+    blur = (taps[:, None] * taps).expand(3, 1, 4, 4)
+    assert len(seen) == 3
+    for shown in seen:
+        torch.testing.assert_close(shown, image)
+        image = F.conv2d(image, blur, stride=2, padding=1, groups=3)
+
+
+def test_residual_blocks_add_two_branches_of_half_the_power():
+    """Each over root 2, in both networks, so that the sum has the variance of one."""
+    _, networks = tiny(generator_architecture="residual", discriminator_architecture="residual")
+    x, ws, root = torch.randn(2, 16, 8, 8), torch.randn(2, 3, 10), math.sqrt(2)
+    block = networks.discriminator.blocks[-1]
+    got, _ = block(x, None, exact=True)
+    expected = (block.skip(x) + block.conv1(block.conv0(x))) / root
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    block = networks.generator.synthesis.blocks[-1]
+    got, _ = block(x, None, ws, [None, None], exact=True)
+    inner = block.convs[1](block.convs[0](x, ws[:, 0], None), ws[:, 1], None)
+    torch.testing.assert_close(got, (block.skip(x) + inner) / root, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("classes", [0, 4])
