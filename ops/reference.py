@@ -63,6 +63,51 @@ def bias_act(
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
+def affine_act(
+    x: Tensor,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    noise: Tensor | None = None,
+    *,
+    act: Activation = "linear",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """clamp(gain * act(x * scale + shift + noise)); the shape and type of x, which is [N, C, ...].
+
+    scale, shift: [C] or [N, C]. noise: [..., H, W] or [N, 1, H, W], the same for all channels. The rest as
+    in `bias_act`. What follows a modulated convolution, or a conditional normalisation, in one operation.
+    Errors: ValueError for an unknown activation or shapes that do not fit.
+    """
+    check_affine(x, scale, shift, noise)
+    if scale is not None and noise is not None and scale.ndim == 2:
+        x = torch.addcmul(noise.to(x.dtype), x, over_pixels(scale, x).to(x.dtype))
+    else:
+        x = x if scale is None else x * over_pixels(scale, x).to(x.dtype)
+        x = x if noise is None else x + noise.to(x.dtype)
+    if shift is not None and shift.ndim == 2:
+        x, shift = x + over_pixels(shift, x).to(x.dtype), None
+    return bias_act(x, shift, act=act, alpha=alpha, gain=gain, clamp=clamp)
+
+
+def check_affine(x: Tensor, scale: Tensor | None, shift: Tensor | None, noise: Tensor | None) -> None:
+    """ValueError unless the operands of `affine_act` fit x."""
+    for name, value in (("scale", scale), ("shift", shift)):
+        if value is not None and value.shape not in (x.shape[1:2], x.shape[:2]):
+            raise ValueError(f"{name} of shape {tuple(value.shape)} fits no channels of {tuple(x.shape)}")
+    if noise is not None:
+        pixels = tuple(x.shape[2:])
+        allowed = [(1,) * lead + pixels for lead in range(3)] + [(x.shape[0], 1, *pixels)]
+        if tuple(noise.shape) not in allowed:
+            raise ValueError(f"noise of shape {tuple(noise.shape)} does not fit {tuple(x.shape)}")
+
+
+def over_pixels(values: Tensor, x: Tensor) -> Tensor:
+    """[C] or [N, C] as a view that broadcasts over the pixels of x."""
+    return values.view(*values.shape, *[1] * (x.ndim - 2))
+
+
 def _activate(x: Tensor, act: Activation, slope: float) -> Tensor:
     if act == "lrelu":
         return F.leaky_relu(x, slope)

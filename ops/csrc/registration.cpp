@@ -1,0 +1,34 @@
+// The schemas of every compiled operation; ops/*.py say what each computes, the kernels are in cpu/ and cuda/.
+//
+// Common to all: images are dense, contiguous or channels-last (kernels bring anything else into one of the
+// two), and results have the layout of x. Operands that are not images are float32, or float64 if x is.
+#include <torch/library.h>
+
+TORCH_LIBRARY(hrgan, m) {
+  // y = clamp(gain * act(x * scale + shift + noise)); clamp < 0: none. x: [N, C, ...]; scale, shift: [C] or
+  // [N, C]; noise: [1 or N, 1, ...].
+  m.def(
+      "affine_act(Tensor x, Tensor? scale, Tensor? shift, Tensor? noise, str act, float alpha, float gain, "
+      "float clamp) -> Tensor");
+  // With p the argument of act and c(p) = clamp(gain * act(p)): g = dy * c'(p); dx = g * scale,
+  // dscale [N, C] = sum g * x, dshift [N, C] = sum g, dnoise [N, 1, ...] = sum over channels of g.
+  // ref: what c' is computed from, y (for swish p; for linear without clamp nothing). x: where dscale is needed.
+  // needs: dx, dscale, dshift, dnoise; what is not needed comes back empty.
+  m.def(
+      "affine_act_backward(Tensor dy, Tensor? ref, Tensor? x, Tensor? scale, str act, float alpha, float gain, "
+      "float clamp, bool[4] needs) -> (Tensor, Tensor, Tensor, Tensor)");
+  // The gradient of affine_act_backward. q = scale * ddx + x * ddscale + ddshift + ddnoise; d_dy = c' * q,
+  // d_ref = dy * q * dc'/dref, d_x = g * ddscale, d_scale [N, C] = sum g * ddx. needs: these four.
+  m.def(
+      "affine_act_backward_backward(Tensor dy, Tensor? ref, Tensor? x, Tensor? scale, Tensor? ddx, "
+      "Tensor? ddscale, Tensor? ddshift, Tensor? ddnoise, str act, float alpha, float gain, float clamp, "
+      "bool[4] needs) -> (Tensor, Tensor, Tensor, Tensor)");
+
+  // f: [taps] applied along both axes, or [taps_y, taps_x]. pads: left, right, top, bottom in pixels of the
+  // stuffed image, negative crops. flip: correlate. Each pair is (y, x).
+  m.def("upfirdn2d(Tensor x, Tensor f, int[2] up, int[2] down, int[4] pads, bool flip, float gain) -> Tensor");
+  // affine_act(upfirdn2d(x, f, 1, 1, pads, flip, filter_gain), scale, ...) in one pass.
+  m.def(
+      "blur_act(Tensor x, Tensor f, int[4] pads, bool flip, float filter_gain, Tensor? scale, Tensor? shift, "
+      "Tensor? noise, str act, float alpha, float gain, float clamp) -> Tensor");
+}
