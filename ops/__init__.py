@@ -3,7 +3,7 @@
 `use` chooses between compiled and plain implementations; callers never do.
 """
 
-from ops._library import NativeOpsMissing, OpState, backend, state, use
+from ops._library import NativeOpsMissing, OpState, backend, loaded, state, use
 from ops.modulation import modulated_conv2d
 from ops.primitives import bias_act, upfirdn2d
 from ops.reference import Activation, minibatch_stddev, pixel_norm, setup_filter
@@ -18,6 +18,7 @@ __all__ = [
     "conv2d_resample",
     "downsample2d",
     "filter2d",
+    "loaded",
     "minibatch_stddev",
     "modulated_conv2d",
     "pixel_norm",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 Backend = Literal["auto", "native", "reference"]
-BACKENDS: tuple[Backend, ...] = ("auto", "native", "reference")
+Device = Literal["cpu", "cuda"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+DEVICES: tuple[Device, ...] = get_args(Device)
+ENVIRONMENT = "HRGAN_OPS_BACKEND"
+Tell = Callable[[str], None]
 
 
 class NativeOpsMissing(RuntimeError):
@@ -16,18 +22,23 @@ class NativeOpsMissing(RuntimeError):
 
 @dataclass(frozen=True)
 class OpState:
-    """One operation as `hrgan doctor` shows it: which implementation runs, and why."""
+    """One operation on one type of device: which implementation runs, and why."""
 
     name: str
+    device: str
     implementation: Literal["native", "reference"]
     reason: str
 
 
 _backend: Backend = "auto"
 _reference: dict[str, Callable[..., Any]] = {}
-_native: dict[str, Callable[..., Any]] = {}
-_causes: dict[str, str] = {}  # operation -> why it has no compiled form
-_NOT_BUILT = "no compiled operations are built"
+_native: dict[tuple[str, str], Callable[..., Any]] = {}
+_chosen: dict[tuple[str, str], Callable[..., Any]] = {}  # what `pick` finds compiled
+_loaded: set[str] = set()
+_causes: dict[str, str] = {}  # device -> why its library is not loaded
+_when_loaded: list[Callable[[], None]] = []
+_told = False
+_NOT_ASKED = "ops.use has not been called"
 
 
 def define(name: str, reference: Callable[..., Any]) -> None:
@@ -35,28 +46,71 @@ def define(name: str, reference: Callable[..., Any]) -> None:
     _reference[name] = reference
 
 
-def provide(name: str, native: Callable[..., Any]) -> None:
-    """Offer a compiled implementation of a known operation, with the signature of its reference."""
+def provide(name: str, native: Callable[..., Any], devices: Sequence[str] = DEVICES) -> None:
+    """Offer a compiled form of a known operation, with the signature of its reference.
+
+    It may be offered before anything is compiled: it runs on tensors of a device once that device's
+    library is loaded and the policy allows.
+    """
     if name not in _reference:
         raise KeyError(f"unknown operation {name}; known: {', '.join(_reference)}")
-    _native[name] = native
+    for device in devices:
+        _native[name, device] = native
+    _choose()
 
 
-def explain(name: str, cause: str) -> None:
-    """Record why an operation has no compiled implementation here."""
-    _causes[name] = cause
+def when_loaded(register: Callable[[], None]) -> None:
+    """Call `register` once the schemas (the CPU library) are loaded: for fakes and autograd formulas."""
+    if "cpu" in _loaded:
+        register()
+    else:
+        _when_loaded.append(register)
 
 
-def use(backend: Backend) -> None:
-    """Set this process's policy: native (an error if any is missing), reference, or auto (what is there)."""
+def loaded(device_type: str) -> bool:
+    """True if the library for tensors of this device is loaded."""
+    return device_type in _loaded
+
+
+def pick(name: str, device_type: str) -> Callable[..., Any]:
+    """The implementation of an operation for tensors of a device, under the policy in force."""
+    return _chosen.get((name, device_type)) or _reference[name]
+
+
+def use(
+    backend: Backend = "auto", *, devices: Sequence[Device] | None = None, tell: Tell | None = None
+) -> None:
+    """Set this process's policy, and load (building first, if needed) what it asks for.
+
+    native: compiled operations, NativeOpsMissing if any library is missing. reference: plain PyTorch.
+    auto: compiled ones where they can be built, plain ones else; $HRGAN_OPS_BACKEND, if set, stands in
+    for auto, and for nothing else.
+    devices: those this process computes on; None: the CPU, and CUDA if a device is visible.
+    tell: gets each line for people (None: standard error); why auto fell back is told once a process.
+    Nothing is built after this call has returned.
+    """
     global _backend
-    if backend not in BACKENDS:
-        raise ValueError(f"ops.backend: {backend!r} is unknown; allowed: {', '.join(BACKENDS)}")
-    missing = [name for name in _reference if name not in _native]
-    if backend == "native" and missing:
-        causes = "; ".join(f"{name}: {_causes.get(name, _NOT_BUILT)}" for name in missing)
-        raise NativeOpsMissing(f"ops.backend=native, but {causes}; use ops.backend=auto or reference")
-    _backend = backend
+    _backend = "reference"
+    policy = resolve(backend)
+    if policy != "reference":
+        _load(_wanted(devices), tell or _print)
+        missing = {device: _causes[device] for device in _wanted(devices) if device not in _loaded}
+        if missing and policy == "native":
+            causes = "; ".join(f"{device}: {cause}" for device, cause in missing.items())
+            raise NativeOpsMissing(f"ops.backend=native, but {causes}; use ops.backend=auto or reference")
+        _tell_once(missing, tell or _print)
+    _backend = policy
+    _choose()
+
+
+def resolve(backend: Backend) -> Backend:
+    """The policy that `backend` and the environment come to. ValueError if either is unknown."""
+    chosen, where = backend, "ops.backend"
+    if backend == "auto" and os.environ.get(ENVIRONMENT):
+        chosen, where = cast("Backend", os.environ[ENVIRONMENT]), f"${ENVIRONMENT}"
+    if chosen not in BACKENDS:
+        raise ValueError(f"{where}: {chosen!r} is unknown; allowed: {', '.join(BACKENDS)}")
+    return chosen
 
 
 def backend() -> Backend:
@@ -65,19 +119,49 @@ def backend() -> Backend:
 
 
 def state() -> list[OpState]:
-    """Every operation with the implementation that runs now."""
-    return [_describe(name) for name in _reference]
+    """Every operation on every type of device with the implementation that runs now."""
+    return [_describe(name, device) for name in _reference for device in DEVICES]
 
 
-def _describe(name: str) -> OpState:
-    if name in _native and _backend != "reference":
-        return OpState(name, "native", "compiled")
-    reason = "ops.backend=reference" if _backend == "reference" else _causes.get(name, _NOT_BUILT)
-    return OpState(name, "reference", reason)
+def _describe(name: str, device: Device) -> OpState:
+    if (name, device) in _chosen:
+        return OpState(name, device, "native", "compiled")
+    if _backend == "reference":
+        reason = "ops.backend=reference"
+    elif (name, device) not in _native:
+        reason = f"has no compiled form on {device}"
+    else:
+        reason = _causes.get(device, _NOT_ASKED)
+    return OpState(name, device, "reference", reason)
 
 
-def pick(name: str) -> Callable[..., Any]:
-    """The implementation of an operation under the policy in force."""
-    if _backend != "reference" and name in _native:
-        return _native[name]
-    return _reference[name]
+def _choose() -> None:
+    _chosen.clear()
+    if _backend != "reference":
+        _chosen.update({key: native for key, native in _native.items() if key[1] in _loaded})
+
+
+def _wanted(devices: Sequence[Device] | None) -> tuple[Device, ...]:
+    """The CPU's library, which holds the schemas, and then CUDA's if asked for or of use."""
+    if devices is not None:
+        return ("cpu", "cuda") if "cuda" in devices else ("cpu",)
+    import torch
+
+    return ("cpu", "cuda") if torch.version.cuda and torch.cuda.is_available() else ("cpu",)
+
+
+def _load(devices: Sequence[Device], tell: Tell) -> None:
+    for device in devices:
+        _causes.setdefault(device, "no compiled operations are built")
+
+
+def _tell_once(missing: dict[Device, str], tell: Tell) -> None:
+    global _told
+    if missing and not _told:
+        causes = "; ".join(f"{device}: {cause}" for device, cause in missing.items())
+        tell(f"hrgan: operations run as plain PyTorch ({causes})")
+        _told = True
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

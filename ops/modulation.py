@@ -104,7 +104,7 @@ def modulated_conv2d(
     eps: float = 1e-8,
 ) -> Tensor:
     """Convolution with weights scaled by styles: see `modulated_conv2d_reference`."""
-    y: Tensor = _library.pick("modulated_conv2d")(
+    y: Tensor = _library.pick("modulated_conv2d", x.device.type)(
         x,
         weight,
         styles,

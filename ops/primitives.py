@@ -24,7 +24,9 @@ def bias_act(
     clamp: float | None = None,
 ) -> Tensor:
     """clamp(gain * act(x + b)): see `reference.bias_act`."""
-    y: Tensor = _library.pick("bias_act")(x, b, dim=dim, act=act, alpha=alpha, gain=gain, clamp=clamp)
+    y: Tensor = _library.pick("bias_act", x.device.type)(
+        x, b, dim=dim, act=act, alpha=alpha, gain=gain, clamp=clamp
+    )
     return y
 
 
@@ -39,7 +41,7 @@ def upfirdn2d(
     gain: float = 1.0,
 ) -> Tensor:
     """Upsample, pad, filter, downsample: see `reference.upfirdn2d`."""
-    y: Tensor = _library.pick("upfirdn2d")(
+    y: Tensor = _library.pick("upfirdn2d", x.device.type)(
         x, f, up=up, down=down, padding=padding, flip_filter=flip_filter, gain=gain
     )
     return y
