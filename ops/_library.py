@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 Backend = Literal["auto", "native", "reference"]
@@ -35,7 +36,7 @@ _reference: dict[str, Callable[..., Any]] = {}
 _native: dict[tuple[str, str], Callable[..., Any]] = {}
 _chosen: dict[tuple[str, str], Callable[..., Any]] = {}  # what `pick` finds compiled
 _loaded: set[str] = set()
-_causes: dict[str, str] = {}  # device -> why its library is not loaded
+_causes: dict[Device, str] = {}  # device -> why its library is not loaded
 _when_loaded: list[Callable[[], None]] = []
 _told = False
 _NOT_ASKED = "ops.use has not been called"
@@ -78,7 +79,11 @@ def pick(name: str, device_type: str) -> Callable[..., Any]:
 
 
 def use(
-    backend: Backend = "auto", *, devices: Sequence[Device] | None = None, tell: Tell | None = None
+    backend: Backend = "auto",
+    *,
+    devices: Sequence[Device] | None = None,
+    tell: Tell | None = None,
+    build: bool = True,
 ) -> None:
     """Set this process's policy, and load (building first, if needed) what it asks for.
 
@@ -87,20 +92,35 @@ def use(
     for auto, and for nothing else.
     devices: those this process computes on; None: the CPU, and CUDA if a device is visible.
     tell: gets each line for people (None: standard error); why auto fell back is told once a process.
-    Nothing is built after this call has returned.
+    build: False loads what was compiled before. Nothing is compiled after this call has returned.
     """
     global _backend
-    _backend = "reference"
-    policy = resolve(backend)
-    if policy != "reference":
-        _load(_wanted(devices), tell or _print)
-        missing = {device: _causes[device] for device in _wanted(devices) if device not in _loaded}
-        if missing and policy == "native":
-            causes = "; ".join(f"{device}: {cause}" for device, cause in missing.items())
-            raise NativeOpsMissing(f"ops.backend=native, but {causes}; use ops.backend=auto or reference")
-        _tell_once(missing, tell or _print)
+    policy, wanted, tell = resolve(backend), _wanted(devices), tell or _print
+    missing = {} if policy == "reference" else _load(wanted, tell, build)
+    if missing and policy == "native":
+        raise NativeOpsMissing(
+            f"ops.backend=native, but {_listed(missing)}; use ops.backend=auto or reference"
+        )
+    _tell_once(missing, tell)
     _backend = policy
     _choose()
+
+
+def prepare(
+    backend: Backend = "auto", *, devices: Sequence[Device] | None = None, tell: Tell | None = None
+) -> None:
+    """Compile what `use` would load, for processes that are about to start; load nothing.
+
+    NativeOpsMissing as in `use`; that auto will fall back is left to those processes to tell.
+    """
+    policy = resolve(backend)
+    if policy == "reference":
+        return
+    missing = _absent(_wanted(devices), lambda device: _obtain(device, tell or _print, True))
+    if missing and policy == "native":
+        raise NativeOpsMissing(
+            f"ops.backend=native, but {_listed(missing)}; use ops.backend=auto or reference"
+        )
 
 
 def resolve(backend: Backend) -> Backend:
@@ -150,17 +170,59 @@ def _wanted(devices: Sequence[Device] | None) -> tuple[Device, ...]:
     return ("cpu", "cuda") if torch.version.cuda and torch.cuda.is_available() else ("cpu",)
 
 
-def _load(devices: Sequence[Device], tell: Tell) -> None:
+def _load(devices: Sequence[Device], tell: Tell, build: bool) -> dict[Device, str]:
+    """Loads the libraries of these devices, as far as they are not; gives why the others are missing."""
+
+    def load(device: Device) -> None:
+        if device not in _loaded:
+            path = _obtain(device, tell, build)
+            import torch
+
+            torch.ops.load_library(str(path))
+            _note_loaded(device)
+
+    missing = _absent(devices, load)
+    _causes.update(missing)
+    return missing
+
+
+def _absent(devices: Sequence[Device], attempt: Callable[[Device], object]) -> dict[Device, str]:
+    """Why the attempt failed, by device; CUDA's library stands on the CPU's, which holds the schemas."""
+    from ops.building.tools import CannotBuild
+
+    missing: dict[Device, str] = {}
     for device in devices:
-        _causes.setdefault(device, "no compiled operations are built")
+        try:
+            attempt(device)
+        except (CannotBuild, OSError) as error:
+            missing[device] = " ".join(str(error).split())
+            if device == "cpu":
+                return missing | {other: "needs the CPU's library" for other in devices if other != "cpu"}
+    return missing
+
+
+def _obtain(device: Device, tell: Tell, build: bool) -> Path:
+    from ops.build import obtain
+
+    return obtain(device, tell, build=build).path
+
+
+def _note_loaded(device: Device) -> None:
+    _loaded.add(device)
+    while device == "cpu" and _when_loaded:
+        _when_loaded.pop(0)()
 
 
 def _tell_once(missing: dict[Device, str], tell: Tell) -> None:
     global _told
     if missing and not _told:
-        causes = "; ".join(f"{device}: {cause}" for device, cause in missing.items())
-        tell(f"hrgan: operations run as plain PyTorch ({causes})")
+        where = "" if "cpu" in missing else " on cuda"
+        tell(f"hrgan: warning: operations{where} run as plain PyTorch, slower: {_listed(missing)}")
         _told = True
+
+
+def _listed(missing: dict[Device, str]) -> str:
+    return "; ".join(f"{device}: {cause}" for device, cause in missing.items())
 
 
 def _print(line: str) -> None:

@@ -1,0 +1,160 @@
+"""From a recipe to a library that can be loaded: out of the cache, or compiled into it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.building import tools
+from ops.building.cache import ENVIRONMENT, Cache
+from ops.building.recipe import Recipe, content, fits
+from ops.building.tools import CannotBuild
+
+LOG = "build.log"
+_PR_SET_PDEATHSIG = 1
+_ERROR = re.compile(r"(?:fatal )?error\b|undefined reference|undefined symbol|cannot find -l", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A library that is there: where, and the seconds it took to compile now (0: it was there)."""
+
+    path: Path
+    seconds: float = 0.0
+
+    @property
+    def log(self) -> Path:
+        """What the compilers said."""
+        return self.path.parent / LOG
+
+
+def find(recipe: Recipe, cache: Cache) -> Path | None:
+    """The library if it is in the cache; without compilers, one made elsewhere will do."""
+    if recipe.missing is None:
+        return cache.read(recipe.digest)
+    return cache.search(lambda identity: fits(identity, recipe))
+
+
+def make(
+    recipe: Recipe, cache: Cache, tell: Callable[[str], None], *, force: bool = False, verbose: bool = False
+) -> Made:
+    """The library, compiled if it is not in the cache. CannotBuild says why there is none.
+
+    Any number of processes may ask for it at once. force: compile again what is there.
+    """
+    found = None if force else find(recipe, cache)
+    if found:
+        return Made(found)
+    _check(recipe)
+    cache.prepare()
+    try:
+        return _make_in_turn(recipe, cache, tell, force, verbose)
+    except OSError as error:
+        where = f"{error.filename or cache.root}: {error.strerror}"
+        raise CannotBuild(f"{where}: make room, or set {ENVIRONMENT} to another folder") from error
+
+
+def _make_in_turn(
+    recipe: Recipe, cache: Cache, tell: Callable[[str], None], force: bool, verbose: bool
+) -> Made:
+    def settled() -> bool:
+        return not force and (cache.read(recipe.digest) or cache.failure(recipe.digest)) is not None
+
+    def waits(whom: str) -> None:
+        tell(f"hrgan: waiting for {whom}, which compiles operations for {recipe.kind}")
+
+    with cache.turn(recipe.digest, settled, waits):
+        if settled():
+            return Made(_found_or_why(recipe, cache))
+        cache.sweep()
+        if force:
+            cache.forget(recipe.digest)
+        tell(f"hrgan: compiling operations for {recipe.kind}, once, into {cache.root}")
+        return _compile(recipe, cache, verbose)
+
+
+def _found_or_why(recipe: Recipe, cache: Cache) -> Path:
+    found = cache.read(recipe.digest)
+    if found is None:
+        raise CannotBuild(cache.failure(recipe.digest) or f"{cache.root}: the library is gone: try again")
+    return found
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.missing is not None:
+        raise CannotBuild(recipe.missing)
+    if not recipe.sources:
+        raise CannotBuild(f"{recipe.root}: no sources for {recipe.kind}: install hrgan again")
+
+
+def _compile(recipe: Recipe, cache: Cache, verbose: bool) -> Made:
+    start = time.monotonic()
+    with cache.building() as folder:
+        code, log = _run_ninja(recipe, folder, verbose)
+        if code:
+            raise _failed(recipe, cache, log)
+        if content(recipe.root, recipe.kind) != recipe.identity["sources"]:
+            raise CannotBuild(f"{recipe.root}: sources changed while they were compiled: try again")
+        for path in (*folder.glob("*.o"), *folder.glob(".ninja*")):
+            path.unlink()
+        seconds = time.monotonic() - start
+        path = cache.publish(
+            folder, recipe.digest, recipe.library, recipe.identity, seconds=round(seconds, 1)
+        )
+        cache.pardon(recipe.digest)
+        return Made(path, seconds)
+
+
+def _run_ninja(recipe: Recipe, folder: Path, verbose: bool) -> tuple[int, str]:
+    """Exit code and everything the compilers said, which also lies in build.log."""
+    (folder / "build.ninja").write_text(recipe.script(), encoding="utf-8")
+    command = [tools.find_ninja(), "-C", str(folder), "-v", "-j", str(_jobs())]
+    lines = []
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        preexec_fn=_end_with_parent,
+    ) as ninja:
+        assert ninja.stdout
+        for line in ninja.stdout:
+            lines.append(line)
+            if verbose:
+                sys.stderr.write(line)
+        code = ninja.wait()
+    log = "".join(lines)
+    (folder / LOG).write_text(log, encoding="utf-8")
+    return code, log
+
+
+def _jobs() -> int:
+    """$MAX_JOBS as torch's own builds read it, else one a core."""
+    asked = os.environ.get("MAX_JOBS", "")
+    return int(asked) if asked.isdigit() and int(asked) > 0 else len(os.sched_getaffinity(0))
+
+
+def _end_with_parent() -> None:
+    # If the builder is killed outright, no compilers go on in a folder that others will remove.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _failed(recipe: Recipe, cache: Cache, log: str) -> CannotBuild:
+    lines = [line.strip() for line in log.splitlines()]
+    # A command line, too, may hold the word: ninja prints it before what the compiler says.
+    said = [line for line in lines if _ERROR.search(line) and not line.startswith("[")]
+    first = (said or [line for line in lines if line] or ["no message"])[0][:300]
+    cause = f"compiling for {recipe.kind} failed: {first} (log: {cache.log(recipe.digest)})"
+    cache.record_failure(recipe.digest, cause, log)
+    return CannotBuild(cause)

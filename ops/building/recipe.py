@@ -1,0 +1,221 @@
+"""What one library is made of and how: sources, flags, and the digest of all that decides its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ops.building import tools
+from ops.building.tools import CannotBuild, Tool
+
+Kind = Literal["cpu", "cuda"]
+SOURCES = Path(__file__).parents[1] / "csrc"
+HEADERS = ("*.h", "*.hpp", "*.cuh")
+_TORCH = Path(torch.__file__).parent
+_WARNINGS = ("-Wall", "-Wno-unknown-pragmas")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make one library; `missing` says why it cannot be made here, though it may lie in the cache."""
+
+    kind: Kind
+    root: Path
+    sources: tuple[Path, ...]  # what is compiled, relative to root
+    level: str  # instruction set, or the GPU architectures joined by commas
+    cxx: Tool | None
+    nvcc: Tool | None = None
+    missing: str | None = None
+
+    @property
+    def library(self) -> str:
+        """File name of the library."""
+        return f"hrgan_{self.kind}.so"
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what the library does; equal identities are interchangeable."""
+        return {
+            "kind": self.kind,
+            "sources": content(self.root, self.kind),
+            "torch": f"{torch.__version__} {torch.version.git_version}",
+            "abi": f"{platform.machine()} cxx11={int(torch.compiled_with_cxx11_abi())}",
+            "level": self.level,
+            "flags": [*self.compile_flags(), *self.nvcc_flags()],
+            "cxx": self.cxx.version if self.cxx else "",
+            "nvcc": self.nvcc.version if self.nvcc else "",
+        }
+
+    @property
+    def digest(self) -> str:
+        """Of the identity; names the library's folder in the cache."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+    def compile_flags(self) -> tuple[str, ...]:
+        """For the C++ compiler, without places: a cache may serve several installations."""
+        common = (
+            "-O3",
+            "-fPIC",
+            "-std=c++20",
+            f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
+        )
+        if self.kind == "cuda":
+            return common
+        return (*common, *_WARNINGS, "-fopenmp", "-ffp-contract=fast", *_march(self.level))
+
+    def nvcc_flags(self) -> tuple[str, ...]:
+        """For nvcc; -Xptxas -v makes the log say what each kernel takes."""
+        if self.kind == "cpu":
+            return ()
+        return ("-lineinfo", "--expt-relaxed-constexpr", "-Xptxas", "-v", *_gencode(self.level.split(",")))
+
+    def script(self) -> str:
+        """The text of build.ninja: every object beside it, then the library."""
+        objects = [f"{source.as_posix().replace('/', '.')}.o" for source in self.sources]
+        lines = ["ninja_required_version = 1.5", *_rules(self)]
+        for source, made in zip(self.sources, objects, strict=True):
+            rule = "nvcc" if source.suffix == ".cu" else "cxx"
+            lines.append(f"build {_path(made)}: {rule} {_path(str(self.root / source))}")
+        lines.append(f"build {self.library}: link {' '.join(_path(made) for made in objects)}")
+        return "\n".join([*lines, f"default {self.library}", ""])
+
+
+def cpu_recipe(root: Path = SOURCES) -> Recipe:
+    """The library of schemas and CPU kernels: registration.cpp and cpu/*.cpp."""
+    sources = (*_relative(root, "registration.cpp"), *_relative(root, "cpu/*.cpp"))
+    cxx, missing = _or_why(tools.find_cxx)
+    return Recipe("cpu", root, sources, tools.cpu_level(), cxx, missing=missing)
+
+
+def cuda_recipe(root: Path = SOURCES, archs: str | None = None) -> Recipe:
+    """The library of CUDA kernels: cuda/*.cu. CannotBuild if an architecture is unknown.
+
+    archs: see `tools.choose_archs`.
+    """
+    cxx, no_cxx = _or_why(tools.find_cxx)
+    nvcc, no_nvcc = _or_why(tools.find_nvcc)
+    # Without a compiler, what was compiled elsewhere for these GPUs may still lie in the cache.
+    known = tools.known_archs(nvcc.path) if nvcc else tools.visible_archs() or tools.DEFAULT_ARCHS
+    level = ",".join(tools.choose_archs(archs, known))
+    return Recipe("cuda", root, _relative(root, "cuda/*.cu"), level, cxx, nvcc, no_cxx or no_nvcc)
+
+
+def fits(built: dict[str, Any], wanted: Recipe) -> bool:
+    """True if a library made elsewhere, perhaps by another compiler, does what is wanted here."""
+    same = ("kind", "sources", "torch", "abi")
+    if any(built.get(key) != wanted.identity[key] for key in same):
+        return False
+    if wanted.kind == "cpu":
+        return bool(built.get("level") == wanted.level)
+    made = {name.removesuffix("+PTX") for name in str(built.get("level")).split(",")}
+    return {name.removesuffix("+PTX") for name in wanted.level.split(",")} <= made
+
+
+def content(root: Path, kind: Kind) -> str:
+    """sha256 over names and bytes of what this kind is compiled from, headers included."""
+    patterns = ("registration.cpp", "cpu/*") if kind == "cpu" else ("cuda/*",)
+    digest = hashlib.sha256()
+    for path in sorted({path for p in (*patterns, *HEADERS) for path in _relative(root, p)}):
+        if (root / path).is_file():
+            data = (root / path).read_bytes()
+            digest.update(f"{path.as_posix()} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
+
+
+def _or_why(find: Any) -> tuple[Tool | None, str | None]:
+    try:
+        return find(), None
+    except CannotBuild as error:
+        return None, str(error)
+
+
+def _relative(root: Path, pattern: str) -> tuple[Path, ...]:
+    return tuple(sorted(path.relative_to(root) for path in root.glob(pattern)))
+
+
+def _march(level: str) -> tuple[str, ...]:
+    if not level.startswith("x86-64"):
+        return ()
+    # Compilers prefer 256 bits by default, for the sake of chips that slowed down under AVX-512.
+    wide = ("-mprefer-vector-width=512",) if level == "x86-64-v4" else ()
+    return (f"-march={level}", *wide)
+
+
+def _gencode(archs: Sequence[str]) -> list[str]:
+    flags = []
+    for name in archs:
+        number = name.removesuffix("+PTX").replace(".", "")
+        codes = [f"sm_{number}"] + ([f"compute_{number}"] if name.endswith("+PTX") else [])
+        flags += [f"-gencode=arch=compute_{number},code={code}" for code in codes]
+    return flags
+
+
+def _rules(recipe: Recipe) -> list[str]:
+    include = " ".join(_word(flag) for flag in [f"-I{recipe.root}", *_torch_includes(recipe.kind)])
+    cxx = _word(recipe.cxx.path if recipe.cxx else "c++")
+    flags = " ".join(recipe.compile_flags())
+    lines = [*_rule("cxx", f"{cxx} {flags} {include} -c $in -o $out")]
+    if recipe.nvcc:
+        passed = "-O3 -std=c++20 -Xcompiler -fPIC " + " ".join(
+            f for f in recipe.compile_flags() if f[:2] == "-D"
+        )
+        more = " ".join(_word(flag) for flag in recipe.nvcc_flags())
+        lines += _rule(
+            "nvcc", f"{_word(recipe.nvcc.path)} -ccbin {cxx} {passed} {more} {include} -c $in -o $out"
+        )
+    libraries = " ".join(_word(flag) for flag in _link_flags(recipe))
+    return [*lines, *_rule("link", f"{cxx} -shared $in -o $out {libraries}")]
+
+
+def _rule(name: str, command: str) -> list[str]:
+    return [f"rule {name}", f"  command = {command}", f"  description = {name} $out"]
+
+
+def _torch_includes(kind: Kind) -> list[str]:
+    folders = [_TORCH / "include", _TORCH / "include/torch/csrc/api/include"]
+    # A toolkit may lack the headers of cuBLAS and others that torch's headers want; torch's own packages
+    # bring them. After the toolkit's folders, so that the compiler's own headers stay of one version.
+    folders += [_runtime() / "include"] if kind == "cuda" and (_runtime() / "include").is_dir() else []
+    return [f"-isystem{folder}" for folder in folders]
+
+
+def _link_flags(recipe: Recipe) -> list[str]:
+    lib = _TORCH / "lib"
+    flags = [f"-L{lib}", f"-Wl,-rpath,{lib}", "-lc10", "-ltorch_cpu", "-ltorch", "-Wl,-z,defs"]
+    if recipe.kind == "cuda":
+        return [*flags, "-lc10_cuda", "-ltorch_cuda", *_cudart(recipe)]
+    # torch's own OpenMP runtime by name: a second one in the process would have threads of its own.
+    return [*flags, "-l:libgomp.so.1"] if (lib / "libgomp.so.1").exists() else [*flags, "-fopenmp"]
+
+
+def _cudart(recipe: Recipe) -> list[str]:
+    """The CUDA runtime that torch has loaded, else the toolkit's."""
+    found = sorted((_runtime() / "lib").glob("libcudart.so.*"))
+    if found:
+        return [f"-L{found[0].parent}", f"-l:{found[0].name}"]
+    assert recipe.nvcc
+    home = tools.toolkit_of(recipe.nvcc.path)
+    return [f"-L{home / folder}" for folder in ("lib64", "lib") if (home / folder).is_dir()] + ["-lcudart"]
+
+
+def _runtime() -> Path:
+    return _TORCH.parent / "nvidia" / f"cu{str(torch.version.cuda).split('.')[0]}"
+
+
+def _path(text: str) -> str:
+    """A path as ninja's build lines want it."""
+    return text.replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+
+
+def _word(text: str) -> str:
+    """One argument of a command: quoted for the shell, then for ninja."""
+    return shlex.quote(text).replace("$", "$$")

@@ -1,0 +1,216 @@
+"""What this machine can compile with and for: compilers, ninja, instruction sets, GPU architectures."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class CannotBuild(RuntimeError):
+    """Why nothing was compiled: one line that says what is wrong and what mends it."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A compiler: where it is, and what it says of its version."""
+
+    path: str
+    version: str
+
+
+# Instruction sets by what /proc/cpuinfo calls their parts (the x86-64 ABI's levels), widest first.
+LEVELS = {
+    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+    "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},
+}
+DEFAULT_ARCHS = ("8.0", "9.0")
+SECONDS_FOR_A_VERSION = 30
+
+
+def find_cxx() -> Tool:
+    """The C++ compiler: $CXX, else g++, clang++ or c++ on PATH."""
+    named = os.environ.get("CXX")
+    for name in (named,) if named else ("g++", "clang++", "c++"):
+        path = shutil.which(name)
+        if path:
+            return Tool(path, _first_line(_output(path, "--version")))
+    what = f"$CXX={named} is not on PATH" if named else "no C++ compiler on PATH"
+    raise CannotBuild(f"{what}: apt install g++, or set CXX")
+
+
+def find_nvcc() -> Tool:
+    """The CUDA compiler of $CUDA_HOME, PATH, /usr/local/cuda* or the package nvidia-cuda-nvcc."""
+    home = os.environ.get("CUDA_HOME")
+    places = (Path(home, "bin/nvcc"),) if home else tuple(_nvcc_places())
+    for path in places:
+        if os.access(path, os.X_OK):
+            return _checked_nvcc(str(path))
+    what = f"$CUDA_HOME={home} has no bin/nvcc" if home else "no nvcc on PATH or in /usr/local/cuda"
+    raise CannotBuild(f"{what}: install the CUDA toolkit, set CUDA_HOME, or pip install -e '.[nvcc]'")
+
+
+def _nvcc_places() -> Iterator[Path]:
+    found = shutil.which("nvcc")
+    if found:
+        yield Path(found)
+    yield from (
+        path / "bin/nvcc" for path in sorted(Path("/usr/local").glob("cuda*"), key=_newest_last)[::-1]
+    )
+    yield from (site / "nvidia" / f"cu{_torch_cuda().split('.')[0]}/bin/nvcc" for site in (_site_packages(),))
+
+
+def _newest_last(path: Path) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", path.name)) or (10**6,)  # a bare cuda wins
+
+
+def _checked_nvcc(path: str) -> Tool:
+    """Its version must be of torch's major: the runtime that torch brings is linked."""
+    text = _output(path, "--version")
+    version = re.search(r"release (\S+), V(\S+)", text)
+    if version is None:
+        raise CannotBuild(
+            f"{path} does not run: {_first_line(text)}; install the CUDA toolkit or set CUDA_HOME"
+        )
+    ours, theirs = version[1].split(".")[0], _torch_cuda().split(".")[0]
+    if ours != theirs:
+        raise CannotBuild(
+            f"{path} is of CUDA {version[1]}, torch of CUDA {_torch_cuda()}: "
+            f"set CUDA_HOME to a toolkit {theirs}.x"
+        )
+    return Tool(path, version[2])
+
+
+def toolkit_of(nvcc: str) -> Path:
+    """The folder of the toolkit that an nvcc belongs to; it may be a script that starts another one."""
+    found = re.search(r"_HERE_=(\S+)", _output(nvcc, "-dryrun", "-x", "cu", "-c", os.devnull))
+    return Path(found[1]).parent if found else Path(nvcc).resolve().parents[1]
+
+
+def find_ninja() -> str:
+    """The ninja of the Python package, else the one on PATH."""
+    for file in _files_of("ninja"):
+        path = Path(str(file.locate()))
+        if path.name == "ninja" and os.access(path, os.X_OK) and path.is_file():
+            return str(path)
+    found = shutil.which("ninja")
+    if not found:
+        raise CannotBuild("no ninja: pip install ninja")
+    return found
+
+
+def _files_of(package: str) -> list[importlib.metadata.PackagePath]:
+    try:
+        return importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
+def cpu_level(flags: set[str] | None = None) -> str:
+    """The widest instruction set this CPU has, as -march names it; its own name if it is no x86-64."""
+    if platform.machine() != "x86_64":
+        return platform.machine()
+    has = cpu_flags() if flags is None else flags
+    level4 = LEVELS["x86-64-v4"] | LEVELS["x86-64-v3"]
+    if level4 <= has:
+        return "x86-64-v4"
+    return "x86-64-v3" if LEVELS["x86-64-v3"] <= has else "x86-64"
+
+
+def cpu_flags() -> set[str]:
+    """What the kernel says this CPU can do."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return set(found[1].split()) if found else set()
+
+
+def choose_archs(asked: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """GPU architectures to compile for, such as ("8.0", "9.0+PTX").
+
+    asked: a list such as "8.0;9.0+PTX", else $TORCH_CUDA_ARCH_LIST, else those of the visible GPUs, else
+    8.0 and 9.0. The newest is also kept as PTX, which later GPUs compile for themselves.
+    """
+    text = asked or os.environ.get("TORCH_CUDA_ARCH_LIST") or ""
+    names = [_plain_arch(name) for name in re.split(r"[\s;,]+", text) if name]
+    archs = names or [_at_most(arch, known) for arch in visible_archs() or DEFAULT_ARCHS]
+    for name in archs:
+        if name.removesuffix("+PTX") not in known:
+            where = "--arch" if asked else "TORCH_CUDA_ARCH_LIST" if text else "the visible GPU"
+            raise CannotBuild(f"{where}: this nvcc does not know {name}; it knows {', '.join(known)}")
+    ordered = sorted(set(archs), key=arch_number)
+    if not any(name.endswith("+PTX") for name in ordered):
+        ordered[-1] += "+PTX"
+    return tuple(ordered)
+
+
+def known_archs(nvcc: str) -> tuple[str, ...]:
+    """What this nvcc compiles for, such as ("7.5", ..., "9.0", "9.0a")."""
+    names = re.findall(r"sm_(\d+[af]?)", _output(nvcc, "--list-gpu-code"))
+    plain = [_plain_arch(name) for name in names]
+    return tuple(
+        sorted({*plain, *(f"{arch}a" for arch in plain if arch_number(arch) >= (9, 0))}, key=arch_number)
+    )
+
+
+def visible_archs() -> tuple[str, ...]:
+    """Of the GPUs that this process sees."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ()
+    found = {torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
+    return tuple(f"{major}.{minor}" for major, minor in sorted(found))
+
+
+def arch_number(name: str) -> tuple[int, int]:
+    """(9, 0) of "9.0", "9.0a" or "9.0+PTX"; (0, 0) of what is none."""
+    found = re.match(r"(\d+)\.(\d+)", name)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _plain_arch(name: str) -> str:
+    found = re.fullmatch(r"(?:sm_|compute_)?(\d+)(\d)([af]?)((?:\+PTX)?)", name)
+    return f"{found[1]}.{found[2]}{found[3]}{found[4]}" if found else name
+
+
+def _at_most(arch: str, known: Sequence[str]) -> str:
+    """A GPU newer than the compiler runs the PTX of the newest that the compiler knows."""
+    newest = max((name for name in known if name[-1].isdigit()), key=arch_number)
+    return newest if arch_number(arch) > arch_number(newest) else arch
+
+
+def _torch_cuda() -> str:
+    import torch
+
+    if not torch.version.cuda:
+        raise CannotBuild("this torch is a CPU build: install one for CUDA")
+    return torch.version.cuda
+
+
+def _site_packages() -> Path:
+    import torch
+
+    return Path(torch.__file__).parents[1]
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS_FOR_A_VERSION, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{type(error).__name__}: {error}"
+    return done.stdout + done.stderr
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0].strip()[:200] if text.strip() else "no message"
