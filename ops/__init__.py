@@ -3,18 +3,22 @@
 `use` chooses between compiled and plain implementations; callers never do.
 """
 
-from ops._library import NativeOpsMissing, OpState, backend, loaded, state, use
+from ops._library import Backend, NativeOpsMissing, OpState, backend, loaded, prepare, state, use
+from ops.activation import affine_act, bias_act
+from ops.filtering import blur_act, upfirdn2d
 from ops.modulation import modulated_conv2d
-from ops.primitives import bias_act, upfirdn2d
 from ops.reference import Activation, minibatch_stddev, pixel_norm, setup_filter
 from ops.resample import conv2d_resample, downsample2d, filter2d, upsample2d
 
 __all__ = [
     "Activation",
+    "Backend",
     "NativeOpsMissing",
     "OpState",
+    "affine_act",
     "backend",
     "bias_act",
+    "blur_act",
     "conv2d_resample",
     "downsample2d",
     "filter2d",
@@ -22,6 +26,7 @@ __all__ = [
     "minibatch_stddev",
     "modulated_conv2d",
     "pixel_norm",
+    "prepare",
     "setup_filter",
     "state",
     "upfirdn2d",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ops.primitives import upfirdn2d
+from ops.filtering import upfirdn2d
 
 
 def filter2d(

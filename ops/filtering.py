@@ -1,0 +1,268 @@
+"""Upsample, filter, downsample, alone and with the activation that follows; linear in the image, so its
+derivative is itself with the roles of up and down exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ops import _library, reference
+from ops.activation import act_settings, dense_like, fitted, has_ref, noise_operand, operand
+from ops.reference import Activation
+
+_library.define("upfirdn2d", reference.upfirdn2d)
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor | None,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """Upsample, pad, filter, downsample: see `reference.upfirdn2d`."""
+    chosen = _library.pick("upfirdn2d", x.device.type)
+    y: Tensor = chosen(x, f, up=up, down=down, padding=padding, flip_filter=flip_filter, gain=gain)
+    return y
+
+
+def blur_act_reference(
+    x: Tensor,
+    f: Tensor | None,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    noise: Tensor | None = None,
+    *,
+    padding: int | Sequence[int] = 0,
+    filter_gain: float = 1.0,
+    act: Activation = "linear",
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """affine_act(upfirdn2d(x, f, padding, gain=filter_gain), scale, shift, noise): what follows an
+    up-sampling convolution (Karras et al. 2020a, appendix B)."""
+    x = reference.upfirdn2d(x, f, padding=padding, gain=filter_gain)
+    return reference.affine_act(x, scale, shift, noise, act=act, gain=gain, clamp=clamp)
+
+
+_library.define("blur_act", blur_act_reference)
+
+
+def blur_act(
+    x: Tensor,
+    f: Tensor | None,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    noise: Tensor | None = None,
+    *,
+    padding: int | Sequence[int] = 0,
+    filter_gain: float = 1.0,
+    act: Activation = "linear",
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """Filter, scale, shift, noise, activation: see `blur_act_reference`."""
+    y: Tensor = _library.pick("blur_act", x.device.type)(
+        x, f, scale, shift, noise, padding=padding, filter_gain=filter_gain, act=act, gain=gain, clamp=clamp
+    )
+    return y
+
+
+def _native_upfirdn2d(
+    x: Tensor,
+    f: Tensor | None,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: int | Sequence[int] = 0,
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    if f is not None and f.requires_grad:  # a filter that learns is a convolution
+        return reference.upfirdn2d(
+            x, f, up=up, down=down, padding=padding, flip_filter=flip_filter, gain=gain
+        )
+    pads = _four(padding)
+    f = _taps(f, x)
+    check_filter(x, f, up, pads)
+    y: Tensor = torch.ops.hrgan.upfirdn2d(x, f, [up, up], [down, down], pads, flip_filter, float(gain))
+    return y
+
+
+def _native_blur_act(
+    x: Tensor,
+    f: Tensor | None,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    noise: Tensor | None = None,
+    *,
+    padding: int | Sequence[int] = 0,
+    filter_gain: float = 1.0,
+    act: Activation = "linear",
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    settings = act_settings(act, None, gain, clamp)
+    if settings is None or (f is not None and f.requires_grad):
+        return blur_act_reference(
+            x,
+            f,
+            scale,
+            shift,
+            noise,
+            padding=padding,
+            filter_gain=filter_gain,
+            act=act,
+            gain=gain,
+            clamp=clamp,
+        )
+    f, pads = _taps(f, x), _four(padding)
+    check_filter(x, f, 1, pads)
+    y: Tensor = torch.ops.hrgan.blur_act(
+        x,
+        f,
+        pads,
+        False,
+        float(filter_gain),
+        operand(scale, x),
+        operand(shift, x),
+        noise_operand(noise, x),
+        *settings,
+    )
+    return y
+
+
+def check_filter(x: Tensor, f: Tensor, up: int, pads: Sequence[int]) -> None:
+    """ValueError if the padded image is smaller than the filter."""
+    height, width = sizes(f)
+    left, right, top, bottom = pads
+    if x.shape[3] * up + left + right < width or x.shape[2] * up + top + bottom < height:
+        raise ValueError(
+            f"padded image smaller than the {height}x{width} filter: {tuple(x.shape)}, {up=}, padding={pads}"
+        )
+
+
+def sizes(f: Tensor | None) -> tuple[int, int]:
+    """Height and width of a filter; None is the identity."""
+    if f is None:
+        return 1, 1
+    return (f.shape[0], f.shape[0]) if f.ndim == 1 else (f.shape[0], f.shape[1])
+
+
+def _four(padding: int | Sequence[int]) -> list[int]:
+    return [padding] * 4 if isinstance(padding, int) else list(padding)
+
+
+def _taps(f: Tensor | None, x: Tensor) -> Tensor:
+    taps = torch.ones(1, device=x.device) if f is None else f
+    values = operand(taps, x)
+    assert values is not None
+    return values
+
+
+def _register() -> None:
+    torch.library.register_fake("hrgan::upfirdn2d", _fake)
+    torch.library.register_autograd("hrgan::upfirdn2d", _backward, setup_context=_setup)
+    torch.library.register_fake("hrgan::blur_act", _blur_fake)
+    torch.library.register_autograd("hrgan::blur_act", _blur_backward, setup_context=_blur_setup)
+
+
+def _fake(
+    x: Tensor, f: Tensor, up: list[int], down: list[int], pads: list[int], flip: bool, gain: float
+) -> Tensor:
+    height, width = sizes(f)
+    left, right, top, bottom = pads
+    rows = (x.shape[2] * up[0] + top + bottom - height) // down[0] + 1
+    columns = (x.shape[3] * up[1] + left + right - width) // down[1] + 1
+    layout = torch._prims_common.suggest_memory_format(x)
+    return torch.empty((*x.shape[:2], rows, columns), dtype=x.dtype, device=x.device, memory_format=layout)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, f, *ctx.how = inputs
+    ctx.save_for_backward(f)
+    ctx.shape = x.shape
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
+    dx = None
+    if dy is not None and ctx.needs_input_grad[0]:
+        (f,) = ctx.saved_tensors
+        dx = _adjoint(dy, f, ctx.shape, *ctx.how)
+    return dx, None, None, None, None, None, None
+
+
+def _adjoint(
+    dy: Tensor, f: Tensor, shape: torch.Size, up: Any, down: Any, pads: Any, flip: bool, gain: float
+) -> Tensor:
+    height, width = sizes(f)
+    (up_y, up_x), (down_y, down_x), (left, _, top, _) = up, down, pads
+    rows, columns = dy.shape[2:]
+    # Padding that gives back the image's size: what the filter overlapped before becomes what follows.
+    back = [
+        width - 1 - left,
+        shape[3] * up_x - columns * down_x + left - up_x + 1,
+        height - 1 - top,
+        shape[2] * up_y - rows * down_y + top - up_y + 1,
+    ]
+    dx: Tensor = torch.ops.hrgan.upfirdn2d(dy, f, [down_y, down_x], [up_y, up_x], back, not flip, gain)
+    return dx
+
+
+def _blur_fake(x: Tensor, f: Tensor, pads: list[int], flip: bool, filter_gain: float, *_: Any) -> Tensor:
+    return _fake(x, f, [1, 1], [1, 1], pads, flip, filter_gain)
+
+
+def _blur_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, f, pads, flip, filter_gain, scale, shift, noise, *settings = inputs
+    ctx.swish = settings[0] == "swish"
+    needs_x = (scale is not None and ctx.needs_input_grad[5]) or ctx.swish
+    ctx.save_for_backward(
+        output if has_ref(settings) and not ctx.swish else None,
+        x if needs_x else None,
+        f,
+        scale,
+        shift if ctx.swish else None,
+        noise if ctx.swish else None,
+    )
+    ctx.how, ctx.settings, ctx.shape = ([1, 1], [1, 1], pads, flip, filter_gain), settings, x.shape
+    ctx.shapes = [None if t is None else t.shape for t in (scale, shift, noise)]
+    ctx.set_materialize_grads(False)
+
+
+def _blur_backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
+    """The scale, one number a plane, commutes with the filter: its gradient is taken before it, from x."""
+    if dy is None:
+        return (None,) * 12
+    native = torch.ops.hrgan
+    y, x, f, scale, shift, noise = ctx.saved_tensors
+    ref = y
+    if ctx.swish:
+        blurred = native.upfirdn2d(x, f, *ctx.how)
+        ref = native.affine_act(blurred, scale, shift, noise, "linear", 0.0, 1.0, -1.0)
+    wants_x, wants_scale = ctx.needs_input_grad[0], ctx.needs_input_grad[5]
+    needs = [wants_x or wants_scale, False, *ctx.needs_input_grad[6:8]]
+    g, _, dshift, dnoise = native.affine_act_backward(dy, ref, None, None, *ctx.settings, needs)
+    dx = dscale = None
+    if needs[0]:
+        dx = _adjoint(g, f, ctx.shape, *ctx.how)
+        if scale is not None:
+            both = [wants_x, wants_scale, False, False]
+            dx, dscale, _, _ = native.affine_act_backward(
+                dx, None, x if wants_scale else None, scale, "linear", 0.0, 1.0, -1.0, both
+            )
+    wanted = [wants_x, wants_scale, *needs[2:]]
+    dx, dscale, dshift, dnoise = fitted((dx, dscale, dshift, dnoise), wanted, ctx.shapes)  # type: ignore[arg-type]
+    return dx, None, None, None, None, dscale, dshift, dnoise, None, None, None, None
+
+
+_library.provide("upfirdn2d", _native_upfirdn2d)
+_library.provide("blur_act", _native_blur_act)
+_library.when_loaded(_register)
