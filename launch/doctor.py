@@ -124,18 +124,37 @@ def _torchvision_works() -> tuple[bool, str]:
 
 
 def _compilers() -> Iterator[tuple[str, bool | None, str]]:
-    needs = {"g++": "apt install g++", "ninja": "pip install ninja", "nvcc": "install the CUDA toolkit"}
-    for name, advice in needs.items():
-        path = shutil.which(name)
-        yield name, True if path else None, _tool(path) if path else f"not found: {advice}"
+    from ops.building import tools
+
+    finders: dict[str, Callable[[], str]] = {
+        "g++": lambda: tools.find_cxx().path,
+        "ninja": tools.find_ninja,
+        "nvcc": lambda: tools.find_nvcc().path,
+    }
+    for name, find in finders.items():
+        try:
+            yield name, True, _tool(find())
+        except tools.CannotBuild as error:
+            yield name, None, str(error)
 
 
 def _operations() -> Iterator[tuple[str, bool | None, str]]:
+    """What would run, with the libraries that are there: nothing is compiled for a look."""
     import ops
+    from ops.build import status
 
+    try:
+        ops.use("auto", tell=lambda line: None, build=False)
+    except (ops.NativeOpsMissing, ValueError) as error:  # the environment asks for what is not there
+        yield "backend", False, str(error)
+    for kind in ("cpu", "cuda"):
+        there = status(kind)
+        digest = f"digest {there.digest[:32]}" if there.digest else "no digest"
+        yield f"{kind} library", True if there.path else None, f"{there.path or there.cause} ({digest})"
     for op in ops.state():
         native = op.implementation == "native"
-        yield op.name, True if native else None, "native" if native else f"plain PyTorch ({op.reason})"
+        found = "native" if native else f"plain PyTorch ({op.reason})"
+        yield f"{op.name}, {op.device}", True if native else None, found
 
 
 def _gpus() -> Iterator[tuple[str, bool | None, str]]:

@@ -80,12 +80,8 @@ def train(
 
     settings = load_config(config, overrides or ())
     from launch.train import train as start
-    from ops import NativeOpsMissing
 
-    try:
-        return start(settings, run or Path("runs") / config.stem, processes)
-    except NativeOpsMissing as error:  # ops know no error of ours
-        raise UserError(str(error)) from error
+    return start(settings, run or Path("runs") / config.stem, processes)
 
 
 for _command in (prepare, train, generate, evaluate, doctor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from launch.operations import use_operations
 from pipeline.contracts import Sampler
 from pipeline.errors import UserError
 from pipeline.models.registry import build_family
@@ -18,7 +19,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def sampler_of(snapshot: Snapshot, device: torch.device) -> Sampler:
-    """The snapshot's generator with its verified weights, ready to draw on `device`."""
+    """The snapshot's generator with its verified weights, ready to draw on `device`.
+
+    With compiled operations where they are there; $HRGAN_OPS_BACKEND asks for others.
+    """
+    use_operations("auto", device)
     weights = snapshot.weights()
     family = build_family(snapshot.family, snapshot.spec, batch_size=snapshot.batch_size)
     generator = family.networks().generator

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-import ops
+from launch.operations import prepare_operations, use_operations
 from launch.processes import is_one_of_many, run_ranks
 from pipeline.config.load import dump_config, identity
 from pipeline.config.run import RunConfig
@@ -41,10 +41,12 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     spec = trained_spec(config, index)
     if processes > 1 and not is_one_of_many():
         _check(config, spec, processes)
+        prepare_operations(config.ops.backend, config.engine.device)
         return run_ranks(sys.argv[1:], processes)
     process = start_process(config.engine.device)
     try:
         family = _check(config, spec, process.world_size)
+        use_operations(config.ops.backend, process.device, tell=process.is_first)
         with StopRequest(config.length.time).listening() as stop, ExitStack() as held:
             if process.is_first:
                 held.enter_context(only_writer(run))
@@ -91,7 +93,6 @@ def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
             f"batch.size={config.batch.size}: does not divide over {world_size} processes; "
             f"allowed: a multiple of {world_size}"
         )
-    ops.use(config.ops.backend)
     low = torch.bfloat16 if config.engine.precision == "bfloat16" else None
     images = config.batch.size // world_size
     family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)

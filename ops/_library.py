@@ -151,7 +151,7 @@ def _describe(name: str, device: Device) -> OpState:
     elif (name, device) not in _native:
         reason = f"has no compiled form on {device}"
     else:
-        reason = _causes.get(device, _NOT_ASKED)
+        reason = _causes.get(device, "this process does not compute on it" if _loaded else _NOT_ASKED)
     return OpState(name, device, "reference", reason)
 
 
@@ -178,7 +178,8 @@ def _load(devices: Sequence[Device], tell: Tell, build: bool) -> dict[Device, st
             path = _obtain(device, tell, build)
             import torch
 
-            torch.ops.load_library(str(path))
+            load_library: Callable[[str], None] = torch.ops.load_library
+            load_library(str(path))
             _note_loaded(device)
 
     missing = _absent(devices, load)

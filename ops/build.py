@@ -23,15 +23,16 @@ DEMAND_CUDA = "HRGAN_OPS_CUDA"
 _CPU_ONLY = f"no GPU is visible; --cuda or {DEMAND_CUDA}=1 compiles all the same"
 
 
+NOT_YET = "not compiled yet: python -m ops.build, or any command that computes with it"
+
+
 @dataclass(frozen=True)
 class Status:
-    """What is there of one library, without compiling anything."""
+    """What is there of one library, without compiling anything: it, or why not."""
 
-    kind: Kind
     path: Path | None
     digest: str | None
-    compiler: str
-    cause: str | None
+    cause: str | None = None
 
 
 def obtain(
@@ -57,9 +58,7 @@ def obtain(
         return make(recipe, cache, tell, force=force, verbose=verbose)
     path = find(recipe, cache)
     if path is None:
-        raise CannotBuild(
-            recipe.missing or cache.failure(recipe.digest) or "not compiled yet: python -m ops.build"
-        )
+        raise CannotBuild(recipe.missing or cache.failure(recipe.digest) or NOT_YET)
     return Made(path)
 
 
@@ -67,12 +66,12 @@ def status(kind: Kind, root: Path = SOURCES) -> Status:
     """What `hrgan doctor` shows of one library."""
     try:
         recipe = _recipe(kind, root, None)
-        made = recipe.nvcc if kind == "cuda" else recipe.cxx
-        compiler = f"{Path(made.path).name} {made.version}" if made else str(recipe.missing)
-        path = find(recipe, Cache(default_root()))
-        return Status(kind, path, recipe.digest, compiler, recipe.missing)
     except CannotBuild as error:
-        return Status(kind, None, None, str(error), str(error))
+        return Status(None, None, str(error))
+    try:
+        return Status(obtain(kind, lambda line: None, build=False, root=root).path, recipe.digest)
+    except CannotBuild as error:
+        return Status(None, recipe.digest, str(error))
 
 
 def _recipe(kind: Kind, root: Path, archs: str | None) -> Recipe:

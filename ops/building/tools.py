@@ -96,7 +96,7 @@ def toolkit_of(nvcc: str) -> Path:
 def find_ninja() -> str:
     """The ninja of the Python package, else the one on PATH."""
     for file in _files_of("ninja"):
-        path = Path(str(file.locate()))
+        path = Path(str(file.locate())).resolve()
         if path.name == "ninja" and os.access(path, os.X_OK) and path.is_file():
             return str(path)
     found = shutil.which("ninja")

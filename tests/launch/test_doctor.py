@@ -20,7 +20,7 @@ def test_examines_without_a_fault() -> None:
     assert "error" not in found
     for name in ("python", "torch", "torchvision", "accelerate", "tensorboard", "torchvision works"):
         assert found[name].fine is True, found[name]
-    for name in ("g++", "nvcc", "ninja", "SLURM", "CPU cores", "memory", "/dev/shm", "modulated_conv2d"):
+    for name in ("g++", "nvcc", "ninja", "SLURM", "CPU cores", "memory", "/dev/shm", "modulated_conv2d, cpu"):
         assert found[name].found
 
 
@@ -31,7 +31,9 @@ def test_what_is_not_installed_is_said_with_how_to_get_it(monkeypatch: pytest.Mo
     assert found["deepspeed"].fine is None
     assert found["deepspeed"].found.endswith("pip install -e '.[deepspeed]'")
     assert found["torch"].fine is False
-    assert found["g++"] == Finding("compilers", "g++", None, "not found: apt install g++")
+    assert found["g++"] == Finding(
+        "compilers", "g++", None, "no C++ compiler on PATH: apt install g++, or set CXX"
+    )
     assert found["SLURM"] == Finding("cluster", "SLURM", None, "sbatch not found")
 
 

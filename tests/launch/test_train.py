@@ -38,7 +38,6 @@ def refused(*arguments: object) -> str:
         ("data.resolution=64", "data.resolution: the config expects 64px"),
         ("batch.size=6", "family.minibatch_stddev_group: 4 does not divide the 6 images"),
         ("batch.micro=2", "family.minibatch_stddev_group: 4 does not divide the 2 images"),
-        ("ops.backend=native", "native"),
         ("engine.device=cuda", "engine.device=cuda: no CUDA device is visible"),
     ],
 )

@@ -89,7 +89,7 @@ def test_a_form_offered_after_loading_runs_at_once(monkeypatch):
 
 
 def test_only_known_operations_have_compiled_forms():
-    with pytest.raises(KeyError, match="unknown operation nothing; known: .*bias_act"):
+    with pytest.raises(KeyError, match=r"unknown operation nothing; known: .*bias_act"):
         _library.provide("nothing", lambda x: x)
 
 

@@ -1,0 +1,51 @@
+"""Compiled operations for a command that computes: loaded, or compiled, before it does anything else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Literal
+
+import torch
+
+import ops
+from ops import Backend
+from pipeline.errors import UserError
+
+
+def use_operations(backend: Backend, device: torch.device, *, tell: bool = True) -> None:
+    """Takes what `backend` asks for on this device. UserError if native ones are demanded and missing.
+
+    tell: False in all processes of a group but the first, so that people read each line once.
+    """
+    with _as_user_error():
+        ops.use(backend, devices=_devices(device.type), tell=_print if tell else _drop)
+
+
+def prepare_operations(backend: Backend, device: Literal["auto", "cpu", "cuda"]) -> None:
+    """Compiles what processes that are about to start will take: each would wait for the one that does."""
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    with _as_user_error():
+        ops.prepare(backend, devices=_devices("cuda" if on_gpu else "cpu"), tell=_print)
+
+
+def _devices(device: str) -> tuple[Literal["cpu", "cuda"], ...]:
+    return ("cuda",) if device == "cuda" else ("cpu",)
+
+
+@contextmanager
+def _as_user_error() -> Iterator[None]:
+    try:
+        yield
+    except (ops.NativeOpsMissing, ValueError) as error:  # ops know no error of ours
+        raise UserError(str(error)) from error
+
+
+def _print(line: str) -> None:
+    with suppress(OSError):  # a terminal that is gone is no reason to stop
+        print(line, file=sys.stderr, flush=True)
+
+
+def _drop(line: str) -> None:
+    pass
