@@ -31,4 +31,9 @@ TORCH_LIBRARY(hrgan, m) {
   m.def(
       "blur_act(Tensor x, Tensor f, int[4] pads, bool flip, float filter_gain, Tensor? scale, Tensor? shift, "
       "Tensor? noise, str act, float alpha, float gain, float clamp) -> Tensor");
+
+  // From now on large CPU tensors of this process are made in memory that is kept and reused.
+  m.def("keep_memory() -> ()");
+  // Bytes that such tensors take, and bytes kept for later.
+  m.def("memory_state() -> int[]");
 }
