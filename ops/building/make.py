@@ -20,7 +20,7 @@ from ops.building.tools import CannotBuild
 
 LOG = "build.log"
 _PR_SET_PDEATHSIG = 1
-_ERROR = re.compile(r"(?:fatal )?error\b|undefined reference|undefined symbol|cannot find -l", re.IGNORECASE)
+_ERROR = re.compile(r"\b(?:error|fatal)\b|undefined reference|undefined symbol|cannot find -l", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,8 @@ def _end_with_parent() -> None:
 
 def _failed(recipe: Recipe, cache: Cache, log: str) -> CannotBuild:
     lines = [line.strip() for line in log.splitlines()]
-    # A command line, too, may hold the word: ninja prints it before what the compiler says.
-    said = [line for line in lines if _ERROR.search(line) and not line.startswith("[")]
+    # A command line, too, may hold the word; ninja prints it before what the compiler says.
+    said = [line for line in lines if _ERROR.search(line) and " -o " not in line]
     first = (said or [line for line in lines if line] or ["no message"])[0][:300]
     cause = f"compiling for {recipe.kind} failed: {first} (log: {cache.log(recipe.digest)})"
     cache.record_failure(recipe.digest, cause, log)

@@ -19,7 +19,6 @@ from ops.building.tools import CannotBuild, Tool
 
 Kind = Literal["cpu", "cuda"]
 SOURCES = Path(__file__).parents[1] / "csrc"
-HEADERS = ("*.h", "*.hpp", "*.cuh")
 _TORCH = Path(torch.__file__).parent
 _WARNINGS = ("-Wall", "-Wno-unknown-pragmas")
 
@@ -104,8 +103,7 @@ def cuda_recipe(root: Path = SOURCES, archs: str | None = None) -> Recipe:
     cxx, no_cxx = _or_why(tools.find_cxx)
     nvcc, no_nvcc = _or_why(tools.find_nvcc)
     # Without a compiler, what was compiled elsewhere for these GPUs may still lie in the cache.
-    known = tools.known_archs(nvcc.path) if nvcc else tools.visible_archs() or tools.DEFAULT_ARCHS
-    level = ",".join(tools.choose_archs(archs, known))
+    level = ",".join(tools.choose_archs(archs, tools.known_archs(nvcc.path) if nvcc else None))
     return Recipe("cuda", root, _relative(root, "cuda/*.cu"), level, cxx, nvcc, no_cxx or no_nvcc)
 
 
@@ -122,9 +120,9 @@ def fits(built: dict[str, Any], wanted: Recipe) -> bool:
 
 def content(root: Path, kind: Kind) -> str:
     """sha256 over names and bytes of what this kind is compiled from, headers included."""
-    patterns = ("registration.cpp", "cpu/*") if kind == "cpu" else ("cuda/*",)
+    patterns = ("registration.cpp", "cpu/**/*", "*.h") if kind == "cpu" else ("cuda/**/*", "**/*.h")
     digest = hashlib.sha256()
-    for path in sorted({path for p in (*patterns, *HEADERS) for path in _relative(root, p)}):
+    for path in sorted({path for p in patterns for path in _relative(root, p)}):
         if (root / path).is_file():
             data = (root / path).read_bytes()
             digest.update(f"{path.as_posix()} {len(data)}\n".encode() + data)
@@ -185,7 +183,7 @@ def _torch_includes(kind: Kind) -> list[str]:
     # A toolkit may lack the headers of cuBLAS and others that torch's headers want; torch's own packages
     # bring them. After the toolkit's folders, so that the compiler's own headers stay of one version.
     folders += [_runtime() / "include"] if kind == "cuda" and (_runtime() / "include").is_dir() else []
-    return [f"-isystem{folder}" for folder in folders]
+    return [word for folder in folders for word in ("-isystem", str(folder))]
 
 
 def _link_flags(recipe: Recipe) -> list[str]:

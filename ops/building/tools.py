@@ -133,17 +133,18 @@ def cpu_flags() -> set[str]:
     return set(found[1].split()) if found else set()
 
 
-def choose_archs(asked: str | None, known: Sequence[str]) -> tuple[str, ...]:
+def choose_archs(asked: str | None, known: Sequence[str] | None) -> tuple[str, ...]:
     """GPU architectures to compile for, such as ("8.0", "9.0+PTX").
 
     asked: a list such as "8.0;9.0+PTX", else $TORCH_CUDA_ARCH_LIST, else those of the visible GPUs, else
     8.0 and 9.0. The newest is also kept as PTX, which later GPUs compile for themselves.
+    known: what nvcc compiles for; None if there is none, and any name will do.
     """
     text = asked or os.environ.get("TORCH_CUDA_ARCH_LIST") or ""
     names = [_plain_arch(name) for name in re.split(r"[\s;,]+", text) if name]
     archs = names or [_at_most(arch, known) for arch in visible_archs() or DEFAULT_ARCHS]
     for name in archs:
-        if name.removesuffix("+PTX") not in known:
+        if known and name.removesuffix("+PTX") not in known:
             where = "--arch" if asked else "TORCH_CUDA_ARCH_LIST" if text else "the visible GPU"
             raise CannotBuild(f"{where}: this nvcc does not know {name}; it knows {', '.join(known)}")
     ordered = sorted(set(archs), key=arch_number)
@@ -182,9 +183,9 @@ def _plain_arch(name: str) -> str:
     return f"{found[1]}.{found[2]}{found[3]}{found[4]}" if found else name
 
 
-def _at_most(arch: str, known: Sequence[str]) -> str:
+def _at_most(arch: str, known: Sequence[str] | None) -> str:
     """A GPU newer than the compiler runs the PTX of the newest that the compiler knows."""
-    newest = max((name for name in known if name[-1].isdigit()), key=arch_number)
+    newest = max((name for name in known or (arch,) if name[-1].isdigit()), key=arch_number)
     return newest if arch_number(arch) > arch_number(newest) else arch
 
 
