@@ -6,9 +6,11 @@
 from ops._library import Backend, NativeOpsMissing, OpState, backend, loaded, prepare, state, use
 from ops.activation import affine_act, bias_act
 from ops.filtering import blur_act, upfirdn2d
+from ops.layout import arranged
+from ops.memory import keep_memory, memory_state
 from ops.modulation import modulated_conv2d
 from ops.reference import Activation, minibatch_stddev, pixel_norm, setup_filter
-from ops.resample import conv2d_resample, downsample2d, filter2d, upsample2d
+from ops.resample import conv2d_act, conv2d_resample, downsample2d, filter2d, upsample2d
 
 __all__ = [
     "Activation",
@@ -16,13 +18,17 @@ __all__ = [
     "NativeOpsMissing",
     "OpState",
     "affine_act",
+    "arranged",
     "backend",
     "bias_act",
     "blur_act",
+    "conv2d_act",
     "conv2d_resample",
     "downsample2d",
     "filter2d",
+    "keep_memory",
     "loaded",
+    "memory_state",
     "minibatch_stddev",
     "modulated_conv2d",
     "pixel_norm",

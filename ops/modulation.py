@@ -5,28 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ops import _library
-from ops.resample import conv2d_resample
+from ops.activation import affine_act
+from ops.reference import Activation
+from ops.resample import conv2d_act, conv2d_resample
 
 
-def modulated_conv2d_reference(
+def modulated_conv2d(
     x: Tensor,
     weight: Tensor,
     styles: Tensor,
     *,
     noise: Tensor | None = None,
+    bias: Tensor | None = None,
     up: int = 1,
     down: int = 1,
     padding: int = 0,
     resample_filter: Tensor | None = None,
     demodulate: bool = True,
     fused: bool = False,
+    act: Activation = "linear",
+    gain: float | None = None,
+    clamp: float | None = None,
     eps: float = 1e-8,
 ) -> Tensor:
-    """Convolution whose weight each sample scales by its style (Karras et al. 2020a, eqs. 1 and 3).
+    """Convolution whose weight each sample scales by its style (Karras et al. 2020a, eqs. 1 and 3), and
+    what follows it: clamp(gain * act(convolution + noise + bias)).
 
-    x: [N, Cin, H, W]. weight: [Cout, Cin, k, k] float32. styles: [N, Cin] float32. noise: added to the
-    result, broadcast to [N, Cout, H', W']. Demodulation divides by the norm of the scaled weights.
+    x: [N, Cin, H, W]. weight: [Cout, Cin, k, k] float32. styles: [N, Cin] float32. noise: broadcast to
+    [N, 1, H', W']. bias: [Cout]. Demodulation divides by the norm of the scaled weights.
     fused: scale weights and run one grouped convolution (less memory); else scale activations before and
     after one ordinary convolution, which is equal, and faster for more than one sample on CPU.
     """
@@ -35,13 +41,21 @@ def modulated_conv2d_reference(
     scale = _demodulation(weight, styles, eps) if demodulate else None  # [N, Cout]
     if fused:
         y = _fused(x, weight, styles, scale, resample_filter, up, down, padding)
-    else:
-        y = x * styles.to(x.dtype)[:, :, None, None]
-        y = conv2d_resample(y, weight.to(x.dtype), f=resample_filter, up=up, down=down, padding=padding)
-        if scale is not None and noise is not None:
-            return torch.addcmul(noise.to(y.dtype), y, scale.to(y.dtype)[:, :, None, None])
-        y = y if scale is None else y * scale.to(y.dtype)[:, :, None, None]
-    return y if noise is None else y + noise.to(y.dtype)
+        return affine_act(y, None, bias, noise, act=act, gain=gain, clamp=clamp)
+    return conv2d_act(
+        affine_act(x, styles),
+        weight.to(x.dtype),
+        scale,
+        bias,
+        noise,
+        f=resample_filter,
+        up=up,
+        down=down,
+        padding=padding,
+        act=act,
+        gain=gain,
+        clamp=clamp,
+    )
 
 
 def _demodulation(weight: Tensor, styles: Tensor, eps: float) -> Tensor:
@@ -84,37 +98,3 @@ def _fused(
         groups=n,
     )
     return y.reshape(n, -1, *y.shape[2:])
-
-
-_library.define("modulated_conv2d", modulated_conv2d_reference)
-
-
-def modulated_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    *,
-    noise: Tensor | None = None,
-    up: int = 1,
-    down: int = 1,
-    padding: int = 0,
-    resample_filter: Tensor | None = None,
-    demodulate: bool = True,
-    fused: bool = False,
-    eps: float = 1e-8,
-) -> Tensor:
-    """Convolution with weights scaled by styles: see `modulated_conv2d_reference`."""
-    y: Tensor = _library.pick("modulated_conv2d", x.device.type)(
-        x,
-        weight,
-        styles,
-        noise=noise,
-        up=up,
-        down=down,
-        padding=padding,
-        resample_filter=resample_filter,
-        demodulate=demodulate,
-        fused=fused,
-        eps=eps,
-    )
-    return y

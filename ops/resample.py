@@ -5,21 +5,23 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ops.filtering import upfirdn2d
+from ops.activation import affine_act
+from ops.filtering import blur_act, sizes, upfirdn2d
+from ops.reference import Activation
 
 
 def filter2d(
     x: Tensor, f: Tensor, *, padding: int = 0, flip_filter: bool = False, gain: float = 1.0
 ) -> Tensor:
     """Filter each channel, same size; `padding` adds to every side. [N, C, H, W]."""
-    height, width = _taps(f)
+    height, width = sizes(f)
     pads = _pads(width, height, padding, up=1, down=1)
     return upfirdn2d(x, f, padding=pads, flip_filter=flip_filter, gain=gain)
 
 
 def upsample2d(x: Tensor, f: Tensor, *, up: int = 2, flip_filter: bool = False, gain: float = 1.0) -> Tensor:
     """Upsample by `up`, brightness kept: [N, C, H * up, W * up]."""
-    height, width = _taps(f)
+    height, width = sizes(f)
     pads = _pads(width, height, 0, up=up, down=1)
     return upfirdn2d(x, f, up=up, padding=pads, flip_filter=flip_filter, gain=gain * up * up)
 
@@ -28,7 +30,7 @@ def downsample2d(
     x: Tensor, f: Tensor, *, down: int = 2, flip_filter: bool = False, gain: float = 1.0
 ) -> Tensor:
     """Downsample by `down`: [N, C, H / down, W / down]."""
-    height, width = _taps(f)
+    height, width = sizes(f)
     pads = _pads(width, height, 0, up=1, down=down)
     return upfirdn2d(x, f, down=down, padding=pads, flip_filter=flip_filter, gain=gain)
 
@@ -50,35 +52,68 @@ def conv2d_resample(
     is 1. Result [N, Cout, H * up / down, W * up / down] when padding = k // 2: equal to the three steps
     one after the other, in the order that computes least (Karras et al. 2020a, appendix B).
     """
+    x, blur = _convolved(x, weight, f, up, down, padding, groups)
+    return x if blur is None else upfirdn2d(x, f, padding=blur, gain=up * up)
+
+
+def conv2d_act(
+    x: Tensor,
+    weight: Tensor,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    noise: Tensor | None = None,
+    *,
+    f: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: int = 0,
+    act: Activation = "linear",
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """`conv2d_resample`, then `affine_act`, in as few passes over memory as there are."""
+    x, blur = _convolved(x, weight, f, up, down, padding, 1)
+    if blur is None:
+        return affine_act(x, scale, shift, noise, act=act, gain=gain, clamp=clamp)
+    return blur_act(
+        x, f, scale, shift, noise, padding=blur, filter_gain=up * up, act=act, gain=gain, clamp=clamp
+    )
+
+
+def _convolved(
+    x: Tensor, weight: Tensor, f: Tensor | None, up: int, down: int, padding: int, groups: int
+) -> tuple[Tensor, tuple[int, int, int, int] | None]:
+    """The convolution, and the padding of the filter that is still to come after it, if any."""
     if up > 1 and down > 1:
         raise ValueError(f"up={up} and down={down} at once; one of them must be 1")
     if up > 1:
         return _conv_up(x, weight, f, up, padding, groups)
     if down > 1:
-        return _conv_down(x, weight, f, down, padding, groups)
-    return F.conv2d(x, weight, padding=padding, groups=groups)
+        return _conv_down(x, weight, f, down, padding, groups), None
+    return F.conv2d(x, weight, padding=padding, groups=groups), None
 
 
 def _conv_down(x: Tensor, weight: Tensor, f: Tensor | None, down: int, padding: int, groups: int) -> Tensor:
-    height, width = _taps(f)
+    height, width = sizes(f)
     pads = _pads(width, height, padding, up=1, down=down)
     if weight.shape[2] == weight.shape[3] == 1:
         return F.conv2d(upfirdn2d(x, f, down=down, padding=pads), weight, groups=groups)
     return F.conv2d(upfirdn2d(x, f, padding=pads), weight, stride=down, groups=groups)
 
 
-def _conv_up(x: Tensor, weight: Tensor, f: Tensor | None, up: int, padding: int, groups: int) -> Tensor:
+def _conv_up(
+    x: Tensor, weight: Tensor, f: Tensor | None, up: int, padding: int, groups: int
+) -> tuple[Tensor, tuple[int, int, int, int] | None]:
     kh, kw = weight.shape[2:]
-    height, width = _taps(f)
+    height, width = sizes(f)
     left, right, top, bottom = _pads(width, height, padding, up=up, down=1)
     if kh == kw == 1:
         x = F.conv2d(x, weight, groups=groups)
-        return upfirdn2d(x, f, up=up, padding=(left, right, top, bottom), gain=up * up)
+        return upfirdn2d(x, f, up=up, padding=(left, right, top, bottom), gain=up * up), None
     x = F.conv_transpose2d(x, _transposed(weight, groups), stride=up, groups=groups)
     # The transposed convolution is the full one: k - 1 pixels more before, and after it k - 1 more less
     # the up - 1 zeros that follow the last pixel.
-    pads = (left - kw + 1, right - kw + up, top - kh + 1, bottom - kh + up)
-    return upfirdn2d(x, f, padding=pads, gain=up * up)
+    return x, (left - kw + 1, right - kw + up, top - kh + 1, bottom - kh + up)
 
 
 def _transposed(weight: Tensor, groups: int) -> Tensor:
@@ -86,13 +121,6 @@ def _transposed(weight: Tensor, groups: int) -> Tensor:
     out, cin, kh, kw = weight.shape
     grouped = weight.reshape(groups, out // groups, cin, kh, kw).transpose(1, 2)
     return grouped.reshape(groups * cin, out // groups, kh, kw).flip([2, 3])
-
-
-def _taps(f: Tensor | None) -> tuple[int, int]:
-    """Height and width of a filter."""
-    if f is None:
-        return 1, 1
-    return (f.shape[0], f.shape[0]) if f.ndim == 1 else (f.shape[0], f.shape[1])
 
 
 def _pads(width: int, height: int, padding: int, *, up: int, down: int) -> tuple[int, int, int, int]:

@@ -80,13 +80,21 @@ class Conv2d(nn.Module):
         plain = self.bias is None and self.act == "linear" and self.clamp is None
         weight_gain = self.weight_gain * gain if plain else self.weight_gain
         weight = (self.weight * weight_gain).to(x.dtype)
-        x = ops.conv2d_resample(
-            x, weight, f=self.resample_filter, up=self.up, down=self.down, padding=self.padding
-        )
         if plain:
-            return x
-        return ops.bias_act(
-            x, self.bias, act=self.act, gain=scaled_gain(self.act, gain), clamp=scaled_clamp(self.clamp, gain)
+            return ops.conv2d_resample(
+                x, weight, f=self.resample_filter, up=self.up, down=self.down, padding=self.padding
+            )
+        return ops.conv2d_act(
+            x,
+            weight,
+            shift=self.bias,
+            f=self.resample_filter,
+            up=self.up,
+            down=self.down,
+            padding=self.padding,
+            act=self.act,
+            gain=scaled_gain(self.act, gain),
+            clamp=scaled_clamp(self.clamp, gain),
         )
 
 

@@ -47,17 +47,18 @@ class ModulatedConv2d(nn.Module):
         """noise: [N, 1, H * up, W * up] or [H * up, W * up] standard normal, None for none."""
         if noise is not None and self.noise_strength is not None:
             noise = noise * self.noise_strength
-        x = ops.modulated_conv2d(
+        return ops.modulated_conv2d(
             x,
             self.weight,
             self.affine(w),
             noise=noise if self.noise_strength is not None else None,
+            bias=self.bias,
             up=self.up,
             padding=self.padding,
             resample_filter=self.resample_filter,
-        )
-        return ops.bias_act(
-            x, self.bias, act="lrelu", gain=scaled_gain("lrelu", gain), clamp=scaled_clamp(self.clamp, gain)
+            act="lrelu",
+            gain=scaled_gain("lrelu", gain),
+            clamp=scaled_clamp(self.clamp, gain),
         )
 
 
@@ -74,5 +75,6 @@ class ToImage(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         styles = self.affine(w) * self.weight_gain
-        x = ops.modulated_conv2d(x, self.weight, styles, demodulate=False)
-        return ops.bias_act(x, self.bias, clamp=self.clamp)
+        return ops.modulated_conv2d(
+            x, self.weight, styles, bias=self.bias, demodulate=False, clamp=self.clamp
+        )

@@ -35,10 +35,10 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: Tensor | None, image: Tensor | None, *, exact: bool) -> tuple[Tensor, Tensor | None]:
         """x: features or None at the top. image: at this resolution, or None when it has gone in."""
         dtype = torch.float32 if exact else self.dtype
-        x = None if x is None else x.to(dtype)
+        x = None if x is None else ops.arranged(x, dtype)
         if self.from_image is not None:
             assert image is not None
-            shown = self.from_image(image.to(dtype))
+            shown = self.from_image(ops.arranged(image, dtype))
             x = shown if x is None else x + shown
             image = None if self.residual else ops.downsample2d(image, self.resample_filter)
         assert x is not None
@@ -64,7 +64,7 @@ class DiscriminatorHead(nn.Module):
     def forward(self, x: Tensor | None, image: Tensor | None) -> Tensor:
         if self.from_image is not None:
             assert image is not None
-            shown = self.from_image(image.float())
+            shown = self.from_image(ops.arranged(image, torch.float32))
             x = shown if x is None else x.float() + shown
         assert x is not None
         x = x.float()

@@ -55,7 +55,7 @@ class SynthesisBlock(nn.Module):
         dtype = torch.float32 if exact else self.dtype
         if x is None:
             x = self.const.expand(ws.shape[0], *self.const.shape)
-        x = self._features(x.to(dtype), ws, noise)
+        x = self._features(ops.arranged(x, dtype), ws, noise)
         if image is not None:
             image = ops.upsample2d(image, self.resample_filter)
         if self.to_image is not None:
