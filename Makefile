@@ -4,18 +4,21 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 QUICK := out/quickstart
 
-.PHONY: help quickstart setup test check bench format clean
+.PHONY: help quickstart setup native test check bench format clean
 
 help:
 	@echo "make quickstart  install, then train on handwritten digits, generate and evaluate (CPU)"
-	@echo "make setup       install into .venv"
+	@echo "make setup       install into .venv, compile the operations this machine can use"
+	@echo "make native      compile the CPU and CUDA operations, print what each CUDA kernel takes"
 	@echo "make test        run the tests"
-	@echo "make check       format, lint, types and tests, as CI does"
+	@echo "make check       format, lint, types, CUDA and tests, as CI does"
 	@echo "make bench       run the benchmarks"
 	@echo "make format      format the code"
 	@echo "make clean       remove .venv and caches; out/ and runs/ stay"
 
+# Takes what is compiled already; without a compiler it says so, and operations run as plain PyTorch.
 setup: $(INSTALLED)
+	@$(BIN)/python -m ops.build
 
 $(INSTALLED): pyproject.toml tools/constraints.txt
 	$(PYTHON) -m venv .venv
@@ -37,8 +40,12 @@ quickstart: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(STRICT)
 
+# For common GPUs, whether one is here or not; fails if anything does not compile.
+native: $(INSTALLED)
+	$(BIN)/python -m ops.build --cpu --cuda --arch "8.0;9.0+PTX" --report
+
 # A test may be skipped for want of a GPU, and for nothing else.
-check: setup
+check: setup native
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -16,6 +16,14 @@ settings.register_profile("hrgan", deadline=None, derandomize=True)
 settings.load_profile("hrgan")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_operations() -> None:
+    """Tests run what people run: compiled operations where this machine can compile them."""
+    import ops
+
+    ops.use("auto", devices=("cpu",))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked gpu are skipped, and named, where there is no CUDA device."""
     marked = [item for item in items if item.get_closest_marker("gpu")]

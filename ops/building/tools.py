@@ -48,12 +48,15 @@ def find_cxx() -> Tool:
 def find_nvcc() -> Tool:
     """The CUDA compiler of $CUDA_HOME, PATH, /usr/local/cuda* or the package nvidia-cuda-nvcc."""
     home = os.environ.get("CUDA_HOME")
-    places = (Path(home, "bin/nvcc"),) if home else tuple(_nvcc_places())
-    for path in places:
-        if os.access(path, os.X_OK):
-            return _checked_nvcc(str(path))
     what = f"$CUDA_HOME={home} has no bin/nvcc" if home else "no nvcc on PATH or in /usr/local/cuda"
-    raise CannotBuild(f"{what}: install the CUDA toolkit, set CUDA_HOME, or pip install -e '.[nvcc]'")
+    cause = CannotBuild(f"{what}: install the CUDA toolkit, set CUDA_HOME, or pip install -e '.[nvcc]'")
+    for path in (Path(home, "bin/nvcc"),) if home else _nvcc_places():
+        if os.access(path, os.X_OK):
+            try:
+                return _checked_nvcc(str(path))
+            except CannotBuild as error:
+                cause = error
+    raise cause
 
 
 def _nvcc_places() -> Iterator[Path]:
@@ -63,7 +66,7 @@ def _nvcc_places() -> Iterator[Path]:
     yield from (
         path / "bin/nvcc" for path in sorted(Path("/usr/local").glob("cuda*"), key=_newest_last)[::-1]
     )
-    yield from (site / "nvidia" / f"cu{_torch_cuda().split('.')[0]}/bin/nvcc" for site in (_site_packages(),))
+    yield _site_packages() / "nvidia" / f"cu{_torch_cuda().split('.')[0]}/bin/nvcc"
 
 
 def _newest_last(path: Path) -> tuple[int, ...]:

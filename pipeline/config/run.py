@@ -68,7 +68,7 @@ class OpsConfig(Strict):
     """Which implementation of the fused operations to use."""
 
     backend: Literal["auto", "native", "reference"] = "auto"
-    """auto: compiled if this machine can compile, else plain. native: compiled or an error. reference: plain."""
+    """auto: compiled where it can be, else plain PyTorch. native: compiled or an error. reference: plain."""
 
 
 class CheckpointsConfig(Strict):
