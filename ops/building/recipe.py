@@ -96,7 +96,9 @@ def cpu_recipe(root: Path = SOURCES) -> Recipe:
 
 
 def cuda_recipe(root: Path = SOURCES, archs: str | None = None) -> Recipe:
-    """The library of CUDA kernels: cuda/*.cu. CannotBuild if an architecture is unknown.
+    """The library of CUDA kernels: cuda/*.cu, and cuda/*.cpp for what needs no nvcc, which is slow.
+
+    CannotBuild if an architecture is unknown.
 
     archs: see `tools.choose_archs`.
     """
@@ -104,7 +106,8 @@ def cuda_recipe(root: Path = SOURCES, archs: str | None = None) -> Recipe:
     nvcc, no_nvcc = _or_why(tools.find_nvcc)
     # Without a compiler, what was compiled elsewhere for these GPUs may still lie in the cache.
     level = ",".join(tools.choose_archs(archs, tools.known_archs(nvcc.path) if nvcc else None))
-    return Recipe("cuda", root, _relative(root, "cuda/*.cu"), level, cxx, nvcc, no_cxx or no_nvcc)
+    sources = (*_relative(root, "cuda/*.cu"), *_relative(root, "cuda/*.cpp"))
+    return Recipe("cuda", root, sources, level, cxx, nvcc, no_cxx or no_nvcc)
 
 
 def fits(built: dict[str, Any], wanted: Recipe) -> bool:
@@ -158,18 +161,15 @@ def _gencode(archs: Sequence[str]) -> list[str]:
 
 
 def _rules(recipe: Recipe) -> list[str]:
-    include = " ".join(_word(flag) for flag in [f"-I{recipe.root}", *_torch_includes(recipe.kind)])
+    include = " ".join(_word(flag) for flag in [f"-I{recipe.root}", *_includes(recipe)])
     cxx = _word(recipe.cxx.path if recipe.cxx else "c++")
     flags = " ".join(recipe.compile_flags())
-    lines = [*_rule("cxx", f"{cxx} {flags} {include} -c $in -o $out")]
+    lines = _rule("cxx", f"{cxx} {flags} {include} -c $in -o $out")
     if recipe.nvcc:
-        passed = "-O3 -std=c++20 -Xcompiler -fPIC " + " ".join(
-            f for f in recipe.compile_flags() if f[:2] == "-D"
-        )
-        more = " ".join(_word(flag) for flag in recipe.nvcc_flags())
-        lines += _rule(
-            "nvcc", f"{_word(recipe.nvcc.path)} -ccbin {cxx} {passed} {more} {include} -c $in -o $out"
-        )
+        passed = " ".join(flag for flag in recipe.compile_flags() if flag != "-fPIC")
+        more = " ".join(_word(flag) for flag in ("-Xcompiler", "-fPIC", *recipe.nvcc_flags()))
+        nvcc = f"{_word(recipe.nvcc.path)} -ccbin {cxx}"
+        lines += _rule("nvcc", f"{nvcc} {passed} {more} {include} -c $in -o $out")
     libraries = " ".join(_word(flag) for flag in _link_flags(recipe))
     return [*lines, *_rule("link", f"{cxx} -shared $in -o $out {libraries}")]
 
@@ -178,11 +178,13 @@ def _rule(name: str, command: str) -> list[str]:
     return [f"rule {name}", f"  command = {command}", f"  description = {name} $out"]
 
 
-def _torch_includes(kind: Kind) -> list[str]:
+def _includes(recipe: Recipe) -> list[str]:
     folders = [_TORCH / "include", _TORCH / "include/torch/csrc/api/include"]
     # A toolkit may lack the headers of cuBLAS and others that torch's headers want; torch's own packages
-    # bring them. After the toolkit's folders, so that the compiler's own headers stay of one version.
-    folders += [_runtime() / "include"] if kind == "cuda" and (_runtime() / "include").is_dir() else []
+    # bring them. nvcc looks into its toolkit first, so that its own headers stay of one version.
+    if recipe.nvcc:
+        toolkit = tools.toolkit_of(recipe.nvcc.path) / "include"
+        folders += [folder for folder in (_runtime() / "include", toolkit) if folder.is_dir()]
     return [word for folder in folders for word in ("-isystem", str(folder))]
 
 

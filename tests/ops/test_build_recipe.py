@@ -99,7 +99,11 @@ def test_a_cuda_library_and_its_table(tmp_path, root, nvcc, monkeypatch, capsys)
     (source / "cuda").mkdir(parents=True)
     (source / "cuda/kernel.cu").write_text(
         "namespace { template <int N> __global__ void add(float* x) { x[threadIdx.x] += N; } }\n"
-        'extern "C" void hrgan_add(float* x) { add<3><<<1, 32>>>(x); }\n'
+        "void add_three(float* x) { add<3><<<1, 32>>>(x); }\n"
+    )
+    (source / "cuda/plain.cpp").write_text(
+        "#include <cuda_runtime_api.h>\nvoid add_three(float* x);\n"
+        'extern "C" int hrgan_add(float* x) { add_three(x); return cudaGetLastError(); }\n'
     )
     monkeypatch.setattr(build, "cuda_recipe", lambda root, archs: cuda_recipe(source, archs))
     assert build.main(["--cuda", "--arch", "8.0;9.0+PTX", "--report"]) == 0
