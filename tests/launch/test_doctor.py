@@ -20,7 +20,7 @@ def test_examines_without_a_fault() -> None:
     assert "error" not in found
     for name in ("python", "torch", "torchvision", "accelerate", "tensorboard", "torchvision works"):
         assert found[name].fine is True, found[name]
-    for name in ("g++", "nvcc", "ninja", "SLURM", "CPU cores", "memory", "/dev/shm", "modulated_conv2d, cpu"):
+    for name in ("g++", "nvcc", "ninja", "SLURM", "CPU cores", "memory", "/dev/shm", "upfirdn2d, cpu"):
         assert found[name].found
 
 
