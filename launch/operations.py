@@ -18,9 +18,12 @@ def use_operations(backend: Backend, device: torch.device, *, tell: bool = True)
     """Takes what `backend` asks for on this device. UserError if native ones are demanded and missing.
 
     tell: False in all processes of a group but the first, so that people read each line once.
+    On a CPU, large tensors are from then on made in memory that is kept.
     """
     with _as_user_error():
         ops.use(backend, devices=_devices(device.type), tell=_print if tell else _drop)
+    if device.type == "cpu":
+        ops.keep_memory()
 
 
 def prepare_operations(backend: Backend, device: Literal["auto", "cpu", "cuda"]) -> None:

@@ -82,8 +82,8 @@ def _native_bias_act(
     if settings is None or (b is not None and (x.ndim == 0 or b.shape != (x.shape[dim],))):
         return reference.bias_act(x, b, dim=dim, act=act, alpha=alpha, gain=gain, clamp=clamp)
     view, back = _channels_second(x, dim)
-    y: Tensor = torch.ops.hrgan.affine_act(view, None, operand(b, x), None, *settings)
-    return back(y)
+    y: Tensor = back(torch.ops.hrgan.affine_act(view, None, operand(b, x), None, *settings))
+    return y
 
 
 def _channels_second(x: Tensor, dim: int) -> tuple[Tensor, Any]:
@@ -252,7 +252,7 @@ def _second_fake(
 
 def _no_third(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     raise RuntimeError(
-        "compiled operations are differentiable twice; ops.backend=reference differentiates any number of times"
+        "compiled operations are differentiable twice, those of ops.backend=reference any number of times"
     )
 
 

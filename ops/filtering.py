@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ops import _library, reference
-from ops.activation import act_settings, dense_like, fitted, has_ref, noise_operand, operand
+from ops.activation import act_settings, fitted, has_ref, noise_operand, operand
 from ops.reference import Activation
 
 _library.define("upfirdn2d", reference.upfirdn2d)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ops.activation import affine_act
+from ops.convolution import conv2d, conv_transpose2d
 from ops.filtering import blur_act, sizes, upfirdn2d
 from ops.reference import Activation
 
@@ -90,15 +90,15 @@ def _convolved(
         return _conv_up(x, weight, f, up, padding, groups)
     if down > 1:
         return _conv_down(x, weight, f, down, padding, groups), None
-    return F.conv2d(x, weight, padding=padding, groups=groups), None
+    return conv2d(x, weight, padding=padding, groups=groups), None
 
 
 def _conv_down(x: Tensor, weight: Tensor, f: Tensor | None, down: int, padding: int, groups: int) -> Tensor:
     height, width = sizes(f)
     pads = _pads(width, height, padding, up=1, down=down)
     if weight.shape[2] == weight.shape[3] == 1:
-        return F.conv2d(upfirdn2d(x, f, down=down, padding=pads), weight, groups=groups)
-    return F.conv2d(upfirdn2d(x, f, padding=pads), weight, stride=down, groups=groups)
+        return conv2d(upfirdn2d(x, f, down=down, padding=pads), weight, groups=groups)
+    return conv2d(upfirdn2d(x, f, padding=pads), weight, stride=down, groups=groups)
 
 
 def _conv_up(
@@ -108,9 +108,9 @@ def _conv_up(
     height, width = sizes(f)
     left, right, top, bottom = _pads(width, height, padding, up=up, down=1)
     if kh == kw == 1:
-        x = F.conv2d(x, weight, groups=groups)
+        x = conv2d(x, weight, groups=groups)
         return upfirdn2d(x, f, up=up, padding=(left, right, top, bottom), gain=up * up), None
-    x = F.conv_transpose2d(x, _transposed(weight, groups), stride=up, groups=groups)
+    x = conv_transpose2d(x, _transposed(weight, groups), stride=up, groups=groups)
     # The transposed convolution is the full one: k - 1 pixels more before, and after it k - 1 more less
     # the up - 1 zeros that follow the last pixel.
     return x, (left - kw + 1, right - kw + up, top - kh + 1, bottom - kh + up)

@@ -10,6 +10,14 @@ from torch.autograd import gradcheck, gradgradcheck
 import ops
 
 
+@pytest.fixture(params=["reference", "native"], autouse=True)
+def _backend(request):
+    """Plain and compiled operations keep the same promises."""
+    ops.use(request.param, devices=("cpu",))
+    yield
+    ops.use("auto", devices=("cpu",))
+
+
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize(("up", "down"), [(1, 1), (2, 1), (1, 2), (4, 1), (1, 4)])
 @pytest.mark.parametrize("taps", [[1, 3, 3, 1], [1, 2, 1], [1.0, 2.0, 5.0, 1.0], None])

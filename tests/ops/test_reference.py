@@ -16,6 +16,14 @@ import ops
 from ops import reference
 
 
+@pytest.fixture(params=["reference", "native"], autouse=True)
+def _backend(request):
+    """Plain and compiled operations keep the same promises."""
+    ops.use(request.param, devices=("cpu",))
+    yield
+    ops.use("auto", devices=("cpu",))
+
+
 def upfirdn_by_definition(x, f, up, down, padding, flip, gain):
     """[N, C, H, W] numpy: stuff, pad or crop, convolve "valid", keep every down-th."""
     n, c, h, w = x.shape

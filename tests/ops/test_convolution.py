@@ -1,0 +1,68 @@
+"""Convolutions and their closed derivatives against PyTorch's own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd import gradcheck, gradgradcheck
+
+import ops
+from ops import convolution
+
+
+@pytest.fixture(params=["reference", "native"], autouse=True)
+def _backend(request):
+    ops.use(request.param, devices=("cpu",))
+    yield
+    ops.use("auto", devices=("cpu",))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (1, 1), (2, 0), (2, 1)])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("size", [(5, 6), (6, 3)])
+def test_derivatives_of_both_orders(transposed, stride, padding, groups, size):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 4, *size, dtype=torch.float64, generator=g, requires_grad=True)
+    shape = (4, 1, 3, 3) if transposed else (2, 4 // groups, 3, 3)
+    weight = torch.randn(shape, dtype=torch.float64, generator=g, requires_grad=True)
+    ours = convolution.conv_transpose2d if transposed else convolution.conv2d
+    theirs = F.conv_transpose2d if transposed else F.conv2d
+
+    def run(x, weight):
+        return ours(x, weight, stride=stride, padding=padding, groups=groups)
+
+    expected = theirs(x, weight, stride=stride, padding=padding, groups=groups)
+    torch.testing.assert_close(run(x, weight), expected)
+    assert gradcheck(run, (x, weight), fast_mode=True)
+    assert gradgradcheck(run, (x, weight), fast_mode=True)
+
+
+def test_third_derivatives_close_too():
+    x = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+
+    def gradient(x, weight):
+        y = convolution.conv2d(x, weight, stride=2, padding=1).square().sum()
+        (dx,) = torch.autograd.grad(y, x, create_graph=True)
+        return dx
+
+    assert gradgradcheck(gradient, (x, weight), fast_mode=True)
+
+
+def test_a_penalty_has_the_gradient_that_pytorchs_own_convolution_gives():
+    """R1 in small: the gradient of a gradient's norm reaches every weight alike."""
+    g = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, 9, 9, generator=g, dtype=torch.float64, requires_grad=True)
+    weights = [torch.randn(s, generator=g, dtype=torch.float64) for s in ((4, 3, 3, 3), (5, 4, 3, 3))]
+
+    def gradients(conv):
+        leaves = [w.clone().requires_grad_() for w in weights]
+        y = F.softplus(conv(x, leaves[0], stride=1, padding=1))
+        y = conv(y, leaves[1], stride=2, padding=0).square().sum()
+        (dx,) = torch.autograd.grad(y, x, create_graph=True)
+        return torch.autograd.grad(dx.square().sum(), leaves)
+
+    for ours, theirs in zip(gradients(convolution.conv2d), gradients(F.conv2d), strict=True):
+        torch.testing.assert_close(ours, theirs)
