@@ -1,0 +1,299 @@
+"""Other projects' code, imported from a plain checkout to be timed beside ours. Nothing of it stands here.
+
+A peer offers `forms(operation, settings)`: by name, the ways in which it computes one of our operations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.config.families import StyleGAN2Config
+from pipeline.errors import UserError
+
+Forms = dict[str, Callable[..., Tensor]]
+TAPS = [1, 3, 3, 1]
+
+
+class Peer:
+    """A checkout. Operations it lacks have no forms."""
+
+    name = ""
+    landmark = ""  # a file that tells a checkout of it from another folder
+    trains = False  # whether it offers `training`
+
+    def training(self, config: StyleGAN2Config, images: Tensor) -> dict[str, Callable[[], object]]:
+        """Its phases on `images` by name (Gmain, Greg, Dmain, Dreg), each with its update."""
+        return {}
+
+    def forms(self, operation: str, settings: dict[str, Any]) -> Forms:
+        """The ways it computes an operation, all equal: name -> function of float32 tensors."""
+        method = getattr(self, operation, None)
+        found: Forms = {} if method is None else method(**settings)
+        return found
+
+
+class Ada(Peer):
+    """stylegan2-ada-pytorch."""
+
+    name = "stylegan2-ada-pytorch"
+    landmark = "torch_utils/ops/upfirdn2d.py"
+    trains = True
+
+    def __init__(self, checkout: Path, device: str) -> None:
+        with importing(checkout, device, stand_ins=("requests",)):  # which it needs to download, and only so
+            self._bias_act = importlib.import_module("torch_utils.ops.bias_act")
+            self._upfirdn2d = importlib.import_module("torch_utils.ops.upfirdn2d")
+            self._networks = importlib.import_module("training.networks")
+            self._loss = importlib.import_module("training.loss")
+            self._device, self._impl = device, "ref"
+            if device == "cuda":
+                self._build()
+        self._taps = self._upfirdn2d.setup_filter(TAPS, device=torch.device(device))
+
+    def _build(self) -> None:
+        """Its compiled operations; its plain ones if they do not build, and a line that says so."""
+        with warnings.catch_warnings(record=True):
+            built = self._bias_act._init() and self._upfirdn2d._init()
+        self._impl = "cuda" if built else "ref"
+        if not built:
+            print(f"{self.name}: its compiled operations did not build here; its plain ones are timed")
+
+    def bias_act(self, clamp: float | None) -> Forms:
+        """Bias and leaky ReLU."""
+        function, impl = self._bias_act.bias_act, self._impl
+        return {"": lambda x, b: function(x, b, act="lrelu", clamp=clamp, impl=impl)}
+
+    def resample(self, kind: str) -> Forms:
+        """Up- or downsampling by two, or the filter alone."""
+        names = {"up": "upsample2d", "down": "downsample2d", "blur": "filter2d"}
+        function, taps, impl = getattr(self._upfirdn2d, names[kind]), self._taps, self._impl
+        return {"": lambda x: function(x, taps, impl=impl)}
+
+    def modulated(self, up: int) -> Forms:
+        """A modulated 3x3 convolution, as its layers call it."""
+        if self._device == "cuda" and self._impl == "ref":
+            return {}  # it chooses the implementation of its filter itself, and would build at every call
+        function, taps = self._networks.modulated_conv2d, self._taps
+
+        def form(fused: bool) -> Callable[..., Tensor]:
+            return lambda x, w, s: function(
+                x, w, s, up=up, padding=1, resample_filter=taps, flip_weight=up == 1, fused_modconv=fused
+            )
+
+        return {"fused": form(True), "unfused": form(False)}
+
+    def pixel_norm(self) -> Forms:
+        """Normalisation over channels."""
+        return {"": self._networks.normalize_2nd_moment}
+
+    def minibatch_stddev(self, group: int) -> Forms:
+        """The batch's deviation as one more map."""
+        return {"": self._networks.MinibatchStdLayer(group_size=group)}
+
+    def generator(self, config: StyleGAN2Config, resolution: int) -> Forms:
+        """Latents to images with constant noise."""
+        network = self._generator(config, resolution).eval().requires_grad_(False)
+
+        def form(fused: bool) -> Callable[..., Tensor]:
+            return lambda z: network(z, None, noise_mode="const", fused_modconv=fused)
+
+        return {"fused": form(True), "unfused": form(False)}
+
+    def _generator(self, config: StyleGAN2Config, resolution: int) -> Any:
+        return self._networks.Generator(
+            z_dim=config.z_dim,
+            c_dim=0,
+            w_dim=config.w_dim,
+            img_resolution=resolution,
+            img_channels=3,
+            mapping_kwargs={"num_layers": config.mapping_layers, "lr_multiplier": config.mapping_rate},
+            synthesis_kwargs={"channel_base": config.channel_base, "channel_max": config.channel_max},
+        )
+
+    def training(self, config: StyleGAN2Config, images: Tensor) -> dict[str, Callable[[], object]]:
+        """Its four phases on `images`, each with its update, as its training loop makes them."""
+        generator = self._generator(config, images.shape[-1])
+        group = {"mbstd_group_size": config.minibatch_stddev_group}
+        discriminator = self._networks.Discriminator(
+            c_dim=0,
+            img_resolution=images.shape[-1],
+            img_channels=3,
+            channel_base=config.channel_base,
+            channel_max=config.channel_max,
+            epilogue_kwargs=group,
+        )
+        loss = self._loss.StyleGAN2Loss(
+            torch.device("cpu"),
+            generator.mapping,
+            generator.synthesis,
+            discriminator,
+            style_mixing_prob=config.style_mixing,
+            r1_gamma=config.r1_gamma,
+            pl_batch_shrink=config.path_length_shrink,
+            pl_decay=config.path_length_decay,
+            pl_weight=config.path_length_weight,
+        )
+        players = {
+            "G": (generator, config.generator_rate, config.path_length_every),
+            "D": (discriminator, config.discriminator_rate, config.r1_every),
+        }
+        phases: dict[str, Callable[[], object]] = {}
+        for letter, (module, rate, every) in players.items():
+            module.train().requires_grad_(False)
+            lazy = every / (every + 1)
+            betas = config.adam_beta1**lazy, config.adam_beta2**lazy
+            adam = torch.optim.Adam(module.parameters(), lr=rate * lazy, betas=betas, eps=config.adam_eps)
+            phases[f"{letter}main"] = _phase(loss, f"{letter}main", module, adam, images, config.z_dim, 1)
+            phases[f"{letter}reg"] = _phase(loss, f"{letter}reg", module, adam, images, config.z_dim, every)
+        return phases
+
+
+def _phase(
+    loss: Any,
+    name: str,
+    module: torch.nn.Module,
+    adam: torch.optim.Optimizer,
+    images: Tensor,
+    z_dim: int,
+    gain: int,
+) -> Callable[[], object]:
+    labels = torch.zeros(len(images), 0)
+
+    def run() -> None:
+        adam.zero_grad(set_to_none=True)
+        module.requires_grad_(True)
+        latents = torch.randn(len(images), z_dim)
+        loss.accumulate_gradients(
+            phase=name, real_img=images, real_c=labels, gen_z=latents, gen_c=labels, sync=True, gain=gain
+        )
+        module.requires_grad_(False)
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                torch.nan_to_num(parameter.grad, nan=0, posinf=1e5, neginf=-1e5, out=parameter.grad)
+        adam.step()
+
+    return run
+
+
+class Rosinality(Peer):
+    """rosinality's stylegan2-pytorch."""
+
+    name = "rosinality"
+    landmark = "op/upfirdn2d.py"
+
+    def __init__(self, checkout: Path, device: str) -> None:
+        with importing(checkout, device):
+            self._op = importlib.import_module("op")
+            self._model = importlib.import_module("model")
+        self._device = device
+
+    def bias_act(self, clamp: float | None) -> Forms:
+        """Bias and leaky ReLU; it has no clamp."""
+        return {"": self._op.fused_leaky_relu} if clamp is None else {}
+
+    def resample(self, kind: str) -> Forms:
+        """Up- or downsampling by two, or the filter alone."""
+        if kind == "blur":
+            return {"": self._model.Blur(TAPS, pad=(2, 1)).to(self._device)}
+        return {"": {"up": self._model.Upsample, "down": self._model.Downsample}[kind](TAPS).to(self._device)}
+
+    def modulated(self, up: int) -> Forms:
+        """A modulated 3x3 convolution whose own linear layer is made to pass the styles on."""
+
+        def form(fused: bool) -> Callable[..., Tensor]:
+            def run(x: Tensor, w: Tensor, s: Tensor) -> Tensor:
+                layer = self._modulated(w, up, fused)
+                y: Tensor = torch.func.functional_call(layer, {"weight": w[None]}, (x, s))
+                return y
+
+            return run
+
+        return {"fused": form(True), "unfused": form(False)}
+
+    def _modulated(self, w: Tensor, up: int, fused: bool) -> torch.nn.Module:
+        key = (*w.shape, up, fused)
+        made: dict[Any, torch.nn.Module] = self.__dict__.setdefault("_layers", {})
+        if key not in made:
+            outputs, inputs, taps, _ = w.shape
+            layer = self._model.ModulatedConv2d(inputs, outputs, taps, inputs, upsample=up == 2, fused=fused)
+            with torch.no_grad():
+                layer.modulation.weight.copy_(torch.eye(inputs) / layer.modulation.scale)
+                layer.modulation.bias.zero_()
+            made[key] = layer.to(self._device).requires_grad_(False)
+        return made[key]
+
+    def pixel_norm(self) -> Forms:
+        """Normalisation over channels."""
+        return {"": self._model.PixelNorm()}
+
+    def generator(self, config: StyleGAN2Config, resolution: int) -> Forms:
+        """Latents to images with constant noise. Its widths are those of "config f"."""
+        if (config.channel_base, config.channel_max) != (32768, 512):
+            return {}
+        network = self._model.Generator(resolution, config.w_dim, config.mapping_layers, channel_multiplier=2)
+        network.eval().requires_grad_(False)
+        return {"": lambda z: network([z], randomize_noise=False)[0]}
+
+
+PEERS: dict[str, type[Any]] = {peer.name: peer for peer in (Ada, Rosinality)}
+
+
+def load_peer(argument: str, device: str) -> Peer:
+    """NAME=CHECKOUT to a peer. Errors: UserError for an unknown name or a folder that is none of it."""
+    name, equals, folder = argument.partition("=")
+    if name not in PEERS or not equals:
+        raise UserError(f"--peer {argument}: NAME=CHECKOUT is wanted; known names: {', '.join(PEERS)}")
+    checkout, landmark = Path(folder).expanduser().absolute(), PEERS[name].landmark
+    if not (checkout / landmark).is_file():
+        raise UserError(f"--peer {argument}: no checkout of {name} there (it has no file {landmark})")
+    peer: Peer = PEERS[name](checkout, device)
+    return peer
+
+
+@contextlib.contextmanager
+def importing(checkout: Path, device: str, stand_ins: tuple[str, ...] = ()) -> Iterator[None]:
+    """Imports from a checkout, unmodified: on a CPU nothing is compiled, with CUDA what is compiled can be
+    imported by its name, as older versions of torch left it. stand_ins: modules that may be missing."""
+    extensions: Any = importlib.import_module("torch.utils.cpp_extension")
+    missing = []
+    load = extensions.load
+    extensions.load = _loading_into_modules(load) if device == "cuda" else _loading_nothing
+    for name in stand_ins:
+        if importlib.util.find_spec(name) is None:
+            sys.modules[name] = types.ModuleType(name)
+            missing.append(name)
+    sys.path.insert(0, str(checkout))
+    try:
+        with warnings.catch_warnings(), open(os.devnull, "w") as quiet, contextlib.redirect_stderr(quiet):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.path.remove(str(checkout))
+        extensions.load = load
+        for name in missing:
+            del sys.modules[name]
+
+
+def _loading_nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _loading_into_modules(load: Callable[..., Any]) -> Callable[..., Any]:
+    def loading(name: str, *rest: Any, **settings: Any) -> Any:
+        module = load(name, *rest, **settings)
+        sys.modules.setdefault(name, module)
+        return module
+
+    return loading

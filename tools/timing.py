@@ -1,0 +1,149 @@
+"""Timing by turns: all contestants run in one process, one after the other in every round.
+
+What other programs take of the processor meanwhile is measured, and the rounds they disturbed least are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+BURST = 0.1  # seconds of one contestant's turn: the system counts the processor's time in hundredths
+DISTURBED = 0.15  # cores that others may use before a round counts as disturbed
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """`call` is timed; `prepare` runs before each of its turns and is not."""
+
+    call: Callable[[], object]
+    prepare: Callable[[], object] = lambda: None
+
+
+@dataclass(frozen=True)
+class Race:
+    """Seconds of each call by contestant, and the cores that other programs used during the rounds kept."""
+
+    seconds: Mapping[str, list[float]]
+    others: float
+
+    def ms(self, name: str) -> float:
+        """The median, in milliseconds."""
+        return 1e3 * statistics.median(self.seconds[name])
+
+    def spread_ms(self, name: str) -> tuple[float, float]:
+        """Quartiles, in milliseconds; the extremes where there are fewer than four calls."""
+        values = sorted(self.seconds[name])
+        if len(values) < 4:
+            return 1e3 * values[0], 1e3 * values[-1]
+        low, _, high = statistics.quantiles(values, n=4)
+        return 1e3 * low, 1e3 * high
+
+
+def race(contestants: Mapping[str, Contestant], rounds: int, clock: Callable[..., float]) -> Race:
+    """Times `rounds` rounds after one to warm up; up to as many again if others disturb them."""
+    for contestant in contestants.values():
+        turn(contestant, clock, burst=0)
+    found: list[tuple[float, dict[str, list[float]]]] = []
+    while sum(others <= DISTURBED for others, _ in found) < rounds and len(found) < 2 * rounds:
+        watch = OthersWatch()
+        times = {name: turn(contestant, clock, burst=BURST) for name, contestant in contestants.items()}
+        found.append((watch.cores(), times))
+    kept = sorted(found, key=lambda one: one[0])[:rounds]
+    merged = {name: [s for _, times in kept for s in times[name]] for name in contestants}
+    return Race(merged, statistics.fmean(others for others, _ in kept))
+
+
+def turn(contestant: Contestant, clock: Callable[..., float], burst: float) -> list[float]:
+    """Seconds of each call until `burst` seconds are over; at least one."""
+    contestant.prepare()
+    times = [clock(contestant.call)]
+    while sum(times) < burst:
+        times.append(clock(contestant.call))
+    return times
+
+
+def clock_of(device: str) -> Callable[..., float]:
+    """What times one call on a device."""
+    return _cuda_seconds if device == "cuda" else _wall_seconds
+
+
+def _wall_seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()  # its result is dropped within the time: giving memory back is part of the work
+    return time.perf_counter() - began
+
+
+def _cuda_seconds(call: Callable[[], object]) -> float:
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize()
+    began.record()
+    call()
+    ended.record()
+    torch.cuda.synchronize()
+    return float(began.elapsed_time(ended)) / 1e3
+
+
+class OthersWatch:
+    """Since its making: the cores that other programs used, 0 where the system does not tell."""
+
+    def __init__(self) -> None:
+        self._busy, self._own, self._wall = _busy_seconds(), _own_seconds(), time.perf_counter()
+
+    def cores(self) -> float:
+        """Mean number of cores."""
+        wall = time.perf_counter() - self._wall
+        busy, own = _busy_seconds() - self._busy, _own_seconds() - self._own
+        return max(0.0, (busy - own) / wall) if wall > 0 else 0.0
+
+
+def _busy_seconds() -> float:
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    ticks = [int(word) for word in stat.read_text().split("\n", 1)[0].split()[1:9]]
+    idle = ticks[3] + ticks[4]  # waiting for a disk included; what a host steals counts as busy
+    return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What this machine does at most: bytes a second, read and written, and FLOPs a second by type."""
+
+    bandwidth: float
+    rates: Mapping[torch.dtype, float]
+
+    def ms(self, moved: float, flops: float, dtype: torch.dtype) -> float:
+        """The longer of moving the bytes and computing the products."""
+        return 1e3 * max(moved / self.bandwidth, flops / self.rates[dtype])
+
+
+def measure_floor(device: str, rounds: int, *, small: bool = False) -> Floor:
+    """Copies into memory that is there already, and multiplies square matrices."""
+    clock = clock_of(device)
+    count, side = (1 << 22, 512) if small else (1 << 27, 3072)
+    source, target = (torch.ones(count, device=device) for _ in range(2))
+    contestants = {"copy": Contestant(lambda: target.copy_(source))}
+    for dtype in (torch.float32, torch.bfloat16):
+        contestants[str(dtype)] = Contestant(_product(side, dtype, device))
+    result = race(contestants, rounds, clock)
+    seconds = {name: min(result.seconds[name]) for name in contestants}
+    rates = {dtype: 2 * side**3 / seconds[str(dtype)] for dtype in (torch.float32, torch.bfloat16)}
+    return Floor(2 * 4 * count / seconds["copy"], rates)
+
+
+def _product(side: int, dtype: torch.dtype, device: str) -> Callable[[], object]:
+    matrix = torch.randn(side, side, device=device).to(dtype)
+    result = torch.empty_like(matrix)
+    return lambda: torch.mm(matrix, matrix, out=result)
