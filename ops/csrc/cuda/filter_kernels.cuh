@@ -9,23 +9,23 @@ namespace hrgan {
 constexpr int kFilterThreads = 256;  // of any_filter_kernel
 constexpr int kStripThreads = 128;   // of the other two, whose threads hold many outputs
 
-// Any filter, factors and layout: a thread an output, in the order of memory.
-template <typename T, class Epilogue>
+// Any filter, factors and layout: a thread an output, in the order of memory. Index counts all outputs.
+template <typename Index, typename T, class Epilogue>
 __global__ void __launch_bounds__(kFilterThreads)
     any_filter_kernel(const FilterArguments<T> a, const Epilogue epilogue) {
   using acc = compute_t<T>;
-  const uint32_t height = a.y.out, width = a.x_axis.out, channels = a.channels;
-  const uint32_t total = uint32_t(a.samples) * channels * height * width;
-  const uint32_t stride = gridDim.x * blockDim.x;
-  for (uint32_t at = blockIdx.x * blockDim.x + threadIdx.x; at < total; at += stride) {
-    uint32_t rest = at;
-    const uint32_t c_fast = a.channels_last ? rest % channels : 0;
+  const Index height = a.y.out, width = a.x_axis.out, channels = a.channels;
+  const Index total = Index(a.samples) * channels * height * width;
+  const Index stride = gridDim.x * blockDim.x;
+  for (Index at = blockIdx.x * blockDim.x + threadIdx.x; at < total; at += stride) {
+    Index rest = at;
+    const Index c_fast = a.channels_last ? rest % channels : 0;
     rest = a.channels_last ? rest / channels : rest;
     const int ox = rest % width;
     rest /= width;
     const int oy = rest % height;
     rest /= height;
-    const uint32_t c = a.channels_last ? c_fast : rest % channels;
+    const Index c = a.channels_last ? c_fast : rest % channels;
     const int64_t n = a.channels_last ? rest : rest / channels;
     const int64_t step = a.channels_last ? channels : 1;
     const T* image = a.x + n * channels * a.y.in * a.x_axis.in +

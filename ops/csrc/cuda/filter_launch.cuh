@@ -8,6 +8,13 @@
 
 namespace hrgan {
 
+// Values that 32 bits count, and a grid's stride beyond.
+#ifdef HRGAN_EMULATED
+constexpr int64_t kIndexLimit = 20000;  // within the reach of tests
+#else
+constexpr int64_t kIndexLimit = INT32_MAX;
+#endif
+
 inline bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 inline int taps_with_lead(const FilterAxis& axis) { return axis.n_taps + (axis.before % axis.up == 0 ? 0 : 1); }
@@ -65,7 +72,11 @@ template <typename T, class Epilogue, class Launch>
 void run_any_filter(const FilterArguments<T>& a, const Epilogue& epilogue, Launch launch) {
   const int64_t total = a.samples * a.channels * a.y.out * a.x_axis.out;
   const dim3 grid(std::min<int64_t>(ceil_div(total, kFilterThreads), 1 << 20));
-  launch(any_filter_kernel<T, Epilogue>, grid, kFilterThreads, a, epilogue);
+  if (total <= kIndexLimit) {
+    launch(any_filter_kernel<uint32_t, T, Epilogue>, grid, kFilterThreads, a, epilogue);
+  } else {
+    launch(any_filter_kernel<uint64_t, T, Epilogue>, grid, kFilterThreads, a, epilogue);
+  }
 }
 
 inline bool is_mode(const FilterAxis& axis, int up, int down) { return axis.up == up && axis.down == down; }
@@ -87,11 +98,11 @@ void run_filter_part(const FilterArguments<T>& a, const Epilogue& epilogue, Laun
   run_any_filter(a, epilogue, launch);
 }
 
-// One sample may hold up to 2^31 values of each image; of samples, as many go into a launch as keep below that.
+// As many samples go into a launch as 32 bits count the values of; a larger one goes alone.
 template <Fast fast, typename T, class Epilogue, class Launch>
 void run_filter(FilterArguments<T> a, Epilogue epilogue, Launch launch) {
   const int64_t in = a.channels * a.y.in * a.x_axis.in, out = a.channels * a.y.out * a.x_axis.out;
-  const int64_t samples = a.samples, at_once = std::clamp<int64_t>(INT32_MAX / std::max(in, out), 1, kGridLimit);
+  const int64_t samples = a.samples, at_once = std::clamp<int64_t>(kIndexLimit / std::max(in, out), 1, kGridLimit);
   for (int64_t done = 0; done < samples; done += at_once) {
     a.samples = std::min(samples - done, at_once);
     run_filter_part<fast>(a, epilogue, launch);

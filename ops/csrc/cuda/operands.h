@@ -60,6 +60,8 @@ struct CurrentStream {
 
 // [N, C, ...] images of one call, all dense in one layout.
 struct Images {
+  static constexpr int64_t kMost = 4'000'000'000;
+
   const char* op;
   at::Tensor like;  // dense: what results look like
   at::MemoryFormat format;
@@ -74,7 +76,8 @@ struct Images {
     channels = x.size(1);
     pixels = 1;
     for (int64_t i = 2; i < x.dim(); ++i) pixels *= x.size(i);
-    TORCH_CHECK(channels * pixels < INT32_MAX, op, ": more than 2^31 values a sample: ", x.sizes());
+    // Kernels count each of them, and a block's share beyond, in 32 bits.
+    TORCH_CHECK(channels < kMost && pixels < kMost, op, ": more channels or pixels than 4e9: ", x.sizes());
   }
 
   bool empty() const { return like.numel() == 0; }
