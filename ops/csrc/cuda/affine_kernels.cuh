@@ -80,6 +80,25 @@ __device__ inline void load_images(const AffineArguments<Op, T>& a, int64_t at,
   }
 }
 
+// Adds the rows of a block by halves; row 0 gets the sums. Each thread ends and begins on its own elements of
+// `shared`, so that one call may follow another.
+template <int vec, typename acc>
+__device__ inline void sum_rows(acc (&shared)[vec][kThreads], acc (&values)[vec], uint32_t row, uint32_t rows,
+                                uint32_t lanes) {
+#pragma unroll
+  for (int i = 0; i < vec; ++i) shared[i][threadIdx.x] = values[i];
+  __syncthreads();
+  for (uint32_t half = rows / 2; half > 0; half /= 2) {
+    if (row < half) {
+#pragma unroll
+      for (int i = 0; i < vec; ++i) shared[i][threadIdx.x] += shared[i][threadIdx.x + half * lanes];
+    }
+    __syncthreads();
+  }
+#pragma unroll
+  for (int i = 0; i < vec; ++i) values[i] = shared[i][threadIdx.x];
+}
+
 // Contiguous images, grid (tiles of pixels, groups of channels, N). A thread owns `unroll` vectors of pixels
 // and goes through the channels of its row, so that noise is read, and its gradient summed, in registers.
 // vec divides P.
@@ -142,25 +161,15 @@ __global__ void __launch_bounds__(kThreads) planes_kernel(const AffineArguments<
   }
   if constexpr (Op::kPixelSum) {
     if (!a.pixel_sum) return;
-    __shared__ acc rows_of_sums[vec][kThreads];
+    __shared__ acc shared[vec][kThreads];
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
-#pragma unroll
-      for (int i = 0; i < vec; ++i) rows_of_sums[i][threadIdx.x] = pixel_sums[u][i];
-      __syncthreads();
-      for (uint32_t half = rows / 2; half > 0; half /= 2) {
-        if (row < half) {
-#pragma unroll
-          for (int i = 0; i < vec; ++i) rows_of_sums[i][threadIdx.x] += rows_of_sums[i][threadIdx.x + half * t.lanes];
-        }
-        __syncthreads();
-      }
+      sum_rows(shared, pixel_sums[u], row, rows, t.lanes);
       if (row == 0 && pixels[u] < a.n_pixels) {
         acc* to = a.pixel_sum + (int64_t(n) * t.groups + blockIdx.y) * a.n_pixels + pixels[u];
 #pragma unroll
-        for (int i = 0; i < vec; ++i) to[i] = rows_of_sums[i][threadIdx.x];
+        for (int i = 0; i < vec; ++i) to[i] = pixel_sums[u][i];
       }
-      __syncthreads();
     }
   }
 }
@@ -219,26 +228,16 @@ __global__ void __launch_bounds__(kThreads) channels_kernel(const AffineArgument
     }
   }
   if constexpr (Op::kSums > 0) {
-    __shared__ acc rows_of_sums[vec][kThreads];
+    __shared__ acc shared[vec][kThreads];
 #pragma unroll
     for (int s = 0; s < Op::kSums; ++s) {
       if (!a.sums[s]) continue;
-#pragma unroll
-      for (int i = 0; i < vec; ++i) rows_of_sums[i][threadIdx.x] = sums[s][i];
-      __syncthreads();
-      for (uint32_t half = rows / 2; half > 0; half /= 2) {
-        if (row < half) {
-#pragma unroll
-          for (int i = 0; i < vec; ++i) rows_of_sums[i][threadIdx.x] += rows_of_sums[i][threadIdx.x + half * t.lanes];
-        }
-        __syncthreads();
-      }
+      sum_rows(shared, sums[s], row, rows, t.lanes);
       if (row == 0 && live) {
         acc* to = a.sums[s] + (int64_t(n) * t.slots + blockIdx.x) * a.channels + c;
 #pragma unroll
-        for (int i = 0; i < vec; ++i) to[i] = rows_of_sums[i][threadIdx.x];
+        for (int i = 0; i < vec; ++i) to[i] = sums[s][i];
       }
-      __syncthreads();
     }
   }
 }
