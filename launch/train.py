@@ -18,6 +18,7 @@ from pipeline.data.stream import ImageStream
 from pipeline.engines.process import from_first, start_process, stop_process
 from pipeline.engines.select import select_engine
 from pipeline.errors import UserError
+from pipeline.models.layers import compile_main_phases
 from pipeline.models.registry import build_family
 from pipeline.randomness import derive_seed
 from pipeline.storage.checkpoints import CheckpointStore
@@ -135,7 +136,11 @@ def _trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
     family.memory.to(process.device)
     engine = select_engine(config.engine, process)
     engine.attach(networks, family.optimizers)
-    return Trainer(family, networks, engine, seed=config.seed, micro=config.batch.micro)
+    trainer = Trainer(family, networks, engine, seed=config.seed, micro=config.batch.micro)
+    if config.engine.compile:  # after the trainer has made its averaged copy, which stays eager
+        for network in (networks.generator, networks.discriminator):
+            compile_main_phases(network)
+    return trainer
 
 
 def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:

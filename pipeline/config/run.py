@@ -58,6 +58,9 @@ class EngineConfig(Strict):
     """replicated: every process holds all weights; one flat all-reduce a phase."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: the family's low-precision blocks compute in it; weights and penalties stay float32."""
+    compile: bool = False
+    """Runs the networks of the main phases through torch.compile; penalties stay eager. The first step
+    takes minutes longer. On a CPU it gains nothing: the compiled operations leave it nothing to fuse."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU if there is one."""
     bad_steps: PositiveCount = 20

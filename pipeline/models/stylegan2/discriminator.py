@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.errors import UserError
-from pipeline.models.layers import Conv2d, Linear
+from pipeline.models.layers import Compilable, Conv2d, Linear
 from pipeline.models.stylegan2.mapping import Mapping
 from pipeline.models.stylegan2.shape import LOWEST, Shape
 
@@ -75,7 +75,7 @@ class DiscriminatorHead(nn.Module):
         return y
 
 
-class Discriminator(nn.Module):
+class Discriminator(Compilable):
     """Images and labels to logits."""
 
     def __init__(self, shape: Shape) -> None:
@@ -96,7 +96,7 @@ class Discriminator(nn.Module):
                 track_average=False,
             )
 
-    def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
+    def compute(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
         """images: [N, C, H, W] in about [-1, 1], labels: [N] if conditional -> logits [N] float32.
 
         exact: float32 throughout. Errors: UserError if N is no multiple of the minibatch-stddev group.

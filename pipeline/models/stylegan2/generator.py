@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import ops
-from pipeline.models.layers import Conv2d, ModulatedConv2d, ToImage
+from pipeline.models.layers import Compilable, Conv2d, ModulatedConv2d, ToImage
 from pipeline.models.stylegan2.mapping import Mapping
 from pipeline.models.stylegan2.shape import LOWEST, Shape
 
@@ -76,7 +76,7 @@ class SynthesisBlock(nn.Module):
         return shortcut + x
 
 
-class Synthesis(nn.Module):
+class Synthesis(Compilable):
     """w of each layer to an image."""
 
     def __init__(self, shape: Shape) -> None:
@@ -90,7 +90,7 @@ class Synthesis(nn.Module):
             (r, r) for r, count in zip(shape.resolutions, counts, strict=True) for _ in range(count)
         ]
 
-    def forward(self, ws: Tensor, noise: Noise = "const", *, exact: bool = False) -> Tensor:
+    def compute(self, ws: Tensor, noise: Noise = "const", *, exact: bool = False) -> Tensor:
         """ws: [N, layers, w_dim] -> images [N, C, H, W] float32. exact: float32 throughout."""
         x: Tensor | None = None
         image: Tensor | None = None

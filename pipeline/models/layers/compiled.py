@@ -1,0 +1,38 @@
+"""Networks whose main phases torch.compile may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Compilable(nn.Module):
+    """A module whose `compute(..., exact=False)` is compiled once `compile_main` was called.
+
+    With exact=True it stays eager: compiled graphs have no second derivative, which penalties take. Copies
+    made before `compile_main` stay eager.
+    """
+
+    compute: Callable[..., Any]
+    """What the module does; subclasses define it."""
+    _main: Callable[..., Any] | None = None
+
+    def forward(self, *inputs: Any, exact: bool = False, **settings: Any) -> Any:
+        if exact or self._main is None:
+            return self.compute(*inputs, exact=exact, **settings)
+        return self._main(*inputs, **settings)
+
+    def compile_main(self, backend: Any = "inductor") -> None:
+        """From now on calls without `exact` run compiled; the first of each shape compiles, for minutes."""
+        self._main = torch.compile(self.compute, backend=backend)
+
+
+def compile_main_phases(module: nn.Module, backend: Any = "inductor") -> int:
+    """`compile_main` on every part of `module` that offers it; how many did."""
+    parts = [part for part in module.modules() if isinstance(part, Compilable)]
+    for part in parts:
+        part.compile_main(backend)
+    return len(parts)
