@@ -184,7 +184,7 @@ def _includes(recipe: Recipe) -> list[str]:
     # bring them. nvcc looks into its toolkit first, so that its own headers stay of one version.
     if recipe.nvcc:
         toolkit = tools.toolkit_of(recipe.nvcc.path) / "include"
-        folders += [folder for folder in (_runtime() / "include", toolkit) if folder.is_dir()]
+        folders += [folder for folder in (toolkit, _runtime() / "include") if folder.is_dir()]
     return [word for folder in folders for word in ("-isystem", str(folder))]
 
 

@@ -23,6 +23,7 @@ MAY_CHANGE = (
     "data.workers",
     "data.prefetch",
     "engine.device",
+    "engine.compile",
     "ops.backend",
     "checkpoints",
     "snapshots",
