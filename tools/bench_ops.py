@@ -14,12 +14,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 import ops
 from pipeline.errors import UserError
+from tools.allocator import Allocators, Memory
 from tools.machine import write_rows
 from tools.op_rows import SIZES, Setting, cases, rows_of
 from tools.peers import PEERS, load_peer
@@ -80,8 +81,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--only", default="", metavar="TEXT", help="only rows whose operation and size contain this")
     add("--rounds", type=int, default=7, help="rounds of each row; at most 3 of whole pieces")
     add("--threads", type=int, help="threads of torch; default: all cores")
-    add("--memory", choices=("kept", "system"), default="kept",
-        help="everybody's large CPU tensors: in memory kept, as in our programs, or fresh")  # fmt: skip
+    add("--memory", choices=get_args(Memory), default="kept",
+        help="large CPU tensors: all in kept memory, all fresh from the system, or ours kept")  # fmt: skip
     add("--quick", action="store_true", help="small sizes, two rounds, no whole pieces: to see that it works")
     add("--whole", action="store_true", help="also training at 256px and generators at 1024px")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the operations and updates alone")
@@ -96,13 +97,13 @@ def run(options: argparse.Namespace) -> list[Row]:
     rounds = min(options.rounds, 2) if options.quick else options.rounds
     peers = [load_peer(argument, options.device) for argument in options.peer]
     backend = native_backend(options.device)
-    kept = options.memory == "kept" and options.device == "cpu" and ops.keep_memory()
+    memory = Allocators("system" if options.device == "cuda" else options.memory)
     floor = measure_floor(options.device, max(rounds, 7), small=options.quick)
-    setting = Setting(options.device, rounds, floor, peers, backend)
+    setting = Setting(options.device, rounds, floor, peers, backend, memory)
     rows = []
-    print(f"memory of large CPU tensors, everybody's: {'kept and reused' if kept else 'fresh'}")
+    print(f"memory of large CPU tensors: {memory.name}")
     print_head(floor, setting)
-    for row in itertools.chain(floor_rows(floor, kept), wanted_rows(options, setting)):
+    for row in itertools.chain(floor_rows(floor, memory.name), wanted_rows(options, setting)):
         rows.append(row)
         print_row(row)
     return rows
@@ -145,9 +146,9 @@ def wanted_rows(options: argparse.Namespace, setting: Setting) -> Iterator[Row]:
             yield from generator_rows(setting, resolution, few)
 
 
-def floor_rows(floor: Floor, kept: bool) -> list[Row]:
+def floor_rows(floor: Floor, memory: str) -> list[Row]:
     """What the floors are computed with, as rows: gigabytes and GFLOPs a second."""
-    settings: dict[str, Any] = {"kept": kept}
+    settings = {"tensors": memory}
     settings |= {key: os.environ[key] for key in ("GLIBC_TUNABLES", "LD_PRELOAD") if key in os.environ}
     empty = {"mode": "fwd", "vs_reference": None, "vs_peer": None, "memory": settings}
     gigabytes = floor.bandwidth / 1e9
@@ -171,6 +172,8 @@ def print_head(floor: Floor, setting: Setting) -> None:
     rates = ", ".join(f"{str(d).removeprefix('torch.')} {r / 1e9:.0f}" for d, r in floor.rates.items())
     print(f"copy {floor.bandwidth / 1e9:.1f} GB/s read and written; products in GFLOP/s: {rates}; "
           f"{torch.get_num_threads()} threads; ours: {setting.native}")  # fmt: skip
+    if floor.others > DISTURBED:
+        print(f"DISTURBED: others used {floor.others:.2f} cores meanwhile; floors are too high")
     columns = "operation", "size", "type", "layout", "pass", "ms", "quartiles", "floor", "reference", "peer"
     print(_FORMAT.format(*columns, ""), flush=True)
 
@@ -199,7 +202,10 @@ def remarks(row: Row) -> str:
     if row.get("gradient_difference") is not None:
         words.append(f"gradient by {row['gradient_difference']:.1e}")
     if row.get("others_cores", 0) > DISTURBED:
-        words.append(f"DISTURBED: others used {row['others_cores']:.2f} cores")
+        times = [f"{row[f'cpu_vs_{n}']:.2f}x {n}" for n in ("reference", "peer") if f"cpu_vs_{n}" in row]
+        words.append(
+            f"DISTURBED: others used {row['others_cores']:.2f} cores; {', '.join(times)} by cores' time"
+        )
     if row.get("seconds_per_1000_images"):
         words.append(f"{row['seconds_per_1000_images']:.1f} s for 1000 images")
     return "; ".join(words)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import ops
+from tools.allocator import Allocators
 from tools.peers import Forms, Peer
 from tools.timing import Contestant, Floor, Race, clock_of, race
 
@@ -186,14 +187,25 @@ class Setting:
     floor: Floor
     peers: Sequence[Peer]
     native: ops.Backend
+    memory: Allocators
 
     def ours(self, call: Callable[[], object]) -> Contestant:
         """`call` with compiled operations, where there are any."""
-        return Contestant(call, lambda: ops.use(self.native))
+        return Contestant(call, lambda: switch(self.native, self.memory.ours))
 
     def reference(self, call: Callable[[], object]) -> Contestant:
         """`call` with plain ones."""
-        return Contestant(call, lambda: ops.use("reference"))
+        return Contestant(call, lambda: switch("reference", self.memory.others))
+
+    def peer(self, call: Callable[[], object]) -> Contestant:
+        """`call` of another project."""
+        return Contestant(call, self.memory.others)
+
+
+def switch(backend: ops.Backend, memory: Callable[[], object]) -> None:
+    """Which operations run, and where large tensors are made, from now on."""
+    ops.use(backend)
+    memory()
 
 
 def rows_of(case: Case, setting: Setting) -> Iterator[dict[str, Any]]:
@@ -221,7 +233,7 @@ def row_of(
         theirs = (mine[0].to(torch.float32, memory_format=torch.contiguous_format), *inputs[1:])
         forms = {name: passes(call, theirs, mode) for name, call in peer.forms(*case.peer).items()}
         form = fastest(forms, setting.device)
-        contestants["peer"] = Contestant(forms[form])
+        contestants["peer"] = setting.peer(forms[form])
         difference = disagreement(contestants, run, forms[form])
     result = race(contestants, setting.rounds, clock_of(setting.device))
     return {
@@ -250,6 +262,8 @@ def figures(result: Race, floor_ms: float | None, scale: float = 1.0) -> dict[st
         "reference_ms": others.get("reference"),
         "peer_ms": others.get("peer"),
         "spread_ms": spread,
+        "cpu_ms": scale * result.core_ms("ours"),
+        **{f"cpu_vs_{name}": result.core_ms(name) / result.core_ms("ours") for name in others},
         "others_cores": round(result.others, 2),
     }
 

@@ -123,7 +123,8 @@ class Ada(Peer):
         )
 
     def training(self, config: StyleGAN2Config, images: Tensor) -> dict[str, Callable[[], object]]:
-        """Its four phases on `images`, each with its update, as its training loop makes them."""
+        """Its four phases on `images`, each with its update, as its training loop makes them, but at rate 0:
+        one phase alone, again and again, would lead astray, to numbers that are slow to compute with."""
         generator = self._generator(config, images.shape[-1])
         group = {"mbstd_group_size": config.minibatch_stddev_group}
         discriminator = self._networks.Discriminator(
@@ -146,15 +147,15 @@ class Ada(Peer):
             pl_weight=config.path_length_weight,
         )
         players = {
-            "G": (generator, config.generator_rate, config.path_length_every),
-            "D": (discriminator, config.discriminator_rate, config.r1_every),
+            "G": (generator, config.path_length_every),
+            "D": (discriminator, config.r1_every),
         }
         phases: dict[str, Callable[[], object]] = {}
-        for letter, (module, rate, every) in players.items():
+        for letter, (module, every) in players.items():
             module.train().requires_grad_(False)
             lazy = every / (every + 1)
             betas = config.adam_beta1**lazy, config.adam_beta2**lazy
-            adam = torch.optim.Adam(module.parameters(), lr=rate * lazy, betas=betas, eps=config.adam_eps)
+            adam = torch.optim.Adam(module.parameters(), lr=0.0, betas=betas, eps=config.adam_eps)
             phases[f"{letter}main"] = _phase(loss, f"{letter}main", module, adam, images, config.z_dim, 1)
             phases[f"{letter}reg"] = _phase(loss, f"{letter}reg", module, adam, images, config.z_dim, every)
         return phases

@@ -28,14 +28,20 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Race:
-    """Seconds of each call by contestant, and the cores that other programs used during the rounds kept."""
+    """Seconds of each call by contestant, the cores that other programs used during the rounds kept, and a
+    call's seconds of all cores together, each turn's mean: on a machine that others use they say more."""
 
     seconds: Mapping[str, list[float]]
     others: float
+    cores: Mapping[str, list[float]]
 
     def ms(self, name: str) -> float:
         """The median, in milliseconds."""
         return 1e3 * statistics.median(self.seconds[name])
+
+    def core_ms(self, name: str) -> float:
+        """The median time of all cores together, in milliseconds."""
+        return 1e3 * statistics.median(self.cores[name])
 
     def spread_ms(self, name: str) -> tuple[float, float]:
         """Quartiles, in milliseconds; the extremes where there are fewer than four calls."""
@@ -50,23 +56,33 @@ def race(contestants: Mapping[str, Contestant], rounds: int, clock: Callable[...
     """Times `rounds` rounds after one to warm up; up to as many again if others disturb them."""
     for contestant in contestants.values():
         turn(contestant, clock, burst=0)
-    found: list[tuple[float, dict[str, list[float]]]] = []
+    found: list[tuple[float, dict[str, Turn]]] = []
     while sum(others <= DISTURBED for others, _ in found) < rounds and len(found) < 2 * rounds:
         watch = OthersWatch()
-        times = {name: turn(contestant, clock, burst=BURST) for name, contestant in contestants.items()}
-        found.append((watch.cores(), times))
+        turns = {name: turn(contestant, clock, burst=BURST) for name, contestant in contestants.items()}
+        found.append((watch.cores(), turns))
     kept = sorted(found, key=lambda one: one[0])[:rounds]
-    merged = {name: [s for _, times in kept for s in times[name]] for name in contestants}
-    return Race(merged, statistics.fmean(others for others, _ in kept))
+    merged = {name: [s for _, turns in kept for s in turns[name].seconds] for name in contestants}
+    cores = {name: [turns[name].cores for _, turns in kept] for name in contestants}
+    return Race(merged, statistics.fmean(others for others, _ in kept), cores)
 
 
-def turn(contestant: Contestant, clock: Callable[..., float], burst: float) -> list[float]:
-    """Seconds of each call until `burst` seconds are over; at least one."""
+@dataclass(frozen=True)
+class Turn:
+    """Seconds of each call, and a call's mean seconds of all cores together."""
+
+    seconds: list[float]
+    cores: float
+
+
+def turn(contestant: Contestant, clock: Callable[..., float], burst: float) -> Turn:
+    """Calls until `burst` seconds are over; at least one."""
     contestant.prepare()
+    began = time.process_time()
     times = [clock(contestant.call)]
     while sum(times) < burst:
         times.append(clock(contestant.call))
-    return times
+    return Turn(times, (time.process_time() - began) / len(times))
 
 
 def clock_of(device: str) -> Callable[..., float]:
@@ -119,10 +135,14 @@ def _own_seconds() -> float:
 
 @dataclass(frozen=True)
 class Floor:
-    """What this machine does at most: bytes a second, read and written, and FLOPs a second by type."""
+    """What this machine does at most: bytes a second, read and written, and FLOPs a second by type.
+
+    others: cores that other programs used while it was measured, so that it may be too low.
+    """
 
     bandwidth: float
     rates: Mapping[torch.dtype, float]
+    others: float = 0.0
 
     def ms(self, moved: float, flops: float, dtype: torch.dtype) -> float:
         """The longer of moving the bytes and computing the products."""
@@ -140,7 +160,7 @@ def measure_floor(device: str, rounds: int, *, small: bool = False) -> Floor:
     result = race(contestants, rounds, clock)
     seconds = {name: min(result.seconds[name]) for name in contestants}
     rates = {dtype: 2 * side**3 / seconds[str(dtype)] for dtype in (torch.float32, torch.bfloat16)}
-    return Floor(2 * 4 * count / seconds["copy"], rates)
+    return Floor(2 * 4 * count / seconds["copy"], rates, result.others)
 
 
 def _product(side: int, dtype: torch.dtype, device: str) -> Callable[[], object]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 import ops
 from pipeline.config.families import StyleGAN2Config
@@ -42,7 +43,7 @@ def training_rows(setting: Setting, resolution: int, rounds: int) -> Iterator[di
         for phase, run in mine.items():
             contestants = {"ours": setting.ours(run), "reference": setting.reference(run)}
             if phase in theirs:
-                contestants["peer"] = Contestant(theirs[phase])
+                contestants["peer"] = setting.peer(theirs[phase])
             floors[phase] = flops_ms(setting, run)
             races[phase] = race(contestants, rounds, clock_of("cpu"))
             yield _training_row(phase, resolution, figures(races[phase], floors[phase]), peer)
@@ -61,17 +62,21 @@ def _training_row(phase: str, resolution: int, found: dict[str, Any], peer: Peer
 
 def _spread_out(races: dict[str, Race]) -> Race:
     """A step's seconds: every phase's, the lazy ones' divided by their intervals, round by round."""
-    names = next(iter(races.values())).seconds
-    seconds = {
-        name: [
-            sum(turn)
-            for turn in zip(
-                *([s / EVERY[p] for s in r.seconds[name]] for p, r in races.items()), strict=False
-            )
-        ]
-        for name in names
-    }
-    return Race(seconds, max(r.others for r in races.values()))
+
+    def summed(parts: Callable[[Race], Mapping[str, list[float]]]) -> dict[str, list[float]]:
+        shares = {phase: parts(result) for phase, result in races.items()}
+        return {
+            name: [
+                sum(turn)
+                for turn in zip(
+                    *([s / EVERY[p] for s in part[name]] for p, part in shares.items()), strict=False
+                )
+            ]
+            for name in next(iter(shares.values()))
+        }
+
+    others = max(result.others for result in races.values())
+    return Race(summed(lambda result: result.seconds), others, summed(lambda result: result.cores))
 
 
 def our_phases(images: Tensor) -> dict[str, Callable[[], object]]:
@@ -90,7 +95,7 @@ def our_phases(images: Tensor) -> dict[str, Callable[[], object]]:
                 game = family.game(networks, stage, randomness)
                 terms = phase.objective(game, game.present(reals))
                 engine.backward(phase.trains, terms.loss.mean() * phase.gain)
-            engine.step(phase.trains, stage.rates[phase.trains])
+            engine.step(phase.trains, 0.0)  # one phase alone, again and again, would lead astray
             family.observe(networks, terms.stats, len(images))
 
         return run
@@ -102,9 +107,24 @@ def flops_ms(setting: Setting, run: Callable[[], object], dtype: torch.dtype = t
     """The time that the products of one call take at the measured rate; compiled operations hide theirs, so
     it is counted with plain ones."""
     ops.use("reference")
-    with FlopCounterMode(display=False) as counter:
+    with FlopCount() as counter:
         run()
-    return setting.floor.ms(0, counter.get_total_flops(), dtype)
+    return setting.floor.ms(0, counter.total, dtype)
+
+
+class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts as torch's own counter does, which trips over gradients of images: it follows modules too."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if count := flop_registry.get(func._overloadpacket):
+            self.total += count(*args, **kwargs, out_val=out)
+        return out
 
 
 def generator_rows(setting: Setting, resolution: int, rounds: int) -> Iterator[dict[str, Any]]:
@@ -138,8 +158,9 @@ def _generator_row(
     bound = {name: torch.inference_mode()(lambda form=form: form(z)) for name, form in forms.items()}
     form = fastest(bound, "cpu") if bound else ""
     if bound:
-        contestants["peer"] = Contestant(bound[form])
-    floor = flops_ms(setting, run, low or torch.float32)
+        contestants["peer"] = setting.peer(bound[form])
+    # Under inference mode the counter would see operations that are not taken apart yet.
+    floor = flops_ms(setting, torch.no_grad()(lambda: network(z)), low or torch.float32)
     result = race(contestants, rounds, clock_of("cpu"))
     return {
         "op": "generator forward", "size": f"{resolution}px batch {batch}, an image", "mode": "fwd",
