@@ -69,7 +69,7 @@ class Recipe:
         )
         if self.kind == "cuda":
             return common
-        return (*common, *_WARNINGS, "-fopenmp", "-ffp-contract=fast", *_march(self.level))
+        return (*common, *_WARNINGS, "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", *_march(self.level))
 
     def nvcc_flags(self) -> tuple[str, ...]:
         """For nvcc; -Xptxas -v makes the log say what each kernel takes."""
@@ -148,7 +148,13 @@ def _march(level: str) -> tuple[str, ...]:
         return ()
     # Compilers prefer 256 bits by default, for the sake of chips that slowed down under AVX-512.
     wide = ("-mprefer-vector-width=512",) if level == "x86-64-v4" else ()
-    return (f"-march={level}", *wide)
+    return (f"-march={level}", *wide, *_vectors(level))
+
+
+def _vectors(level: str) -> tuple[str, ...]:
+    """What torch's vector classes want to be told: without it they are arrays of numbers."""
+    name = {"x86-64-v4": "AVX512", "x86-64-v3": "AVX2"}.get(level)
+    return (f"-DCPU_CAPABILITY={name}", f"-DCPU_CAPABILITY_{name}") if name else ()
 
 
 def _gencode(archs: Sequence[str]) -> list[str]:

@@ -32,8 +32,20 @@ TORCH_LIBRARY(hrgan, m) {
       "blur_act(Tensor x, Tensor f, int[4] pads, bool flip, float filter_gain, Tensor? scale, Tensor? shift, "
       "Tensor? noise, str act, float alpha, float gain, float clamp) -> Tensor");
 
+  // The vectors that the CPU kernels were compiled for: AVX512, AVX2 or DEFAULT.
+  m.def("cpu_capability() -> str");
   // From now on large CPU tensors of this process are made in memory that is kept and reused.
   m.def("keep_memory() -> ()");
   // Bytes that such tensors take, and bytes kept for later.
   m.def("memory_state() -> int[]");
+
+  // x / sqrt(mean of x^2 over channels + eps). x: [N, C, ...].
+  m.def("pixel_norm(Tensor x, float eps) -> Tensor");
+  // With r = 1 / rms: dx = r * dy - x * r^3 * mean(dy * x).
+  m.def("pixel_norm_backward(Tensor dy, Tensor x, float eps) -> Tensor");
+  // [N, C + channels, H, W]: x and maps of the standard deviation of groups of images, N / group apart.
+  m.def("minibatch_stddev(Tensor x, int group, int channels, float eps) -> Tensor");
+  m.def("minibatch_stddev_backward(Tensor dy, Tensor x, int group, int channels, float eps) -> Tensor");
+  // Mean and biased variance [C] over all but channels.
+  m.def("batch_moments(Tensor x) -> (Tensor, Tensor)");
 }

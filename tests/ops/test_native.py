@@ -8,6 +8,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import ops
 from ops import filtering, reference
+from ops.building.tools import cpu_level
 
 ACTS = list(reference.DEFAULT_GAIN)
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -161,6 +162,11 @@ def test_blur_act_is_its_two_steps_in_value_and_derivatives(layout, act):
     assert gradcheck(run, (x, scale, shift, noise), fast_mode=True)
     assert gradgradcheck(run, (x, scale, shift, noise), fast_mode=True)
     assert gradgradcheck(lambda x: run(x), (x,), fast_mode=True)
+
+
+def test_kernels_are_compiled_with_the_vectors_this_cpu_has():
+    widest = {"x86-64-v4": "AVX512", "x86-64-v3": "AVX2"}.get(cpu_level(), "DEFAULT")
+    assert torch.ops.hrgan.cpu_capability() == widest
 
 
 def test_views_that_are_not_dense():
