@@ -60,20 +60,42 @@ def _gradients(
     dy: Tensor, x: Tensor, weight: Tensor, setting: Setting, needs: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
     stride, padding, groups, transposed, extra = setting
-    dx, dw, _ = torch.ops.aten.convolution_backward(
-        dy,
-        x,
-        weight,
-        None,
-        [stride] * 2,
-        [padding] * 2,
-        [1, 1],
-        transposed,
-        list(extra),
-        groups,
-        [*needs, False],
-    )
+    by_phases = needs[1] and _splits(dy, x, weight, setting)
+    mask = [needs[0], needs[1] and not by_phases, False]
+    dx = dw = None
+    if any(mask):
+        two = [stride] * 2, [padding] * 2, [1, 1]
+        dx, dw, _ = torch.ops.aten.convolution_backward(
+            dy, x, weight, None, *two, transposed, list(extra), groups, mask
+        )
+    if by_phases:
+        dw = _by_phases(dy, x) if transposed else _by_phases(x, dy)
     return dx, dw
+
+
+def _splits(dy: Tensor, x: Tensor, weight: Tensor, setting: Setting) -> bool:
+    """True where oneDNN's gradient of a weight with stride 2 falls behind its own with stride 1."""
+    stride, padding, groups, transposed, extra = setting
+    large, small = (dy, x) if transposed else (x, dy)
+    plain = (stride, padding, groups, extra) == (2, 0, 1, (0, 0)) and weight.shape[2:] == (3, 3)
+    sizes = small.shape[2] >= 16 and all(large.shape[i] == 2 * small.shape[i] + 1 for i in (2, 3))
+    return plain and sizes and x.device.type == "cpu" and x.dtype == torch.float32
+
+
+def _by_phases(large: Tensor, small: Tensor) -> Tensor:
+    """The gradient of a 3x3 weight between an image and one of half the size (2H + 1 and H): the large
+    image's odd and even rows and columns see taps of their own, without a stride."""
+    outputs, inputs = small.shape[1], large.shape[1]
+    dw = small.new_empty(outputs, inputs, 3, 3)
+    for y in (0, 1):
+        for x in (0, 1):
+            part = large[:, :, y::2, x::2].contiguous(memory_format=torch.channels_last)
+            like = small.new_empty(1).expand(outputs, inputs, 2 - y, 2 - x)
+            _, taps, _ = torch.ops.aten.convolution_backward(
+                small, part, like, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False]
+            )
+            dw[:, :, y::2, x::2] = taps
+    return dw
 
 
 def _adjoint(setting: Setting, x: torch.Size, weight: torch.Size, dy: torch.Size) -> Setting:

@@ -249,7 +249,9 @@ def _blur_backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         ref = native.affine_act(blurred, scale, shift, noise, "linear", 0.0, 1.0, -1.0)
     wants_x, wants_scale = ctx.needs_input_grad[0], ctx.needs_input_grad[5]
     needs = [wants_x or wants_scale, False, *ctx.needs_input_grad[6:8]]
-    g, _, dshift, dnoise = native.affine_act_backward(dy, ref, None, None, *ctx.settings, needs)
+    g, dshift, dnoise = dy, None, None
+    if has_ref(ctx.settings) or ctx.settings[2] != 1 or any(needs[2:]):
+        g, _, dshift, dnoise = native.affine_act_backward(dy, ref, None, None, *ctx.settings, needs)
     dx = dscale = None
     if needs[0]:
         dx = _adjoint(g, f, ctx.shape, *ctx.how)

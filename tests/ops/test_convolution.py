@@ -66,3 +66,29 @@ def test_a_penalty_has_the_gradient_that_pytorchs_own_convolution_gives():
 
     for ours, theirs in zip(gradients(convolution.conv2d), gradients(F.conv2d), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_weight_gradient_that_is_taken_by_phases(transposed, layout):
+    """Sizes at which the CPU splits it: as exact as PyTorch's own, against float64."""
+    g = torch.Generator().manual_seed(0)
+    small, large = torch.randn(2, 5, 17, 16, generator=g), torch.randn(2, 4, 35, 33, generator=g)
+    x, dy = (small, large) if transposed else (large, small)
+    x, dy = x.contiguous(memory_format=layout), dy.contiguous(memory_format=layout)
+    weight = torch.randn(5, 4, 3, 3, generator=g)
+
+    def gradients(ours, dtype):
+        conv, plain = convolution.conv2d, F.conv2d
+        if transposed:
+            conv, plain = convolution.conv_transpose2d, F.conv_transpose2d
+        leaves = [t.to(dtype).requires_grad_() for t in (x.detach(), weight.detach())]
+        return torch.autograd.grad((conv if ours else plain)(*leaves, stride=2), leaves, dy.to(dtype))
+
+    exact = gradients(False, torch.float64)
+    rounding = torch.finfo(torch.float32).eps
+    for ours, theirs, true in zip(
+        gradients(True, torch.float32), gradients(False, torch.float32), exact, strict=True
+    ):
+        error, allowed = (ours - true).abs().max(), (theirs - true).abs().max()
+        assert error <= 2 * allowed + rounding * true.abs().max()
