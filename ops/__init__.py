@@ -9,8 +9,10 @@ from ops.filtering import blur_act, upfirdn2d
 from ops.layout import arranged
 from ops.memory import keep_memory, memory_state
 from ops.modulation import modulated_conv2d
-from ops.reference import Activation, minibatch_stddev, pixel_norm, setup_filter
+from ops.normalisation import batch_moments, conditional_norm_act, minibatch_stddev, pixel_norm
+from ops.reference import Activation, setup_filter
 from ops.resample import conv2d_act, conv2d_resample, downsample2d, filter2d, upsample2d
+from ops.spectral import spectral_norm, spectral_weight
 
 __all__ = [
     "Activation",
@@ -20,8 +22,10 @@ __all__ = [
     "affine_act",
     "arranged",
     "backend",
+    "batch_moments",
     "bias_act",
     "blur_act",
+    "conditional_norm_act",
     "conv2d_act",
     "conv2d_resample",
     "downsample2d",
@@ -34,6 +38,8 @@ __all__ = [
     "pixel_norm",
     "prepare",
     "setup_filter",
+    "spectral_norm",
+    "spectral_weight",
     "state",
     "upfirdn2d",
     "upsample2d",

@@ -220,17 +220,23 @@ def minibatch_stddev(x: Tensor, group: int, channels: int = 1, *, eps: float = 1
     variance is biased, eps is inside the root, and the mean runs over one of `channels` slices of C
     and over all pixels. Errors: ValueError if N is no multiple of group, or C none of channels.
     """
+    check_groups(x, group, channels)
     n, c, h, w = x.shape
-    if n % group:
-        raise ValueError(f"minibatch stddev: {n} images are no multiple of the group of {group}")
-    if c % channels:
-        raise ValueError(f"minibatch stddev: {c} channels are no multiple of {channels}")
     y = x.reshape(group, n // group, channels, c // channels, h, w)  # [G, M, F, c, H, W]
     y = y.float() if x.dtype in (torch.float16, torch.bfloat16) else y
     deviation = (y.var(dim=0, unbiased=False) + eps).sqrt()  # [M, F, c, H, W]
     maps = deviation.mean(dim=[2, 3, 4]).to(x.dtype)  # [M, F]
     maps = maps.repeat(group, 1)[:, :, None, None].expand(-1, -1, h, w)  # [N, F, H, W]
     return torch.cat([x, maps], dim=1)
+
+
+def check_groups(x: Tensor, group: int, channels: int) -> None:
+    """ValueError unless the images of `minibatch_stddev` make whole groups and slices."""
+    n, c = x.shape[:2]
+    if n % group:
+        raise ValueError(f"minibatch stddev: {n} images are no multiple of the group of {group}")
+    if c % channels:
+        raise ValueError(f"minibatch stddev: {c} channels are no multiple of {channels}")
 
 
 def pixel_norm(x: Tensor, *, dim: int = 1, eps: float = 1e-8) -> Tensor:
