@@ -79,7 +79,8 @@ def _splits(dy: Tensor, x: Tensor, weight: Tensor, setting: Setting) -> bool:
     large, small = (dy, x) if transposed else (x, dy)
     plain = (stride, padding, groups, extra) == (2, 0, 1, (0, 0)) and weight.shape[2:] == (3, 3)
     sizes = small.shape[2] >= 16 and all(large.shape[i] == 2 * small.shape[i] + 1 for i in (2, 3))
-    return plain and sizes and x.device.type == "cpu" and x.dtype == torch.float32
+    last = large.is_contiguous(memory_format=torch.channels_last)
+    return plain and sizes and last and x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def _by_phases(large: Tensor, small: Tensor) -> Tensor:
