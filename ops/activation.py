@@ -154,7 +154,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         shift if swish else None,
         noise if swish else None,
     )
-    ctx.settings = settings
+    ctx.settings, ctx.layout = settings, torch._prims_common.suggest_memory_format(output)
     ctx.shapes = [None if t is None else t.shape for t in (scale, shift, noise)]
     ctx.set_materialize_grads(False)
 
@@ -162,6 +162,8 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
     if dy is None:
         return (None,) * 8
+    # Whatever the layout of dy, gradients keep the image's: the convolutions they reach want it.
+    dy = dy.contiguous(memory_format=ctx.layout)
     y, x, scale, shift, noise = ctx.saved_tensors
     ref = y
     if ctx.settings[0] == "swish":  # its derivative cannot be read off y

@@ -187,7 +187,7 @@ def _fake(
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, f, *ctx.how = inputs
     ctx.save_for_backward(f)
-    ctx.shape = x.shape
+    ctx.shape, ctx.layout = x.shape, torch._prims_common.suggest_memory_format(output)
     ctx.set_materialize_grads(False)
 
 
@@ -195,7 +195,7 @@ def _backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
     dx = None
     if dy is not None and ctx.needs_input_grad[0]:
         (f,) = ctx.saved_tensors
-        dx = _adjoint(dy, f, ctx.shape, *ctx.how)
+        dx = _adjoint(dy.contiguous(memory_format=ctx.layout), f, ctx.shape, *ctx.how)
     return dx, None, None, None, None, None, None
 
 
@@ -233,6 +233,7 @@ def _blur_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         noise if ctx.swish else None,
     )
     ctx.how, ctx.settings, ctx.shape = ([1, 1], [1, 1], pads, flip, filter_gain), settings, x.shape
+    ctx.layout = torch._prims_common.suggest_memory_format(output)
     ctx.shapes = [None if t is None else t.shape for t in (scale, shift, noise)]
     ctx.set_materialize_grads(False)
 
@@ -242,6 +243,7 @@ def _blur_backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
     if dy is None:
         return (None,) * 12
     native = torch.ops.hrgan
+    dy = dy.contiguous(memory_format=ctx.layout)
     y, x, f, scale, shift, noise = ctx.saved_tensors
     ref = y
     if ctx.swish:
