@@ -212,8 +212,8 @@ def _moments_backward(ctx: Any, dmean: Tensor, dvar: Tensor) -> tuple[Any, ...]:
     return (affine_act(x, scale, dmean / count - mean * scale),)
 
 
-# For the CPU alone: on a GPU these run as plain PyTorch.
-_library.provide("pixel_norm", _native_pixel_norm, devices=("cpu",))
-_library.provide("minibatch_stddev", _native_minibatch_stddev, devices=("cpu",))
+_library.provide("pixel_norm", _native_pixel_norm)
+_library.provide("minibatch_stddev", _native_minibatch_stddev)
+# CUDA's own reduction reads memory once already.
 _library.provide("batch_moments", _native_batch_moments, devices=("cpu",))
 _library.when_loaded(_register)

@@ -142,6 +142,55 @@ def test_derivatives_of_filters(layout, up, down):
     assert gradgradcheck(run_all, inputs, fast_mode=True)
 
 
+NORMS = {
+    "pixel_norm": (ops.pixel_norm, reference.pixel_norm, {}),
+    "stddev": (ops.minibatch_stddev, reference.minibatch_stddev, {"group": 4}),
+    "stddev of slices": (ops.minibatch_stddev, reference.minibatch_stddev, {"group": 2, "channels": 2}),
+    "stddev of single images": (ops.minibatch_stddev, reference.minibatch_stddev, {"group": 1, "eps": 1e-2}),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "shape", [(4, 6, 9, 11), (8, 512, 4, 4), (4, 34, 1, 1), (4, 130, 17, 33), (4, 32, 64, 64)]
+)
+@pytest.mark.parametrize("name", NORMS)
+def test_normalisations_and_their_gradients(dtype, layout, shape, name):
+    native, plain, how = NORMS[name]
+    x = draw(*shape, dtype=dtype, layout=layout)
+
+    def results(run, x):
+        leaf = x.detach().requires_grad_()
+        y = run(leaf, **how)
+        return y.detach(), *torch.autograd.grad(y, leaf, draw(*y.shape, dtype=dtype, seed=4).to(y.dtype))
+
+    found = results(native, x), results(plain, x), results(plain, x.double())
+    for got, theirs, true in zip(*found, strict=True):
+        close_enough(got, theirs, true, 4)
+        assert got.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", NORMS)
+def test_derivatives_of_normalisations(layout, name):
+    native, _, how = NORMS[name]
+    x = draw(4, 6, 3, 2, layout=layout).requires_grad_()
+    assert gradcheck(lambda x: native(x, **how), (x,), fast_mode=True)
+    assert gradgradcheck(lambda x: native(x, **how), (x,), fast_mode=True)
+
+
+def test_normalisations_of_rows_and_of_nothing():
+    z = draw(7, 514, dtype=torch.float32)
+    torch.testing.assert_close(ops.pixel_norm(z), reference.pixel_norm(z))
+    for shape in ((0, 6, 4, 4), (4, 6, 0, 4)):
+        x = torch.zeros(shape, device=DEVICE, requires_grad=True)
+        y = ops.minibatch_stddev(ops.pixel_norm(x), 2)
+        assert y.shape == (shape[0], 7, *shape[2:])
+        y.sum().backward()
+        assert x.grad.shape == x.shape
+
+
 def test_registrations_keep_torchs_rules():
     x = draw(2, 8, 5, 5, dtype=torch.float32).requires_grad_()
     scale, f = draw(2, 8, seed=1).float().requires_grad_(), torch.ones(4, device=DEVICE)
@@ -155,6 +204,12 @@ def test_registrations_keep_torchs_rules():
     y = native.affine_act(x, scale, None, None, *settings).detach()
     arguments = (torch.ones_like(y), y, x, scale, *settings, [True, True, True, True])
     torch.library.opcheck(native.affine_act_backward.default, arguments)
+    torch.library.opcheck(native.pixel_norm.default, (x, 1e-8))
+    torch.library.opcheck(native.pixel_norm_backward.default, (x.detach(), x, 1e-8))
+    torch.library.opcheck(native.minibatch_stddev.default, (x, 2, 2, 1e-8))
+    torch.library.opcheck(
+        native.minibatch_stddev_backward.default, (draw(2, 10, 5, 5).float(), x, 2, 2, 1e-8)
+    )
 
 
 def test_views_that_are_not_dense():
