@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Before anything imports torch: a test's numbers must not depend on the machine's cores, and workers of
 # pytest-xdist must not fight for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Started in the background or under nohup, a process ignores these, and so would every run that is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import pytest
 from hypothesis import settings
