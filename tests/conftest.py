@@ -9,12 +9,12 @@ import signal
 # pytest-xdist must not fight for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
+from hypothesis import settings
+
 # Started in the background or under nohup, a process ignores these, and so would every run that is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-import pytest
-from hypothesis import settings
 
 # Examples are drawn the same way each time, and a slow machine is no failure.
 settings.register_profile("hrgan", deadline=None, derandomize=True)
