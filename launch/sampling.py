@@ -32,4 +32,4 @@ def sampler_of(snapshot: Snapshot, device: torch.device) -> Sampler:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{snapshot.folder}: its weights do not fit its family: {reason}") from error
-    return family.sampler(generator.to(device).eval().requires_grad_(False))
+    return family.sampler(generator.to(device).eval().requires_grad_(False), snapshot.stage)

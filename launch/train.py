@@ -89,15 +89,17 @@ def trained_spec(config: RunConfig, index: ShardIndex) -> ImageSpec:
 
 def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
     """Everything that can be refused before any work starts."""
-    if config.batch.size % world_size:
-        raise UserError(
-            f"batch.size={config.batch.size}: does not divide over {world_size} processes; "
-            f"allowed: a multiple of {world_size}"
-        )
     low = torch.bfloat16 if config.engine.precision == "bfloat16" else None
-    images = config.batch.size // world_size
     family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
-    family.check_batch(images // micro_batches(images, config.batch.micro))
+    for size in family.schedule.batch_sizes():
+        if size % world_size:
+            key = "batch.size" if size == config.batch.size else "a stage's batch size"
+            raise UserError(
+                f"{key}={size}: does not divide over {world_size} processes; "
+                f"allowed: a multiple of {world_size}"
+            )
+        images = size // world_size
+        family.check_batch(images // micro_batches(images, config.batch.micro))
     return family
 
 

@@ -52,6 +52,15 @@ class Fakes:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the discriminator says of images: `logits` [N] float32 and, from an auxiliary classifier,
+    class logits `classes` [N, K], else None."""
+
+    logits: Tensor
+    classes: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """One objective's value: `loss` [N], unreduced, to be averaged over the global batch by the trainer.
 
@@ -70,6 +79,8 @@ class Stage:
     resolution: pixels. fade: 0..1, weight of the newest level (1: fully grown). batch_size: global,
     in images. rates: learning rate a network. growth: number of levels grown so far; a change of it
     resets the optimizers. ema_beta: this step's decay of the averaged generator (0 copies it).
+    adam_beta2: Adam's second decay a network, where it moves with images seen. weights: of the terms
+    that move with images seen, by name ("r1_gamma").
     """
 
     resolution: int
@@ -78,6 +89,8 @@ class Stage:
     rates: Mapping[Net, float]
     growth: int = 0
     ema_beta: float = 0.0
+    adam_beta2: Mapping[Net, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 class Schedule(Protocol):
@@ -85,6 +98,10 @@ class Schedule(Protocol):
 
     def at(self, images_seen: int) -> Stage:
         """The stage at `images_seen`; pure, so that a restart needs no stored schedule."""
+        ...
+
+    def batch_sizes(self) -> Sequence[int]:
+        """Every global batch size that may come, so that a bad one is refused before the run starts."""
         ...
 
 
@@ -151,12 +168,13 @@ class Game(Protocol):
         """The reals as this stage shows them (identity; ProGAN: resized and faded)."""
         ...
 
-    def generate(self, count: int, *, exact: bool = False) -> Fakes:
-        """`count` fakes from this micro-batch's randomness."""
+    def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
+        """`count` fakes from this micro-batch's randomness, of these labels [count] (None: drawn uniformly
+        if the generator is conditional)."""
         ...
 
-    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Tensor:
-        """Discriminator logits [N] for images [N, C, H, W], after augmentation."""
+    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        """The discriminator on images [N, C, H, W], after augmentation."""
         ...
 
 
@@ -168,7 +186,8 @@ class Phase:
     """Whose turn it is, with which objective, and how often.
 
     every: in steps (lazy regularisation). repeats: turns a step, each on fresh reals. gain: factor
-    on the loss (lazy regularisation: `every`).
+    on the loss (lazy regularisation: `every`). settle: done to the trained network after each update
+    (weight clipping).
     """
 
     name: str
@@ -177,6 +196,7 @@ class Phase:
     every: int = 1
     repeats: int = 1
     gain: float = 1.0
+    settle: Callable[[nn.Module], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +255,9 @@ class Family(Protocol):
         skipped) must leave what it feeds as it was."""
         ...
 
-    def sampler(self, generator: nn.Module) -> Sampler: ...
+    def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
+        """Samples of the data's resolution from a generator as it is at `stage`; None: fully trained."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +299,11 @@ class Engine(Protocol):
         """Accumulate d loss / d parameters of `net` on this rank; `loss` is 0-d."""
         ...
 
-    def step(self, net: Net, rate: float) -> StepReport:
-        """Average gradients over ranks, update unless any is not finite, and clear."""
+    def step(self, net: Net, rate: float, beta2: float | None = None) -> StepReport:
+        """Average gradients over ranks, update unless any is not finite, and clear.
+
+        beta2: Adam's second decay for this update; None: the rule's.
+        """
         ...
 
     def reset(self, net: Net) -> None:

@@ -20,6 +20,7 @@ from pipeline.contracts import (
     Randomness,
     Stage,
     Terms,
+    Verdict,
 )
 from pipeline.randomness import SampleRandomness, derive_seed
 
@@ -56,16 +57,16 @@ class ToyGame:
     def present(self, reals: Batch) -> Batch:
         return reals
 
-    def generate(self, count: int, *, exact: bool = False) -> Fakes:
+    def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
         z = self.randomness.first(count).normal(Z)
         return Fakes(self.networks.generator(z), None, z)
 
-    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Tensor:
-        return self.networks.discriminator(images)
+    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        return Verdict(self.networks.discriminator(images))
 
 
 def generator_loss(game: ToyGame, reals: Batch) -> Terms:
-    logits = game.judge(game.generate(len(reals)).images, None)
+    logits = game.judge(game.generate(len(reals)).images, None).logits
     loss = nn.functional.softplus(-logits)
     return Terms(loss, {"loss/generator": loss.mean()})
 
@@ -73,14 +74,14 @@ def generator_loss(game: ToyGame, reals: Batch) -> Terms:
 def discriminator_loss(game: ToyGame, reals: Batch) -> Terms:
     with torch.no_grad():
         fakes = game.generate(len(reals))
-    loss = nn.functional.softplus(game.judge(fakes.images, None))
-    loss = loss + nn.functional.softplus(-game.judge(reals.images, reals.labels))
+    loss = nn.functional.softplus(game.judge(fakes.images, None).logits)
+    loss = loss + nn.functional.softplus(-game.judge(reals.images, reals.labels).logits)
     return Terms(loss, {"loss/discriminator": loss.mean(), "z_mean": fakes.latents.mean(0)})
 
 
 def r1_loss(game: ToyGame, reals: Batch) -> Terms:
     images = reals.images.detach().requires_grad_(True)
-    logits = game.judge(images, reals.labels)
+    logits = game.judge(images, reals.labels).logits
     (gradient,) = torch.autograd.grad(logits.sum(), [images], create_graph=True)
     penalty = gradient.square().sum(dim=(1, 2, 3))
     return Terms(penalty, {"penalty/r1": penalty.mean()})
@@ -94,6 +95,9 @@ class ToySchedule:
     def at(self, images_seen: int) -> Stage:
         grown = int(self.grow_at is not None and images_seen >= self.grow_at)
         return Stage(SIZE, 1.0, self.batch_size, {"generator": 0.01, "discriminator": 0.02}, grown, 0.9)
+
+    def batch_sizes(self) -> tuple[int, ...]:
+        return (self.batch_size,)
 
 
 class ToyMemory(nn.Module):
@@ -135,7 +139,7 @@ class ToyFamily:
         self.memory.loss_mean.lerp_(stats["loss/generator"], 0.1)
         networks.generator.z_mean.lerp_(stats["z_mean"], 0.1)
 
-    def sampler(self, generator: nn.Module) -> ToySampler:
+    def sampler(self, generator: nn.Module, stage: Stage | None = None) -> ToySampler:
         return ToySampler(generator)
 
 
@@ -160,7 +164,7 @@ class ToyStream:
 
     damaged = 0
 
-    def draw(self, batch_size: int, times: int = 1) -> list[Batch]:
+    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         return [self._next(batch_size) for _ in range(times)]
 
     def _next(self, batch_size: int) -> Batch:

@@ -61,9 +61,10 @@ class ImageStream:
         that were begun: some may not be drawn yet."""
         return self._damaged
 
-    def draw(self, batch_size: int, times: int = 1) -> list[Batch]:
+    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         """This rank's images of the next `times` global batches of `batch_size` images each.
 
+        resolution: pixels a side that they must have; None: any.
         Images [batch_size / ranks, C, H, W] float32 in [-1, 1]; labels [batch_size / ranks] or None.
         Raises UserError for damage (shard and key named) and if the ranks do not divide the batch.
         """

@@ -49,9 +49,10 @@ class _Player:
             fused=True,
         )
 
-    def update(self, rate: float, finite: Tensor) -> None:
+    def update(self, rate: float, beta2: float | None, finite: Tensor) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+            group["betas"] = (self.rule.beta1, self.rule.beta2 if beta2 is None else beta2)
         # The fused kernel leaves weights, moments and step count alone where found_inf is 1.
         self.optimizer.found_inf = (~finite).to(torch.float32)  # type: ignore[attr-defined]
         self.optimizer.grad_scale = None  # type: ignore[attr-defined]
@@ -93,12 +94,12 @@ class Replicated:
         del net  # the trainer lets gradients flow into one network at a time
         loss.backward()  # type: ignore[no-untyped-call]
 
-    def step(self, net: Net, rate: float) -> StepReport:
+    def step(self, net: Net, rate: float, beta2: float | None = None) -> StepReport:
         player = self._players[net]
         self._average(player.flat)
         norm = torch.linalg.vector_norm(player.flat)
         finite = torch.isfinite(norm)
-        player.update(rate, finite)
+        player.update(rate, beta2, finite)
         return StepReport(finite, norm)
 
     def reset(self, net: Net) -> None:

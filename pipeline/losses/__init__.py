@@ -1,19 +1,40 @@
 """Objectives, each an equation of a paper."""
 
-from pipeline.losses.adversarial import (
-    discriminator_logistic,
+from pipeline.losses.adversarial import ADVERSARIAL, Adversarial
+from pipeline.losses.extras import Classified, Drift, LeCam, Orthogonal, clip_weights
+from pipeline.losses.penalties import (
+    GradientPenalty,
+    PathLength,
+    ZeroCentred,
+    path_lengths,
+    squared_gradients,
+)
+from pipeline.losses.turns import (
+    DiscriminatorTurn,
+    Extra,
+    GeneratorTurn,
+    Play,
     generate_detached,
-    generator_logistic,
     logit_stats,
 )
-from pipeline.losses.penalties import R1, PathLength, path_lengths
 
 __all__ = [
-    "R1",
+    "ADVERSARIAL",
+    "Adversarial",
+    "Classified",
+    "DiscriminatorTurn",
+    "Drift",
+    "Extra",
+    "GeneratorTurn",
+    "GradientPenalty",
+    "LeCam",
+    "Orthogonal",
     "PathLength",
-    "discriminator_logistic",
+    "Play",
+    "ZeroCentred",
+    "clip_weights",
     "generate_detached",
-    "generator_logistic",
     "logit_stats",
     "path_lengths",
+    "squared_gradients",
 ]

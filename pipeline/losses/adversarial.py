@@ -1,45 +1,50 @@
-"""Adversarial losses: what each network wants of the discriminator's logits."""
+"""Adversarial losses: what each network wants of the discriminator's logits.
+
+Each is two functions of logits r of reals and f of fakes, [N] -> [N]; D = sigmoid(logit) where a paper
+speaks of probabilities.
+"""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.contracts import Batch, Fakes, Game, Terms
 
+@dataclass(frozen=True)
+class Adversarial:
+    """discriminator(r, f) and generator(r, f), each to be minimised by its network.
 
-def generator_logistic(game: Game, reals: Batch) -> Terms:
-    """The non-saturating logistic loss -log D(G(z)), [N] (Goodfellow et al. 2014, section 3)."""
-    fakes = game.generate(len(reals))
-    logits = game.judge(fakes.images, fakes.labels)
-    loss = F.softplus(-logits)  # -log sigmoid(logits)
-    return Terms(loss, {"loss/generator": loss.detach().mean()})
-
-
-def discriminator_logistic(game: Game, reals: Batch, fakes: Fakes | None = None) -> Terms:
-    """-log D(x) - log(1 - D(G(z))), [N] (Goodfellow et al. 2014, eq. 1), and the logits' means and signs.
-
-    fakes: already generated ones, one a real; None generates them. The generator gets no gradient.
+    pairs: the generator's loss compares with reals; without, its `r` is not looked at.
     """
-    fakes = generate_detached(game, len(reals)) if fakes is None else fakes
-    fake = game.judge(fakes.images.detach(), fakes.labels)
-    real = game.judge(reals.images, reals.labels)
-    loss = F.softplus(fake) + F.softplus(-real)
-    return Terms(loss, {"loss/discriminator": loss.detach().mean(), **logit_stats(real, fake)})
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor], Tensor]
+    pairs: bool = False
 
 
-def generate_detached(game: Game, count: int) -> Fakes:
-    """Fakes without a graph, for the discriminator's turn."""
-    with torch.no_grad():
-        return game.generate(count)
+def _cross_entropy(r: Tensor, f: Tensor) -> Tensor:
+    """-log D(x) - log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1)."""
+    return F.softplus(-r) + F.softplus(f)
 
 
-def logit_stats(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """Batch means for the log and for adaptive augmentation (`signs/real`: Karras et al. 2020b, eq. 1)."""
-    real, fake = real.detach(), fake.detach()
-    return {
-        "logits/real": real.mean(),
-        "logits/fake": fake.mean(),
-        "signs/real": real.sign().mean(),
-    }
+ADVERSARIAL: Mapping[str, Adversarial] = {
+    # log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1)
+    "minimax": Adversarial(_cross_entropy, lambda r, f: -F.softplus(f)),
+    # -log D(G(z)) (Goodfellow et al. 2014, section 3)
+    "non_saturating": Adversarial(_cross_entropy, lambda r, f: F.softplus(-f)),
+    # (D(x) - b)^2 / 2 + (D(G(z)) - a)^2 / 2 and (D(G(z)) - c)^2 / 2 with a, b, c = 0, 1, 1
+    # (Mao et al. 2017, eq. 9)
+    "least_squares": Adversarial(
+        lambda r, f: ((r - 1).square() + f.square()) / 2, lambda r, f: (f - 1).square() / 2
+    ),
+    # f(G(z)) - f(x) (Arjovsky et al. 2017, eq. 3 and algorithm 1)
+    "wasserstein": Adversarial(lambda r, f: f - r, lambda r, f: -f),
+    # max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Lim and Ye 2017, eq. 16; Miyato et al. 2018, eq. 16 and 17)
+    "hinge": Adversarial(lambda r, f: F.relu(1 - r) + F.relu(1 + f), lambda r, f: -f),
+    # -log sigmoid(D(x) - D(G(z))) and its mirror image (Jolicoeur-Martineau 2019, section 4.1;
+    # Huang et al. 2024, eq. 2)
+    "relativistic": Adversarial(lambda r, f: F.softplus(f - r), lambda r, f: F.softplus(r - f), pairs=True),
+}

@@ -4,29 +4,79 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.contracts import Batch, Game, Terms
+from pipeline.losses.turns import Play, generate_detached
 
 
-class R1:
-    """gamma / 2 * |grad D(x)|^2 on reals, [N] (Mescheder et al. 2018, eq. 9).
+class ZeroCentred:
+    """gamma / 2 * |grad D(x)|^2, [N]: R1 on reals, R2 on fakes (Mescheder et al. 2018, eq. 9 and 10).
 
-    The gradient is with respect to the images before augmentation, summed over C, H, W.
+    The gradient is with respect to the images before augmentation, summed over C, H, W. gamma is the
+    stage's weight of that name ("r1_gamma", "r2_gamma") where it has one. An objective of its own, or
+    `extra` within a turn that differentiates.
     """
 
-    def __init__(self, gamma: float) -> None:
-        self.gamma = gamma
+    def __init__(self, gamma: float, on: Literal["reals", "fakes"] = "reals") -> None:
+        self.gamma, self.on = gamma, on
+        self.name = "r1" if on == "reals" else "r2"
 
     def __call__(self, game: Game, reals: Batch) -> Terms:
-        images = reals.images.detach().requires_grad_()
-        logits = game.judge(images, reals.labels, exact=True)
-        # Summing over the batch gives each image's own gradient, up to what minibatch statistics mix.
-        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-        squares = gradient.square().sum(dim=[1, 2, 3])  # [N]
-        return Terms(squares * (self.gamma / 2), {"penalty/r1": squares.detach().mean()})
+        if self.on == "reals":
+            images, labels = reals.images, reals.labels
+        else:
+            fakes = generate_detached(game, reals)
+            images, labels = fakes.images, fakes.labels
+        images = images.detach().requires_grad_()
+        return self._terms(game, images, game.judge(images, labels, exact=True).logits)
+
+    def extra(self, play: Play) -> Terms:
+        if self.on == "fakes":
+            return self._terms(play.game, play.fakes.images, play.fake.logits)
+        assert play.real is not None
+        return self._terms(play.game, play.reals.images, play.real.logits)
+
+    def _terms(self, game: Game, images: Tensor, logits: Tensor) -> Terms:
+        squares = squared_gradients(logits, images)
+        gamma = game.stage.weights.get(f"{self.name}_gamma", self.gamma)
+        return Terms(squares * (gamma / 2), {f"penalty/{self.name}": squares.detach().mean()})
+
+
+class GradientPenalty:
+    """weight * (|grad D(x)| - target)^2 / target^2, [N] (Gulrajani et al. 2017, eq. 3; the division:
+    Karras et al. 2018, appendix A.1).
+
+    x lies on the line between a real and a fake, at a place drawn uniformly for each; labels are the real's.
+    An objective of its own, or `extra` within a turn.
+    """
+
+    def __init__(self, weight: float, target: float = 1.0) -> None:
+        self.weight, self.target = weight, target
+
+    def __call__(self, game: Game, reals: Batch) -> Terms:
+        return self._terms(game, reals, generate_detached(game, reals).images)
+
+    def extra(self, play: Play) -> Terms:
+        return self._terms(play.game, play.reals, play.fakes.images)
+
+    def _terms(self, game: Game, reals: Batch, fakes: Tensor) -> Terms:
+        place = game.randomness.first(len(reals)).uniform(1, 1, 1).to(fakes)
+        images = torch.lerp(reals.images.detach(), fakes.detach(), place).requires_grad_()
+        logits = game.judge(images, reals.labels, exact=True).logits
+        norms = (squared_gradients(logits, images) + 1e-12).sqrt()  # a flat D has a finite derivative too
+        penalty = (norms - self.target).square() / self.target**2
+        return Terms(penalty * self.weight, {"penalty/gradient": penalty.detach().mean()})
+
+
+def squared_gradients(logits: Tensor, images: Tensor) -> Tensor:
+    """|grad D(x)|^2 of each image, [N], in the graph of second order."""
+    # Summing over the batch gives each image's own gradient, up to what minibatch statistics mix.
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient.square().sum(dim=[1, 2, 3])
 
 
 class PathLength:
@@ -42,7 +92,8 @@ class PathLength:
 
     def __call__(self, game: Game, reals: Batch) -> Terms:
         count = max(len(reals) // self.shrink, 1)
-        fakes = game.generate(count, exact=True)
+        labels = None if reals.labels is None else reals.labels[:count]
+        fakes = game.generate(count, labels, exact=True)
         lengths = path_lengths(fakes.images, fakes.latents, game.randomness.first(count).normal)
         mean = self.memory.path_length_mean
         assert isinstance(mean, Tensor)

@@ -80,7 +80,8 @@ def grid_columns(count: int, classes: int = 0) -> int:
 def draw_grid(trainer: Trainer, count: int) -> torch.Tensor:
     """`count` samples [count, C, H, W] of the averaged generator from the fixed seeds 0, 1, ...; a
     conditional one goes through its classes in turn."""
-    sampler = trainer.family.sampler(trainer.averager.average)
+    stage = trainer.family.schedule.at(trainer.progress.images_seen)
+    sampler = trainer.family.sampler(trainer.averager.average, stage)
     classes = trainer.family.spec.classes
     parts = []
     for first in range(0, count, _AT_ONCE):

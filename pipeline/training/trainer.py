@@ -19,8 +19,9 @@ from pipeline.training.progress import Progress
 class Stream(Protocol):
     """Where real images come from; the position is the caller's."""
 
-    def draw(self, batch_size: int, times: int = 1) -> list[Batch]:
-        """This rank's part of `times` consecutive global batches of `batch_size` images."""
+    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
+        """This rank's part of `times` consecutive global batches of `batch_size` images, at `resolution`
+        pixels a side (None: the data's own)."""
         ...
 
     @property
@@ -72,7 +73,8 @@ class Trainer:
         stage = self.family.schedule.at(self.progress.images_seen)
         self._enter(stage)
         due = [p for p in self.family.phases if self.progress.step % p.every == 0]
-        reals = self.stream.draw(stage.batch_size, times=max(p.repeats for p in due))
+        times = max(phase.repeats for phase in due)
+        reals = self.stream.draw(stage.batch_size, times, resolution=stage.resolution)
         stats = Means()
         for phase in due:
             with only_trainable(self.networks, phase):
@@ -100,7 +102,10 @@ class Trainer:
             terms = phase.objective(game, game.present(part))
             self.engine.backward(phase.trains, terms.loss.mean() * (phase.gain / micros))
             stats.add(terms.stats)
-        report = self.engine.step(phase.trains, stage.rates[phase.trains])
+        net = phase.trains
+        report = self.engine.step(net, stage.rates[net], stage.adam_beta2.get(net))
+        if phase.settle is not None:
+            phase.settle(self.networks[net])
         self._note(phase, report, stats)
 
     def _randomness(self, phase: Phase, stage: Stage, turn: int, micro: int, micros: int) -> SampleRandomness:

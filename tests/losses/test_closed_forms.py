@@ -10,9 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.contracts import Batch, Fakes, Networks, Stage
-from pipeline.losses import R1, PathLength, discriminator_logistic, generator_logistic, path_lengths
+from pipeline.contracts import Batch, Fakes, Networks, Stage, Verdict
+from pipeline.losses import (
+    ADVERSARIAL,
+    DiscriminatorTurn,
+    GeneratorTurn,
+    PathLength,
+    ZeroCentred,
+    path_lengths,
+)
 from pipeline.randomness import SampleRandomness
+
+generator_logistic = GeneratorTurn(ADVERSARIAL["non_saturating"])
+discriminator_logistic = DiscriminatorTurn(ADVERSARIAL["non_saturating"])
 
 N, C, H, W = 6, 1, 3, 4
 SIZE = C * H * W
@@ -59,14 +69,14 @@ class StubGame:
     def latents(self, count: int) -> Tensor:
         return self.randomness.first(count).normal(2, 5).double()
 
-    def generate(self, count: int, *, exact: bool = False) -> Fakes:
+    def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
         self.exact.append(exact)
         latents = self.latents(count).requires_grad_()
         return Fakes(self.networks.generator(latents), None, latents)
 
-    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Tensor:
+    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         self.exact.append(exact)
-        return self.networks.discriminator(images)
+        return Verdict(self.networks.discriminator(images))
 
 
 @pytest.fixture
@@ -112,7 +122,7 @@ def test_r1_is_half_gamma_times_the_squared_gradient(game, reals):
     d = game.networks.discriminator
     gradient = reals.images.flatten(1) @ d.matrix + d.slope  # of each image
     expected = 3.0 / 2 * gradient.square().sum(1)
-    terms = R1(3.0)(game, reals)
+    terms = ZeroCentred(3.0)(game, reals)
     torch.testing.assert_close(terms.loss, expected)
     assert float(terms.stats["penalty/r1"]) == pytest.approx(float(gradient.detach().square().sum(1).mean()))
     assert game.exact == [True]

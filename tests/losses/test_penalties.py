@@ -12,10 +12,16 @@ import scipy.special
 import torch
 from torch import Tensor, nn
 
-from pipeline.contracts import Batch, Fakes, Networks, Stage, Terms
-from pipeline.losses import R1, PathLength, discriminator_logistic, generator_logistic, path_lengths
+from pipeline.contracts import Batch, Fakes, Networks, Stage, Terms, Verdict
+from pipeline.losses import (
+    PathLength,
+    ZeroCentred,
+    path_lengths,
+)
 from pipeline.randomness import SampleRandomness
 
+generator_logistic = GeneratorTurn(ADVERSARIAL["non_saturating"])
+discriminator_logistic = DiscriminatorTurn(ADVERSARIAL["non_saturating"])
 N, SIDE, Z = 4, 4, 3
 
 
@@ -61,15 +67,15 @@ class Game:
     def present(self, reals: Batch) -> Batch:
         return reals
 
-    def generate(self, count: int, *, exact: bool = False) -> Fakes:
+    def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
         self.generated.append((count, exact, torch.is_grad_enabled()))
         latents = self.randomness.first(count).normal(2, Z).double().requires_grad_()
-        labels = 2 - torch.arange(count) % 3
+        labels = 2 - torch.arange(count) % 3 if labels is None else labels
         return Fakes(self.networks.generator(latents), labels, latents)
 
-    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Tensor:
+    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         self.judged.append((images, labels, exact))
-        return self.networks.discriminator(self.shade * images, labels)
+        return Verdict(self.networks.discriminator(self.shade * images, labels))
 
 
 @pytest.fixture
@@ -121,25 +127,25 @@ def test_r1_of_a_linear_discriminator_is_its_slope(networks, reals):
     slope = torch.randn(1, SIDE, SIDE, dtype=torch.float64)
     game = Game(networks)
     game.networks.discriminator.forward = lambda images, labels: (images * slope).sum(dim=(1, 2, 3)) + 7
-    terms = R1(0.8)(game, reals)
+    terms = ZeroCentred(0.8)(game, reals)
     torch.testing.assert_close(terms.loss, (0.4 * slope.square().sum()).expand(N))
 
 
 def test_r1s_gradients_by_the_parameters(networks, reals):
-    check_gradients(networks.discriminator, lambda: R1(2.5)(Game(networks, shade=0.3), reals))
+    check_gradients(networks.discriminator, lambda: ZeroCentred(2.5)(Game(networks, shade=0.3), reals))
 
 
 def test_r1_differentiates_by_the_images_before_augmentation(networks, reals):
     """Seen at half brightness, a slope counts half, its square a quarter."""
     torch.nn.init.zeros_(networks.discriminator.inner.bias)
-    direct = R1(1.0)(Game(networks), Batch(0.5 * reals.images, reals.labels)).loss
-    shaded = R1(1.0)(Game(networks, shade=0.5), reals).loss
+    direct = ZeroCentred(1.0)(Game(networks), Batch(0.5 * reals.images, reals.labels)).loss
+    shaded = ZeroCentred(1.0)(Game(networks, shade=0.5), reals).loss
     torch.testing.assert_close(shaded, direct / 4)
 
 
 def test_r1_asks_for_the_reals_labels_in_float32_and_leaves_the_batch_alone(networks, reals):
     game = Game(networks)
-    terms = R1(1.0)(game, reals)
+    terms = ZeroCentred(1.0)(game, reals)
     ((images, labels, exact),) = game.judged
     assert exact
     assert labels is reals.labels
@@ -148,7 +154,7 @@ def test_r1_asks_for_the_reals_labels_in_float32_and_leaves_the_batch_alone(netw
     assert game.generated == []
     assert terms.loss.shape == (N,)
     assert not any(value.requires_grad for value in terms.stats.values())
-    other = R1(1.0)(Game(networks), Batch(reals.images, reals.labels.flip(0)))
+    other = ZeroCentred(1.0)(Game(networks), Batch(reals.images, reals.labels.flip(0)))
     assert not torch.allclose(terms.loss, other.loss)
 
 
@@ -210,7 +216,7 @@ def test_generator_loss_judges_its_own_fakes_with_their_labels(networks, reals):
     terms = generator_logistic(game, reals)
     assert game.generated == [(N, False, True)]
     ((images, labels, exact),) = game.judged
-    assert labels.tolist() == [2, 1, 0, 2]  # the fakes', not the reals'
+    assert labels.tolist() == [0, 1, 2, 0]  # those of the reals, whose frequencies are the data's
     assert not exact
     logits = networks.discriminator(images, labels).detach().numpy()
     np.testing.assert_allclose(terms.loss.detach().numpy(), -scipy.special.log_expit(logits))
@@ -222,9 +228,9 @@ def test_discriminator_loss_pairs_images_with_their_labels(networks, reals):
     terms = discriminator_logistic(game, reals)
     assert game.generated == [(N, False, False)]  # without a graph
     labels = {tuple(labels.tolist()) for _, labels, _ in game.judged}
-    assert labels == {(2, 1, 0, 2), tuple(reals.labels.tolist())}
+    assert labels == {tuple(reals.labels.tolist())}
     fakes = SampleRandomness(range(N)).normal(2, Z).double()
-    fake = networks.discriminator(networks.generator(fakes), torch.tensor([2, 1, 0, 2])).detach().numpy()
+    fake = networks.discriminator(networks.generator(fakes), reals.labels).detach().numpy()
     real = networks.discriminator(reals.images, reals.labels).detach().numpy()
     expected = -scipy.special.log_expit(real) - scipy.special.log_expit(-fake)
     np.testing.assert_allclose(terms.loss.detach().numpy(), expected)

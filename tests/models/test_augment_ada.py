@@ -7,9 +7,8 @@ import torch
 
 from pipeline.config.families import AdaConfig, StyleGAN2Config
 from pipeline.contracts import Batch, ImageSpec, Networks
-from pipeline.models.augment import Augment
+from pipeline.models.augment import AdaController, Augment
 from pipeline.models.stylegan2 import StyleGAN2
-from pipeline.models.stylegan2.memory import AdaController
 from pipeline.randomness import SampleRandomness
 
 
@@ -128,7 +127,7 @@ def test_without_ada_images_are_judged_as_they_are():
     players = networks(of)
     game = of.game(players, of.schedule.at(0), SampleRandomness(range(4)))
     image = reals().images
-    assert torch.equal(game.judge(image, None), players.discriminator(image, None))
+    assert torch.equal(game.judge(image, None).logits, players.discriminator(image, None))
     assert "state/ada_p" not in run(of, players, "discriminator")
 
 
@@ -140,7 +139,7 @@ def test_with_ada_images_are_judged_as_augmented(mode):
     image = reals().images
     shown = Augment(of.config.ada, 16, 3)(image, SampleRandomness(range(4)), torch.tensor(0.9))
     assert not torch.equal(shown, image)
-    assert torch.equal(game.judge(image, None), players.discriminator(shown, None))
+    assert torch.equal(game.judge(image, None).logits, players.discriminator(shown, None))
     stats = run(of, players, "discriminator")
     assert stats["state/ada_p"].item() == pytest.approx(0.9)
     for _ in range(4):

@@ -10,8 +10,8 @@ from scipy import stats
 from torch.autograd import gradcheck, gradgradcheck
 
 from pipeline.config.families import AdaConfig
-from pipeline.contracts import Batch
-from pipeline.losses import R1
+from pipeline.contracts import Batch, Stage, Verdict
+from pipeline.losses import ZeroCentred
 from pipeline.models.augment import Augment, bands, blit, color, corruption, geometry
 from pipeline.models.augment.draws import Draws
 from pipeline.models.augment.warp import look_up
@@ -281,11 +281,12 @@ class _Judge:
 
     def __init__(self, augment, weight: torch.Tensor, p: float) -> None:
         self.augment, self.weight, self.p = augment, weight, torch.tensor(p)
+        self.stage = Stage(1, 1.0, 4, {})
 
-    def judge(self, image: torch.Tensor, labels: None, *, exact: bool) -> torch.Tensor:
+    def judge(self, image: torch.Tensor, labels: None, *, exact: bool) -> Verdict:
         assert exact
         shown = self.augment(image, SampleRandomness(range(len(image))), self.p)
-        return (shown * self.weight).sum(dim=[1, 2, 3]).square()
+        return Verdict((shown * self.weight).sum(dim=[1, 2, 3]).square())
 
 
 def test_r1_differentiates_through_the_pipe_to_the_image_before_it():
@@ -293,7 +294,7 @@ def test_r1_differentiates_through_the_pipe_to_the_image_before_it():
     kinds = ("blit", "geometry", "color")  # linear, but for brightness
     augment, image = pipe(kinds), images()
     weight = images(1)[0].requires_grad_()
-    terms = R1(2.0)(_Judge(augment, weight, 0.8), Batch(image))
+    terms = ZeroCentred(2.0)(_Judge(augment, weight, 0.8), Batch(image))
     (gradient,) = torch.autograd.grad(terms.loss.sum(), weight)
     assert gradient.abs().max() > 0
 

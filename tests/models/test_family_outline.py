@@ -3,47 +3,53 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch import nn
 
-from pipeline import contracts, losses
-from pipeline.contracts import ImageSpec, Process, Stage
+from pipeline import contracts
+from pipeline.config.families import Objectives, Optimisation
+from pipeline.contracts import ImageSpec, Process, Verdict
 from pipeline.engines.replicated import Replicated
+from pipeline.models import phases, plain, schedule
 from pipeline.training.trainer import Trainer
-from tests.toy import SIZE, ToySampler, ToyStream
+from tests.toy import SIZE, ToyStream
 
 README = Path(contracts.__file__).parent / "models" / "README.md"
 
 
-@dataclass(frozen=True)
-class YourSchedule:
-    batch_size: int
+class YourGenerator(nn.Module):
+    z_dim, classes = 64, 0
 
-    def at(self, images_seen: int) -> Stage:
-        rates = {"generator": 0.01, "discriminator": 0.01}
-        return Stage(SIZE, 1.0, self.batch_size, rates, ema_beta=0.5)
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(64, SIZE * SIZE), nn.Unflatten(1, (1, SIZE, SIZE)))
+
+    def forward(self, z, labels, *, exact=False):
+        return self.body(z)
 
 
-def your_networks() -> dict[str, object]:
-    def generator() -> nn.Module:
-        return nn.Sequential(nn.Linear(64, SIZE * SIZE), nn.Unflatten(1, (1, SIZE, SIZE)))
+class YourDiscriminator(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, 1), nn.Flatten(0))
 
-    def discriminator() -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(SIZE * SIZE, 1), nn.Flatten(0))
+    def forward(self, images, labels, *, exact=False):
+        return Verdict(self.body(images))
 
-    return {"YourGenerator": generator, "YourDiscriminator": discriminator}
+
+class YourConfig(Objectives, Optimisation):
+    r1_gamma: float = 1.0
+    r1_every: int = 16
 
 
 def test_the_outline_is_a_family():
     (outline,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    names = {**vars(contracts), **vars(losses), **your_networks()}
-    names |= {"YourSchedule": YourSchedule, "YourSampler": ToySampler}
+    names = {**vars(contracts), **vars(phases), **vars(schedule), **vars(plain)}
+    names |= {"YourGenerator": YourGenerator, "YourDiscriminator": YourDiscriminator}
     exec(compile(outline, str(README), "exec"), names)
-    family = names["YourFamily"](SimpleNamespace(r1_gamma=1.0), ImageSpec(SIZE, SIZE, 1), batch_size=8)
+    family = names["YourFamily"](YourConfig(), ImageSpec(SIZE, SIZE, 1), batch_size=8)
     asked = {name for name in (*vars(contracts.Family), *contracts.Family.__annotations__) if name[0] != "_"}
     assert asked <= set(dir(family))
     networks = family.networks()
@@ -55,3 +61,4 @@ def test_the_outline_is_a_family():
     after = [p for _, net in networks.items() for p in net.parameters()]
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert trainer.progress.images_seen == 8
+    assert family.sampler(networks.generator).draw([1, 2]).images.shape == (2, 1, SIZE, SIZE)

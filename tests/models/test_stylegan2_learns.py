@@ -26,7 +26,7 @@ class Digits:
         self.labels = torch.tensor(digits.target)
         self.position = 0
 
-    def draw(self, batch_size: int, times: int = 1) -> list[Batch]:
+    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         return [self._next(batch_size) for _ in range(times)]
 
     def _next(self, count: int) -> Batch:

@@ -164,6 +164,6 @@ def test_fakes_differ_where_play_is_low_and_not_where_exact_is_asked():
     want = game_of(family, exact).generate(4).images
     assert torch.equal(game_of(low_family, low).generate(4, exact=True).images, want)
     assert not torch.equal(game_of(low_family, low).generate(4).images, want)
-    logits = game_of(family, exact).judge(want, None)
-    assert torch.equal(game_of(low_family, low).judge(want, None, exact=True), logits)
-    assert not torch.equal(game_of(low_family, low).judge(want, None), logits)
+    logits = game_of(family, exact).judge(want, None).logits
+    assert torch.equal(game_of(low_family, low).judge(want, None, exact=True).logits, logits)
+    assert not torch.equal(game_of(low_family, low).judge(want, None).logits, logits)

@@ -1,5 +1,6 @@
 """Differentiable augmentation of what the discriminator sees (Karras et al. 2020b, appendix B)."""
 
+from pipeline.models.augment.controller import AdaController
 from pipeline.models.augment.pipe import Augment
 
-__all__ = ["Augment"]
+__all__ = ["AdaController", "Augment"]

@@ -1,7 +1,8 @@
 """Layers that several families share."""
 
+from pipeline.models.layers.batch_norm import BatchNorm
 from pipeline.models.layers.compiled import Compilable, compile_main_phases
 from pipeline.models.layers.equalized import Conv2d, Linear
 from pipeline.models.layers.modulated import ModulatedConv2d, ToImage
 
-__all__ = ["Compilable", "Conv2d", "Linear", "ModulatedConv2d", "ToImage", "compile_main_phases"]
+__all__ = ["BatchNorm", "Compilable", "Conv2d", "Linear", "ModulatedConv2d", "ToImage", "compile_main_phases"]

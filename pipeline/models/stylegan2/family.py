@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import (
     AdamRule,
-    Batch,
+    Fakes,
     Game,
     ImageSpec,
     Net,
@@ -19,16 +19,16 @@ from pipeline.contracts import (
     Randomness,
     Schedule,
     Stage,
-    Terms,
 )
 from pipeline.errors import UserError
-from pipeline.losses import R1, PathLength, discriminator_logistic, generate_detached, generator_logistic
+from pipeline.losses import PathLength
+from pipeline.models.phases import adam_rules, discriminator_phases, generator_phase, lazy_factors
+from pipeline.models.schedule import ConstantSchedule
 from pipeline.models.stylegan2.discriminator import Discriminator
 from pipeline.models.stylegan2.game import StyleGAN2Game
 from pipeline.models.stylegan2.generator import Generator
 from pipeline.models.stylegan2.memory import Memory, pull
 from pipeline.models.stylegan2.sampler import StyleGAN2Sampler
-from pipeline.models.stylegan2.schedule import ConstantSchedule, adam_rules
 from pipeline.models.stylegan2.shape import shape_of
 
 
@@ -50,8 +50,17 @@ class StyleGAN2:
     ) -> None:
         self.config, self.spec = config, spec
         self.shape = shape_of(config, spec, low_precision)
-        self.schedule: Schedule = ConstantSchedule(config, self.shape.resolution, batch_size)
-        self.optimizers: Mapping[Net, AdamRule] = adam_rules(config)
+        lazy: dict[Net, list[int]] = {
+            "generator": [config.path_length_every] if config.path_length_weight > 0 else []
+        }
+        self.schedule: Schedule = ConstantSchedule(
+            config,
+            self.shape.resolution,
+            batch_size,
+            batch_size * config.discriminator_repeats,
+            lazy_factors(config, lazy),
+        )
+        self.optimizers: Mapping[Net, AdamRule] = adam_rules(config, config, lazy)
         self._memory = Memory(config, spec)
         self.memory: nn.Module = self._memory
         self.phases = self._phases()
@@ -82,29 +91,23 @@ class StyleGAN2:
             pull(w_avg, stats["w_mean"], 1 - self.config.w_avg_decay)
         self._memory.observe(stats, images)
 
-    def sampler(self, generator: nn.Module) -> StyleGAN2Sampler:
+    def sampler(self, generator: nn.Module, stage: Stage | None = None) -> StyleGAN2Sampler:
         assert isinstance(generator, Generator)
         return StyleGAN2Sampler(generator)
 
     def _phases(self) -> tuple[Phase, ...]:
         config = self.config
-        phases = [Phase("generator", "generator", generator_logistic)]
+        phases = [generator_phase(config)]
         if config.path_length_weight > 0:
             objective = PathLength(self.memory, config.path_length_weight, config.path_length_shrink)
             every = config.path_length_every
             phases.append(Phase("path_length", "generator", objective, every=every, gain=every))
-        phases.append(Phase("discriminator", "discriminator", self._judge_all))
-        if config.r1_gamma > 0:
-            every = config.r1_every
-            phases.append(Phase("r1", "discriminator", R1(config.r1_gamma), every=every, gain=every))
-        return tuple(phases)
+        return (*phases, *discriminator_phases(config, self._memory.losses, self._observed))
 
-    def _judge_all(self, game: Game, reals: Batch) -> Terms:
-        """The logistic loss, w's batch mean for w_avg (layer 0 always has an un-mixed style), and the p
-        that the images were augmented with."""
-        fakes = generate_detached(game, len(reals))
-        terms = discriminator_logistic(game, reals, fakes)
-        stats = {**terms.stats, "w_mean": fakes.latents[:, 0].mean(dim=0)}
+    def _observed(self, fakes: Fakes) -> dict[str, Tensor]:
+        """w's batch mean for w_avg (layer 0 always has an un-mixed style), and the p that the images were
+        augmented with."""
+        stats = {"w_mean": fakes.latents[:, 0].mean(dim=0)}
         if self.config.ada.mode != "off":
             stats["state/ada_p"] = self._memory.ada.p.clone()  # the buffer itself moves on
-        return Terms(terms.loss, stats)
+        return stats

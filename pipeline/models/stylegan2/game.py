@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pipeline.contracts import Batch, Fakes, Networks, Randomness, Stage
+from pipeline.contracts import Batch, Fakes, Networks, Randomness, Stage, Verdict
+from pipeline.models.plain import Augmentation, labels_for
 from pipeline.models.stylegan2.generator import Generator
-
-Augmentation = Callable[[Tensor, Randomness], Tensor]
 
 
 @dataclass(frozen=True)
 class StyleGAN2Game:
-    """One micro-batch's game. Fakes' labels are drawn uniformly over the classes.
+    """One micro-batch's game.
 
     mixing: probability that a fake mixes two latents' styles. augment: what the discriminator's images
     pass through, reals and fakes alike; None for nothing.
@@ -31,13 +29,13 @@ class StyleGAN2Game:
     def present(self, reals: Batch) -> Batch:
         return reals
 
-    def generate(self, count: int, *, exact: bool = False) -> Fakes:
+    def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
         """latents: w of each layer, [count, layers, w_dim]. Layer 0 always has the first latent's style."""
         generator = self.networks.generator
         assert isinstance(generator, Generator)
         randomness = self.randomness.first(count)
         z = randomness.normal(generator.z_dim)
-        labels = randomness.integers(generator.classes) if generator.classes else None
+        labels = labels_for(generator.classes, labels, randomness)
         if self.mixing > 0 and generator.layers > 1:
             ws = _mixed(generator, z, labels, randomness, self.mixing)
         else:
@@ -45,11 +43,10 @@ class StyleGAN2Game:
         noise = _noise(generator, randomness)
         return Fakes(generator.synthesis(ws, noise, exact=exact), labels, ws)
 
-    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Tensor:
+    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         if self.augment is not None:
             images = self.augment(images, self.randomness.first(images.shape[0]))
-        logits: Tensor = self.networks.discriminator(images, labels, exact=exact)
-        return logits
+        return Verdict(self.networks.discriminator(images, labels, exact=exact))
 
 
 def _mixed(

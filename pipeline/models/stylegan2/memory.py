@@ -11,45 +11,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.families import AdaConfig, StyleGAN2Config
+from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import ImageSpec, Randomness
-from pipeline.models.augment import Augment
-
-
-class AdaController(nn.Module):
-    """Moves p so that the mean sign of D(real) stays at the target (Karras et al. 2020b, section 3.1).
-
-    Every `every` steps p goes up or down by (images since the last move) / adjust_images, within [0, 1].
-    sign_sum, images, steps: since the start of the interval; steps that were not finite do not count.
-    All on the device; equal on all ranks because the stats are.
-    """
-
-    p: Tensor
-    sign_sum: Tensor
-    images: Tensor
-    steps: Tensor
-
-    def __init__(self, config: AdaConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.register_buffer("p", torch.tensor(config.p if config.mode != "off" else 0.0))
-        self.register_buffer("sign_sum", torch.tensor(0.0))
-        self.register_buffer("images", torch.tensor(0.0))
-        self.register_buffer("steps", torch.tensor(0, dtype=torch.int64))
-
-    @torch.no_grad()
-    def observe(self, sign: Tensor, images: int) -> None:
-        """sign: 0-d, the step's mean sign over all ranks."""
-        finite = torch.isfinite(sign)
-        self.sign_sum += torch.where(finite, sign * images, 0.0)
-        self.images += finite * images
-        self.steps += finite
-        due = self.steps == self.config.every
-        direction = torch.sign(self.sign_sum / self.images - self.config.target)  # r_t of eq. 1
-        moved = (self.p + direction * self.images / self.config.adjust_images).clamp(0, 1)
-        self.p.copy_(torch.where(due, moved, self.p))
-        for count in (self.sign_sum, self.images, self.steps):
-            count.mul_(~due)
+from pipeline.models.augment import AdaController, Augment
+from pipeline.models.phases import LossMemory
 
 
 class Memory(nn.Module):
@@ -65,6 +30,7 @@ class Memory(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("path_length_mean", torch.tensor(0.0))
+        self.losses = LossMemory(config)
         self.ada = AdaController(config.ada)
         off = config.ada.mode == "off"
         self.augment = None if off else Augment(config.ada, spec.height, spec.channels)
@@ -78,6 +44,7 @@ class Memory(nn.Module):
     @torch.no_grad()
     def observe(self, stats: Mapping[str, Tensor], images: int) -> None:
         """Stats that the step did not produce move nothing."""
+        self.losses.observe(stats)
         if "path_length" in stats:
             pull(self.path_length_mean, stats["path_length"], self.config.path_length_decay)
         if "signs/real" in stats and self.config.ada.mode == "adaptive":

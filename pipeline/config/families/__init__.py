@@ -1,0 +1,23 @@
+"""One schema a family, told apart by `family.name`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.config.families.shared import AdaConfig, Loss, Objectives, Optimisation, Strict
+from pipeline.config.families.stylegan2 import StyleGAN2Config
+
+FamilyConfig = Annotated[StyleGAN2Config, Field(discriminator="name")]
+"""The union of all families."""
+
+__all__ = [
+    "AdaConfig",
+    "FamilyConfig",
+    "Loss",
+    "Objectives",
+    "Optimisation",
+    "Strict",
+    "StyleGAN2Config",
+]

@@ -1,0 +1,112 @@
+"""What every family's schema has: strictness, losses and penalties, optimisation, augmentation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.config.units import Count, PositiveCount
+
+
+class Strict(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Whole = Annotated[int, Field(gt=0)]
+
+Loss = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
+
+
+class Objectives(Strict):
+    """What the two networks want, and what keeps them in check; each family has its paper's defaults.
+
+    A penalty with `every` 1 belongs to the discriminator's turn; with more it is a turn of its own, so
+    many steps apart and so many times as strong (lazy regularisation: Karras et al. 2020a, appendix B).
+    """
+
+    loss: Loss = "non_saturating"
+    """Adversarial loss of both networks."""
+    r1_gamma: NonNegative = 0.0
+    """Weight of the R1 penalty, gamma / 2 * |grad D|^2 on reals (Mescheder et al. 2018, eq. 9)."""
+    r1_every: Whole = 1
+    """Steps between R1 penalties."""
+    r2_gamma: NonNegative = 0.0
+    """Weight of the R2 penalty, the same on fakes (Mescheder et al. 2018, eq. 10)."""
+    r2_every: Whole = 1
+    """Steps between R2 penalties."""
+    gp_weight: NonNegative = 0.0
+    """Weight lambda of the gradient penalty between reals and fakes (Gulrajani et al. 2017, eq. 3)."""
+    gp_target: Positive = 1.0
+    """Norm that the gradient penalty pulls towards."""
+    gp_every: Whole = 1
+    """Steps between gradient penalties."""
+    drift_weight: NonNegative = 0.0
+    """Weight of the squared logits of reals (Karras et al. 2018, appendix A.1)."""
+    lecam_weight: NonNegative = 0.0
+    """Weight of the LeCam regularisation (Tseng et al. 2021, eq. 4)."""
+    lecam_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Decay of the running means of logits that LeCam pulls towards."""
+    weight_clip: Positive | None = None
+    """After each update the discriminator's weights are clamped to at most this (Arjovsky et al. 2017,
+    algorithm 1); null: not."""
+    orthogonal_weight: NonNegative = 0.0
+    """Weight beta of the generator's orthogonal regularisation (Brock et al. 2019, eq. 3)."""
+    classifier_weight: NonNegative = 0.0
+    """Weight of the auxiliary classifier's cross entropy (Odena et al. 2017, eq. 2 and 3), in networks whose
+    `conditioning` is classifier."""
+    discriminator_repeats: Whole = 1
+    """Turns of the discriminator a step, each on fresh images."""
+
+
+class Optimisation(Strict):
+    """Adam (Kingma and Ba 2015) and the averaged generator."""
+
+    generator_rate: Positive = 0.002
+    """Adam's learning rate for the generator."""
+    discriminator_rate: Positive = 0.002
+    """Adam's learning rate for the discriminator."""
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Adam's first decay."""
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Adam's second decay."""
+    adam_eps: Positive = 1e-8
+    """Adam's epsilon."""
+    ema_half_life_images: Count = 10_000
+    """Half-life of the averaged generator, in images; 0 keeps no average."""
+    ema_ramp: Positive | None = None
+    """Early in training the half-life is at most this fraction of the images seen; null: no ramp."""
+    ema_from_images: Count = 0
+    """Until so many images were seen the average is a copy of the generator."""
+
+
+class AdaConfig(Strict):
+    """Adaptive discriminator augmentation (Karras et al. 2020b)."""
+
+    mode: Literal["off", "fixed", "adaptive"] = "off"
+    """off: none. fixed: always with probability `p`. adaptive: p follows the sign of D(real)."""
+    p: Probability = 0.0
+    """Probability of each augmentation: constant if fixed, the start if adaptive."""
+    target: Probability = 0.6
+    """Adaptive: the wanted mean sign of D(real), r_t of section 3."""
+    adjust_images: PositiveCount = 500_000
+    """Adaptive: images over which p can move from 0 to 1."""
+    every: Whole = 4
+    """Adaptive: steps between adjustments of p."""
+    kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (
+        "blit",
+        "geometry",
+        "color",
+    )
+    """Augmentation groups in use; the paper's "bgc" is the default, all six is "bgcfnc"."""

@@ -1,0 +1,76 @@
+"""StyleGAN2's schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.families.shared import (
+    AdaConfig,
+    NonNegative,
+    Objectives,
+    Optimisation,
+    Positive,
+    Probability,
+    Whole,
+)
+
+
+class StyleGAN2Config(Objectives, Optimisation):
+    """StyleGAN2 (Karras et al. 2020a) with adaptive augmentation (Karras et al. 2020b)."""
+
+    name: Literal["stylegan2"] = "stylegan2"
+
+    z_dim: Whole = 512
+    """Size of the input latent z."""
+    w_dim: Whole = 512
+    """Size of the intermediate latent w."""
+    mapping_layers: Whole = 8
+    """Fully connected layers from z to w."""
+    mapping_rate: Positive = 0.01
+    """Learning-rate multiplier of the mapping network."""
+    channel_base: Whole = 32768
+    """Channels at resolution r are min(channel_base / r, channel_max); 16384 is "fmaps .5"."""
+    channel_max: Whole = 512
+    """Most channels of any layer."""
+    generator_architecture: Literal["skip", "residual"] = "skip"
+    """Synthesis network: sum of RGB outputs, or residual blocks (Karras et al. 2020a, figure 7)."""
+    discriminator_architecture: Literal["skip", "residual"] = "residual"
+    """Discriminator: RGB skip inputs, or residual blocks."""
+    noise: bool = True
+    """Per-pixel noise inputs in the synthesis network."""
+    minibatch_stddev_group: Whole = 4
+    """Images a group of the minibatch standard deviation; must divide the images a rank holds at once."""
+    minibatch_stddev_channels: Annotated[int, Field(ge=0)] = 1
+    """Feature maps added by the minibatch standard deviation; 0 leaves it out."""
+    low_precision_levels: Annotated[int, Field(ge=0)] = 4
+    """With engine.precision=bfloat16: how many of the highest resolutions run in bfloat16."""
+    clamp: Positive | None = 256.0
+    """Clamp of the low-precision blocks' activations; null for none."""
+
+    r1_gamma: NonNegative = 10.0
+    """Weight of the R1 penalty (Mescheder et al. 2018, eq. 9)."""
+    r1_every: Whole = 16
+    """Steps between R1 penalties."""
+    path_length_weight: NonNegative = 2.0
+    """Weight of the path-length penalty (Karras et al. 2020a, eq. 4); 0 leaves it out."""
+    path_length_decay: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Decay of the running path-length mean."""
+    path_length_shrink: Whole = 2
+    """The path-length phase uses 1/shrink of the batch."""
+    path_length_every: Whole = 4
+    """Steps between path-length phases."""
+    style_mixing: Probability = 0.9
+    """Probability that an image mixes the styles of two latents."""
+    w_avg_decay: Annotated[float, Field(gt=0, lt=1)] = 0.995
+    """Decay of the running mean of w, which truncation pulls towards."""
+
+    ada: AdaConfig = AdaConfig()
+    """Adaptive discriminator augmentation."""
+
+    @model_validator(mode="after")
+    def _channels(self) -> StyleGAN2Config:
+        if self.path_length_weight > 0 and self.mapping_layers < 1:
+            raise ValueError("path_length_weight needs a mapping network")
+        return self

@@ -1,0 +1,112 @@
+"""What a paper adds to the adversarial loss within the same turn, from the logits or the weights at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.contracts import Terms
+from pipeline.losses.turns import Play
+
+
+class Drift:
+    """weight * D(x)^2, [N]: keeps the critic's logits from wandering (Karras et al. 2018, appendix A.1)."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def __call__(self, play: Play) -> Terms:
+        assert play.real is not None
+        return Terms(self.weight * play.real.logits.square())
+
+
+class LeCam(nn.Module):
+    """weight * ((D(x) - a_F)^2 + (D(G(z)) - a_R)^2), [N] (Tseng et al. 2021, eq. 4).
+
+    a_R and a_F are running means (eq. 5, `decay`) of the logits of reals and fakes up to the step before:
+    buffers, moved by `observe` from the means over all ranks.
+    """
+
+    real_mean: Tensor
+    fake_mean: Tensor
+
+    def __init__(self, weight: float, decay: float) -> None:
+        super().__init__()
+        self.weight, self.decay = weight, decay
+        self.register_buffer("real_mean", torch.tensor(0.0))
+        self.register_buffer("fake_mean", torch.tensor(0.0))
+
+    def forward(self, play: Play) -> Terms:
+        assert play.real is not None
+        to_fake = (play.real.logits - self.fake_mean.detach().clone()).square()
+        to_real = (play.fake.logits - self.real_mean.detach().clone()).square()
+        penalty = to_fake + to_real
+        return Terms(self.weight * penalty, {"penalty/lecam": penalty.detach().mean()})
+
+    @torch.no_grad()
+    def observe(self, stats: Mapping[str, Tensor]) -> None:
+        """stats: "logits/real" and "logits/fake" of the step; what is not finite moves nothing."""
+        for mean, name in ((self.real_mean, "logits/real"), (self.fake_mean, "logits/fake")):
+            if name in stats:
+                moved = mean.lerp(stats[name].to(mean.dtype), 1 - self.decay)
+                mean.copy_(torch.where(torch.isfinite(moved), moved, mean))
+
+
+class Classified:
+    """weight * cross entropy of the auxiliary classifier, [N]: the log-likelihood of the right class that
+    both networks maximise (Odena et al. 2017, eq. 3)."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def __call__(self, play: Play) -> Terms:
+        sides = [(play.fake, play.fakes.labels)]
+        if play.real is not None:
+            sides.append((play.real, play.reals.labels))
+        losses, hits = [], []
+        for verdict, labels in sides:
+            assert verdict.classes is not None
+            assert labels is not None
+            losses.append(F.cross_entropy(verdict.classes, labels, reduction="none"))
+            hits.append((verdict.classes.argmax(1) == labels).float().mean())
+        stats = {"classified/fake": hits[0]}
+        return Terms(self.weight * torch.stack(losses).sum(dim=0), stats)
+
+
+class Orthogonal:
+    """weight * sum over matrices of |W W^T * (1 - I)|^2, the same for each sample (Brock et al. 2019, eq. 3).
+
+    W is a weight as [outputs, the rest]: rows of different outputs are kept orthogonal, their length is
+    free. chosen: names and weights of the generator to take.
+    """
+
+    def __init__(self, weight: float, chosen: Callable[[nn.Module], Iterable[Tensor]]) -> None:
+        self.weight, self.chosen = weight, chosen
+
+    def __call__(self, play: Play) -> Terms:
+        total = torch.zeros_like(play.fake.logits[0])
+        for matrix in self.chosen(play.game.networks.generator):
+            total = total + off_diagonal(matrix.flatten(1))
+        return Terms(
+            (self.weight * total).expand(len(play.fake.logits)), {"penalty/orthogonal": total.detach()}
+        )
+
+
+def off_diagonal(w: Tensor) -> Tensor:
+    """|W W^T * (1 - I)|^2 of w [O, I], 0-d, without a second [O, O] matrix for the mask."""
+    gram = w @ w.t()
+    return gram.square().sum() - gram.diagonal().square().sum()
+
+
+def clip_weights(limit: float) -> Callable[[nn.Module], None]:
+    """Clamps every parameter of a network to [-limit, limit] (Arjovsky et al. 2017, algorithm 1, line 7)."""
+
+    @torch.no_grad()
+    def clip(network: nn.Module) -> None:
+        for parameter in network.parameters():
+            parameter.clamp_(-limit, limit)
+
+    return clip

@@ -1,0 +1,44 @@
+"""How strongly to augment: a probability that follows the discriminator's confidence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config.families import AdaConfig
+
+
+class AdaController(nn.Module):
+    """Moves p so that the mean sign of D(real) stays at the target (Karras et al. 2020b, section 3.1).
+
+    Every `every` steps p goes up or down by (images since the last move) / adjust_images, within [0, 1].
+    sign_sum, images, steps: since the start of the interval; steps that were not finite do not count.
+    All on the device; equal on all ranks because the stats are.
+    """
+
+    p: Tensor
+    sign_sum: Tensor
+    images: Tensor
+    steps: Tensor
+
+    def __init__(self, config: AdaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("p", torch.tensor(config.p if config.mode != "off" else 0.0))
+        self.register_buffer("sign_sum", torch.tensor(0.0))
+        self.register_buffer("images", torch.tensor(0.0))
+        self.register_buffer("steps", torch.tensor(0, dtype=torch.int64))
+
+    @torch.no_grad()
+    def observe(self, sign: Tensor, images: int) -> None:
+        """sign: 0-d, the step's mean sign over all ranks."""
+        finite = torch.isfinite(sign)
+        self.sign_sum += torch.where(finite, sign * images, 0.0)
+        self.images += finite * images
+        self.steps += finite
+        due = self.steps == self.config.every
+        direction = torch.sign(self.sign_sum / self.images - self.config.target)  # r_t of eq. 1
+        moved = (self.p + direction * self.images / self.config.adjust_images).clamp(0, 1)
+        self.p.copy_(torch.where(due, moved, self.p))
+        for count in (self.sign_sum, self.images, self.steps):
+            count.mul_(~due)

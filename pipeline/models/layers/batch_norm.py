@@ -1,0 +1,82 @@
+"""Batch normalisation over the batch of all ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+import ops
+from ops import Activation
+
+
+class BatchNorm(nn.Module):
+    """act((x - mean) / sqrt(var + eps) * gain + bias) of [N, C, ...] (Ioffe and Szegedy 2015, algorithm 1).
+
+    In training mean and biased variance are those of the micro-batches of all ranks together, and the
+    running ones move towards them by `momentum`; in eval mode the running ones are used. affine: gain and
+    bias are parameters; else the caller gives them (class-conditional: Dumoulin et al. 2017, eq. 5).
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self, channels: int, *, affine: bool = True, eps: float = 1e-5, momentum: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.gain = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(
+        self, x: Tensor, gain: Tensor | None = None, bias: Tensor | None = None, *, act: Activation = "linear"
+    ) -> Tensor:
+        """gain, bias: [N, C] in the place of the parameters."""
+        mean, var = self.statistics(x)
+        gain = self.gain if gain is None else gain
+        bias = self.bias if bias is None else bias
+        return ops.conditional_norm_act(x, mean, var, gain, bias, eps=self.eps, act=act)
+
+    def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance [C] to normalise x with."""
+        if not self.training:
+            return self.running_mean, self.running_var
+        mean, var = global_moments(x)
+        self._follow(self.running_mean, mean)
+        self._follow(self.running_var, var)
+        return mean, var
+
+    @torch.no_grad()
+    def _follow(self, running: Tensor, now: Tensor) -> None:
+        # A step that was not finite is skipped by the optimizer; it must not stay here either.
+        moved = running.lerp(now.to(running.dtype), self.momentum)
+        running.copy_(torch.where(torch.isfinite(moved), moved, running))
+
+
+def global_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance [C] of x [N, C, ...] over all ranks, which hold equally many samples."""
+    mean, var = ops.batch_moments(x)
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return mean, var
+    both: Tensor = _Mean.apply(torch.stack([mean, var + mean.square()]))
+    return both[0], (both[1] - both[0].square()).clamp(min=0)
+
+
+class _Mean(torch.autograd.Function):
+    """Mean over ranks; so is its gradient, for each rank's loss counts 1 / ranks in the whole."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        mean: Tensor = _Mean.apply(grads[0])
+        return mean

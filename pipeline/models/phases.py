@@ -1,0 +1,132 @@
+"""From the losses and penalties that a config names to phases: the same for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from torch import Tensor, nn
+
+from pipeline.config.families import Objectives, Optimisation
+from pipeline.contracts import AdamRule, Fakes, Net, Phase
+from pipeline.errors import UserError
+from pipeline.losses import (
+    ADVERSARIAL,
+    Classified,
+    DiscriminatorTurn,
+    Drift,
+    Extra,
+    GeneratorTurn,
+    GradientPenalty,
+    LeCam,
+    Orthogonal,
+    ZeroCentred,
+    clip_weights,
+)
+
+Penalty = tuple[str, int, ZeroCentred | GradientPenalty]
+
+
+class LossMemory(nn.Module):
+    """What losses remember across steps. lecam: the running means of LeCam, None without."""
+
+    def __init__(self, config: Objectives) -> None:
+        super().__init__()
+        on = config.lecam_weight > 0
+        self.lecam = LeCam(config.lecam_weight, config.lecam_decay) if on else None
+
+    def observe(self, stats: Mapping[str, Tensor]) -> None:
+        if self.lecam is not None:
+            self.lecam.observe(stats)
+
+
+def generator_phase(
+    config: Objectives, orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None
+) -> Phase:
+    """The generator's turn. orthogonal: the weights that `orthogonal_weight` keeps orthogonal; None where
+    a family has none."""
+    extras: list[Extra] = []
+    if config.classifier_weight:
+        extras.append(Classified(config.classifier_weight))
+    if config.orthogonal_weight:
+        if orthogonal is None:
+            raise UserError(
+                f"family.orthogonal_weight={config.orthogonal_weight}: this family has no such term; "
+                "allowed: 0"
+            )
+        extras.append(Orthogonal(config.orthogonal_weight, orthogonal))
+    return Phase("generator", "generator", GeneratorTurn(ADVERSARIAL[config.loss], extras))
+
+
+def discriminator_phases(
+    config: Objectives,
+    memory: LossMemory,
+    observed: Callable[[Fakes], dict[str, Tensor]] = lambda fakes: {},
+) -> list[Phase]:
+    """The discriminator's turn, then those penalties that come more rarely."""
+    now = [penalty for _, every, penalty in _penalties(config) if every == 1]
+    turn = DiscriminatorTurn(
+        ADVERSARIAL[config.loss],
+        [*_extras(config, memory), *(penalty.extra for penalty in now)],
+        differentiates=any(isinstance(penalty, ZeroCentred) for penalty in now),
+        observed=observed,
+    )
+    settle = None if config.weight_clip is None else clip_weights(config.weight_clip)
+    phases = [
+        Phase("discriminator", "discriminator", turn, repeats=config.discriminator_repeats, settle=settle)
+    ]
+    for name, every, penalty in _penalties(config):
+        if every > 1:
+            phases.append(Phase(name, "discriminator", penalty, every=every, gain=every, settle=settle))
+    return phases
+
+
+def adam_rules(
+    config: Objectives, optimisation: Optimisation, lazy: Mapping[Net, Iterable[int]] | None = None
+) -> dict[Net, AdamRule]:
+    """Adam's constants, betas to the power of c (`lazy_factor`): lazy phases are further updates a step."""
+    factors = lazy_factors(config, lazy)
+    return {
+        net: AdamRule(optimisation.adam_beta1**factor, optimisation.adam_beta2**factor, optimisation.adam_eps)
+        for net, factor in factors.items()
+    }
+
+
+def lazy_factors(config: Objectives, lazy: Mapping[Net, Iterable[int]] | None = None) -> dict[Net, float]:
+    """c of each network: updates of the main phase over all updates; k / (k + 1) for one lazy phase every
+    k steps (Karras et al. 2020a, appendix B, "lazy regularization").
+
+    lazy: intervals of a family's own lazy phases.
+    """
+    own = [every for _, every, _ in _penalties(config) if every > 1]
+    more = lazy or {}
+    return {
+        "generator": _lazy_factor(1, more.get("generator", ())),
+        "discriminator": _lazy_factor(config.discriminator_repeats, [*own, *more.get("discriminator", ())]),
+    }
+
+
+def _lazy_factor(repeats: int, intervals: Iterable[int]) -> float:
+    return repeats / (repeats + sum(1 / every for every in intervals))
+
+
+def _extras(config: Objectives, memory: LossMemory) -> list[Extra]:
+    extras: list[Extra] = []
+    if config.drift_weight:
+        extras.append(Drift(config.drift_weight))
+    if memory.lecam is not None:
+        extras.append(memory.lecam)
+    if config.classifier_weight:
+        extras.append(Classified(config.classifier_weight))
+    return extras
+
+
+def _penalties(config: Objectives) -> list[Penalty]:
+    found: list[Penalty] = []
+    if config.r1_gamma:
+        found.append(("r1", config.r1_every, ZeroCentred(config.r1_gamma)))
+    if config.r2_gamma:
+        found.append(("r2", config.r2_every, ZeroCentred(config.r2_gamma, "fakes")))
+    if config.gp_weight:
+        gp = GradientPenalty(config.gp_weight, config.gp_target)
+        found.append(("gradient_penalty", config.gp_every, gp))
+    return found

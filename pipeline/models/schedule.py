@@ -1,0 +1,47 @@
+"""The schedule of families whose conditions do not change, and the average that all of them keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.config.families import Optimisation
+from pipeline.contracts import Net, Stage
+
+
+@dataclass(frozen=True)
+class ConstantSchedule:
+    """One stage throughout. images_a_step: how far a step moves the position (batch times the
+    discriminator's repeats). factors: on each network's learning rate (lazy regularisation)."""
+
+    config: Optimisation
+    resolution: int
+    batch_size: int
+    images_a_step: int
+    factors: Mapping[Net, float]
+
+    def at(self, images_seen: int) -> Stage:
+        return Stage(
+            resolution=self.resolution,
+            fade=1.0,
+            batch_size=self.batch_size,
+            rates={
+                "generator": self.config.generator_rate * self.factors["generator"],
+                "discriminator": self.config.discriminator_rate * self.factors["discriminator"],
+            },
+            ema_beta=ema_beta(self.config, self.images_a_step, images_seen),
+        )
+
+    def batch_sizes(self) -> tuple[int, ...]:
+        return (self.batch_size,)
+
+
+def ema_beta(config: Optimisation, images_a_step: int, images_seen: int) -> float:
+    """0.5^(images a step / half-life), the half-life at most ramp * images seen (ramp: Karras et al. 2020b);
+    0 until `ema_from_images`."""
+    half_life = float(config.ema_half_life_images)
+    if config.ema_ramp is not None:
+        half_life = min(half_life, config.ema_ramp * images_seen)
+    if images_seen < config.ema_from_images or half_life <= 0:
+        return 0.0
+    return float(0.5 ** (images_a_step / half_life))

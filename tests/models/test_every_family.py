@@ -1,0 +1,140 @@
+"""What holds for every family: gradients reach every parameter, a restart is bitwise, numbers depend on
+samples alone."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import suppress
+
+import pytest
+import torch
+
+from pipeline.contracts import Family, ImageSpec, Net
+from pipeline.errors import UserError
+from pipeline.models.registry import FAMILIES
+from pipeline.training.state import put_back, take
+from tests.tiny_families import (
+    BATCH,
+    DIGITS,
+    PLAIN,
+    TINY,
+    DigitStream,
+    seeded_networks,
+    tiny_family,
+    tiny_game,
+    tiny_trainer,
+)
+
+EVERY = sorted(FAMILIES)
+SPECS = pytest.mark.parametrize("spec", [DIGITS, PLAIN], ids=["classes", "plain"])
+each_family = pytest.mark.parametrize("name", EVERY)
+
+
+def late(family: Family) -> int:
+    """A position at which everything has grown."""
+    return 10**9
+
+
+def test_every_registered_family_is_tested():
+    assert sorted(TINY) == EVERY
+
+
+@each_family
+@SPECS
+def test_gradients_reach_every_parameter(name, spec):
+    family = tiny_family(name, spec)
+    networks = seeded_networks(family)
+    (reals,) = DigitStream(spec).draw(BATCH)
+    game = tiny_game(family, networks, images_seen=late(family))
+    reached: dict[Net, set[str]] = {"generator": set(), "discriminator": set()}
+    for phase in family.phases:
+        terms = phase.objective(game, game.present(reals))
+        assert terms.loss.shape[0] in (BATCH, BATCH // 2)
+        assert terms.loss.ndim == 1
+        assert torch.isfinite(terms.loss).all()
+        named = dict(networks[phase.trains].named_parameters())
+        grads = torch.autograd.grad(terms.loss.mean(), list(named.values()), allow_unused=True)
+        reached[phase.trains] |= {
+            key for key, grad in zip(named, grads, strict=True) if grad is not None and grad.abs().max() > 0
+        }
+        assert all(not value.requires_grad for value in terms.stats.values())
+    for net, module in networks.items():
+        assert {key for key, _ in module.named_parameters()} - reached[net] == set()
+
+
+@each_family
+@SPECS
+def test_a_restart_is_bitwise(name, spec):
+    straight = tiny_trainer(tiny_family(name, spec))
+    for _ in range(3):
+        straight.step()
+    saved = copy.deepcopy(take(straight))
+    for _ in range(3):
+        straight.step()
+    resumed = tiny_trainer(tiny_family(name, spec))
+    put_back(resumed, saved)
+    resumed.stream = DigitStream(resumed.family.spec, resumed.progress.images_seen)
+    for _ in range(3):
+        resumed.step()
+    ours, theirs = take(resumed), take(straight)
+    for group, tensors in theirs.items():
+        assert ours[group].keys() == tensors.keys()
+        for key, value in tensors.items():
+            assert torch.equal(ours[group][key], value), f"{group}: {key}"
+
+
+@each_family
+@SPECS
+def test_an_image_depends_on_its_seed_and_class_alone(name, spec):
+    family = tiny_family(name, spec)
+    generator = seeded_networks(family).generator.eval()
+    sampler = family.sampler(generator)
+    together = sampler.draw([5, 6, 7])
+    assert together.images.shape == (3, spec.channels, spec.height, spec.width)
+    assert together.images.dtype == torch.float32
+    alone = [sampler.draw([seed]).images for seed in (5, 6, 7)]
+    assert torch.equal(torch.cat(alone), together.images)
+    assert not torch.equal(together.images[0], together.images[1])
+    if spec.classes:
+        chosen = sampler.draw([5, 6], classes=[2, 0])
+        assert chosen.labels.tolist() == [2, 0]
+        assert not torch.equal(chosen.images[:1], sampler.draw([5], classes=[3]).images)
+        with pytest.raises(UserError, match=r"no class 10; allowed: 0 to 9"):
+            sampler.draw([1], classes=[10])
+    else:
+        with pytest.raises(UserError, match="trained without labels"):
+            sampler.draw([1], classes=[0])
+
+
+@each_family
+def test_the_asked_for_class_is_generated_and_judged(name):
+    family = tiny_family(name)
+    networks = seeded_networks(family)
+    game = tiny_game(family, networks, images_seen=late(family))
+    labels = torch.arange(BATCH) % 10
+    fakes = game.generate(BATCH, labels)
+    assert torch.equal(fakes.labels, labels)
+    others = tiny_game(family, networks, images_seen=late(family)).generate(BATCH, (labels + 1) % 10)
+    assert not torch.equal(fakes.images, others.images)
+
+
+@each_family
+def test_a_step_that_is_not_finite_moves_no_memory(name):
+    trainer = tiny_trainer(tiny_family(name))
+    trainer.step()
+    before = copy.deepcopy(dict(trainer.family.memory.state_dict()))
+    trainer.stream.images = trainer.stream.images * float("nan")
+    trainer.step()
+    for key, value in trainer.family.memory.state_dict().items():
+        assert torch.isfinite(value.float()).all(), key
+    assert before.keys() == trainer.family.memory.state_dict().keys()
+
+
+@each_family
+@pytest.mark.parametrize("spec", [ImageSpec(8, 12, 3), ImageSpec(8, 8, 2)], ids=["oblong", "two channels"])
+def test_images_it_cannot_make_are_refused_in_a_line(name, spec):
+    """Or made: a family may be more general than others."""
+    with suppress(UserError):
+        family = tiny_family(name, spec)
+        images = family.sampler(seeded_networks(family).generator.eval()).draw([1]).images
+        assert images.shape == (1, spec.channels, spec.height, spec.width)

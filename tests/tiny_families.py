@@ -1,0 +1,80 @@
+"""Every family in a size that tests can run by the hundred, with seeded weights and digits to learn from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from sklearn.datasets import load_digits
+
+from pipeline.config.families import FamilyConfig
+from pipeline.contracts import Batch, Family, ImageSpec, Networks, Process
+from pipeline.engines.replicated import Replicated
+from pipeline.models.registry import build_family
+from pipeline.randomness import SampleRandomness
+from pipeline.training.trainer import Trainer
+
+SIDE = 8
+BATCH = 8
+DIGITS = ImageSpec(SIDE, SIDE, 1, 10)
+PLAIN = ImageSpec(SIDE, SIDE, 1)
+
+TINY: dict[str, dict[str, Any]] = {
+    "stylegan2": {
+        "z_dim": 12,
+        "w_dim": 10,
+        "mapping_layers": 2,
+        "channel_base": 128,
+        "channel_max": 16,
+        "minibatch_stddev_group": 2,
+        "r1_every": 2,
+        "path_length_every": 2,
+        "ema_half_life_images": 200,
+    },
+}
+"""A config by family name: of 8px images and global batches of 8, every term switched on."""
+
+
+def tiny_family(name: str, spec: ImageSpec = DIGITS, low_precision=None, **changes: Any) -> Family:
+    config = TypeAdapter(FamilyConfig).validate_python({"name": name, **TINY[name], **changes})
+    return build_family(config, spec, batch_size=BATCH, low_precision=low_precision)
+
+
+def seeded_networks(family: Family, seed: int = 1) -> Networks:
+    torch.manual_seed(seed)
+    return family.networks()
+
+
+def tiny_game(family: Family, networks: Networks, count: int = BATCH, images_seen: int = 0):
+    randomness = SampleRandomness(range(count))
+    return family.game(networks, family.schedule.at(images_seen), randomness)
+
+
+def tiny_trainer(family: Family, *, seed: int = 3, micro: int | None = None) -> Trainer:
+    networks = seeded_networks(family)
+    engine = Replicated(Process())
+    engine.attach(networks, family.optimizers)
+    return Trainer(family, networks, engine, DigitStream(family.spec), seed=seed, micro=micro)
+
+
+class DigitStream:
+    """8px digits as a function of position, at any smaller power of two besides."""
+
+    damaged = 0
+
+    def __init__(self, spec: ImageSpec = DIGITS, images_seen: int = 0) -> None:
+        digits = load_digits()
+        self.images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1
+        self.labels = torch.tensor(digits.target)
+        self.labelled = bool(spec.classes)
+        self.position = images_seen
+
+    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
+        return [self._next(batch_size, resolution or SIDE) for _ in range(times)]
+
+    def _next(self, count: int, resolution: int) -> Batch:
+        places = torch.arange(self.position, self.position + count) % len(self.images)
+        self.position += count
+        images = torch.nn.functional.avg_pool2d(self.images[places], SIDE // resolution)
+        return Batch(images, self.labels[places] if self.labelled else None)
