@@ -62,8 +62,9 @@ class KnownKeys:
         return matching or models
 
     def children(self, key: Key) -> list[str]:
-        """Names allowed directly under `key`."""
-        return [k[-1] for k in self._all if len(k) == len(key) + 1 and k[:-1] == key]
+        """Names allowed directly under `key`; the one that chooses among the others first."""
+        names = [k[-1] for k in self._all if len(k) == len(key) + 1 and k[:-1] == key]
+        return sorted(names, key=lambda name: name != "name")
 
     def tags(self, key: Key) -> list[str]:
         """Allowed `name`s of the union at `key`, whichever was chosen."""

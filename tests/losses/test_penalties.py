@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from pipeline.contracts import Batch, Fakes, Networks, Stage, Terms, Verdict
 from pipeline.losses import (
+    ADVERSARIAL,
+    DiscriminatorTurn,
+    GeneratorTurn,
     PathLength,
     ZeroCentred,
     path_lengths,
@@ -22,6 +25,7 @@ from pipeline.randomness import SampleRandomness
 
 generator_logistic = GeneratorTurn(ADVERSARIAL["non_saturating"])
 discriminator_logistic = DiscriminatorTurn(ADVERSARIAL["non_saturating"])
+
 N, SIDE, Z = 4, 4, 3
 
 
