@@ -18,6 +18,7 @@ from pipeline.data.stream import ImageStream
 from pipeline.engines.process import from_first, start_process, stop_process
 from pipeline.engines.select import select_engine
 from pipeline.errors import UserError
+from pipeline.models.auto import with_auto_settings
 from pipeline.models.layers import compile_main_phases
 from pipeline.models.registry import build_family
 from pipeline.randomness import derive_seed
@@ -25,9 +26,11 @@ from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.lock import only_writer
 from pipeline.storage.pictures import compose_grid, write_picture
 from pipeline.storage.runs import claim_run
+from pipeline.storage.start import load_start
 from pipeline.training.keeper import RunKeeper, grid_columns
 from pipeline.training.loop import Loop, Outcome
 from pipeline.training.report import Report
+from pipeline.training.start import begin_with
 from pipeline.training.state import put_back
 from pipeline.training.stop import StopRequest
 from pipeline.training.trainer import Trainer, micro_batches
@@ -40,6 +43,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     """
     index = open_data(config)
     spec = trained_spec(config, index)
+    config = with_auto_settings(config, spec)
     if processes > 1 and not is_one_of_many():
         _check(config, spec, processes)
         prepare_operations(config.ops.backend, config.engine.device)
@@ -156,6 +160,10 @@ def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
         put_back(trainer, store.open(folder).load())
         if process.is_first:
             _tell(f"going on from {folder} ({trainer.progress.images_seen} images)")
+    elif config.start.source is not None:
+        taken = begin_with(trainer, load_start(Path(config.start.source)))
+        if process.is_first:
+            _tell(f"starting from {config.start.source}: {taken}")
 
 
 def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:

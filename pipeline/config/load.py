@@ -22,6 +22,7 @@ MAY_CHANGE = (
     "data.path",  # the run remembers the digest of its shards instead
     "data.workers",
     "data.prefetch",
+    "start",  # the weights are the run's own after its first checkpoint
     "engine.device",
     "engine.compile",
     "ops.backend",

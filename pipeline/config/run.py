@@ -51,6 +51,14 @@ class BatchConfig(Strict):
     """Most images of one process in memory at once; the rest is accumulated. null: all."""
 
 
+class StartConfig(Strict):
+    """Which weights a run begins with; of no account once it has a checkpoint."""
+
+    source: str | None = None
+    """A snapshot, checkpoint or run whose weights are taken where name and shape fit, of any resolution
+    and number of classes (transfer learning); the rest starts fresh. null: all fresh."""
+
+
 class EngineConfig(Strict):
     """Where gradients meet."""
 
@@ -112,6 +120,8 @@ class RunConfig(Strict):
     """Which images."""
     batch: BatchConfig = BatchConfig()
     """Images a step."""
+    start: StartConfig = StartConfig()
+    """Weights to begin with."""
     family: FamilyConfig
     """Which kind of GAN, and its settings; `family.name` chooses."""
     engine: EngineConfig = EngineConfig()

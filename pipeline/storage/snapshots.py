@@ -27,7 +27,8 @@ from pipeline.storage.manifest import (
 )
 from pipeline.storage.tensors import load_tensors, save_tensors
 
-_WEIGHTS = "generator.safetensors"
+GENERATOR = "generator.safetensors"
+DISCRIMINATOR = "discriminator.safetensors"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Snapshot:
         """The averaged generator's state, on the CPU, after checking its sha256."""
         try:
             verify(self.folder)
-            return load_tensors(self.folder / _WEIGHTS)
+            return load_tensors(self.folder / GENERATOR)
         except Damaged as damage:
             raise UserError(f"damaged snapshot: {damage}") from damage
 
@@ -96,7 +97,7 @@ def write_snapshot(
     if _is_same(folder, details):
         return folder
     with publish_folder(folder) as aside:
-        save_tensors(aside / _WEIGHTS, weights)
+        save_tensors(aside / GENERATOR, weights)
         manifest = Manifest(
             "snapshot",
             images_seen,

@@ -74,6 +74,22 @@ def test_labels_that_are_not_there(shards, tmp_path):
     assert "data.labels=true" in refused(config, "data.labels=true", "--run", tmp_path / "run")
 
 
+def test_a_run_begins_with_anothers_weights(shards, tmp_path):
+    config = write_config(tmp_path / "c.yaml", shards, length={"images": 16})
+    assert hrgan("train", config, "--run", tmp_path / "one").returncode == 0
+    more = ("data.labels=false", "length.images=24", f"start.source={tmp_path / 'one'}")
+    done = hrgan("train", config, *more, "--run", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("starting from")]
+    assert "generator " in line
+    assert "fresh: mapping." in line
+    # Once it has a checkpoint of its own, where it began is of no account.
+    again = hrgan("train", config, *more[:1], "length.images=32", "--run", tmp_path / "two")
+    assert again.returncode == 0, again.stderr
+    assert "going on from" in again.stderr
+    assert "no such folder" in refused(config, "start.source=/nowhere", "--run", tmp_path / "three")
+
+
 def test_a_run_of_another_config_and_one_in_use(shards, tmp_path):
     config = write_config(tmp_path / "c.yaml", shards, length={"images": 4000}, report={"tensorboard": False})
     with start_hrgan("train", config, "--run", tmp_path / "run") as process:

@@ -120,7 +120,7 @@ def test_residual_blocks_add_two_branches_of_half_the_power():
     """Each over root 2, in both networks, so that the sum has the variance of one."""
     _, networks = tiny(generator_architecture="residual", discriminator_architecture="residual")
     x, ws, root = torch.randn(2, 16, 8, 8), torch.randn(2, 3, 10), math.sqrt(2)
-    block = networks.discriminator.blocks[-1]
+    block = networks.discriminator.blocks[0]
     got, _ = block(x, None, exact=True)
     expected = (block.skip(x) + block.conv1(block.conv0(x))) / root
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)

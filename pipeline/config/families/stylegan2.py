@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.config.families.shared import (
     AdaConfig,
@@ -49,6 +49,11 @@ class StyleGAN2Config(Objectives, Optimisation):
     clamp: Positive | None = 256.0
     """Clamp of the low-precision blocks' activations; null for none."""
 
+    freeze_discriminator: Annotated[int, Field(ge=0)] = 0
+    """Freeze-D (Mo et al. 2020): so many of the discriminator's layers, from the image on, keep the weights
+    that they start with; of use with `start.source`. The first block has four layers (image, two
+    convolutions, skip), each further one three."""
+
     r1_gamma: NonNegative = 10.0
     """Weight of the R1 penalty (Mescheder et al. 2018, eq. 9)."""
     r1_every: Whole = 16
@@ -66,11 +71,9 @@ class StyleGAN2Config(Objectives, Optimisation):
     w_avg_decay: Annotated[float, Field(gt=0, lt=1)] = 0.995
     """Decay of the running mean of w, which truncation pulls towards."""
 
+    auto_gpus: Whole | None = None
+    """Settings that are not given, the batch among them, follow from the data's resolution and so many
+    GPUs by the rule that the paper's public code calls "auto" (Karras et al. 2020b); null: the defaults
+    stated here."""
     ada: AdaConfig = AdaConfig()
     """Adaptive discriminator augmentation."""
-
-    @model_validator(mode="after")
-    def _channels(self) -> StyleGAN2Config:
-        if self.path_length_weight > 0 and self.mapping_layers < 1:
-            raise ValueError("path_length_weight needs a mapping network")
-        return self

@@ -82,7 +82,8 @@ class Discriminator(Compilable):
         super().__init__()
         self.group = shape.config.minibatch_stddev_group if shape.config.minibatch_stddev_channels else 1
         self.resolution, self.channels = shape.resolution, shape.channels
-        self.blocks = nn.ModuleList(DiscriminatorBlock(shape, r) for r in reversed(shape.resolutions[1:]))
+        # Lowest resolution first, so that a block has the same name in networks for larger images.
+        self.blocks = nn.ModuleList(DiscriminatorBlock(shape, r) for r in shape.resolutions[1:])
         self.label_dim = shape.width(LOWEST) if shape.classes else 0
         self.head = DiscriminatorHead(shape, self.label_dim or 1)
         self.mapping = None
@@ -108,7 +109,7 @@ class Discriminator(Compilable):
             )
         x: Tensor | None = None
         image: Tensor | None = images
-        for block in self.blocks:
+        for block in reversed(self.blocks):
             x, image = block(x, image, exact=exact)
         out: Tensor = self.head(x, image)  # [N, label_dim or 1]
         if self.mapping is None:
@@ -116,3 +117,18 @@ class Discriminator(Compilable):
         # Projection (Miyato and Koyama 2018, eq. 3), scaled to unit variance.
         condition: Tensor = self.mapping(None, labels)
         return (out * condition).sum(dim=1) / math.sqrt(self.label_dim)
+
+
+def freeze(discriminator: Discriminator, layers: int) -> None:
+    """Takes the first `layers` layers, from the image on, out of training (Mo et al. 2020, section 3).
+
+    Errors: UserError if the blocks have fewer.
+    """
+    parts = [part for block in reversed(discriminator.blocks) for part in block.children()]
+    if layers > len(parts):
+        raise UserError(
+            f"family.freeze_discriminator={layers}: at {discriminator.resolution} pixels the discriminator's "
+            f"blocks have {len(parts)} layers; allowed: 0 to {len(parts)}"
+        )
+    for part in parts[:layers]:
+        part.requires_grad_(False)

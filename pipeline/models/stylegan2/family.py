@@ -24,7 +24,7 @@ from pipeline.errors import UserError
 from pipeline.losses import PathLength
 from pipeline.models.phases import adam_rules, discriminator_phases, generator_phase, lazy_factors
 from pipeline.models.schedule import ConstantSchedule
-from pipeline.models.stylegan2.discriminator import Discriminator
+from pipeline.models.stylegan2.discriminator import Discriminator, freeze
 from pipeline.models.stylegan2.game import StyleGAN2Game
 from pipeline.models.stylegan2.generator import Generator
 from pipeline.models.stylegan2.memory import Memory, pull
@@ -66,7 +66,9 @@ class StyleGAN2:
         self.phases = self._phases()
 
     def networks(self) -> Networks:
-        return Networks(Generator(self.shape), Discriminator(self.shape))
+        discriminator = Discriminator(self.shape)
+        freeze(discriminator, self.config.freeze_discriminator)
+        return Networks(Generator(self.shape), discriminator)
 
     def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
         augment = None if self.config.ada.mode == "off" else self._memory.augmentation

@@ -1,0 +1,30 @@
+"""Settings from resolution and number of GPUs: the rule of stylegan2-ada's "auto" (Karras et al. 2020b)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.config.families import StyleGAN2Config
+from pipeline.contracts import ImageSpec
+
+
+def auto_settings(config: StyleGAN2Config, spec: ImageSpec) -> dict[str, dict[str, Any]]:
+    """`{"batch": {...}, "family": {...}}` for `config.auto_gpus` GPUs, nothing without."""
+    gpus, resolution = config.auto_gpus, spec.height
+    if gpus is None:
+        return {}
+    batch = max(min(gpus * min(4096 // resolution, 32), 64), gpus)
+    rate = 0.002 if resolution >= 1024 else 0.0025
+    return {
+        "batch": {"size": batch},
+        "family": {
+            "channel_base": 32768 if resolution >= 512 else 16384,
+            "mapping_layers": 2,
+            "minibatch_stddev_group": min(batch // gpus, 4),
+            "generator_rate": rate,
+            "discriminator_rate": rate,
+            "r1_gamma": 0.0002 * resolution**2 / batch,
+            "ema_half_life_images": batch * 10_000 // 32,
+            "ema_ramp": 0.05,
+        },
+    }
