@@ -36,9 +36,12 @@ TINY: dict[str, dict[str, Any]] = {
 """A config by family name: of 8px images and global batches of 8, every term switched on."""
 
 
+def tiny_config(name: str, **changes: Any) -> FamilyConfig:
+    return TypeAdapter(FamilyConfig).validate_python({"name": name, **TINY[name], **changes})
+
+
 def tiny_family(name: str, spec: ImageSpec = DIGITS, low_precision=None, **changes: Any) -> Family:
-    config = TypeAdapter(FamilyConfig).validate_python({"name": name, **TINY[name], **changes})
-    return build_family(config, spec, batch_size=BATCH, low_precision=low_precision)
+    return build_family(tiny_config(name, **changes), spec, batch_size=BATCH, low_precision=low_precision)
 
 
 def seeded_networks(family: Family, seed: int = 1) -> Networks:

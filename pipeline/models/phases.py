@@ -40,12 +40,15 @@ class LossMemory(nn.Module):
 
 
 def generator_phase(
-    config: Objectives, orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None
+    config: Objectives,
+    *,
+    classes: int = 0,
+    orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
 ) -> Phase:
-    """The generator's turn. orthogonal: the weights that `orthogonal_weight` keeps orthogonal; None where
-    a family has none."""
+    """The generator's turn. classes: of the data, 0 if unlabelled. orthogonal: the weights that
+    `orthogonal_weight` keeps orthogonal; None where a family has none."""
     extras: list[Extra] = []
-    if config.classifier_weight:
+    if has_classifier(config, classes):
         extras.append(Classified(config.classifier_weight))
     if config.orthogonal_weight:
         if orthogonal is None:
@@ -60,13 +63,15 @@ def generator_phase(
 def discriminator_phases(
     config: Objectives,
     memory: LossMemory,
+    *,
+    classes: int = 0,
     observed: Callable[[Fakes], dict[str, Tensor]] = lambda fakes: {},
 ) -> list[Phase]:
-    """The discriminator's turn, then those penalties that come more rarely."""
+    """The discriminator's turn, then those penalties that come more rarely. classes: of the data."""
     now = [penalty for _, every, penalty in _penalties(config) if every == 1]
     turn = DiscriminatorTurn(
         ADVERSARIAL[config.loss],
-        [*_extras(config, memory), *(penalty.extra for penalty in now)],
+        [*_extras(config, memory, classes), *(penalty.extra for penalty in now)],
         differentiates=any(isinstance(penalty, ZeroCentred) for penalty in now),
         observed=observed,
     )
@@ -109,13 +114,18 @@ def _lazy_factor(repeats: int, intervals: Iterable[int]) -> float:
     return repeats / (repeats + sum(1 / every for every in intervals))
 
 
-def _extras(config: Objectives, memory: LossMemory) -> list[Extra]:
+def has_classifier(config: Objectives, classes: int) -> bool:
+    """Whether the discriminator has an auxiliary classifier: `Verdict.classes` then says what it thinks."""
+    return config.conditioning == "classifier" and classes > 0
+
+
+def _extras(config: Objectives, memory: LossMemory, classes: int) -> list[Extra]:
     extras: list[Extra] = []
     if config.drift_weight:
         extras.append(Drift(config.drift_weight))
     if memory.lecam is not None:
         extras.append(memory.lecam)
-    if config.classifier_weight:
+    if has_classifier(config, classes):
         extras.append(Classified(config.classifier_weight))
     return extras
 

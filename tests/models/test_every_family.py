@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import suppress
+from typing import get_args
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from tests.tiny_families import (
     TINY,
     DigitStream,
     seeded_networks,
+    tiny_config,
     tiny_family,
     tiny_game,
     tiny_trainer,
@@ -60,6 +62,33 @@ def test_gradients_reach_every_parameter(name, spec):
         assert all(not value.requires_grad for value in terms.stats.values())
     for net, module in networks.items():
         assert {key for key, _ in module.named_parameters()} - reached[net] == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (name, kind)
+        for name in EVERY
+        for kind in get_args(type(tiny_config(name)).model_fields["conditioning"].annotation)
+    ],
+)
+def test_each_conditioning_tells_classes_apart(name, kind):
+    """Projection and embedding judge an image by its label; a classifier judges the label by the image."""
+    family = tiny_family(name, conditioning=kind)
+    networks = seeded_networks(family)
+    (reals,) = DigitStream().draw(BATCH)
+    game = tiny_game(family, networks, images_seen=late(family))
+    verdict = game.judge(reals.images, reals.labels, exact=True)
+    other = game.judge(reals.images, (reals.labels + 1) % 10, exact=True)
+    assert verdict.logits.shape == (BATCH,)
+    if kind == "classifier":
+        assert verdict.classes.shape == (BATCH, 10)
+        assert torch.equal(verdict.logits, other.logits)
+        turns = [p for p in family.phases if p.name in ("generator", "discriminator")]
+        assert all("classified/fake" in p.objective(game, reals).stats for p in turns)
+    else:
+        assert verdict.classes is None
+        assert not torch.equal(verdict.logits, other.logits)
 
 
 @each_family

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.families.shared import AdaConfig, Loss, Objectives, Optimisation, Strict
+from pipeline.config.families.shared import AdaConfig, Conditioning, Loss, Objectives, Optimisation, Strict
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
 FamilyConfig = Annotated[StyleGAN2Config, Field(discriminator="name")]
@@ -14,6 +14,7 @@ FamilyConfig = Annotated[StyleGAN2Config, Field(discriminator="name")]
 
 __all__ = [
     "AdaConfig",
+    "Conditioning",
     "FamilyConfig",
     "Loss",
     "Objectives",

@@ -28,6 +28,8 @@ Whole = Annotated[int, Field(gt=0)]
 
 Loss = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
 
+Conditioning = Literal["projection", "embedding", "classifier"]
+
 
 class Objectives(Strict):
     """What the two networks want, and what keeps them in check; each family has its paper's defaults.
@@ -63,9 +65,12 @@ class Objectives(Strict):
     algorithm 1); null: not."""
     orthogonal_weight: NonNegative = 0.0
     """Weight beta of the generator's orthogonal regularisation (Brock et al. 2019, eq. 3)."""
-    classifier_weight: NonNegative = 0.0
-    """Weight of the auxiliary classifier's cross entropy (Odena et al. 2017, eq. 2 and 3), in networks whose
-    `conditioning` is classifier."""
+    conditioning: Conditioning = "projection"
+    """How the discriminator takes labels. projection: the product of its features with the label's embedding
+    (Miyato and Koyama 2018, eq. 3). embedding: the label's embedding joins its features (Mirza and Osindero
+    2014). classifier: it does not; an auxiliary classifier names them (Odena et al. 2017)."""
+    classifier_weight: NonNegative = 1.0
+    """With conditioning=classifier: weight of its cross entropy (Odena et al. 2017, eq. 3)."""
     discriminator_repeats: Whole = 1
     """Turns of the discriminator a step, each on fresh images."""
 

@@ -49,6 +49,9 @@ class StyleGAN2Config(Objectives, Optimisation):
     clamp: Positive | None = 256.0
     """Clamp of the low-precision blocks' activations; null for none."""
 
+    conditioning: Literal["projection", "classifier"] = "projection"
+    """How the discriminator takes labels: by projection, as the paper's public code, or by an auxiliary
+    classifier."""
     freeze_discriminator: Annotated[int, Field(ge=0)] = 0
     """Freeze-D (Mo et al. 2020): so many of the discriminator's layers, from the image on, keep the weights
     that they start with; of use with `start.source`. The first block has four layers (image, two

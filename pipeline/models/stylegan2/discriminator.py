@@ -84,10 +84,12 @@ class Discriminator(Compilable):
         self.resolution, self.channels = shape.resolution, shape.channels
         # Lowest resolution first, so that a block has the same name in networks for larger images.
         self.blocks = nn.ModuleList(DiscriminatorBlock(shape, r) for r in shape.resolutions[1:])
-        self.label_dim = shape.width(LOWEST) if shape.classes else 0
-        self.head = DiscriminatorHead(shape, self.label_dim or 1)
+        projects = shape.classes > 0 and shape.config.conditioning == "projection"
+        self.classifies = shape.classes if not projects else 0
+        self.label_dim = shape.width(LOWEST) if projects else 0
+        self.head = DiscriminatorHead(shape, self.label_dim or 1 + self.classifies)
         self.mapping = None
-        if shape.classes:
+        if projects:
             self.mapping = Mapping(
                 z_dim=0,
                 classes=shape.classes,
@@ -97,8 +99,11 @@ class Discriminator(Compilable):
                 track_average=False,
             )
 
-    def compute(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
-        """images: [N, C, H, W] in about [-1, 1], labels: [N] if conditional -> logits [N] float32.
+    def compute(
+        self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """images: [N, C, H, W] in about [-1, 1], labels: [N] if conditional -> logits [N] float32; with an
+        auxiliary classifier, these and class logits [N, classes].
 
         exact: float32 throughout. Errors: UserError if N is no multiple of the minibatch-stddev group.
         """
@@ -111,7 +116,9 @@ class Discriminator(Compilable):
         image: Tensor | None = images
         for block in reversed(self.blocks):
             x, image = block(x, image, exact=exact)
-        out: Tensor = self.head(x, image)  # [N, label_dim or 1]
+        out: Tensor = self.head(x, image)  # [N, label_dim, or 1 and the classes]
+        if self.classifies:
+            return out[:, 0], out[:, 1:]
         if self.mapping is None:
             return out.squeeze(1)
         # Projection (Miyato and Koyama 2018, eq. 3), scaled to unit variance.

@@ -99,12 +99,15 @@ class StyleGAN2:
 
     def _phases(self) -> tuple[Phase, ...]:
         config = self.config
-        phases = [generator_phase(config)]
+        phases = [generator_phase(config, classes=self.spec.classes)]
         if config.path_length_weight > 0:
             objective = PathLength(self.memory, config.path_length_weight, config.path_length_shrink)
             every = config.path_length_every
             phases.append(Phase("path_length", "generator", objective, every=every, gain=every))
-        return (*phases, *discriminator_phases(config, self._memory.losses, self._observed))
+        discriminator = discriminator_phases(
+            config, self._memory.losses, classes=self.spec.classes, observed=self._observed
+        )
+        return (*phases, *discriminator)
 
     def _observed(self, fakes: Fakes) -> dict[str, Tensor]:
         """w's batch mean for w_avg (layer 0 always has an un-mixed style), and the p that the images were

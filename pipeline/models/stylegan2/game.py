@@ -46,7 +46,8 @@ class StyleGAN2Game:
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         if self.augment is not None:
             images = self.augment(images, self.randomness.first(images.shape[0]))
-        return Verdict(self.networks.discriminator(images, labels, exact=exact))
+        found = self.networks.discriminator(images, labels, exact=exact)
+        return Verdict(*found) if isinstance(found, tuple) else Verdict(found)
 
 
 def _mixed(
