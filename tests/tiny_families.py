@@ -54,19 +54,28 @@ def tiny_game(family: Family, networks: Networks, count: int = BATCH, images_see
     return family.game(networks, family.schedule.at(images_seen), randomness)
 
 
-def tiny_trainer(family: Family, *, seed: int = 3, micro: int | None = None) -> Trainer:
+def tiny_trainer(
+    family: Family, *, seed: int = 3, micro: int | None = None, process: Process | None = None
+) -> Trainer:
+    process = process or Process()
     networks = seeded_networks(family)
-    engine = Replicated(Process())
+    for module in (networks.generator, networks.discriminator, family.memory):
+        module.to(process.device)
+    engine = Replicated(process)
     engine.attach(networks, family.optimizers)
-    return Trainer(family, networks, engine, DigitStream(family.spec), seed=seed, micro=micro)
+    stream = DigitStream(family.spec, process=process)
+    return Trainer(family, networks, engine, stream, seed=seed, micro=micro)
 
 
 class DigitStream:
-    """8px digits as a function of position, at any smaller power of two besides."""
+    """8px digits as a function of position, at any smaller power of two besides; dealt to ranks in turn."""
 
     damaged = 0
 
-    def __init__(self, spec: ImageSpec = DIGITS, images_seen: int = 0) -> None:
+    def __init__(
+        self, spec: ImageSpec = DIGITS, images_seen: int = 0, process: Process | None = None
+    ) -> None:
+        self.process = process or Process()
         digits = load_digits()
         self.images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1
         self.labels = torch.tensor(digits.target)
@@ -77,7 +86,8 @@ class DigitStream:
         return [self._next(batch_size, resolution or SIDE) for _ in range(times)]
 
     def _next(self, count: int, resolution: int) -> Batch:
-        places = torch.arange(self.position, self.position + count) % len(self.images)
+        rank, ranks, device = self.process.rank, self.process.world_size, self.process.device
+        places = torch.arange(self.position + rank, self.position + count, ranks) % len(self.images)
         self.position += count
         images = torch.nn.functional.avg_pool2d(self.images[places], SIDE // resolution)
-        return Batch(images, self.labels[places] if self.labelled else None)
+        return Batch(images.to(device), self.labels[places].to(device) if self.labelled else None)

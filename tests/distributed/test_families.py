@@ -1,0 +1,49 @@
+"""Every family over real gloo processes: ranks agree to the bit, and with one process to rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.models.registry import FAMILIES
+from tests.distributed.gang import run_gang
+
+pytestmark = pytest.mark.slow
+WORLDS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    out = tmp_path_factory.mktemp("families")
+    for ranks in WORLDS:
+        run_gang("family_ranks.py", ranks, str(out), "1")
+    return {
+        (world, rank): torch.load(out / f"world{world}-rank{rank}.pt", weights_only=True)
+        for world in WORLDS
+        for rank in range(world)
+    }
+
+
+def of(results, world: int, rank: int, name: str) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in results[world, rank].items() if key.startswith(f"{name}/")}
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_ranks_agree_to_the_bit(results, name):
+    first, second = of(results, 2, 0, name), of(results, 2, 1, name)
+    assert first
+    for key, value in first.items():
+        assert torch.equal(second[key], value), key
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_two_ranks_equal_one_process_to_rounding(results, name):
+    """The first step's moments, which are its gradients: Adam turns rounding of tiny ones into whole steps."""
+    alone, together = of(results, 1, 0, name), of(results, 2, 0, name)
+    compared = 0
+    for key, value in alone.items():
+        if "exp_avg" in key or key.endswith(("running_mean", "running_var")):
+            scale = value.abs().max()
+            assert (together[key] - value).abs().max() <= 0.02 * scale + 1e-7, key
+            compared += 1
+    assert compared > 10
