@@ -38,7 +38,7 @@ def test_ranks_agree_to_the_bit(results, name):
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_two_ranks_equal_one_process_to_rounding(results, name):
-    """The first step's moments, which are its gradients: Adam turns rounding of tiny ones into whole steps."""
+    """The first step's moments, its gradients: Adam turns rounding of tiny ones into whole steps."""
     alone, together = of(results, 1, 0, name), of(results, 2, 0, name)
     compared = 0
     for key, value in alone.items():
