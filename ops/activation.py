@@ -62,6 +62,7 @@ def _native_affine_act(
     settings = act_settings(act, alpha, gain, clamp)
     if settings is None or x.ndim < 2:
         return reference.affine_act(x, scale, shift, noise, act=act, alpha=alpha, gain=gain, clamp=clamp)
+    x = x.contiguous() if x.ndim > 4 else x  # kernels know channels-last images, not volumes
     y: Tensor = torch.ops.hrgan.affine_act(
         x, operand(scale, x), operand(shift, x), noise_operand(noise, x), *settings
     )

@@ -178,6 +178,15 @@ def test_views_that_are_not_dense():
     torch.testing.assert_close(ops.bias_act(expanded, b), reference.bias_act(expanded, b))
 
 
+def test_volumes_with_their_channels_last():
+    x = draw(2, 3, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    y = ops.affine_act(x, draw(3, seed=1), act="lrelu")
+    plain = reference.affine_act(x, draw(3, seed=1), act="lrelu")
+    torch.testing.assert_close(y, plain)
+    (got,), (wanted,) = (torch.autograd.grad(z.square().sum(), x) for z in (y, plain))
+    torch.testing.assert_close(got, wanted)
+
+
 def test_layouts_that_differ_between_an_image_and_its_gradient():
     x = draw(2, 8, 5, 5, layout=torch.channels_last).requires_grad_()
     y = ops.bias_act(x, act="lrelu")
