@@ -298,3 +298,17 @@ def _loading_into_modules(load: Callable[..., Any]) -> Callable[..., Any]:
         return module
 
     return loading
+
+
+@contextlib.contextmanager
+def isolated(checkout: Path, stand_ins: tuple[str, ...] = ()) -> Iterator[None]:
+    """As `importing` on a CPU, and what came from the checkout is forgotten at the end: other checkouts have
+    modules of the same names. Use it around all that calls a peer's code."""
+    with importing(checkout, "cpu", stand_ins):
+        try:
+            yield
+        finally:
+            for name, module in list(sys.modules.items()):
+                file = getattr(module, "__file__", None)
+                if file and Path(file).resolve().is_relative_to(checkout.resolve()):
+                    del sys.modules[name]

@@ -1,0 +1,54 @@
+"""Our networks beside other projects', with the same weights and inputs. Nothing of theirs stands here.
+
+Each module is a peer and offers:
+
+- `LANDMARK: str`, a file that tells a checkout of it from another folder;
+- `compare(checkout: Path) -> list[Row]`, how far ours and theirs are apart;
+- `PEER: str`, its name; the module's own if it has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FORWARD, GRADIENT = 1e-4, 1e-3
+"""Largest relative differences of outputs and of gradients."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. name: the network and its size. what: the output or gradient. difference, limit:
+    relative, as `apart` measures."""
+
+    name: str
+    what: str
+    difference: float
+    limit: float
+
+    @property
+    def ok(self) -> bool:
+        """Within its limit; a difference that is not a number is not."""
+        return self.difference <= self.limit
+
+
+def apart(ours: Tensor, theirs: Tensor) -> float:
+    """max |ours - theirs| / max |theirs|: scalars count against themselves, maps against their peak.
+
+    Errors: ValueError if the shapes differ.
+    """
+    if ours.shape != theirs.shape:
+        raise ValueError(f"ours has shape {tuple(ours.shape)}, theirs {tuple(theirs.shape)}")
+    difference = (ours.detach().double() - theirs.detach().double()).abs().max()
+    peak = theirs.detach().double().abs().max()
+    return float(difference if peak == 0 else difference / peak)
+
+
+def farthest(pairs: Mapping[str, tuple[Tensor, Tensor]] | Iterable[tuple[Tensor, Tensor]]) -> float:
+    """The largest `apart` of several pairs (ours, theirs): of the gradients of all parameters, say."""
+    listed = pairs.values() if isinstance(pairs, Mapping) else pairs
+    found = torch.tensor([apart(ours, theirs) for ours, theirs in listed], dtype=torch.float64)
+    return float(found.max())  # which keeps what is not a number
