@@ -32,6 +32,23 @@ TINY: dict[str, dict[str, Any]] = {
         "path_length_every": 2,
         "ema_half_life_images": 200,
     },
+    "dcgan": {
+        "z_dim": 12,
+        "generator_channels": 8,
+        "discriminator_channels": 8,
+        "r1_gamma": 1.0,
+        "r1_every": 2,
+        "lecam_weight": 0.1,
+    },
+    "mlp": {
+        "z_dim": 12,
+        "width": 24,
+        "layers": 2,
+        "loss": "wasserstein",
+        "gp_weight": 1.0,
+        "drift_weight": 0.01,  # without it the last bias has no gradient
+        "discriminator_repeats": 2,
+    },
 }
 """A config by family name: of 8px images and global batches of 8, every term switched on."""
 

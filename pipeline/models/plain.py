@@ -1,16 +1,39 @@
-"""The game and the sampler of families whose generator is a function of z and label alone."""
+"""Families whose generator is a function of z and label alone: their game, sampler and all but networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.contracts import Batch, Fakes, Networks, Randomness, Stage, Verdict
+from pipeline.contracts import (
+    AdamRule,
+    Batch,
+    Fakes,
+    Game,
+    ImageSpec,
+    Net,
+    Networks,
+    Phase,
+    Randomness,
+    Sampler,
+    Schedule,
+    Stage,
+    Verdict,
+)
+from pipeline.models.phases import (
+    LossMemory,
+    adam_rules,
+    discriminator_phases,
+    generator_phase,
+    lazy_factors,
+)
 from pipeline.models.sampling import draw_one_by_one
+from pipeline.models.schedule import ConstantSchedule
 
 Augmentation = Callable[[Tensor, Randomness], Tensor]
 
@@ -86,3 +109,46 @@ class PlainSampler:
             make=make,
             device=next(self.generator.parameters()).device,
         )
+
+
+class PlainFamily(ABC):
+    """A family without growth, lazy terms of its own or memory but the losses': `networks` is all it adds.
+
+    Implements contracts.Family. config: an `Objectives` and `Optimisation` in one. batch_size: global.
+    """
+
+    spec: ImageSpec
+    schedule: Schedule
+    phases: tuple[Phase, ...]
+    optimizers: Mapping[Net, AdamRule]
+    memory: nn.Module
+
+    def __init__(
+        self, config: Any, spec: ImageSpec, *, batch_size: int, low_precision: torch.dtype | None = None
+    ) -> None:
+        self.config, self.spec = config, spec
+        self._losses = LossMemory(config)
+        self.memory = self._losses
+        self.optimizers = adam_rules(config, config)
+        images = batch_size * config.discriminator_repeats
+        self.schedule = ConstantSchedule(config, spec.height, batch_size, images, lazy_factors(config))
+        self.phases = (
+            generator_phase(config, classes=spec.classes),
+            *discriminator_phases(config, self._losses, classes=spec.classes),
+        )
+
+    @abstractmethod
+    def networks(self) -> Networks:
+        """Freshly initialised networks: a `PlainGenerator`, and images and labels to a `Verdict`."""
+
+    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
+        return PlainGame(networks, stage, randomness)
+
+    def check_batch(self, images: int) -> None:
+        return  # any number will do
+
+    def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
+        self._losses.observe(stats)
+
+    def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
+        return PlainSampler(generator)

@@ -10,9 +10,15 @@ import torch
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import Family, ImageSpec
 from pipeline.errors import UserError
+from pipeline.models.dcgan import DCGAN
+from pipeline.models.mlp import MLP
 from pipeline.models.stylegan2 import StyleGAN2
 
-FAMILIES: dict[str, Callable[..., Family]] = {"stylegan2": StyleGAN2}
+FAMILIES: dict[str, Callable[..., Family]] = {
+    "stylegan2": StyleGAN2,
+    "dcgan": DCGAN,
+    "mlp": MLP,
+}
 
 
 def build_family(

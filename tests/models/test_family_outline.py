@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -44,8 +45,11 @@ class YourConfig(Objectives, Optimisation):
     r1_every: int = 16
 
 
-def test_the_outline_is_a_family():
-    (outline,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+OUTLINES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("outline", OUTLINES, ids=["short", "spelt out"])
+def test_the_outline_is_a_family(outline):
     names = {**vars(contracts), **vars(phases), **vars(schedule), **vars(plain)}
     names |= {"YourGenerator": YourGenerator, "YourDiscriminator": YourDiscriminator}
     exec(compile(outline, str(README), "exec"), names)

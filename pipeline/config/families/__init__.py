@@ -6,17 +6,20 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.config.families.baselines import DCGANConfig, MLPConfig
 from pipeline.config.families.shared import AdaConfig, Conditioning, Loss, Objectives, Optimisation, Strict
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
-FamilyConfig = Annotated[StyleGAN2Config, Field(discriminator="name")]
+FamilyConfig = Annotated[StyleGAN2Config | DCGANConfig | MLPConfig, Field(discriminator="name")]
 """The union of all families."""
 
 __all__ = [
     "AdaConfig",
     "Conditioning",
+    "DCGANConfig",
     "FamilyConfig",
     "Loss",
+    "MLPConfig",
     "Objectives",
     "Optimisation",
     "Strict",

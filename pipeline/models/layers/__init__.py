@@ -2,7 +2,18 @@
 
 from pipeline.models.layers.batch_norm import BatchNorm
 from pipeline.models.layers.compiled import Compilable, compile_main_phases
+from pipeline.models.layers.conditioning import LabelledLatent, VerdictHead
 from pipeline.models.layers.equalized import Conv2d, Linear
 from pipeline.models.layers.modulated import ModulatedConv2d, ToImage
 
-__all__ = ["BatchNorm", "Compilable", "Conv2d", "Linear", "ModulatedConv2d", "ToImage", "compile_main_phases"]
+__all__ = [
+    "BatchNorm",
+    "Compilable",
+    "Conv2d",
+    "LabelledLatent",
+    "Linear",
+    "ModulatedConv2d",
+    "ToImage",
+    "VerdictHead",
+    "compile_main_phases",
+]

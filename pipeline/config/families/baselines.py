@@ -1,0 +1,65 @@
+"""Schemas of the two baselines: DCGAN and a GAN of fully connected layers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.families.shared import Objectives, Optimisation, Positive, Whole
+from pipeline.config.units import Count
+
+
+class DCGANConfig(Objectives, Optimisation):
+    """DCGAN (Radford et al. 2016), at any power of two from 8 pixels."""
+
+    name: Literal["dcgan"] = "dcgan"
+
+    z_dim: Whole = 100
+    """Size of the latent z."""
+    generator_channels: Whole = 128
+    """Channels of the generator's last hidden layer, doubled with each halving of the pixels (figure 1)."""
+    discriminator_channels: Whole = 64
+    """Channels of the discriminator's first layer, doubled likewise."""
+    channels_max: Whole = 1024
+    """Most channels of any layer."""
+    label_dim: Whole = 32
+    """Size of a label's embedding."""
+    generator_rate: Positive = 0.0002
+    """Adam's learning rate for the generator."""
+    discriminator_rate: Positive = 0.0002
+    """Adam's learning rate for the discriminator."""
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Adam's first decay."""
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Adam's second decay."""
+    ema_half_life_images: Count = 0
+    """Half-life of the averaged generator, in images; the paper keeps none."""
+
+
+class MLPConfig(Objectives, Optimisation):
+    """Fully connected networks (Goodfellow et al. 2014), for images of any shape and for points; leaky ReLU
+    in the place of the paper's maxout and dropout."""
+
+    name: Literal["mlp"] = "mlp"
+
+    z_dim: Whole = 64
+    """Size of the latent z."""
+    width: Whole = 512
+    """Units of a hidden layer."""
+    layers: Whole = 3
+    """Hidden layers of each network."""
+    output: Literal["tanh", "linear"] = "tanh"
+    """What ends the generator."""
+    label_dim: Whole = 32
+    """Size of a label's embedding."""
+    generator_rate: Positive = 0.0002
+    """Adam's learning rate for the generator."""
+    discriminator_rate: Positive = 0.0002
+    """Adam's learning rate for the discriminator."""
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Adam's first decay."""
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Adam's second decay."""
+    ema_half_life_images: Count = 0
+    """Half-life of the averaged generator, in images; 0 keeps no average."""

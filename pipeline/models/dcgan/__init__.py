@@ -1,0 +1,103 @@
+"""DCGAN (Radford et al. 2016): strided convolutions and batch normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import ops
+from pipeline.config.families import DCGANConfig
+from pipeline.contracts import ImageSpec, Networks, Verdict
+from pipeline.errors import UserError
+from pipeline.models.layers import BatchNorm, LabelledLatent, VerdictHead
+from pipeline.models.plain import PlainFamily
+
+LOWEST = 4
+
+
+class DCGAN(PlainFamily):
+    """Implements contracts.Family, for square images of a power of two from 8 pixels.
+
+    Batch statistics are those of the images that all processes hold at once (`batch.micro`).
+    """
+
+    config: DCGANConfig
+
+    def __init__(self, config: DCGANConfig, spec: ImageSpec, **settings: Any) -> None:
+        """Errors: UserError for images that it cannot make."""
+        side = spec.height
+        if side != spec.width or side & (side - 1) or side < 2 * LOWEST:
+            raise UserError(
+                f"dcgan needs square images of a power of two from {2 * LOWEST} pixels, not "
+                f"{spec.width}x{side}; prepare the data with --resolution"
+            )
+        super().__init__(config, spec, **settings)
+
+    def networks(self) -> Networks:
+        networks = Networks(Generator(self.config, self.spec), Discriminator(self.config, self.spec))
+        networks.generator.apply(initialise)
+        networks.discriminator.apply(initialise)
+        return networks
+
+
+class Generator(nn.Module):
+    """z [N, z_dim] and labels [N] to images [N, C, H, W] in [-1, 1] (figure 1)."""
+
+    def __init__(self, config: DCGANConfig, spec: ImageSpec) -> None:
+        super().__init__()
+        self.z_dim, self.classes = config.z_dim, spec.classes
+        widths = levels(config.generator_channels, config.channels_max, spec.height)[::-1]
+        self.latent = LabelledLatent(config.z_dim, spec.classes, config.label_dim)
+        self.project = nn.Linear(self.latent.outputs, widths[0] * LOWEST * LOWEST, bias=False)
+        outputs = [*widths[1:], spec.channels]
+        self.convs = nn.ModuleList(
+            nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=b == spec.channels)
+            for a, b in zip(widths, outputs, strict=True)
+        )
+        self.norms = nn.ModuleList(BatchNorm(width) for width in widths)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
+        x = self.project(self.latent(z, labels))
+        x = ops.arranged(x.view(len(x), -1, LOWEST, LOWEST), x.dtype)
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            x = conv(norm(x, act="relu"))
+        return torch.tanh(x)
+
+
+class Discriminator(nn.Module):
+    """Images [N, C, H, W] and labels [N] to a verdict; no normalisation next to the image."""
+
+    def __init__(self, config: DCGANConfig, spec: ImageSpec) -> None:
+        super().__init__()
+        widths = levels(config.discriminator_channels, config.channels_max, spec.height)
+        inputs = [spec.channels, *widths[:-1]]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 4, stride=2, padding=1, bias=a == spec.channels)
+            for a, b in zip(inputs, widths, strict=True)
+        )
+        self.norms = nn.ModuleList(BatchNorm(width) for width in widths[1:])
+        features = widths[-1] * LOWEST * LOWEST
+        self.head = VerdictHead(features, spec.classes, config.label_dim, config.conditioning)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Verdict:
+        x = self.convs[0](ops.arranged(images, images.dtype))
+        x = ops.bias_act(x, act="lrelu", gain=1.0)
+        for conv, norm in zip(self.convs[1:], self.norms, strict=True):
+            x = norm(conv(x), act="lrelu")
+        verdict: Verdict = self.head(x.flatten(1), labels)
+        return verdict
+
+
+def levels(base: int, most: int, resolution: int) -> list[int]:
+    """Channels of each layer from the image to 4 pixels."""
+    return [min(base << i, most) for i in range(resolution.bit_length() - LOWEST.bit_length())]
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights from N(0, 0.02), normalisation's gains from N(1, 0.02) (section 4; the authors' code)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, BatchNorm) and module.gain is not None:
+        nn.init.normal_(module.gain, mean=1.0, std=0.02)

@@ -1,0 +1,60 @@
+"""A GAN of fully connected layers (Goodfellow et al. 2014): the smallest family, and a worked example."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config.families import MLPConfig
+from pipeline.contracts import ImageSpec, Networks, Verdict
+from pipeline.models.layers import LabelledLatent, VerdictHead
+from pipeline.models.plain import PlainFamily
+
+
+class MLP(PlainFamily):
+    """Implements contracts.Family, for images of any shape."""
+
+    config: MLPConfig
+
+    def networks(self) -> Networks:
+        return Networks(Generator(self.config, self.spec), Discriminator(self.config, self.spec))
+
+
+class Generator(nn.Module):
+    """z [N, z_dim] and labels [N] to images [N, C, H, W]."""
+
+    def __init__(self, config: MLPConfig, spec: ImageSpec) -> None:
+        super().__init__()
+        self.z_dim, self.classes = config.z_dim, spec.classes
+        self.shape = (spec.channels, spec.height, spec.width)
+        self.latent = LabelledLatent(config.z_dim, spec.classes, config.label_dim)
+        self.body = hidden(self.latent.outputs, config)
+        self.out = nn.Linear(config.width, math.prod(self.shape))
+        self.bounded = config.output == "tanh"
+
+    def forward(self, z: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
+        x: Tensor = self.out(self.body(self.latent(z, labels)))
+        return (torch.tanh(x) if self.bounded else x).view(-1, *self.shape)
+
+
+class Discriminator(nn.Module):
+    """Images [N, C, H, W] and labels [N] to a verdict."""
+
+    def __init__(self, config: MLPConfig, spec: ImageSpec) -> None:
+        super().__init__()
+        self.body = hidden(spec.channels * spec.height * spec.width, config)
+        self.head = VerdictHead(config.width, spec.classes, config.label_dim, config.conditioning)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Verdict:
+        verdict: Verdict = self.head(self.body(images.flatten(1)), labels)
+        return verdict
+
+
+def hidden(inputs: int, config: MLPConfig) -> nn.Sequential:
+    """`layers` layers of `width` units with leaky ReLU."""
+    widths = [inputs, *[config.width] * config.layers]
+    parts = ((nn.Linear(a, b), nn.LeakyReLU(0.2)) for a, b in itertools.pairwise(widths))
+    return nn.Sequential(*itertools.chain.from_iterable(parts))
