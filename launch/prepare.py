@@ -74,10 +74,14 @@ def prepare(
     on_unreadable: Annotated[
         Unreadable, typer.Option(help="A file that cannot be read: name it and go on, or stop.")
     ] = Unreadable.skip,
+    pyramid: Annotated[
+        bool, typer.Option("--pyramid", help="Every lower resolution too, for networks that grow.")
+    ] = False,
 ) -> int:
     """Make a data set of shards from pictures of any kind and size.
 
     Pictures are centre-cropped, resized and shuffled. The same command again goes on after a stop.
+    With --pyramid, SOURCE may be OUT itself, a data set that gets its lower resolutions.
 
     \b
     Examples:
@@ -85,6 +89,7 @@ def prepare(
       hrgan prepare photos.zip shards --size 256x192 --format jpg --labels labels.csv
       hrgan prepare demo:digits out/quickstart/data
       hrgan prepare demo:faces faces --resolution 1024 --count 5000
+      hrgan prepare shards shards --pyramid
     """
     height, width = _height_width(size)
     from pipeline.data.prepare import prepare as make_shards
@@ -106,6 +111,7 @@ def prepare(
         workers=workers,
         progress=sys.stderr.isatty(),
         on_unreadable=on_unreadable.value,
+        pyramid=pyramid,
     )
     for line in report.lines():
         typer.echo(line)

@@ -4,6 +4,9 @@ The bare loop: as many processes as the loader has workers, each calling the sam
 share of the files, held in memory, and throwing the pixels away. No order, tar, label, check or batch.
 The loader is timed twice: until the batch stands in one uint8 block, as a GPU host does it (the device
 scales it), and until it is float32 in [-1, 1] on the CPU, which costs this machine's cores as well.
+
+A third row at each size: images of 4px, as a network that grows draws them first, from the pyramid and by
+reducing whole images (the row's reference).
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from pipeline.data.faces.portrait import portrait
 from pipeline.data.faces.traits import traits
 from pipeline.data.index import Shard, ShardIndex
 from pipeline.data.lanes import Order
+from pipeline.data.pyramid import build_pyramid
 from pipeline.data.reader import ShardReader
 from pipeline.data.sink import ShardSink
 from pipeline.data.stream import ImageStream
@@ -39,6 +43,7 @@ from pipeline.data.workers import WorkerChunks
 from tools.machine import write_rows
 
 WORKERS, LANES, BATCH = 2, 16, 32
+_LEVEL_CHUNK = 64  # images that are decoded together where they are small
 
 
 def main() -> None:
@@ -49,6 +54,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 1024], help="pixels a side")
     arguments = parser.parse_args()
     rows = [row for side in arguments.sizes for row in speed_rows(side, arguments.rounds)]
+    rows += [level_row(side, arguments.rounds) for side in arguments.sizes]
     rows.append(memory_row(10_000_000))
     for row in rows:
         print(row["op"], row["size"], row["note"], sep=" | ")
@@ -72,6 +78,35 @@ def speed_rows(side: int, rounds: int) -> list[dict[str, Any]]:
     wall = {name: statistics.median(cost.wall for cost in values) for name, values in costs.items()}
     cpu = {name: statistics.median(cost.cpu for cost in values) for name, values in costs.items()}
     return [_speed_row(name, side, wall, cpu) for name in ("uint8", "float32")]
+
+
+def level_row(side: int, rounds: int) -> dict[str, Any]:
+    """4px from images of `side`, with a pyramid and (the reference) without; medians of interleaved rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = photographs(Path(folder), side, count=512 if side <= 256 else 96)
+        layered = build_pyramid(whole.root)
+        images = BATCH * (32 if side <= 256 else 3)
+        costs: dict[str, list[Cost]] = {"pyramid": [], "reduced": []}
+        for _ in range(rounds):
+            for name, index, count in (("pyramid", layered, 32 * BATCH), ("reduced", whole, images)):
+                costs[name].append(floats(index, count, resolution=4).each(count))
+    wall = {name: statistics.median(cost.wall for cost in values) for name, values in costs.items()}
+    cpu = {name: statistics.median(cost.cpu for cost in values) for name, values in costs.items()}
+    ratio, cpu_ratio = wall["reduced"] / wall["pyramid"], cpu["reduced"] / cpu["pyramid"]
+    return {
+        "op": f"loader of 4px from a pyramid, {WORKERS} workers",
+        "size": f"{side}px",
+        "mode": "fwd",
+        "ms": wall["pyramid"],
+        "vs_reference": ratio,
+        "vs_peer": None,
+        "floor_ms": None,
+        "cpu_ms": cpu["pyramid"],
+        "cpu_vs_reference": cpu_ratio,
+        "note": f"{1e3 / wall['pyramid']:.0f} images/s, reduced {1e3 / wall['reduced']:.0f}, "
+        f"ratio {ratio:.1f}; {cpu['pyramid']:.3f} core-ms an image, reduced {cpu['reduced']:.3f}, "
+        f"ratio {cpu_ratio:.1f}",
+    }
 
 
 class Cost(NamedTuple):
@@ -163,14 +198,15 @@ def _decode_share(index: ShardIndex, images: int, first: int, barrier: Barrier) 
     barrier.wait()  # until the parent has looked at the clocks
 
 
-def floats(index: ShardIndex, images: int) -> Cost:
+def floats(index: ShardIndex, images: int, resolution: int | None = None) -> Cost:
     """Cost for the stream to give `images` as float32 on the CPU, after a first batch."""
     config = DataConfig(workers=WORKERS, lanes=LANES)
     with ImageStream(index, config, seed=0, process=Process(), images_seen=0, labels=False) as stream:
-        _drain(lambda: stream.draw(BATCH), index)
+        size = chunk_size(index) if not index.levels or resolution is None else _LEVEL_CHUNK
+        _drain(lambda: stream.draw(BATCH, resolution=resolution), size)
         began = now()
         for _ in range(images // BATCH):
-            stream.draw(BATCH)
+            stream.draw(BATCH, resolution=resolution)
         return since(began)
 
 
@@ -190,7 +226,7 @@ def blocks(index: ShardIndex, images: int) -> Cost:
         copy_pixels(block, chunk.images)
         chunk.release()
 
-    _drain(take, index)
+    _drain(take, size)
     began = now()
     turns = max(1, images // size)
     for _ in range(turns):
@@ -201,9 +237,9 @@ def blocks(index: ShardIndex, images: int) -> Cost:
     return Cost(cost.wall * part, cost.cpu * part)
 
 
-def _drain(take: Callable[[], object], index: ShardIndex) -> None:
+def _drain(take: Callable[[], object], size: int) -> None:
     """Takes what was decoded ahead while the workers started, so that only steady work is timed."""
-    ahead = WORKERS * DataConfig().prefetch * chunk_size(index)
+    ahead = WORKERS * DataConfig().prefetch * size
     for _ in range(-(-ahead // BATCH) + 1):
         take()
 

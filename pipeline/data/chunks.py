@@ -11,6 +11,7 @@ from torch import Tensor
 from pipeline.data.decode import decode
 from pipeline.data.index import ShardIndex
 from pipeline.data.lanes import Order
+from pipeline.data.pyramid import reduce
 from pipeline.data.reader import ShardReader
 from pipeline.data.samples import Damage
 from pipeline.errors import UserError
@@ -59,11 +60,12 @@ class Decoder:
     """Fills tensors with the images at given positions; what it writes is a function of those alone.
 
     skip: take the next good image of the lane for a damaged one; otherwise raise UserError.
+    factor: images are reduced by it, as a level of a pyramid is (`pipeline.data.pyramid`).
     """
 
-    def __init__(self, index: ShardIndex, order: Order, *, skip: bool) -> None:
+    def __init__(self, index: ShardIndex, order: Order, *, skip: bool, factor: int = 1) -> None:
         self._index, self._order = index, order
-        self._skip = skip
+        self._skip, self._factor = skip, factor
         self._reader = ShardReader(index)
 
     def fill(self, images: Tensor, labels: Tensor, positions: Sequence[int]) -> Notes:
@@ -100,7 +102,8 @@ class Decoder:
         _, shard, member = self._order.locate(position)
         sample = self._reader.read(shard, member)
         try:
-            return decode(sample.image, sample.extension, self._index.spec), sample.label
+            pixels = decode(sample.image, sample.extension, self._index.spec)
         except Damage as damage:
             name = self._index.shards[shard].name
             raise Damage(f"{self._index.root / name}: key {sample.key}: {damage}") from damage
+        return pixels if self._factor == 1 else reduce(pixels, self._factor), sample.label

@@ -38,13 +38,22 @@ class Shard:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The same samples at a lower resolution: pixels, and the digest of the level's own index."""
+
+    height: int
+    width: int
+    digest: str
+
+
 @dataclass(frozen=True)
 class ShardIndex:
     """A whole data set: `root` holds the shards; the rest says what is in them.
 
     height, width: pixels of every image. channels: 1 (grey) or 3 (RGB). classes: names by class
     number, () if unlabelled. origin: how it was made, as JSON (source, crop, filter, seed, ...).
-    complete: false while a writer is still at it.
+    complete: false while a writer is still at it. levels: of the pyramid, if there is one, largest first.
     """
 
     root: Path
@@ -55,6 +64,7 @@ class ShardIndex:
     classes: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = True
+    levels: tuple[Level, ...] = ()
 
     @property
     def count(self) -> int:
@@ -68,13 +78,17 @@ class ShardIndex:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the index's content, equal for equal data sets wherever they lie."""
-        canonical = json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"))
+        """sha256 of the index's content, equal for equal data sets wherever they lie.
+
+        Levels are left out: they follow from the rest, and a run goes on after they were added.
+        """
+        content = {key: value for key, value in self.as_json().items() if key != "levels"}
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
         """The content of index.json."""
-        return {
+        content: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
             "complete": self.complete,
@@ -88,6 +102,12 @@ class ShardIndex:
                 {"name": s.name, "count": s.count, "bytes": s.bytes, "sha256": s.sha256} for s in self.shards
             ],
         }
+        if self.levels:
+            content["levels"] = [
+                {"height": level.height, "width": level.width, "digest": level.digest}
+                for level in self.levels
+            ]
+        return content
 
     def write(self) -> None:
         """Publishes index.json: whole or not at all."""
@@ -116,11 +136,14 @@ class ShardIndex:
         return index
 
     def verify(self) -> None:
-        """Reads every byte: UserError names the first shard (and key) that differs from the index."""
-        from pipeline.data.verify import verify_shard  # decoding needs torch; an index does not
+        """Reads every byte, of the levels too: UserError names the first shard (and key) that differs."""
+        from pipeline.data.pyramid import open_level  # decoding needs torch; an index does not
+        from pipeline.data.verify import verify_shard
 
         for number in range(len(self.shards)):
             verify_shard(self, number)
+        for level in self.levels:
+            open_level(self, level).verify()
 
 
 def check_size(root: Path, shard: Shard) -> None:
@@ -181,6 +204,7 @@ def _parse(content: Any, where: Path) -> ShardIndex:
         classes=tuple(fields.take("classes", list)),
         origin=fields.take("origin", dict),
         complete=fields.take("complete", bool),
+        levels=_parse_levels(content.get("levels", []), where),
     )
     if index.channels not in (1, 3):
         raise UserError(f"{where}: channels: {index.channels}; allowed: 1 (grey), 3 (RGB)")
@@ -211,6 +235,20 @@ def _parse_shard(row: Any, where: Path, number: int) -> Shard:
     if not _SHA256.match(sha256):
         raise UserError(f"{where}: shards[{number}].sha256: must be 64 hexadecimal digits")
     return Shard(name, fields.take("count", int, low=1), fields.take("bytes", int, low=1024), sha256)
+
+
+def _parse_levels(rows: Any, where: Path) -> tuple[Level, ...]:
+    if not isinstance(rows, list):
+        raise UserError(f"{where}: levels: must be list, not {rows!r:.40}")
+    levels = []
+    for number, row in enumerate(rows):
+        fields = _Fields(row, where, f"levels[{number}].")
+        height, width = fields.take("height", int, low=1), fields.take("width", int, low=1)
+        digest = fields.take("digest", str)
+        if not _SHA256.match(digest):
+            raise UserError(f"{where}: levels[{number}].digest: must be 64 hexadecimal digits")
+        levels.append(Level(height, width, digest))
+    return tuple(levels)
 
 
 class _Fields:

@@ -18,8 +18,10 @@ from typing import Literal
 from tqdm import tqdm
 
 from pipeline.data.images import FILTERS, FORMATS, MOST_SIDE, Filter, Format, Target, Unreadable
+from pipeline.data.index import Level
 from pipeline.data.labels import MODES, apply_labels, class_names, from_folders, read_labels
 from pipeline.data.lanes import permutation
+from pipeline.data.pyramid import build_pyramid, check_levels, is_data_set
 from pipeline.data.render import Rendered, rendered
 from pipeline.data.samples import keys
 from pipeline.data.sink import ShardSink
@@ -36,7 +38,7 @@ class PrepareReport:
     """What became of a source. skipped: (name, reason) of each file that is not in the data set.
 
     enlarged: pictures written by this call that were smaller than asked. ignored: files of other kinds.
-    resumed: samples that an interrupted call had finished. seconds: this call's.
+    resumed: samples that an interrupted call had finished. seconds: this call's. levels: of its pyramid.
     """
 
     out: Path
@@ -47,6 +49,7 @@ class PrepareReport:
     enlarged: int = 0
     ignored: int = 0
     resumed: int = 0
+    levels: tuple[Level, ...] = ()
 
     def lines(self) -> list[str]:
         """The report for a person."""
@@ -54,6 +57,9 @@ class PrepareReport:
         lines = [f"{self.out}: {self.count} images{labelled}, {self.seconds:.1f} s"]
         if self.resumed:
             lines.append(f"{self.resumed} of them were finished by an earlier, interrupted call")
+        if self.levels:
+            sizes = ", ".join(f"{level.width}x{level.height}" for level in self.levels)
+            lines.append(f"pyramid: {sizes}")
         if self.enlarged:
             lines.append(f"{self.enlarged} were smaller than asked and were enlarged")
         if self.ignored:
@@ -84,15 +90,19 @@ def prepare(
     workers: int | None = None,
     progress: bool = False,
     on_unreadable: Literal["skip", "error"] = "skip",
+    pyramid: bool = False,
 ) -> PrepareReport:
     """Makes the data set `out` from `source`: a folder, .zip, .tar, demo:digits or demo:faces.
 
     resolution: pixels a side; or height and width; without either, the size that all pictures share
     (32 and 256 for the demos). labels: "folders" (or a tar's .cls), "none", or a JSON or CSV file.
     count: at most this many pictures, drawn by `seed`. workers: processes, None: one a core.
+    pyramid: every lower resolution too (`pipeline.data.pyramid`).
     Raises UserError for wrong settings, or if there is no readable picture.
     """
     began = time.monotonic()
+    if is_data_set(str(source)):
+        return _add_pyramid(Path(source), Path(out), pyramid, workers, progress, began)
     size = _asked_size(str(source), resolution, height, width)
     _check_settings(channels, filter, format, quality, count)
     pictures = open_source(str(source), count, seed, None if size is None else max(size))
@@ -102,6 +112,8 @@ def prepare(
     classes = () if names is None else class_names(names)
     numbers = None if names is None else [classes.index(name) for name in names]
     tall, wide = size or _common_size(pictures, str(source))
+    if pyramid:
+        check_levels(tall, wide)
     target = Target(tall, wide, channels, filter, format, quality)
     order = permutation(len(pictures.listing.names), derive_seed(seed, "prepare")).tolist()[:count]
     sink = ShardSink(
@@ -123,8 +135,25 @@ def prepare(
         if not sink.finished and not report.count:
             raise UserError(f"{source}: none of its images can be read{_first_reason(report.skipped)}")
     report.count = sink.index.count
+    if pyramid:
+        report.levels = build_pyramid(out, workers=workers, progress=progress).levels
     report.seconds = time.monotonic() - began
     return report
+
+
+def _add_pyramid(
+    source: Path, out: Path, pyramid: bool, workers: int | None, progress: bool, began: float
+) -> PrepareReport:
+    """A data set gets its levels where it is; nothing else can be made of it."""
+    if not pyramid or source.resolve() != out.resolve():
+        raise UserError(
+            f"{source}: is a data set of shards already; to add lower resolutions to it, give it twice: "
+            f"hrgan prepare {source} {source} --pyramid"
+        )
+    index = build_pyramid(source, workers=workers, progress=progress)
+    return PrepareReport(
+        source, index.count, classes=index.classes, levels=index.levels, seconds=time.monotonic() - began
+    )
 
 
 @dataclass

@@ -8,11 +8,12 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from pipeline.data.images import Target, Unreadable, encode, fit, is_enlarged
 from pipeline.data.sources import Source
@@ -21,6 +22,7 @@ from pipeline.errors import UserError
 _TASK = 8  # pictures
 _TASKS_AHEAD = 4  # for each process: bounds memory
 _ORPHAN_CHECK_SECONDS = 1.0
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +37,26 @@ class Rendered:
 
 def rendered(source: Source, target: Target, numbers: Sequence[int], workers: int) -> Iterator[Rendered]:
     """The pictures `numbers` of `source`, in that order whichever process made them."""
+    return in_order(partial(render, source, target), numbers, workers)
+
+
+def in_order(work: Callable[[int], _T], numbers: Sequence[int], workers: int) -> Iterator[_T]:
+    """`work` of each number, done by `workers` processes (forked: `work` is not pickled, results are), in
+    the order of `numbers`."""
     if workers == 1 or len(numbers) <= _TASK:
-        for number in numbers:
-            yield render(source, target, number)
+        yield from map(work, numbers)
         return
     pool = ProcessPoolExecutor(
         workers,
         multiprocessing.get_context("fork"),
         initializer=_begin,
-        initargs=(source, target, os.getpid()),
+        initargs=(work, os.getpid()),
     )
     tasks = iter([numbers[i : i + _TASK] for i in range(0, len(numbers), _TASK)])
-    pending: deque[Future[list[Rendered]]] = deque()
+    pending: deque[Future[list[_T]]] = deque()
     try:
         for task in tasks:
-            pending.append(pool.submit(_render_task, task))
+            pending.append(pool.submit(_task, task))
             if len(pending) > workers * _TASKS_AHEAD:
                 yield from pending.popleft().result()
         while pending:
@@ -73,12 +80,12 @@ def render(source: Source, target: Target, number: int) -> Rendered:
     return Rendered(encode(fitted, target), "", is_enlarged(picture.image, target), picture.meta)
 
 
-_shared: tuple[Source, Target] | None = None  # of this worker process
+_work: Callable[[int], Any] | None = None  # of this worker process
 
 
-def _begin(source: Source, target: Target, parent: int) -> None:
-    global _shared
-    _shared = (source, target)
+def _begin(work: Callable[[int], Any], parent: int) -> None:
+    global _work
+    _work = work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops them
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
 
@@ -90,6 +97,6 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
-def _render_task(numbers: Sequence[int]) -> list[Rendered]:
-    assert _shared is not None
-    return [render(*_shared, number) for number in numbers]
+def _task(numbers: Sequence[int]) -> list[Any]:
+    assert _work is not None
+    return [_work(number) for number in numbers]

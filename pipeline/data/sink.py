@@ -102,6 +102,10 @@ class ShardSink:
         if self._writer.count == self._shard_size:
             self._finish_shard()
 
+    def cut(self) -> None:
+        """Ends the shard here, though it may hold fewer samples than `shard_size`."""
+        self._finish_shard()
+
     def close(self) -> None:
         """Writes the last shard and the complete index."""
         if not self._index.complete:

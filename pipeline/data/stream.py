@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
 
@@ -11,22 +12,33 @@ import torch
 from torch import Tensor
 
 from pipeline.config.run import DataConfig
-from pipeline.contracts import Batch, Process
+from pipeline.contracts import Batch, ImageSpec, Process
 from pipeline.data.chunks import Decoder, Notes, Share, chunk_size, copy_pixels
 from pipeline.data.decode import decode
 from pipeline.data.index import ShardIndex
 from pipeline.data.lanes import Order
+from pipeline.data.pyramid import level_sizes, open_level
 from pipeline.data.reader import ShardReader
 from pipeline.data.samples import Damage
 from pipeline.data.workers import Chunk, Chunks, InlineChunks, WorkerChunks
 from pipeline.errors import UserError
 
 
+@dataclass(frozen=True)
+class _View:
+    """The data at one resolution: decoded from `index`, reduced by `factor`, to images of `spec`."""
+
+    index: ShardIndex
+    factor: int
+    spec: ImageSpec
+
+
 class ImageStream:
     """This rank's part of every global batch from `images_seen` on.
 
     Rank r of W gets images r, r + W, r + 2W, ... of each global batch, so a run continues with the
-    same global batches on any number of ranks and workers. Workers start at the first draw.
+    same global batches on any number of ranks and workers. Workers start at the first draw, and again
+    where the resolution changes.
     labels: give class numbers; the index must have classes then.
     """
 
@@ -46,11 +58,14 @@ class ImageStream:
         self._config = config
         counts = [shard.count for shard in index.shards]
         self._order = Order(counts, seed=seed, lanes=config.lanes)
-        self._share = Share(images_seen + process.rank, process.world_size, chunk_size(index))
+        self._next = images_seen + process.rank  # position of this rank's next image
+        self._view = _View(index, 1, index.spec)
+        self._share = Share(self._next, process.world_size, chunk_size(index))
         self._chunks: Chunks | None = None
         self._chunk: Chunk | None = None
         self._used = 0  # images of the current chunk
         self._damaged = 0
+        self._told = False  # that reducing images here is slow
         self._warned: set[int] = set()
         on_gpu = process.device.type == "cuda"
         self._side = torch.cuda.Stream(process.device) if on_gpu else None  # type: ignore[no-untyped-call]
@@ -64,9 +79,11 @@ class ImageStream:
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         """This rank's images of the next `times` global batches of `batch_size` images each.
 
-        resolution: pixels a side that they must have; None: any.
+        resolution: their height in pixels, the data's own (None) or that of a level below; from the
+        data's pyramid or, slower, reduced here to the same pixels. The order does not depend on it.
         Images [batch_size / ranks, C, H, W] float32 in [-1, 1]; labels [batch_size / ranks] or None.
-        Raises UserError for damage (shard and key named) and if the ranks do not divide the batch.
+        Raises UserError for damage (shard and key named), for a resolution that the data cannot be halved
+        to, and if the ranks do not divide the batch.
         """
         ranks = self._process.world_size
         if batch_size < 1 or batch_size % ranks:
@@ -74,10 +91,47 @@ class ImageStream:
                 f"batch.size: {batch_size} images cannot be shared equally by {ranks} processes; "
                 f"a multiple of {ranks} is allowed"
             )
+        self._see(self._index.height if resolution is None else resolution)
         return [self._batch(batch_size // ranks) for _ in range(times)]
 
     def close(self) -> None:
         """Stops the workers."""
+        self._drop()
+
+    def _see(self, resolution: int) -> None:
+        """From the next image on, everything has this height; what was decoded ahead is dropped."""
+        if resolution == self._view.spec.height:
+            return
+        view = self._at(resolution)
+        self._drop()
+        self._view, self._used = view, 0
+        self._warned.clear()
+        self._share = Share(self._next, self._process.world_size, chunk_size(view.index))
+
+    def _at(self, resolution: int) -> _View:
+        index = self._index
+        sizes = [(index.height, index.width), *level_sizes(index.height, index.width)]
+        heights = [height for height, _ in sizes]
+        if resolution not in heights:
+            raise UserError(
+                f"{index.root}: its images of {index.height} pixels a side cannot be had at {resolution}; "
+                f"allowed resolutions: {', '.join(map(str, heights))}"
+            )
+        height, width = sizes[heights.index(resolution)]
+        spec = replace(index.spec, height=height, width=width)
+        for level in index.levels:
+            if level.height == resolution:
+                return _View(open_level(index, level, damaged=self._config.on_damage), 1, spec)
+        if resolution != index.height and self._process.is_first and not self._told:
+            self._told = True
+            warnings.warn(
+                f"{index.root}: has no pyramid, so whole images are decoded for each of {resolution} pixels: "
+                f"slow; `hrgan prepare {index.root} {index.root} --pyramid` adds it, for the same pixels",
+                stacklevel=4,
+            )
+        return _View(index, index.height // height, spec)
+
+    def _drop(self) -> None:
         self._chunk = None
         if self._chunks is not None:
             self._chunks.close()
@@ -102,7 +156,7 @@ class ImageStream:
         return Batch(images, labels if self._labels else None)
 
     def _collect_floats(self, count: int) -> tuple[Tensor, Tensor]:
-        spec = self._index.spec
+        spec = self._view.spec
         images = torch.empty((count, spec.channels, spec.height, spec.width))
         labels = torch.empty(count, dtype=torch.int64)
         for at, part, classes, mirrored in self._parts(count):
@@ -114,7 +168,7 @@ class ImageStream:
         return images, labels
 
     def _collect_on_device(self, count: int, side: torch.cuda.Stream) -> tuple[Tensor, Tensor]:
-        spec = self._index.spec
+        spec = self._view.spec
         # From torch's cache of pinned memory, which gives a block out again only once it was read.
         pixels = torch.empty(
             (count, spec.height, spec.width, spec.channels), dtype=torch.uint8, pin_memory=True
@@ -148,6 +202,7 @@ class ImageStream:
             positions = self._share.positions(chunk.number)[piece]
             yield at, part, chunk.labels[piece], [self._mirrored(position) for position in positions]
             at += len(part)
+            self._next = positions.stop
             self._used = piece.stop
             if self._used == self._share.size:
                 self._chunk, self._used = None, 0
@@ -174,13 +229,14 @@ class ImageStream:
                 )
 
     def _start(self) -> Chunks:
-        spec, config = self._index.spec, self._config
+        spec, config = self._view.spec, self._config
         if config.workers == 0:
             return InlineChunks(self._decoder(), self._share, spec)
         return WorkerChunks(self._decoder, self._share, spec, config.workers, config.prefetch)
 
     def _decoder(self) -> Decoder:
-        return Decoder(self._index, self._order, skip=self._config.on_damage == "skip")
+        view = self._view
+        return Decoder(view.index, self._order, skip=self._config.on_damage == "skip", factor=view.factor)
 
 
 def read_uint8(
