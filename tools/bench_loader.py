@@ -81,7 +81,7 @@ def speed_rows(side: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def level_row(side: int, rounds: int) -> dict[str, Any]:
-    """4px from images of `side`, with a pyramid and (the reference) without; medians of interleaved rounds."""
+    """4px from images of `side`, with a pyramid and (the reference) without; medians of rounds."""
     with tempfile.TemporaryDirectory() as folder:
         whole = photographs(Path(folder), side, count=512 if side <= 256 else 96)
         layered = build_pyramid(whole.root)
