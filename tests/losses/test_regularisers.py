@@ -144,7 +144,9 @@ def test_what_is_not_finite_moves_no_mean_of_lecam(bad):
 
 def test_lecams_means_are_constants_that_a_later_observe_does_not_reach(game, reals):
     lecam = LeCam(1.0, 0.5)
-    (expected,) = torch.autograd.grad(lecam(make_play(game, reals)).loss.sum(), game.networks.discriminator.slope)
+    (expected,) = torch.autograd.grad(
+        lecam(make_play(game, reals)).loss.sum(), game.networks.discriminator.slope
+    )
     loss = lecam(make_play(game, reals)).loss.sum()
     lecam.observe({"logits/real": torch.tensor(9.0), "logits/fake": torch.tensor(9.0)})
     (ours,) = torch.autograd.grad(loss, game.networks.discriminator.slope)
@@ -201,7 +203,9 @@ def test_clipping_clamps_every_parameter():
     before = [parameter.detach().numpy().copy() for parameter in network.parameters()]
     clip_weights(0.3)(network)
     for parameter, old in zip(network.parameters(), before, strict=True):
-        np.testing.assert_array_equal(parameter.detach().numpy(), np.clip(old, np.float32(-0.3), np.float32(0.3)))
+        np.testing.assert_array_equal(
+            parameter.detach().numpy(), np.clip(old, np.float32(-0.3), np.float32(0.3))
+        )
         assert parameter.requires_grad
 
 
