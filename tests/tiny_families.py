@@ -21,6 +21,16 @@ DIGITS = ImageSpec(SIDE, SIDE, 1, 10)
 PLAIN = ImageSpec(SIDE, SIDE, 1)
 
 TINY: dict[str, dict[str, Any]] = {
+    "progan": {
+        "z_dim": 12,
+        "fmap_base": 64,
+        "fmap_max": 16,
+        "minibatch_stddev_group": 2,
+        "stable_images": 20,
+        "fade_images": 20,
+        "gpus": None,
+        "level_batches": [16, 8],
+    },
     "stylegan2": {
         "z_dim": 12,
         "w_dim": 10,

@@ -12,10 +12,12 @@ from pipeline.contracts import Family, ImageSpec
 from pipeline.errors import UserError
 from pipeline.models.dcgan import DCGAN
 from pipeline.models.mlp import MLP
+from pipeline.models.progan import ProGAN
 from pipeline.models.stylegan2 import StyleGAN2
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "stylegan2": StyleGAN2,
+    "progan": ProGAN,
     "dcgan": DCGAN,
     "mlp": MLP,
 }

@@ -7,10 +7,13 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.config.families.baselines import DCGANConfig, MLPConfig
+from pipeline.config.families.progan import ProGANConfig
 from pipeline.config.families.shared import AdaConfig, Conditioning, Loss, Objectives, Optimisation, Strict
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
-FamilyConfig = Annotated[StyleGAN2Config | DCGANConfig | MLPConfig, Field(discriminator="name")]
+FamilyConfig = Annotated[
+    StyleGAN2Config | ProGANConfig | DCGANConfig | MLPConfig, Field(discriminator="name")
+]
 """The union of all families."""
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "MLPConfig",
     "Objectives",
     "Optimisation",
+    "ProGANConfig",
     "Strict",
     "StyleGAN2Config",
 ]

@@ -1,0 +1,88 @@
+"""ProGAN as a value: networks, growth, phases, game, sampler (Karras et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config.families import ProGANConfig
+from pipeline.contracts import (
+    AdamRule,
+    Game,
+    ImageSpec,
+    Net,
+    Networks,
+    Phase,
+    Randomness,
+    Schedule,
+    Stage,
+)
+from pipeline.errors import UserError
+from pipeline.models.phases import (
+    LossMemory,
+    adam_rules,
+    discriminator_phases,
+    generator_phase,
+    lazy_factors,
+)
+from pipeline.models.progan.discriminator import Discriminator
+from pipeline.models.progan.game import ProGANGame
+from pipeline.models.progan.generator import Generator
+from pipeline.models.progan.sampler import ProGANSampler
+from pipeline.models.progan.schedule import GrowthSchedule
+from pipeline.models.progan.shape import shape_of
+
+
+class ProGAN:
+    """Implements contracts.Family.
+
+    batch_size: global, of levels that the config says nothing else of. low_precision: type of the highest
+    `config.low_precision_levels` resolutions in phases that are not exact; None for float32. Errors:
+    UserError for images it cannot make.
+    """
+
+    def __init__(
+        self,
+        config: ProGANConfig,
+        spec: ImageSpec,
+        *,
+        batch_size: int,
+        low_precision: torch.dtype | None = None,
+    ) -> None:
+        self.config, self.spec = config, spec
+        self.shape = shape_of(config, spec, low_precision)
+        resolutions = [r for r in self.shape.resolutions if r >= config.first_resolution]
+        self.schedule: Schedule = GrowthSchedule(config, resolutions, batch_size, lazy_factors(config))
+        self.optimizers: Mapping[Net, AdamRule] = adam_rules(config, config)
+        self._losses = LossMemory(config)
+        self.memory: nn.Module = self._losses
+        self.phases: tuple[Phase, ...] = (
+            *discriminator_phases(config, self._losses, classes=spec.classes),
+            generator_phase(config, classes=spec.classes),
+        )
+
+    def networks(self) -> Networks:
+        return Networks(Generator(self.shape), Discriminator(self.shape))
+
+    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
+        return ProGANGame(networks, stage, randomness)
+
+    def check_batch(self, images: int) -> None:
+        """The images that a rank holds at once must be whole minibatch-stddev groups."""
+        group = self.config.minibatch_stddev_group
+        if images % group:
+            raise UserError(
+                f"family.minibatch_stddev_group: {group} does not divide the {images} images that a process "
+                "holds at once (a level's batch over processes, or batch.micro); allowed: a divisor of them"
+            )
+
+    def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
+        self._losses.observe(stats)
+
+    def sampler(self, generator: nn.Module, stage: Stage | None = None) -> ProGANSampler:
+        assert isinstance(generator, Generator)
+        if stage is None:
+            return ProGANSampler(generator, generator.resolution, 1.0)
+        return ProGANSampler(generator, stage.resolution, stage.fade)

@@ -1,0 +1,48 @@
+"""How ProGAN's networks play at one stage of their growth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts import Batch, Fakes, Networks, Randomness, Stage, Verdict
+from pipeline.models.plain import labels_for
+from pipeline.models.progan.discriminator import Discriminator
+from pipeline.models.progan.generator import Generator
+from pipeline.models.progan.layers import doubled, halved
+
+
+@dataclass(frozen=True)
+class ProGANGame:
+    """One micro-batch's game. Images have the stage's resolution."""
+
+    networks: Networks
+    stage: Stage
+    randomness: Randomness
+
+    def present(self, reals: Batch) -> Batch:
+        """Reals of the stage's resolution, blurred as far as the newest level has not faded in (Karras et al.
+        2018, figure 2)."""
+        if self.stage.fade >= 1:
+            return reals
+        blurred = doubled(halved(reals.images))
+        return replace(reals, images=torch.lerp(blurred, reals.images, self.stage.fade))
+
+    def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
+        """z is standard normal; labels that are not given are uniform."""
+        generator = self.networks.generator
+        assert isinstance(generator, Generator)
+        randomness = self.randomness.first(count)
+        z = randomness.normal(generator.z_dim)
+        labels = labels_for(generator.classes, labels, randomness)
+        stage = self.stage
+        images = generator(z, labels, resolution=stage.resolution, fade=stage.fade, exact=exact)
+        return Fakes(images, labels, z)
+
+    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        discriminator = self.networks.discriminator
+        assert isinstance(discriminator, Discriminator)
+        verdict: Verdict = discriminator(images, fade=self.stage.fade, exact=exact)
+        return verdict

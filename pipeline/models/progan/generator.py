@@ -1,0 +1,88 @@
+"""ProGAN's generator (Karras et al. 2018, table 2): it holds all levels, and runs those that have grown."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ops
+from pipeline.models.layers import Compilable, Conv2d
+from pipeline.models.progan.layers import HeConv2d, LatentToImage, doubled
+from pipeline.models.progan.shape import LOWEST, Shape, level_of
+
+
+class FirstBlock(Compilable):
+    """Latents and labels, one vector [N, inputs], to features [N, C, 4, 4]."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width = shape.width(LOWEST)
+        self.dense = LatentToImage(shape.config.z_dim + shape.classes, width, LOWEST)
+        self.conv = HeConv2d(width, width, 3)
+        self.dtype = shape.dtype(LOWEST)
+
+    def compute(self, z: Tensor, *, exact: bool = False) -> Tensor:
+        x = ops.pixel_norm(self.dense(ops.pixel_norm(z)))
+        return ops.pixel_norm(self.conv(ops.arranged(x, torch.float32 if exact else self.dtype)))
+
+
+class GeneratorBlock(Compilable):
+    """To twice the resolution: [N, Cin, H, W] -> [N, Cout, 2H, 2W]."""
+
+    def __init__(self, shape: Shape, resolution: int) -> None:
+        super().__init__()
+        width = shape.width(resolution)
+        self.conv0 = HeConv2d(shape.width(resolution // 2), width, 3, resample="up")
+        self.conv1 = HeConv2d(width, width, 3)
+        self.dtype = shape.dtype(resolution)
+
+    def compute(self, x: Tensor, *, exact: bool = False) -> Tensor:
+        x = ops.pixel_norm(self.conv0(ops.arranged(x, torch.float32 if exact else self.dtype)))
+        return ops.pixel_norm(self.conv1(x))
+
+
+class Generator(nn.Module):
+    """z and labels to images of any level."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.z_dim, self.classes, self.resolution = shape.config.z_dim, shape.classes, shape.resolution
+        self.first = FirstBlock(shape)
+        # Lowest resolution first, so that a block has the same name in networks for larger images.
+        self.blocks = nn.ModuleList(GeneratorBlock(shape, r) for r in shape.resolutions[1:])
+        self.to_image = nn.ModuleList(Conv2d(shape.width(r), shape.channels, 1) for r in shape.resolutions)
+
+    def forward(
+        self,
+        z: Tensor,
+        labels: Tensor | None = None,
+        *,
+        resolution: int | None = None,
+        fade: float = 1.0,
+        exact: bool = False,
+    ) -> Tensor:
+        """z: [N, z_dim], labels: [N] if conditional -> [N, C, resolution, resolution] float32 in about
+        [-1, 1].
+
+        resolution: None for all levels. fade: weight of the newest level's image; that of the level below
+        has the rest (figure 2).
+        """
+        level = level_of(resolution or self.resolution)
+        x = below = self.first(self._with_labels(z, labels), exact=exact)
+        for block in self.blocks[:level]:
+            x, below = block(x, exact=exact), x
+        image = self._image(level, x)
+        if level and fade < 1:
+            image = torch.lerp(doubled(self._image(level - 1, below)), image, fade)
+        return image
+
+    def _with_labels(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        if not self.classes:
+            return z
+        assert labels is not None
+        return torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], dim=1)
+
+    def _image(self, level: int, x: Tensor) -> Tensor:
+        image: Tensor = self.to_image[level](x)
+        return image.float()

@@ -1,0 +1,99 @@
+"""Layers with an equalised learning rate and He et al.'s gain in the weights.
+
+Karras et al. 2018, section 4.1.
+
+`models.layers` scales the activation's output instead, as StyleGAN2 does: the same function, but biases
+that are sqrt(2) times as large for it and so learn at another speed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ops
+from ops.convolution import conv2d, conv_transpose2d
+
+HE_GAIN = math.sqrt(2.0)
+
+
+class HeConv2d(nn.Module):
+    """leaky ReLU of a convolution with bias: [N, Cin, H, W] -> [N, Cout, H', W'], in x's type.
+
+    resample: "up" repeats each pixel 2x2 times before, "down" averages 2x2 pixels between convolution and
+    bias; either is one convolution with a wider kernel and stride 2.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, resample: Literal["up", "down"] | None = None
+    ) -> None:
+        super().__init__()
+        self.resample = resample
+        self.padding = kernel // 2
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.weight_gain = HE_GAIN / math.sqrt(inputs * kernel * kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self._convolved(x, self.weight * self.weight_gain)
+        return ops.bias_act(y, self.bias, act="lrelu", gain=1.0)
+
+    def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
+        if self.resample == "up":
+            # Each output sees its kernel's taps summed where they meet copies of the same pixel.
+            kernel = widened(weight).flip([2, 3]).transpose(0, 1)
+            return conv_transpose2d(x, kernel.to(x.dtype), stride=2, padding=self.padding)
+        if self.resample == "down":
+            return conv2d(x, widened(weight / 4).to(x.dtype), stride=2, padding=self.padding)
+        return conv2d(x, weight.to(x.dtype), padding=self.padding)
+
+
+def widened(weight: Tensor) -> Tensor:
+    """A kernel [O, I, k, k] convolved with a 2x2 box of ones: [O, I, k + 1, k + 1]."""
+    padded = F.pad(weight, [1, 1, 1, 1])
+    rows = padded[:, :, 1:] + padded[:, :, :-1]
+    return rows[..., 1:] + rows[..., :-1]
+
+
+class HeLinear(nn.Module):
+    """leaky ReLU of x W^T + b: [N, inputs] -> [N, outputs]."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.weight_gain = HE_GAIN / math.sqrt(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.linear(x, (self.weight * self.weight_gain).to(x.dtype))
+        return ops.bias_act(y, self.bias, act="lrelu", gain=1.0)
+
+
+class LatentToImage(nn.Module):
+    """Latents [N, inputs] to the first features [N, channels, side, side], leaky ReLU; a bias a channel."""
+
+    def __init__(self, inputs: int, channels: int, side: int) -> None:
+        super().__init__()
+        self.shape = (channels, side, side)
+        self.weight = nn.Parameter(torch.randn(channels * side * side, inputs))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        # A quarter of He's: the authors' code, to agree with their first implementation.
+        self.weight_gain = HE_GAIN / 4 / math.sqrt(inputs)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = F.linear(z, self.weight * self.weight_gain).view(-1, *self.shape)
+        return ops.bias_act(ops.arranged(x), self.bias, act="lrelu", gain=1.0)
+
+
+def doubled(images: Tensor) -> Tensor:
+    """Each pixel 2x2 times: [N, C, H, W] -> [N, C, 2H, 2W]."""
+    return F.interpolate(images, scale_factor=2, mode="nearest")
+
+
+def halved(images: Tensor) -> Tensor:
+    """The mean of each 2x2 pixels: [N, C, H, W] -> [N, C, H/2, W/2]."""
+    return F.avg_pool2d(images, 2)
