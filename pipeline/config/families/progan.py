@@ -57,8 +57,8 @@ class ProGANConfig(Objectives, Optimisation):
     conditioning: Literal["classifier"] = "classifier"
     """How the discriminator takes labels: by an auxiliary classifier (Odena et al. 2017)."""
     generator_rate: Positive = 0.001
-    """Adam's learning rate for the generator."""
+    """Adam's learning rate for the generator, at levels that `level_rates` and `gpus` do not name."""
     discriminator_rate: Positive = 0.001
-    """Adam's learning rate for the discriminator."""
+    """Adam's learning rate for the discriminator, likewise."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = 0.999
     """Decay of the averaged generator a step, whatever the batch; null: by `ema_half_life_images`."""
