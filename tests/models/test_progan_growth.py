@@ -154,12 +154,12 @@ class LargeDigits(DigitStream):
         return Batch(images, batch.labels)
 
 
-def trainer(some) -> Trainer:
+def trainer(some, stream: LargeDigits | None = None) -> Trainer:
     torch.manual_seed(1)
     nets = some.networks()
     engine = Replicated(Process())
     engine.attach(nets, some.optimizers)
-    return Trainer(some, nets, engine, LargeDigits(some.spec), seed=3)
+    return Trainer(some, nets, engine, stream or LargeDigits(some.spec), seed=3)
 
 
 def test_a_restart_across_every_boundary_is_bitwise():
@@ -170,11 +170,11 @@ def test_a_restart_across_every_boundary_is_bitwise():
         straight.step()
     assert {stage.growth for stage in stages} == {0, 1, 2, 3, 4}
     assert {stage.resolution for stage in stages if stage.fade < 1} == {8, 16}
-    state = take(trainer(some))
+    state, stream = take(trainer(some)), LargeDigits(some.spec)
     for _ in stages:  # a new process for each step
-        one = trainer(some)
+        one = trainer(some, stream)
         put_back(one, copy.deepcopy(state))
-        one.stream = LargeDigits(some.spec, one.progress.images_seen)
+        stream.position = one.progress.images_seen
         one.step()
         state = take(one)
     for group, tensors in take(straight).items():
