@@ -1,4 +1,4 @@
-"""The command line: `hrgan prepare | train | generate | evaluate | doctor`.
+"""The command line: `hrgan prepare | train | generate | evaluate | import | doctor`.
 
 Heavy imports stay inside the commands, so that help and completion answer at once.
 """
@@ -18,6 +18,7 @@ from typer.main import get_command
 from launch.doctor import doctor
 from launch.evaluate import evaluate
 from launch.generate import generate
+from launch.importing import import_weights
 from launch.prepare import prepare
 from pipeline.errors import RunFailed, UserError
 
@@ -84,8 +85,10 @@ def train(
     return start(settings, run or Path("runs") / config.stem, processes)
 
 
-for _command in (prepare, train, generate, evaluate, doctor):
+for _command in (prepare, train, generate, evaluate):
     app.command(no_args_is_help=False)(_command)
+app.command("import", no_args_is_help=False)(import_weights)
+app.command(no_args_is_help=False)(doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

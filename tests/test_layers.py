@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "pipeline.contracts": set(),
     "pipeline.config": set(),
     "pipeline.storage": BASE,
+    "pipeline.importing": set(),
     "pipeline.data": BASE | {"pipeline.storage"},
     "pipeline.engines": BASE,
     "pipeline.losses": {"pipeline.contracts", "ops"},
@@ -47,6 +48,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pipeline.randomness": {"torch"},
     "pipeline.contracts": {"torch"},
     "pipeline.config": {"pydantic", "pydantic_core", "yaml", "omegaconf"},
+    "pipeline.importing": {"torch"},
 }
 # Libraries that only one room knows.
 CONFINED = {

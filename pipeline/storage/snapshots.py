@@ -87,29 +87,81 @@ def write_snapshot(
     data: what it was trained on (index digest and origin), for evaluation and data cards.
     """
     folder = numbered(run / "snapshots", images_seen)
-    details = {
+    details = _details(family, spec, classes, stage, data=dict(data))
+    if not _is_same(folder, details):
+        position = Position(images_seen, step, world_size, config_digest)
+        _publish(folder, {GENERATOR: weights}, position, details)
+    return folder
+
+
+def write_imported(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    *,
+    family: FamilyConfig,
+    spec: ImageSpec,
+    stage: Stage,
+    images_seen: int,
+    origin: Mapping[str, Any],
+    discriminator: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Publishes `folder` itself as a snapshot of weights that came from elsewhere.
+
+    origin: file, sha256 and format. discriminator: kept beside, for runs that start with it.
+    Errors: UserError if something else stands there; the same import may be repeated.
+    """
+    classes = [str(number) for number in range(spec.classes)]
+    details = _details(family, spec, classes, stage, data={}, origin=dict(origin))
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        if _is_same(folder, details):
+            return
+        raise UserError(f"{folder}: exists and is not this import; allowed: a new or an empty folder")
+    groups = {GENERATOR: weights}
+    if discriminator is not None:
+        groups[DISCRIMINATOR] = discriminator
+    _publish(folder, groups, Position(images_seen, 0, 1, ""), details)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in which run a snapshot was taken."""
+
+    images_seen: int
+    step: int
+    world_size: int
+    config_digest: str
+
+
+def _details(
+    family: FamilyConfig, spec: ImageSpec, classes: Sequence[str], stage: Stage, **more: Any
+) -> dict[str, Any]:
+    return {
         "family": family.model_dump(mode="json"),
         "spec": asdict(spec),
         "classes": list(classes),
         "stage": asdict(stage),
-        "data": dict(data),
+        **more,
     }
-    if _is_same(folder, details):
-        return folder
+
+
+def _publish(
+    folder: Path, groups: Mapping[str, Mapping[str, Tensor]], at: Position, details: Mapping[str, Any]
+) -> None:
     with publish_folder(folder) as aside:
-        save_tensors(aside / GENERATOR, weights)
+        for name, tensors in groups.items():
+            save_tensors(aside / name, tensors)
+        files = digest_folder(aside)
         manifest = Manifest(
             "snapshot",
-            images_seen,
-            step,
-            world_size,
-            config_digest,
+            at.images_seen,
+            at.step,
+            at.world_size,
+            at.config_digest,
             code_version(),
-            digest_folder(aside),
+            files,
             details,
         )
         (aside / MANIFEST).write_bytes(manifest.to_bytes())
-    return folder
 
 
 def _is_same(folder: Path, details: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from launch.main import main
 from pipeline.errors import RunFailed, UserError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["prepare", "train", "generate", "evaluate", "doctor"]
+COMMANDS = ["prepare", "train", "generate", "evaluate", "import", "doctor"]
 MINIMAL = "family: {name: stylegan2}\n"
 
 
@@ -44,10 +44,11 @@ def _fail(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) ->
 
 
 USAGE = {
-    "": "missing command; allowed: prepare, train, generate, evaluate, doctor (see hrgan --help)",
+    "": "missing command; allowed: prepare, train, generate, evaluate, import, doctor (see hrgan --help)",
     "trian": "no such command 'trian'; did you mean 'train'? (see hrgan --help)",
     "submit train x": "no such command 'submit' (see hrgan --help)",
-    "import x y": "no such command 'import' (see hrgan --help)",
+    "import x": "missing argument 'OUT' (see hrgan import --help)",
+    "import x y": "x: cannot be read: No such file or directory; allowed: a .pkl of stylegan2-ada-pytorch",
     "--verson": "no such option: --verson; did you mean --version? (see hrgan --help)",
     "train": "missing argument 'CONFIG' (see hrgan train --help)",
     "train a.yaml --rum x": "no such option: --rum; did you mean --run? (see hrgan train --help)",

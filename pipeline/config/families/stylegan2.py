@@ -48,10 +48,14 @@ class StyleGAN2Config(Objectives, Optimisation):
     """With engine.precision=bfloat16: how many of the highest resolutions run in bfloat16."""
     clamp: Positive | None = 256.0
     """Clamp of the low-precision blocks' activations; null for none."""
+    clamp_everywhere: bool = False
+    """Clamp the activations of all blocks, whatever their precision, as the paper's public code does."""
 
     conditioning: Literal["projection", "classifier"] = "projection"
     """How the discriminator takes labels: by projection, as the paper's public code, or by an auxiliary
     classifier."""
+    label_mapping_layers: Whole | None = None
+    """Fully connected layers from a label to its projection; null: as many as `mapping_layers`."""
     freeze_discriminator: Annotated[int, Field(ge=0)] = 0
     """Freeze-D (Mo et al. 2020): so many of the discriminator's layers, from the image on, keep the weights
     that they start with; of use with `start.source`. The first block has four layers (image, two

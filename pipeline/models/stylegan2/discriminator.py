@@ -57,7 +57,8 @@ class DiscriminatorHead(nn.Module):
         self.group, self.channels = config.minibatch_stddev_group, config.minibatch_stddev_channels
         needs_image = config.discriminator_architecture == "skip" or shape.resolution == LOWEST
         self.from_image = Conv2d(shape.channels, width, 1, act="lrelu") if needs_image else None
-        self.conv = Conv2d(width + self.channels, width, 3, act="lrelu")
+        clamp = config.clamp if config.clamp_everywhere else None
+        self.conv = Conv2d(width + self.channels, width, 3, act="lrelu", clamp=clamp)
         self.dense = Linear(width * LOWEST * LOWEST, width, act="lrelu")
         self.out = Linear(width, outputs)
 
@@ -94,7 +95,7 @@ class Discriminator(Compilable):
                 z_dim=0,
                 classes=shape.classes,
                 w_dim=self.label_dim,
-                layers=shape.config.mapping_layers,
+                layers=shape.config.label_mapping_layers or shape.config.mapping_layers,
                 rate=shape.config.mapping_rate,
                 track_average=False,
             )

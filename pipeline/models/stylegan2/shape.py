@@ -41,8 +41,9 @@ class Shape:
 
     def clamp(self, resolution: int) -> float | None:
         """Largest activation at a resolution. Kept in exact passes too, so that a penalty differentiates the
-        function that plays; without low precision there is none."""
-        return None if self.dtype(resolution) == torch.float32 else self.config.clamp
+        function that plays; without low precision there is none, unless it is asked for everywhere."""
+        low = self.dtype(resolution) != torch.float32
+        return self.config.clamp if low or self.config.clamp_everywhere else None
 
 
 def shape_of(config: StyleGAN2Config, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:

@@ -1,0 +1,7 @@
+"""Other projects' weight files, read without running anything that stands in them."""
+
+from pipeline.importing.files import Weights, read_weights
+from pipeline.importing.parts import Part, parts_of
+from pipeline.importing.values import Refused
+
+__all__ = ["Part", "Refused", "Weights", "parts_of", "read_weights"]

@@ -1,0 +1,180 @@
+"""From a file to its values: plain pickles, and torch.save's two formats.
+
+Sizes that a file states are believed only as far as the file reaches: its memory is at most about its size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.importing.machine import Machine
+from pipeline.importing.rebuild import STORAGES
+from pipeline.importing.values import Global, Refused, Storage
+
+_LEGACY = 0x1950A86A20F9469CFC6C  # the number that torch.save's older format begins with
+_LEGACY_VERSION = 1001
+_LARGEST_NUMBERS = 1 << 40
+FORMATS = "a .pkl of stylegan2-ada-pytorch or stylegan3, a .pt or .pth of torch.save"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file that has been read. value: what stands in it. sha256: of the file, in hex."""
+
+    path: Path
+    value: Any
+    sha256: str
+
+
+def read_weights(path: Path) -> Weights:
+    """Reads a weights file; nothing in it is run. Errors: UserError that names the file and its fault."""
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder; allowed: {FORMATS}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; allowed: {FORMATS}") from error
+    try:
+        return Weights(path, _read(data), hashlib.sha256(data).hexdigest())
+    except Refused as refusal:
+        raise UserError(f"{path}: {refusal}") from refusal
+
+
+def _read(data: bytes) -> Any:
+    if data[:2] == b"PK":
+        return _zip(data)
+    if data[:1] == b"\x80":
+        return _pickle(data, nested_allowed=True)
+    raise Refused(f"{_kind(data)}; allowed: {FORMATS}")
+
+
+def _kind(data: bytes) -> str:
+    """What a file that is none of ours seems to be."""
+    if not data:
+        return "an empty file"
+    starts = {
+        b"\x89PNG": "a PNG image",
+        b"\xff\xd8": "a JPEG image",
+        b"\x1f\x8b": "a gzip archive; unpack it first",
+        b"version https:": "a pointer of git-lfs, not the file itself; fetch it first",
+        b"<": "a web page, not the file itself; download it again",
+    }
+    for start, name in starts.items():
+        if data.startswith(start):
+            return name
+    if data[8:10] == b'{"':
+        return "safetensors, which no foreign format that is known here uses"
+    return "no weights file"
+
+
+def _pickle(data: bytes, *, nested_allowed: bool) -> Any:
+    """A plain pickle, or torch.save's older format, told apart by its first value."""
+    source = io.BytesIO(data)
+
+    def nested(inner: Any) -> Any:
+        if not nested_allowed or not isinstance(inner, bytes) or inner[:1] != b"\x80":
+            raise Refused("refused: a file in a file that is no tensor's numbers")
+        return _pickle(inner, nested_allowed=False)
+
+    def none(_: Any) -> Any:
+        raise Refused("refused: a persistent id where there are none")
+
+    first = Machine(none, nested).run(source)
+    if type(first) is not int or first != _LEGACY:
+        return first
+    return _legacy(source, nested)
+
+
+def _legacy(source: io.BytesIO, nested: Callable[[Any], Any]) -> Any:
+    """Version, system, value, names of storages: four pickles; then each storage's count and numbers."""
+    storages: dict[str, Storage] = {}
+
+    def plain() -> Any:
+        return Machine(lambda what: _stored(what, storages, views=True), nested).run(source)
+
+    if plain() != _LEGACY_VERSION:
+        raise Refused("torch.save's older format in an unknown version")
+    system, value, names = plain(), plain(), plain()
+    if not isinstance(system, dict) or system.get("little_endian") is False:
+        raise Refused("numbers with bytes in another order")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise Refused("torch.save's older format without its list of storages")
+    everything = source.getbuffer()
+    for name in names:
+        if name not in storages or storages[name].source is not None:
+            raise Refused("a storage that nothing uses, or twice")
+        count = int.from_bytes(source.read(8), "little")
+        start, size = source.tell(), storages[name].count * storages[name].dtype.itemsize
+        if count != storages[name].count or start + size > len(everything):
+            raise Refused(f"cut off: a tensor of {storages[name].count} numbers, and fewer are there")
+        storages[name].source = _slice(everything, start, size)
+        source.seek(start + size)
+    return value
+
+
+def _slice(data: memoryview, start: int, size: int) -> Callable[[], memoryview]:
+    return lambda: data[start : start + size]
+
+
+def _stored(what: Any, storages: dict[str, Storage], *, views: bool) -> Storage:
+    """The storage of a persistent id ("storage", type, name, place, count[, view])."""
+    if not isinstance(what, tuple) or not 5 <= len(what) <= 6 or what[0] != "storage":
+        raise Refused("refused: a persistent id that is no storage")
+    _, kind, name, _, count, *view = what
+    if not isinstance(kind, Global) or kind not in STORAGES or not isinstance(name, str):
+        raise Refused(f"a storage of the unknown type {kind}")
+    if type(count) is not int or not 0 <= count <= _LARGEST_NUMBERS or (views and any(view)):
+        raise Refused(f"a storage of {count} numbers")
+    found = storages.setdefault(name, Storage(STORAGES[kind], count))
+    if (found.dtype, found.count) != (STORAGES[kind], count):
+        raise Refused("a storage of two sizes")
+    return found
+
+
+def _zip(data: bytes) -> Any:
+    """torch.save's format since 1.6: a zip archive without compression, data.pkl and data/NAME inside."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError) as error:
+        raise Refused("a zip archive that is cut off or damaged") from error
+    members = {info.filename: info for info in archive.infolist()}
+    if len(members) != len(archive.infolist()):
+        raise Refused("a zip archive with two members of one name")
+    packed = [info.filename for info in members.values() if info.compress_type != zipfile.ZIP_STORED]
+    if packed or sum(info.file_size for info in members.values()) > len(data):
+        raise Refused("a zip archive with compressed members, which torch.save does not write")
+    pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise Refused(f"a zip archive that torch.save did not write; allowed: {FORMATS}")
+    root = pickles[0].removesuffix("data.pkl")
+
+    def read(name: str) -> bytes:
+        try:
+            return archive.read(members[name])
+        except (KeyError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
+            raise Refused(f"a zip archive whose member {ascii(name)[:80]} is missing or damaged") from error
+
+    if f"{root}byteorder" in members and read(f"{root}byteorder") != b"little":
+        raise Refused("numbers with bytes in another order")
+    storages: dict[str, Storage] = {}
+
+    def stored(what: Any) -> Storage:
+        storage = _stored(what, storages, views=False)
+        member = f"{root}data/{what[2]}"
+        if member not in members or members[member].file_size < storage.count * storage.dtype.itemsize:
+            raise Refused(f"cut off: a tensor of {storage.count} numbers, and fewer are there")
+        size = storage.count * storage.dtype.itemsize
+        storage.source = lambda: memoryview(read(member))[:size]
+        return storage
+
+    def nested(_: Any) -> Any:
+        raise Refused("refused: a file in a file")
+
+    return Machine(stored, nested).run(io.BytesIO(read(pickles[0])))

@@ -1,0 +1,100 @@
+"""The networks in what a file holds: tensors by dotted name, and the settings of the modules around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from pipeline.importing.rebuild import finished
+from pipeline.importing.values import Record, Refused, StoredTensor
+
+_DEEPEST, _MOST = 32, 200_000
+_PARTS = ("_parameters", "_buffers", "_modules")
+
+
+class Tensors(Mapping[str, Tensor]):
+    """Tensors by name, each read when it is asked for."""
+
+    def __init__(self, stored: Mapping[str, StoredTensor]) -> None:
+        self._stored = dict(stored)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._stored[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._stored
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network or state dict. kind: its class's name, "" without. settings: numbers and text by dotted
+    name, such as "synthesis.b4.conv1.activation"."""
+
+    kind: str
+    tensors: Mapping[str, Tensor]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parts_of(value: Any) -> dict[str, Part]:
+    """The parts of a file by name; "" is what lies beside them. Errors: Refused."""
+    if isinstance(value, Record):
+        return {"": _network(value)}
+    if not isinstance(value, dict):
+        raise Refused(f"it holds a {type(value).__name__}; allowed: networks or state dicts by name")
+    parts: dict[str, Part] = {}
+    beside: dict[str, Any] = {}
+    for name, item in value.items():
+        if isinstance(item, Record):
+            parts[str(name)] = _network(item)
+        elif isinstance(item, dict) and any(isinstance(finished(x), StoredTensor) for x in item.values()):
+            parts[str(name)] = _state(item)
+        else:
+            beside[str(name)] = item
+    return {**parts, "": _state(beside)}
+
+
+def _state(values: Mapping[Any, Any]) -> Part:
+    tensors = {str(k): v for k, x in values.items() if isinstance(v := finished(x), StoredTensor)}
+    return Part("", Tensors(tensors), {str(k): x for k, x in values.items() if _is_plain(x)})
+
+
+def _network(record: Record) -> Part:
+    tensors: dict[str, StoredTensor] = {}
+    settings: dict[str, Any] = {}
+    waiting: list[tuple[str, Record, int]] = [("", record, 0)]
+    seen = 0
+    while waiting:
+        prefix, module, depth = waiting.pop()
+        seen += 1
+        if depth > _DEEPEST or seen > _MOST:
+            raise Refused("networks nested deeper or larger than any that is known")
+        own, below, plain = _contents(module)
+        tensors.update({prefix + name: tensor for name, tensor in own.items()})
+        settings.update({prefix + name: item for name, item in plain.items()})
+        waiting.extend((f"{prefix}{name}.", child, depth + 1) for name, child in below.items())
+    return Part(record.name, Tensors(tensors), settings)
+
+
+def _contents(module: Record) -> tuple[dict[str, StoredTensor], dict[str, Record], dict[str, Any]]:
+    """A module's own tensors, the modules below it, and its plain attributes."""
+    named: dict[str, Any] = {}
+    for group in _PARTS:
+        held = module.state.get(group)
+        named |= {str(k): finished(x) for k, x in held.items()} if isinstance(held, dict) else {}
+    tensors = {name: x for name, x in named.items() if isinstance(x, StoredTensor)}
+    below = {name: x for name, x in named.items() if isinstance(x, Record)}
+    plain = {str(k): x for k, x in module.state.items() if _is_plain(x) and not str(k).startswith("_")}
+    return tensors, below, plain
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)

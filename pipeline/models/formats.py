@@ -1,0 +1,8 @@
+"""The formats of other projects that `hrgan import` knows. A new one is one more entry here."""
+
+from __future__ import annotations
+
+from pipeline.models.foreign import Format
+from pipeline.models.stylegan2.foreign import ROSINALITY, STYLEGAN2_ADA
+
+FORMATS: tuple[Format, ...] = (STYLEGAN2_ADA, ROSINALITY)
