@@ -96,8 +96,13 @@ def levels(base: int, most: int, resolution: int) -> list[int]:
 
 
 def initialise(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), normalisation's gains from N(1, 0.02) (section 4; the authors' code)."""
+    """Weights from N(0, 0.02), normalisation's gains from N(1, 0.02) (section 4; the authors' code).
+
+    A label's embedding that joins z keeps the spread of z: at 0.02 it would be lost beside it.
+    """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, BatchNorm) and module.gain is not None:
         nn.init.normal_(module.gain, mean=1.0, std=0.02)
+    if isinstance(module, LabelledLatent) and module.embed is not None:
+        nn.init.normal_(module.embed.weight)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.contracts import Verdict
+
+WIDEST = 512
+"""Most units of the layer that joins features and a label's embedding."""
 
 
 class LabelledLatent(nn.Module):
@@ -25,9 +29,10 @@ class LabelledLatent(nn.Module):
 class VerdictHead(nn.Module):
     """Features [N, F] and labels [N] to a verdict.
 
-    conditioning: embedding (the label's embedding joins the features: Mirza and Osindero 2014), projection
-    (the product with it is added: Miyato and Koyama 2018, eq. 3), or classifier (class logits beside the
-    logit: Odena et al. 2017). Without classes it is a linear layer.
+    conditioning: embedding (the label's embedding joins the features, and a hidden layer judges whether they
+    agree: Mirza and Osindero 2014, figure 1), projection (the product with it is added: Miyato and Koyama
+    2018, eq. 3), or classifier (class logits beside the logit: Odena et al. 2017). Without classes it is a
+    linear layer.
     """
 
     def __init__(
@@ -42,11 +47,15 @@ class VerdictHead(nn.Module):
         self.joined = nn.Embedding(classes, label_dim) if kind == "embedding" else None
         self.projected = nn.Embedding(classes, features) if kind == "projection" else None
         self.classify = nn.Linear(features, classes) if kind == "classifier" else None
-        self.out = nn.Linear(features + (label_dim if kind == "embedding" else 0), 1)
+        # A linear layer alone would add the label's score to the image's, whether they agree or not.
+        hidden = min(features, WIDEST)
+        self.agree = nn.Linear(features + label_dim, hidden) if kind == "embedding" else None
+        self.out = nn.Linear(features if self.agree is None else hidden, 1)
 
     def forward(self, x: Tensor, labels: Tensor | None) -> Verdict:
-        inputs = x if self.joined is None else torch.cat([x, self.joined(labels)], dim=1)
-        logits = self.out(inputs).squeeze(1)
+        if self.joined is not None and self.agree is not None:
+            x = F.leaky_relu(self.agree(torch.cat([x, self.joined(labels)], dim=1)), 0.2)
+        logits = self.out(x).squeeze(1)
         if self.projected is not None:
             logits = logits + (x * self.projected(labels)).sum(dim=1)
         return Verdict(logits, None if self.classify is None else self.classify(x))
