@@ -96,9 +96,10 @@ class Orthogonal:
 
 
 def off_diagonal(w: Tensor) -> Tensor:
-    """|W W^T * (1 - I)|^2 of w [O, I], 0-d, without a second [O, O] matrix for the mask."""
-    gram = w @ w.t()
-    return gram.square().sum() - gram.diagonal().square().sum()
+    """|W W^T * (1 - I)|^2 of w [O, I], 0-d: |W W^T|^2 = |W^T W|^2, of which the smaller one is made, less
+    the diagonal, the squared lengths of the rows."""
+    gram = w @ w.t() if len(w) <= w.shape[1] else w.t() @ w
+    return gram.square().sum() - w.square().sum(dim=1).square().sum()
 
 
 def clip_weights(limit: float) -> Callable[[nn.Module], None]:

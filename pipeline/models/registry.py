@@ -10,6 +10,7 @@ import torch
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import Family, ImageSpec
 from pipeline.errors import UserError
+from pipeline.models.biggan import BigGAN
 from pipeline.models.dcgan import DCGAN
 from pipeline.models.mlp import MLP
 from pipeline.models.progan import ProGAN
@@ -17,6 +18,7 @@ from pipeline.models.stylegan2 import StyleGAN2
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "stylegan2": StyleGAN2,
+    "biggan": BigGAN,
     "progan": ProGAN,
     "dcgan": DCGAN,
     "mlp": MLP,

@@ -7,17 +7,19 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.config.families.baselines import DCGANConfig, MLPConfig
+from pipeline.config.families.biggan import BigGANConfig
 from pipeline.config.families.progan import ProGANConfig
 from pipeline.config.families.shared import AdaConfig, Conditioning, Loss, Objectives, Optimisation, Strict
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
 FamilyConfig = Annotated[
-    StyleGAN2Config | ProGANConfig | DCGANConfig | MLPConfig, Field(discriminator="name")
+    StyleGAN2Config | BigGANConfig | ProGANConfig | DCGANConfig | MLPConfig, Field(discriminator="name")
 ]
 """The union of all families."""
 
 __all__ = [
     "AdaConfig",
+    "BigGANConfig",
     "Conditioning",
     "DCGANConfig",
     "FamilyConfig",

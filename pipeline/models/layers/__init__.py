@@ -5,15 +5,26 @@ from pipeline.models.layers.compiled import Compilable, compile_main_phases
 from pipeline.models.layers.conditioning import LabelledLatent, VerdictHead
 from pipeline.models.layers.equalized import Conv2d, Linear
 from pipeline.models.layers.modulated import ModulatedConv2d, ToImage
+from pipeline.models.layers.spectral import Spectral, SpectralConv2d, SpectralEmbedding, SpectralLinear
 
 __all__ = [
     "BatchNorm",
     "Compilable",
     "Conv2d",
+<<<<<<< HEAD
     "LabelledLatent",
     "Linear",
     "ModulatedConv2d",
     "ToImage",
     "VerdictHead",
+=======
+    "Linear",
+    "ModulatedConv2d",
+    "Spectral",
+    "SpectralConv2d",
+    "SpectralEmbedding",
+    "SpectralLinear",
+    "ToImage",
+>>>>>>> fa8e226 (BigGAN: layers tested, weights of the public code, a small configuration)
     "compile_main_phases",
 ]

@@ -18,6 +18,7 @@ class BatchNorm(nn.Module):
     In training mean and biased variance are those of the micro-batches of all ranks together, and the
     running ones move towards them by `momentum`; in eval mode the running ones are used. affine: gain and
     bias are parameters; else the caller gives them (class-conditional: Dumoulin et al. 2017, eq. 5).
+    `over_ranks` may be set to False for what only some ranks compute: then it is this process's batch.
     """
 
     running_mean: Tensor
@@ -27,7 +28,7 @@ class BatchNorm(nn.Module):
         self, channels: int, *, affine: bool = True, eps: float = 1e-5, momentum: float = 0.1
     ) -> None:
         super().__init__()
-        self.eps, self.momentum = eps, momentum
+        self.eps, self.momentum, self.over_ranks = eps, momentum, True
         self.gain = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -46,7 +47,7 @@ class BatchNorm(nn.Module):
         """Mean and biased variance [C] to normalise x with."""
         if not self.training:
             return self.running_mean, self.running_var
-        mean, var = global_moments(x)
+        mean, var = global_moments(x) if self.over_ranks else ops.batch_moments(x)
         self._follow(self.running_mean, mean)
         self._follow(self.running_var, var)
         return mean, var

@@ -1,0 +1,58 @@
+"""BigGAN's and BigGAN-deep's generator (Brock et al. 2019, appendix B)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+import ops
+from pipeline.models.biggan.blocks import Attention, DeepGeneratorBlock, GeneratorBlock
+from pipeline.models.biggan.shape import LOWEST, Shape
+from pipeline.models.layers import BatchNorm, SpectralConv2d, SpectralLinear
+
+
+class Generator(nn.Module):
+    """Latents and labels to images. attention: by the number of the block that it follows."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        config, blocks = shape.config, shape.generator
+        eps = config.spectral_eps
+        self.z_dim, self.classes, self.deep, self.chunk = config.z_dim, shape.classes, shape.deep, shape.chunk
+        self.low_precision = shape.low_precision
+        # Not normalised: its singular values are free in the paper and in the public code.
+        self.shared = nn.Embedding(shape.classes, shape.embedding) if shape.classes else None
+        self.linear = SpectralLinear(shape.first, blocks[0].inputs * LOWEST * LOWEST, eps=eps)
+        kind = DeepGeneratorBlock if shape.deep else GeneratorBlock
+        self.blocks = nn.ModuleList(kind(shape, block) for block in blocks)
+        self.attention = nn.ModuleDict(
+            {str(i): Attention(block.outputs, eps) for i, block in enumerate(blocks) if block.attends}
+        )
+        self.norm = BatchNorm(blocks[-1].outputs, eps=config.norm_eps)
+        self.conv = SpectralConv2d(blocks[-1].outputs, shape.channels, 3, eps=eps)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
+        """z: [N, z_dim], labels: [N] if conditional -> images [N, C, H, W] float32 in [-1, 1].
+
+        exact: float32 throughout.
+        """
+        first, conditions = self._inputs(z, labels)
+        dtype = torch.float32 if exact or self.low_precision is None else self.low_precision
+        x = ops.arranged(self.linear(first).view(len(z), -1, LOWEST, LOWEST), dtype)
+        for i, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
+            x = block(x, condition)
+            if str(i) in self.attention:
+                x = self.attention[str(i)](x, exact=exact)
+        return torch.tanh(self.conv(self.norm(ops.arranged(x, torch.float32), act="relu")))
+
+    def _inputs(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
+        """What the first layer sees, and each block's condition: the class embedding, then its part of z."""
+        known = [] if self.shared is None else [self.shared(labels)]
+        count = len(self.blocks)
+        if not self.chunk:
+            return z, [known[0] if known else None] * count
+        if self.deep:
+            whole = torch.cat([*known, z], dim=1)
+            return whole, [whole] * count
+        first, *chunks = torch.split(z, self.chunk, dim=1)
+        return first, [torch.cat([*known, chunk], dim=1) for chunk in chunks]

@@ -1,0 +1,109 @@
+"""Samples of BigGAN: truncated latents, standing statistics (Brock et al. 2019, section 3)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts import Fakes
+from pipeline.errors import UserError
+from pipeline.models.biggan.generator import Generator
+from pipeline.models.layers import BatchNorm
+from pipeline.models.sampling import draw_one_by_one
+from pipeline.randomness import SampleRandomness, derive_seed
+
+WIDEST = 2.0  # the threshold that truncation comes to just below 1, as in the authors' released models
+
+
+class BigGANSampler:
+    """Draws z from each seed, truncated where asked, and normalises by standing statistics.
+
+    These are computed at the first draw, on a copy of the generator as it is then, from `batches` batches
+    of `batch_size` untruncated latents of fixed seeds: a function of the weights. batches 0: training's
+    running averages.
+    """
+
+    def __init__(self, generator: Generator, batches: int, batch_size: int) -> None:
+        self._source, self._batches, self._batch_size = generator, batches, batch_size
+        self._ready: Generator | None = None
+
+    @torch.no_grad()
+    def draw(
+        self,
+        seeds: Sequence[int],
+        *,
+        classes: Sequence[int] | None = None,
+        truncation: float = 1.0,
+    ) -> Fakes:
+        """truncation psi: components of z beyond 2 psi are drawn again until they are not, so that 0 gives
+        z = 0; 1 truncates nothing.
+
+        Errors: UserError for a truncation that is not from 0 to 1, and for classes that the model does not
+        have or that do not match the seeds.
+        """
+        if not 0 <= truncation <= 1:
+            raise UserError(f"truncation {truncation}: this family truncates latents; allowed: 0 to 1")
+        generator = self._generator()
+
+        def latents(randomness: SampleRandomness) -> Tensor:
+            size = generator.z_dim
+            return truncated(randomness.normal(size), randomness.uniform(size), truncation)
+
+        def make(z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+            return generator(z, labels, exact=True), z
+
+        return draw_one_by_one(
+            seeds,
+            classes,
+            known=generator.classes,
+            latents=latents,
+            make=make,
+            device=next(generator.parameters()).device,
+        )
+
+    def _generator(self) -> Generator:
+        if self._ready is None:
+            self._ready = copy.deepcopy(self._source).eval().requires_grad_(False)
+            gather(self._ready, self._batches, self._batch_size)
+        return self._ready
+
+
+def truncated(z: Tensor, place: Tensor, psi: float) -> Tensor:
+    """Standard normal z with what lies beyond 2 psi replaced by truncated normal values.
+
+    place: uniform in [0, 1), as z's shape. Drawing again until |z| <= t has the truncated normal's
+    distribution, whose inverse sqrt(2) erfinv((2 place - 1) erf(t / sqrt(2))) gives it at once.
+    """
+    if psi >= 1:
+        return z
+    limit = WIDEST * psi
+    inside = math.erf(limit / math.sqrt(2.0))
+    again = math.sqrt(2.0) * torch.erfinv((2 * place - 1) * inside)
+    return torch.where(z.abs() <= limit, z, again.clamp(-limit, limit))
+
+
+@torch.no_grad()
+def gather(generator: Generator, batches: int, batch_size: int) -> None:
+    """Makes the generator's running statistics the mean over `batches` batches of moments of this process
+    alone; 0 leaves them."""
+    norms = [module for module in generator.modules() if isinstance(module, BatchNorm)]
+    modes = [(norm.over_ranks, norm.momentum) for norm in norms]
+    device = next(generator.parameters()).device
+    for norm in norms:
+        norm.over_ranks = False
+        norm.train(batches > 0)
+    for batch in range(batches):
+        seeds = [derive_seed("standing", batch * batch_size + i) for i in range(batch_size)]
+        randomness = SampleRandomness(seeds, device, source="cpu")
+        z = randomness.normal(generator.z_dim)
+        labels = randomness.integers(generator.classes) if generator.classes else None
+        for norm in norms:
+            norm.momentum = 1 / (batch + 1)  # so that the running average is the mean so far
+        generator(z, labels, exact=True)
+    for norm, (over_ranks, momentum) in zip(norms, modes, strict=True):
+        norm.eval()
+        norm.over_ranks, norm.momentum = over_ranks, momentum

@@ -1,0 +1,79 @@
+"""Layers whose weight is divided by its largest singular value (Miyato et al. 2018, eq. 8).
+
+The singular value comes from one step of power iteration each time a layer is used in training, frozen
+or not; its vector `u` is saved with the weights. In eval mode `u` stays as it is. `u` depends on weights
+alone, so it is equal on all ranks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ops
+from ops import Activation
+
+
+class Spectral(nn.Module):
+    """A weight [O, ...] and the left singular vector u [O] of it as [O, the rest]. eps: least norm to
+    divide by."""
+
+    u: Tensor
+
+    def __init__(self, *shape: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.randn(shape) / math.sqrt(math.prod(shape[1:])))
+        self.register_buffer("u", F.normalize(torch.randn(shape[0]), dim=0))
+
+    def normalised(self) -> Tensor:
+        """weight / sigma, float32; differentiable any number of times."""
+        if not self.training:
+            # A copy: backward needs u as it was, and training may move it before.
+            weight, _, _ = ops.spectral_weight(self.weight, self.u.clone(), steps=0, eps=self.eps)
+            return weight
+        weight, _, u = ops.spectral_weight(self.weight, self.u, steps=1, eps=self.eps)
+        with torch.no_grad():
+            self.u.copy_(u)
+        return weight
+
+
+class SpectralConv2d(Spectral):
+    """act(convolution + b), same size: [N, Cin, H, W] -> [N, Cout, H, W], in x's type."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, bias: bool = True, eps: float = 1e-6
+    ) -> None:
+        super().__init__(outputs, inputs, kernel, kernel, eps=eps)
+        self.padding = kernel // 2
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x: Tensor, act: Activation = "linear") -> Tensor:
+        weight = self.normalised().to(x.dtype)
+        if self.bias is None and act == "linear":
+            return ops.conv2d_resample(x, weight, padding=self.padding)
+        return ops.conv2d_act(x, weight, shift=self.bias, padding=self.padding, act=act, gain=1.0)
+
+
+class SpectralLinear(Spectral):
+    """x W^T + b on the last dimension: [..., inputs] -> [..., outputs]."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, eps: float = 1e-6) -> None:
+        super().__init__(outputs, inputs, eps=eps)
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.normalised(), self.bias)
+
+
+class SpectralEmbedding(Spectral):
+    """Rows of the normalised weight: numbers [...] -> [..., width]."""
+
+    def __init__(self, count: int, width: int, *, eps: float = 1e-6) -> None:
+        super().__init__(count, width, eps=eps)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        return F.embedding(numbers, self.normalised())
