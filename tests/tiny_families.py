@@ -21,7 +21,6 @@ DIGITS = ImageSpec(SIDE, SIDE, 1, 10)
 PLAIN = ImageSpec(SIDE, SIDE, 1)
 
 TINY: dict[str, dict[str, Any]] = {
-<<<<<<< HEAD
     "progan": {
         "z_dim": 12,
         "fmap_base": 64,
@@ -31,7 +30,7 @@ TINY: dict[str, dict[str, Any]] = {
         "fade_images": 20,
         "gpus": None,
         "level_batches": [16, 8],
-=======
+    },
     "biggan": {
         "z_dim": 8,
         "shared_dim": 6,
@@ -41,7 +40,6 @@ TINY: dict[str, dict[str, Any]] = {
         "standing_batch_size": 4,
         "ema_half_life_images": 200,
         "ema_from_images": 0,
->>>>>>> fa8e226 (BigGAN: layers tested, weights of the public code, a small configuration)
     },
     "stylegan2": {
         "z_dim": 12,

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.load import load_config
+from pipeline.contracts import ImageSpec
+from pipeline.models.registry import build_family
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RUNS = sorted(path for path in CONFIGS.glob("*.yaml") if path.name != "base.yaml")
@@ -70,7 +72,7 @@ def test_the_small_settings() -> None:
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_the_minibatch_group_divides_the_batch(path: Path) -> None:
     config = load_config(path)
-    assert config.batch.size % config.family.minibatch_stddev_group == 0
+    assert config.batch.size % getattr(config.family, "minibatch_stddev_group", 1) == 0
 
 
 def test_quickstart_is_the_small_one_on_its_own_data() -> None:
@@ -78,3 +80,38 @@ def test_quickstart_is_the_small_one_on_its_own_data() -> None:
     assert config.data.path == "out/quickstart/data"
     assert config.data.resolution == 32
     assert not config.data.mirror
+
+
+# Brock et al. 2019, tables 4 to 9 and appendix C: ch, size of z, where G attends, rates of G and D.
+BIGGAN = {
+    "biggan-128": (96, 120, (64,), 5e-5, 2e-4),
+    "biggan-256": (96, 140, (128,), 5e-5, 2e-4),
+    "biggan-512": (96, 160, (64,), 5e-5, 2e-4),
+    "biggan-deep-128": (128, 128, (64,), 5e-5, 2e-4),
+    "biggan-deep-256": (128, 128, (64,), 2.5e-5, 2.5e-5),
+    "biggan-deep-512": (128, 128, (64,), 2.5e-5, 2.5e-5),
+}
+
+
+@pytest.mark.parametrize("name", BIGGAN)
+def test_published_settings_of_biggan(name: str) -> None:
+    config = load_config(CONFIGS / f"{name}.yaml")
+    family = config.family
+    assert config.data.resolution == int(name.rpartition("-")[2])
+    assert family.variant == ("deep" if "deep" in name else "biggan")
+    assert BIGGAN[name] == (
+        family.generator_channels,
+        family.z_dim,
+        family.generator_attention,
+        family.generator_rate,
+        family.discriminator_rate,
+    )
+    assert family.discriminator_channels == family.generator_channels
+    assert family.discriminator_attention == (64,)
+    assert (config.batch.size, family.discriminator_repeats, family.shared_dim) == (2048, 2, 128)
+    assert (family.loss, family.orthogonal_weight, family.hierarchical) == ("hinge", 1e-4, True)
+    assert (family.adam_beta1, family.adam_beta2, family.adam_eps) == (0.0, 0.999, 1e-6)
+    step = 2 * config.batch.size
+    assert 0.5 ** (step / family.ema_half_life_images) == pytest.approx(0.9999, abs=1e-8)
+    assert family.ema_from_images == 20_000 * step
+    build_family(family, ImageSpec(config.data.resolution, config.data.resolution, 3, 1000), batch_size=2048)

@@ -1,4 +1,4 @@
-"""One rank's part of a batch through batch normalisation: writes outputs, gradients and running statistics."""
+"""One rank's part of a batch through batch normalisation: writes outputs, gradients, statistics."""
 
 from __future__ import annotations
 

@@ -86,6 +86,7 @@ def test_each_conditioning_tells_classes_apart(name, kind):
     """Projection and embedding judge an image by its label; a classifier judges the label by the image."""
     family = tiny_family(name, conditioning=kind)
     networks = seeded_networks(family)
+    networks.discriminator.eval()  # a pass in training may move what the next one uses
     (reals,) = DigitStream().draw(BATCH)
     game = tiny_game(family, networks, images_seen=late(family))
     verdict = game.judge(reals.images, reals.labels, exact=True)

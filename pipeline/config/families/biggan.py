@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.config.families.shared import Loss, NonNegative, Objectives, Optimisation, Positive, Whole
 from pipeline.config.units import Count
@@ -34,8 +34,7 @@ class BigGANConfig(Objectives, Optimisation):
     discriminator_attention: tuple[Whole, ...] = (64,)
     """The same for the discriminator."""
     conditioning: Literal["projection", "classifier"] = "projection"
-    """How the discriminator uses labels: projection (Miyato and Koyama 2018) or an auxiliary classifier
-    (Odena et al. 2017), which needs a `classifier_weight`."""
+    """How the discriminator takes labels: by projection, as the paper, or by an auxiliary classifier."""
     initialisation: Literal["orthogonal", "normal", "xavier"] = "orthogonal"
     """Initial weights: orthogonal (Saxe et al. 2014), normal of deviation 0.02, or Glorot's uniform."""
     spectral_eps: Positive = 1e-6
@@ -67,9 +66,3 @@ class BigGANConfig(Objectives, Optimisation):
     """Half-life of the averaged generator, in images: a decay of .9999 a step of 2 x 2048 images."""
     ema_from_images: Count = 81_920_000
     """Until so many images were seen the average is a copy of the generator: 20,000 steps of 2 x 2048."""
-
-    @model_validator(mode="after")
-    def _classifier(self) -> BigGANConfig:
-        if (self.conditioning == "classifier") != (self.classifier_weight > 0):
-            raise ValueError("conditioning=classifier and classifier_weight > 0 go together")
-        return self

@@ -11,6 +11,7 @@ from pipeline.contracts import Verdict
 from pipeline.models.biggan.blocks import Attention, DeepDiscriminatorBlock, DiscriminatorBlock
 from pipeline.models.biggan.shape import Shape
 from pipeline.models.layers import SpectralConv2d, SpectralEmbedding, SpectralLinear
+from pipeline.models.phases import has_classifier
 
 
 class Discriminator(nn.Module):
@@ -30,8 +31,8 @@ class Discriminator(nn.Module):
             {str(i): Attention(block.outputs, eps) for i, block in enumerate(blocks) if block.attends}
         )
         self.linear = SpectralLinear(width, 1, eps=eps)
-        projects = shape.classes and config.conditioning == "projection"
-        classifies = shape.classes and config.conditioning == "classifier"
+        classifies = has_classifier(config, shape.classes)
+        projects = shape.classes and not classifies
         self.embed = SpectralEmbedding(shape.classes, width, eps=eps) if projects else None
         self.classifier = SpectralLinear(width, shape.classes, eps=eps) if classifies else None
 

@@ -56,8 +56,8 @@ class BigGAN:
             config, spec.height, batch_size, images_a_step, lazy_factors(config)
         )
         self.phases = (
-            generator_phase(config, orthogonal=orthogonal_weights),
-            *discriminator_phases(config, self.losses),
+            generator_phase(config, classes=spec.classes, orthogonal=orthogonal_weights),
+            *discriminator_phases(config, self.losses, classes=spec.classes),
         )
 
     def networks(self) -> Networks:

@@ -17,6 +17,7 @@ from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
 from pipeline.models.biggan.shape import GENERATOR, LOWEST, Shape
 
+_SMALLEST = 32  # images that the public code makes
 _NESTED = re.compile(r"blocks\.(\d+)\.(\d+)\.(.+)")
 _ATTENTION = re.compile(r"(theta|phi|g|o|gamma)(\.|$)")
 # Kept for logging there, and a counter of its own standing statistics.
@@ -76,7 +77,7 @@ def infer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], ImageSpec]:
     }
     for resolution, multiples in GENERATOR.items():
         stages = len(multiples) - 1
-        if count % stages or (not deep and count != stages):
+        if resolution < _SMALLEST or count % stages or (not deep and count != stages):
             continue
         ch = ours["linear.weight"].shape[0] // (LOWEST * LOWEST * multiples[0])
         depth = count // stages

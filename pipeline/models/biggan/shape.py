@@ -129,8 +129,6 @@ def shape_of(config: BigGANConfig, spec: ImageSpec, low_precision: torch.dtype |
         )
     if spec.channels not in (1, 3):
         raise UserError(f"biggan needs images of 1 or 3 channels, not {spec.channels}")
-    if config.conditioning == "classifier" and not spec.classes:
-        raise UserError("family.conditioning: classifier needs labels; allowed without: projection")
     shape = Shape(config, spec.height, spec.channels, spec.classes, low_precision)
     slots = len(shape.generator) + 1
     if config.hierarchical and not shape.deep and config.z_dim % slots:

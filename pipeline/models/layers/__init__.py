@@ -11,13 +11,7 @@ __all__ = [
     "BatchNorm",
     "Compilable",
     "Conv2d",
-<<<<<<< HEAD
     "LabelledLatent",
-    "Linear",
-    "ModulatedConv2d",
-    "ToImage",
-    "VerdictHead",
-=======
     "Linear",
     "ModulatedConv2d",
     "Spectral",
@@ -25,6 +19,6 @@ __all__ = [
     "SpectralEmbedding",
     "SpectralLinear",
     "ToImage",
->>>>>>> fa8e226 (BigGAN: layers tested, weights of the public code, a small configuration)
+    "VerdictHead",
     "compile_main_phases",
 ]
