@@ -30,6 +30,7 @@ PEER = "biggan-pytorch"
 LANDMARK = "BigGANdeep.py"
 Pair = tuple[Any, ...]  # generator and, where there is one, discriminator
 Makers = tuple[Callable[[], Tensor], Callable[[], Tensor]]  # images of ours, of theirs
+Judges = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]  # logits
 _SETTLING = 30  # uses after which a power iteration from chance has settled
 
 
@@ -79,7 +80,7 @@ def compare_case(module: Any, case: Case) -> Iterator[Row]:
     ours = _our_networks(theirs, case)
     z, labels = torch.randn(case.images, case.z_dim), torch.arange(case.images) * 7 % case.classes
     reals = torch.rand(case.images, 3, case.resolution, case.resolution) * 2 - 1
-    make = (
+    make: Makers = (
         lambda: ours[0](z, labels),
         lambda: theirs[0](z, theirs[0].shared(labels)),
     )
@@ -104,7 +105,7 @@ def _judged(
     hinge = ADVERSARIAL["hinge"]
     with torch.no_grad():
         fakes = [f() for f in make]
-    judge = (lambda x: ours[1](x, labels).logits, lambda x: theirs[1](x, labels)[:, 0])
+    judge: Judges = (lambda x: ours[1](x, labels).logits, lambda x: theirs[1](x, labels)[:, 0])
     logits = [(f(fake), f(reals)) for f, fake in zip(judge, fakes, strict=True)]
     yield Row(case.name, "discriminator, training", apart(*(real for _, real in logits)), FORWARD)
     losses = [hinge.discriminator(real, fake).mean() for fake, real in logits]
