@@ -19,7 +19,7 @@ from pipeline.engines.process import from_first, start_process, stop_process
 from pipeline.engines.select import select_engine
 from pipeline.errors import UserError
 from pipeline.models.auto import with_auto_settings
-from pipeline.models.layers import compile_main_phases
+from pipeline.models.layers import compile_main_phases, recompute_blocks
 from pipeline.models.registry import build_family
 from pipeline.randomness import derive_seed
 from pipeline.storage.checkpoints import CheckpointStore
@@ -146,7 +146,16 @@ def _trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
     if config.engine.compile:  # after the trainer has made its averaged copy, which stays eager
         for network in (networks.generator, networks.discriminator):
             compile_main_phases(network)
+    if config.engine.recompute == "blocks":
+        _recompute(trainer, config.family.name)
     return trainer
+
+
+def _recompute(trainer: Trainer, name: str) -> None:
+    if not sum(recompute_blocks(network) for _, network in trainer.networks.items()):
+        raise UserError(
+            f"engine.recompute=blocks: no blocks of {name}'s networks can be computed again; allowed: off"
+        )
 
 
 def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:

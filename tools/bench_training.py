@@ -3,12 +3,16 @@
 Loop: the time of whole steps as `hrgan train` makes them (loader, random streams, figures, average,
 guards) against the phases alone on images that are there already: objective, backward, Adam. Checkpoint:
 CheckpointStore.save against writing and fsyncing files of the same sizes. Interleaved, medians.
+Memory: the peak of a phase, above the networks, with `engine.recompute=blocks` against without, each in a
+process of its own (on a CPU its resident memory, on a GPU what torch allocated), and what it costs in time.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
+import resource
 import statistics
 import tempfile
 import time
@@ -20,11 +24,12 @@ import torch
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.config.run import DataConfig
-from pipeline.contracts import Batch, Family, Networks, Process
+from pipeline.contracts import Batch, Family, ImageSpec, Networks, Process
 from pipeline.data.index import ShardIndex
 from pipeline.data.prepare import prepare
 from pipeline.data.stream import ImageStream
 from pipeline.engines.replicated import Replicated
+from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
 from pipeline.storage.checkpoints import CheckpointStore
@@ -114,6 +119,55 @@ def checkpoint_row(rounds: int) -> dict[str, Any]:
     return row("checkpoint save / write and fsync", f"{sum(sizes) / 2**20:.0f} MiB", ours, floor, 1)
 
 
+def memory_row(phase: str, side: int, batch: int) -> dict[str, Any]:
+    """Peak of StyleGAN2's `phase` at `side` pixels with blocks computed again, and kept."""
+    context = multiprocessing.get_context("spawn")
+    peaks = []
+    for recompute in (True, False):
+        with context.Pool(1) as pool:
+            peaks.append(pool.apply(phase_peak, (phase, side, batch, recompute)))
+    (ours, seconds), (kept, kept_seconds) = peaks
+    size = f"{side}px batch {batch}"
+    print(
+        f"{phase}, blocks recomputed / kept | {size} | {ours / 2**20:.0f} MiB against {kept / 2**20:.0f}, "
+        f"{ours / kept:.2f} times; {seconds:.2f} s against {kept_seconds:.2f}"
+    )
+    return {
+        "op": f"peak memory of {phase}, blocks recomputed / kept", "size": size, "mode": "fwd+bwd",
+        "ms": 1000 * seconds, "vs_reference": seconds / kept_seconds, "vs_peer": None,
+        "floor_ms": 1000 * kept_seconds, "megabytes": ours / 1e6, "megabytes_kept": kept / 1e6,
+    }  # fmt: skip
+
+
+def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[int, float]:
+    """(most bytes above those before, seconds) of one backward pass of the phase."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    config = StyleGAN2Config(channel_base=8192, channel_max=128, mapping_layers=2)
+    family = build_family(config, ImageSpec(side, side, 3), batch_size=batch)
+    networks = family.networks()
+    family.memory.to(device)
+    for _, network in networks.items():
+        network.to(device)
+        if recompute:
+            recompute_blocks(network)
+    (phase,) = (phase for phase in family.phases if phase.name == name)
+    reals = Batch(torch.rand(batch, 3, side, side, device=device) * 2 - 1)
+    before, start = _most_bytes(device), time.perf_counter()
+    with only_trainable(networks, phase):
+        game = family.game(networks, family.schedule.at(0), SampleRandomness(range(batch), device))
+        phase.objective(game, reals).loss.mean().backward()  # type: ignore[no-untyped-call]
+    most = _most_bytes(device)
+    return most - before, time.perf_counter() - start
+
+
+def _most_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def bare_write(folder: Path, sizes: list[int]) -> None:
     """Files of `sizes` bytes, written and fsynced."""
     folder.mkdir(exist_ok=True)
@@ -152,8 +206,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--memory", nargs="*", default=["generator", "discriminator"], help="phases whose peak is measured"
+    )
     arguments = parser.parse_args()
     rows = [loop_row(arguments.rounds), checkpoint_row(arguments.rounds)]
+    rows += [memory_row(phase, 256, 8) for phase in arguments.memory]
     write_rows(arguments.json, rows)
 
 

@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "start",  # the weights are the run's own after its first checkpoint
     "engine.device",
     "engine.compile",
+    "engine.recompute",
     "ops.backend",
     "checkpoints",
     "snapshots",

@@ -69,6 +69,9 @@ class EngineConfig(Strict):
     compile: bool = False
     """Runs the networks of the main phases through torch.compile; penalties stay eager. The first step
     takes minutes longer. On a CPU it gains nothing: the compiled operations leave it nothing to fuse."""
+    recompute: Literal["off", "blocks"] = "off"
+    """blocks: each block of the networks is computed again in the backward pass, instead of its activations
+    being kept: less memory, the same gradients, a forward pass more. Not together with compile."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU if there is one."""
     bad_steps: PositiveCount = 20
@@ -134,6 +137,15 @@ class RunConfig(Strict):
     """What sampling needs."""
     report: ReportConfig = ReportConfig()
     """What a person reads."""
+
+    @model_validator(mode="after")
+    def _compiled_or_recomputed(self) -> RunConfig:
+        if self.engine.compile and self.engine.recompute != "off":
+            raise ValueError(
+                f"engine.recompute={self.engine.recompute}: not with engine.compile=true, whose graphs "
+                "decide themselves what they keep; allowed: off"
+            )
+        return self
 
     @model_validator(mode="after")
     def _micro_divides(self) -> RunConfig:

@@ -5,6 +5,7 @@ from pipeline.models.layers.compiled import Compilable, compile_main_phases
 from pipeline.models.layers.conditioning import LabelledLatent, VerdictHead
 from pipeline.models.layers.equalized import Conv2d, Linear
 from pipeline.models.layers.modulated import ModulatedConv2d, ToImage
+from pipeline.models.layers.recomputed import Recomputable, recompute_blocks
 from pipeline.models.layers.spectral import Spectral, SpectralConv2d, SpectralEmbedding, SpectralLinear
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LabelledLatent",
     "Linear",
     "ModulatedConv2d",
+    "Recomputable",
     "Spectral",
     "SpectralConv2d",
     "SpectralEmbedding",
@@ -21,4 +23,5 @@ __all__ = [
     "ToImage",
     "VerdictHead",
     "compile_main_phases",
+    "recompute_blocks",
 ]

@@ -21,6 +21,8 @@ class BatchNorm(nn.Module):
     `over_ranks` may be set to False for what only some ranks compute: then it is this process's batch.
     """
 
+    moves = ("running_mean", "running_var")
+    """Buffers that forward changes (see `Recomputable`)."""
     running_mean: Tensor
     running_var: Tensor
 

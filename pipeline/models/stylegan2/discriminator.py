@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.errors import UserError
-from pipeline.models.layers import Compilable, Conv2d, Linear
+from pipeline.models.layers import Compilable, Conv2d, Linear, Recomputable
 from pipeline.models.stylegan2.mapping import Mapping
 from pipeline.models.stylegan2.shape import LOWEST, Shape
 
 
-class DiscriminatorBlock(nn.Module):
+class DiscriminatorBlock(Recomputable):
     """From one resolution to half of it: [N, Cin, H, W] -> [N, Cout, H/2, W/2]."""
 
     resample_filter: Tensor
@@ -32,7 +32,7 @@ class DiscriminatorBlock(nn.Module):
             self.skip = Conv2d(width, below, 1, bias=False, down=2)
         self.register_buffer("resample_filter", ops.setup_filter([1, 3, 3, 1]), persistent=False)
 
-    def forward(self, x: Tensor | None, image: Tensor | None, *, exact: bool) -> tuple[Tensor, Tensor | None]:
+    def compute(self, x: Tensor | None, image: Tensor | None, *, exact: bool) -> tuple[Tensor, Tensor | None]:
         """x: features or None at the top. image: at this resolution, or None when it has gone in."""
         dtype = torch.float32 if exact else self.dtype
         x = None if x is None else ops.arranged(x, dtype)

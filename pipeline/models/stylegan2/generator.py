@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import ops
-from pipeline.models.layers import Compilable, Conv2d, ModulatedConv2d, ToImage
+from pipeline.models.layers import Compilable, Conv2d, ModulatedConv2d, Recomputable, ToImage
 from pipeline.models.stylegan2.mapping import Mapping
 from pipeline.models.stylegan2.shape import LOWEST, Shape
 
@@ -18,7 +18,7 @@ Noise = Sequence[Tensor] | Literal["const", "none"]
 """One tensor a noisy layer ([N, 1, H, W]), the stored constants, or none."""
 
 
-class SynthesisBlock(nn.Module):
+class SynthesisBlock(Recomputable):
     """The layers of one resolution: two modulated convolutions (one at 4px) and, in skip networks and at
     the top, an image output."""
 
@@ -48,7 +48,7 @@ class SynthesisBlock(nn.Module):
         self.to_image = ToImage(width, shape.channels, config.w_dim, clamp=clamp) if has_image else None
         self.register_buffer("resample_filter", ops.setup_filter([1, 3, 3, 1]), persistent=False)
 
-    def forward(
+    def compute(
         self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: list[Tensor | None], *, exact: bool
     ) -> tuple[Tensor, Tensor | None]:
         """x: [N, C, H/2, W/2] or None at 4px. image: RGB so far or None. ws: [N, convs + 1, w_dim]."""
