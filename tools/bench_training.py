@@ -147,7 +147,7 @@ def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[int, 
     family = build_family(config, ImageSpec(side, side, 3), batch_size=batch)
     networks = family.networks()
     family.memory.to(device)
-    for _, network in networks.items():
+    for network in (networks.generator, networks.discriminator):
         network.to(device)
         if recompute:
             recompute_blocks(network)
@@ -207,11 +207,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
-        "--memory", nargs="*", default=["generator", "discriminator"], help="phases whose peak is measured"
+        "--memory",
+        nargs="*",
+        default=["generator", "discriminator", "r1"],
+        help="phases whose peak is measured",
     )
     arguments = parser.parse_args()
     rows = [loop_row(arguments.rounds), checkpoint_row(arguments.rounds)]
-    rows += [memory_row(phase, 256, 8) for phase in arguments.memory]
+    rows += [memory_row(phase, 256, 4) for phase in arguments.memory]
     write_rows(arguments.json, rows)
 
 

@@ -71,7 +71,8 @@ class EngineConfig(Strict):
     takes minutes longer. On a CPU it gains nothing: the compiled operations leave it nothing to fuse."""
     recompute: Literal["off", "blocks"] = "off"
     """blocks: each block of the networks is computed again in the backward pass, instead of its activations
-    being kept: less memory, the same gradients, a forward pass more. Not together with compile."""
+    being kept: half the memory of a main phase, the same gradients, a forward pass more. Penalties, which
+    differentiate twice, gain a tenth at most. Not together with compile."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU if there is one."""
     bad_steps: PositiveCount = 20
