@@ -39,7 +39,8 @@ FILES = {
     ),
     "no key is near": (
         MINIMAL + "engine: {zzz: 1}",
-        "a.yaml line 2: engine.zzz=1: unknown key; allowed here: kind, precision, compile, recompute, device, bad_steps",
+        "a.yaml line 2: engine.zzz=1: unknown key; allowed here: kind, precision, compile, recompute, "
+        "device, bad_steps",
     ),
     "unknown family": (
         "family:\n  name: stylegan22",

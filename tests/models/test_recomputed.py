@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from launch.main import main
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import Batch, ImageSpec
-from pipeline.models.layers import BatchNorm, Recomputable, recompute_blocks
+from pipeline.models.layers import BatchNorm, Recomputable, SpectralLinear, recompute_blocks
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
 from pipeline.training.trainer import only_trainable
@@ -107,30 +107,10 @@ def test_activations_inside_blocks_are_not_kept() -> None:
     assert _kept_bytes(nets.discriminator, judge) < before / 3
 
 
-class Power(nn.Module):
-    """A weight over its largest singular value by one step of power iteration a pass, as spectral
-    normalisation has it."""
-
-    moves = ("u",)
-    u: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(width, width))
-        self.register_buffer("u", torch.randn(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            v = nn.functional.normalize(self.weight.T @ self.u, dim=0)
-            self.u.copy_(nn.functional.normalize(self.weight @ v, dim=0))
-            u = self.u.clone()
-        return x @ (self.weight / (u @ self.weight @ v)).T
-
-
 class Block(Recomputable):
     def __init__(self, width: int = 6) -> None:
         super().__init__()
-        self.power, self.norm = Power(width), BatchNorm(width)
+        self.power, self.norm = SpectralLinear(width, width), BatchNorm(width)
 
     def compute(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(self.power(x)[..., None, None], act="relu")[..., 0, 0]
@@ -157,18 +137,18 @@ def test_buffers_move_once_and_each_pass_is_repeated_with_its_own() -> None:
     recompute_blocks(again)
     expected, got = _two_passes(kept), _two_passes(again)
     assert expected.keys() == got.keys()
-    assert sum(name.startswith("gradient.") for name in got) == 3
+    assert sum(name.startswith("gradient.") for name in got) == 4
     for name, value in expected.items():
         torch.testing.assert_close(got[name], value, rtol=0, atol=0, msg=name)
     assert all(not torch.equal(got[name], value) for name, value in before.items())
 
 
 def test_a_layer_that_hides_its_moving_buffers_is_refused() -> None:
-    class Hidden(Power):
+    class Hidden(SpectralLinear):
         moves = ()
 
     block = Block()
-    block.power = Hidden(6)
+    block.power = Hidden(6, 6)
     recompute_blocks(block)
     with pytest.raises(RuntimeError, match=r"Hidden\.forward changes u: name it in `moves`"):
         block(torch.randn(5, 6))

@@ -153,5 +153,5 @@ class _Same:
     def __init__(self, spec):
         self.batch = reals(spec)
 
-    def draw(self, batch_size, times=1):
+    def draw(self, batch_size, times=1, *, resolution=None):
         return [self.batch] * times

@@ -21,6 +21,8 @@ class Spectral(nn.Module):
     """A weight [O, ...] and the left singular vector u [O] of it as [O, the rest]. eps: least norm to
     divide by."""
 
+    moves = ("u",)
+    """Buffers that forward changes (see `Recomputable`)."""
     u: Tensor
 
     def __init__(self, *shape: int, eps: float = 1e-6) -> None:
