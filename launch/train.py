@@ -60,7 +60,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
                 )
             _finish(run, _run(config, run, index, family, process, stop), process)
     finally:
-        stop_process(process)
+        stop_process()
     return 0
 
 

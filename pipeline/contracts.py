@@ -290,6 +290,8 @@ class Engine(Protocol):
     """
 
     process: Process
+    collectives: int
+    """Exchanges between ranks that this rank has begun, for telling who is behind."""
 
     def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
         """Take charge of the networks' parameters; every rank must hold equal ones."""
@@ -319,7 +321,13 @@ class Engine(Protocol):
         ...
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """Canonical state by name: `<net>.<parameter>.exp_avg`, `.exp_avg_sq`, `.step`; float32."""
+        """Canonical state by name: `<net>.<parameter>.exp_avg`, `.exp_avg_sq`, `.step`; float32.
+
+        Every rank must call it; the first rank gets all of it, others perhaps less.
+        """
         ...
 
-    def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None: ...
+    def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
+        """Puts back what any engine of any world size gave; every rank passes all of it. KeyError if
+        it is another network's."""
+        ...

@@ -45,7 +45,8 @@ def write_config(path: Path, data: Path, **sections: dict) -> Path:
 
 
 def environment(threads: int = 1) -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": paths}
 
 
 def hrgan(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess:

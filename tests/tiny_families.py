@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from sklearn.datasets import load_digits
 
 from pipeline.config.families import FamilyConfig
-from pipeline.contracts import Batch, Family, ImageSpec, Networks, Process
+from pipeline.contracts import Batch, Engine, Family, ImageSpec, Networks, Process
 from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
@@ -92,13 +92,18 @@ def tiny_game(family: Family, networks: Networks, count: int = BATCH, images_see
 
 
 def tiny_trainer(
-    family: Family, *, seed: int = 3, micro: int | None = None, process: Process | None = None
+    family: Family,
+    *,
+    seed: int = 3,
+    micro: int | None = None,
+    process: Process | None = None,
+    engine: Engine | None = None,
 ) -> Trainer:
-    process = process or Process()
+    process = engine.process if engine else process or Process()
     networks = seeded_networks(family)
     for module in (networks.generator, networks.discriminator, family.memory):
         module.to(process.device)
-    engine = Replicated(process)
+    engine = engine or Replicated(process)
     engine.attach(networks, family.optimizers)
     stream = DigitStream(family.spec, process=process)
     return Trainer(family, networks, engine, stream, seed=seed, micro=micro)

@@ -23,6 +23,8 @@ MAY_CHANGE = (
     "data.workers",
     "data.prefetch",
     "start",  # the weights are the run's own after its first checkpoint
+    "engine.kind",  # checkpoints hold the same under every engine
+    "engine.stage",
     "engine.device",
     "engine.compile",
     "engine.recompute",

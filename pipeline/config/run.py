@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.families import FamilyConfig, Strict
 from pipeline.config.units import PositiveCount, Seconds
@@ -62,8 +62,11 @@ class StartConfig(Strict):
 class EngineConfig(Strict):
     """Where gradients meet."""
 
-    kind: Literal["replicated"] = "replicated"
-    """replicated: every process holds all weights; one flat all-reduce a phase."""
+    kind: Literal["replicated", "zero"] = "replicated"
+    """replicated: every process holds all weights and moments; one flat all-reduce a phase. zero: DeepSpeed,
+    with `stage` (the extra `deepspeed`). A run may change it between two starts: equal to rounding."""
+    stage: Annotated[int, Field(ge=0)] = 1
+    """Of `zero`: 0 splits nothing over the processes, 1 Adam's moments, 2 the reduced gradients too."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: the family's low-precision blocks compute in it; weights and penalties stay float32."""
     compile: bool = False
@@ -77,6 +80,18 @@ class EngineConfig(Strict):
     """auto: a GPU if there is one."""
     bad_steps: PositiveCount = 20
     """Updates in a row of one phase that a gradient that was not finite made it skip: the run stops."""
+
+    @field_validator("stage")
+    @classmethod
+    def _weights_stay_whole(cls, stage: int) -> int:
+        if stage == 3:
+            raise ValueError(
+                "3 is not offered: it splits the weights, which penalties with second derivatives and lazy "
+                "phases need whole outside DeepSpeed's own forward; allowed: 0, 1, 2"
+            )
+        if stage > 3:
+            raise ValueError("allowed: 0, 1, 2")
+        return stage
 
 
 class OpsConfig(Strict):

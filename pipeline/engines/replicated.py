@@ -15,7 +15,13 @@ from torch import Tensor, nn
 
 from pipeline.contracts import NETS, AdamRule, Net, Networks, Process, StepReport
 
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+def trainable(module: nn.Module) -> tuple[list[str], list[nn.Parameter]]:
+    """Names and parameters of what a network trains, in the module's order; frozen ones stay out."""
+    found = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    return [name for name, _ in found], [parameter for _, parameter in found]
 
 
 class _Player:
@@ -23,11 +29,7 @@ class _Player:
 
     def __init__(self, module: nn.Module, rule: AdamRule) -> None:
         self.rule = rule
-        self.names, self.parameters = [], []
-        for name, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                self.names.append(name)
-                self.parameters.append(parameter)
+        self.names, self.parameters = trainable(module)
         total = sum(parameter.numel() for parameter in self.parameters)
         first = self.parameters[0]
         self.flat = torch.zeros(total, device=first.device, dtype=first.dtype)
@@ -72,18 +74,53 @@ class _Player:
         for name, parameter in zip(self.names, self.parameters, strict=True):
             entry = {
                 moment: state[f"{name}.{moment}"].to(parameter.device, copy=True)
-                for moment in _MOMENTS
+                for moment in MOMENTS
                 if f"{name}.{moment}" in state
             }
             if entry:
                 self.optimizer.state[parameter] = entry
 
 
-class Replicated:
-    """The `replicated` engine (see `contracts.Engine`)."""
+class AveragesOverRanks:
+    """What every engine does alike: averages of small tensors over the ranks.
+
+    collectives: how many exchanges between ranks this one has begun, for telling who is behind.
+    """
 
     def __init__(self, process: Process) -> None:
         self.process = process
+        self.collectives = 0
+
+    def any(self, flag: bool) -> bool:
+        if self.process.world_size == 1:
+            return flag
+        self.collectives += 1
+        box = torch.tensor(float(flag), device=self.process.device)
+        dist.all_reduce(box, dist.ReduceOp.MAX)
+        return bool(box.item())
+
+    def mean(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self.process.world_size == 1 or not stats:
+            return dict(stats)
+        names = sorted(stats)
+        shapes = [stats[name].shape for name in names]
+        flat = torch.cat([stats[name].detach().float().reshape(-1) for name in names])
+        self._average(flat)
+        parts = torch.split(flat, [shape.numel() for shape in shapes])
+        return {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
+
+    def _average(self, flat: Tensor) -> None:
+        if self.process.world_size > 1:
+            self.collectives += 1
+            dist.all_reduce(flat)
+            flat /= self.process.world_size
+
+
+class Replicated(AveragesOverRanks):
+    """The `replicated` engine (see `contracts.Engine`)."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process)
         self._players: dict[Net, _Player] = {}
 
     def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
@@ -105,23 +142,6 @@ class Replicated:
     def reset(self, net: Net) -> None:
         self._players[net].new_optimizer()
 
-    def any(self, flag: bool) -> bool:
-        if self.process.world_size == 1:
-            return flag
-        box = torch.tensor(float(flag), device=self.process.device)
-        dist.all_reduce(box, dist.ReduceOp.MAX)
-        return bool(box.item())
-
-    def mean(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if self.process.world_size == 1 or not stats:
-            return dict(stats)
-        names = sorted(stats)
-        shapes = [stats[name].shape for name in names]
-        flat = torch.cat([stats[name].detach().float().reshape(-1) for name in names])
-        self._average(flat)
-        parts = torch.split(flat, [shape.numel() for shape in shapes])
-        return {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
-
     def optimizer_state(self) -> dict[str, Tensor]:
         return {
             f"{net}.{name}": value
@@ -134,8 +154,3 @@ class Replicated:
             prefix = f"{net}."
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             self._players[net].load(own)
-
-    def _average(self, flat: Tensor) -> None:
-        if self.process.world_size > 1:
-            dist.all_reduce(flat)
-            flat /= self.process.world_size

@@ -32,10 +32,11 @@ class RunKeeper:
 
     def checkpoint(self, trainer: Trainer) -> None:
         process = trainer.engine.process
+        groups = take(trainer)  # on every rank: the engine may have to gather
         if not process.is_first:
             return
         CheckpointStore(self.run, self.config.checkpoints.keep).save(
-            take(trainer),
+            groups,
             images_seen=trainer.progress.images_seen,
             step=trainer.progress.step,
             world_size=process.world_size,

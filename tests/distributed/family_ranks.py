@@ -22,7 +22,7 @@ def main(out: str, steps: int) -> None:
             trainer.step()
         found |= {f"{name}/{g}/{k}": v for g, tensors in take(trainer).items() for k, v in tensors.items()}
     torch.save(found, f"{out}/world{process.world_size}-rank{process.rank}.pt")
-    stop_process(process)
+    stop_process()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def run_gang(script: str, ranks: int, *arguments: str, timeout: float = 180) -> 
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
         command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
         started.append(

@@ -40,7 +40,7 @@ def main(out: str, steps: int, nan_rank: int) -> None:
     result["stop_votes"] = trainer.stop_votes
     result["figures"] = trainer.meters.flush()
     torch.save(result, f"{out}/world{process.world_size}-rank{process.rank}.pt")
-    stop_process(process)
+    stop_process()
 
 
 if __name__ == "__main__":

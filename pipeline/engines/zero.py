@@ -1,0 +1,272 @@
+"""DeepSpeed's ZeRO 0, 1 and 2: gradients meet there, and from stage 1 on each rank keeps its part of Adam.
+
+Rajbhandari et al. 2020, section 5: stage 1 splits the optimizer's moments over the ranks, stage 2 the
+reduced gradients too. Each network has a DeepSpeed engine of its own; forward goes through the raw module,
+which is what lets penalties differentiate twice.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._C._distributed_c10d import HashStore
+
+from pipeline.contracts import AdamRule, Net, Networks, Process, StepReport
+from pipeline.engines.replicated import MOMENTS, AveragesOverRanks, trainable
+from pipeline.errors import UserError
+
+Stage = Literal[0, 1, 2]
+_LARGEST_BUCKET = 50_000_000  # elements reduced at once: 200 MB of float32
+
+
+class _Player:
+    """One network under a DeepSpeed engine."""
+
+    def __init__(self, module: nn.Module, rule: AdamRule, stage: Stage, process: Process) -> None:
+        self._rule, self._stage, self._process = rule, stage, process
+        self._names, self._parameters = trainable(module)
+        self._adam = torch.optim.Adam(
+            self._parameters, lr=0.0, betas=(rule.beta1, rule.beta2), eps=rule.eps, fused=True
+        )
+        self._adam.register_step_pre_hook(self._judge)
+        self._report: StepReport | None = None
+        if stage == 2:
+            for parameter in self._parameters:  # before DeepSpeed's own hooks, which run in this order
+                parameter.register_post_accumulate_grad_hook(_zero_if_missing)  # type: ignore[no-untyped-call]
+        size = sum(parameter.numel() for parameter in self._parameters)
+        deepspeed = _deepspeed(process)
+        self._engine = deepspeed.initialize(
+            model=module, optimizer=self._adam, config=settings(stage, size), dist_init_required=False
+        )[0]
+        # Its hooks on the raw module time forwards that are not its own.
+        self._engine.module_forward_pre_hook.remove()
+        self._engine.module_forward_post_hook.remove()
+        if stage:
+            # The weights are float32 themselves: this rank's part of them is the master, not a copy of
+            # it, so that whatever changes the weights (a checkpoint, clipping) changes the master.
+            parts = self._engine.optimizer.parallel_partitioned_bit16_groups[0]
+            self._part.data = parts[process.rank]
+
+    @property
+    def _part(self) -> Tensor:
+        """This rank's part of the flat weights, which Adam updates (stage 1 and 2)."""
+        part: Tensor = self._adam.param_groups[0]["params"][0]
+        return part
+
+    def backward(self, loss: Tensor) -> None:
+        self._engine.backward(loss)
+
+    def step(self, rate: float, beta2: float | None) -> StepReport:
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+            group["betas"] = (self._rule.beta1, self._rule.beta2 if beta2 is None else beta2)
+        self._engine.step()
+        assert self._report is not None
+        return self._report
+
+    def _judge(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        """Just before the update, when gradients are averaged: their norm, and whether to skip it.
+
+        DeepSpeed looks for infinities in low precision alone; the fused kernel leaves weights, moments
+        and step count alone where found_inf is 1, without a wait for the device.
+        """
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norms = [torch.linalg.vector_norm(grad, dtype=torch.float64) for grad in grads]
+        squared = torch.stack(norms).square().sum()
+        if self._stage and self._process.world_size > 1:
+            dist.all_reduce(squared)  # each rank has seen its own part
+        norm = squared.sqrt().float()
+        finite = torch.isfinite(norm)
+        optimizer.found_inf = (~finite).to(torch.float32)  # type: ignore[attr-defined]
+        optimizer.grad_scale = None  # type: ignore[attr-defined]
+        self._report = StepReport(finite, norm)
+
+    def reset(self) -> None:
+        self._adam.state.clear()
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments by parameter name, whole on the first rank; none before the first update."""
+        if not self._stage:
+            return {
+                f"{name}.{moment}": value
+                for name, parameter in zip(self._names, self._parameters, strict=True)
+                for moment, value in self._adam.state.get(parameter, {}).items()
+            }
+        entry = self._adam.state.get(self._part)
+        if not entry:
+            return {}
+        found = {}
+        for moment in ("exp_avg", "exp_avg_sq"):
+            for name, value in self._gathered(entry[moment]).items():
+                found[f"{name}.{moment}"] = value
+        if self._process.is_first:
+            for name in self._names:
+                found[f"{name}.step"] = entry["step"].clone()
+        return found
+
+    def _gathered(self, part: Tensor) -> dict[str, Tensor]:
+        whole = part.new_empty(part.numel() * self._process.world_size)
+        dist.all_gather_into_tensor(whole, part)
+        if not self._process.is_first:
+            return {}
+        sizes = [parameter.numel() for parameter in self._parameters]
+        pieces = torch.split(whole[: sum(sizes)].cpu(), sizes)
+        return {
+            name: piece.view(parameter.shape)
+            for name, piece, parameter in zip(self._names, pieces, self._parameters, strict=True)
+        }
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """The reverse of `state`; KeyError if some parameters have moments and others none."""
+        self.reset()
+        if not state:
+            return
+        if not self._stage:
+            for name, parameter in zip(self._names, self._parameters, strict=True):
+                self._adam.state[parameter] = {
+                    moment: state[f"{name}.{moment}"].to(parameter.device, copy=True) for moment in MOMENTS
+                }
+            return
+        steps = {float(state[f"{name}.step"]) for name in self._names}
+        if len(steps) > 1:
+            raise KeyError(f"parameters of one network have different step counts: {sorted(steps)}")
+        self._adam.state[self._part] = {
+            "step": torch.tensor(steps.pop(), device=self._part.device),
+            **{moment: self._own(state, moment) for moment in ("exp_avg", "exp_avg_sq")},
+        }
+
+    def _own(self, state: Mapping[str, Tensor], moment: str) -> Tensor:
+        """This rank's part of a moment of all parameters, zeros where the flat weights are padded."""
+        flat = torch.cat([state[f"{name}.{moment}"].reshape(-1).cpu() for name in self._names])
+        size = self._part.numel()
+        own = torch.zeros(size)
+        given = flat[self._process.rank * size : (self._process.rank + 1) * size]
+        own[: given.numel()] = given
+        return own.to(self._part.device)
+
+
+def _zero_if_missing(parameter: Tensor) -> None:
+    # A penalty's backward may reach a parameter without a gradient for it; stage 2 reduces it all the same.
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+
+
+class Zero(AveragesOverRanks):
+    """The `zero` engine (see `contracts.Engine`).
+
+    stage: 0 splits nothing, 1 the moments, 2 the moments and the reduced gradients.
+    Errors: UserError without DeepSpeed.
+    """
+
+    def __init__(self, process: Process, stage: Stage) -> None:
+        super().__init__(process)
+        self._stage = stage
+        self._players: dict[Net, _Player] = {}
+        _deepspeed(process)
+
+    def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
+        for net, module in networks.items():
+            self._players[net] = _Player(module, optimizers[net], self._stage, self.process)
+
+    def backward(self, net: Net, loss: Tensor) -> None:
+        self._players[net].backward(loss)
+
+    def step(self, net: Net, rate: float, beta2: float | None = None) -> StepReport:
+        self.collectives += 1
+        return self._players[net].step(rate, beta2)
+
+    def reset(self, net: Net) -> None:
+        self._players[net].reset()
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        return {
+            f"{net}.{name}": value
+            for net, player in self._players.items()
+            for name, value in player.state().items()
+        }
+
+    def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
+        for net, player in self._players.items():
+            prefix = f"{net}."
+            player.load({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+
+
+def settings(stage: Stage, parameters: int) -> dict[str, Any]:
+    """DeepSpeed's settings for a network of that many parameters; nothing is left to its defaults
+    (clipping, for one, would be 1.0 under some launchers)."""
+    bucket = min(parameters + parameters % 2, _LARGEST_BUCKET)  # even, as NCCL's alignment asks
+    return {
+        # The loop averages over micro-batches itself, and says itself when a step is due.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,
+        "gradient_clipping": 0.0,
+        "prescale_gradients": False,
+        "gradient_predivide_factor": 1.0,
+        "sparse_gradients": False,
+        "communication_data_type": "fp32",
+        # Blocks in bfloat16 cast their own weights: parameters, gradients and moments stay float32.
+        "fp16": {"enabled": False},
+        "bf16": {"enabled": False},
+        "torch_autocast": {"enabled": False},
+        "zero_allow_untested_optimizer": False,
+        "zero_force_ds_cpu_optimizer": False,
+        "wall_clock_breakdown": False,
+        "memory_breakdown": False,
+        "dump_state": False,
+        "steps_per_print": 2**62,
+        "zero_optimization": {
+            "stage": stage,
+            "contiguous_gradients": True,
+            "overlap_comm": False,
+            "reduce_scatter": True,
+            "reduce_bucket_size": bucket,
+            "use_multi_rank_bucket_allreduce": True,
+            "allgather_partitions": True,
+            "allgather_bucket_size": bucket,
+            "round_robin_gradients": False,
+            "ignore_unused_parameters": True,
+            "load_from_fp32_weights": True,
+            "elastic_checkpoint": False,
+        },
+    }
+
+
+def _deepspeed(process: Process) -> ModuleType:
+    """DeepSpeed, imported for this process's device and joined to its process group."""
+    on_cpu = process.device.type == "cpu"
+    os.environ.setdefault("LOCAL_RANK", str(process.local_rank))  # it reads this of a single process too
+    if on_cpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    try:
+        deepspeed = importlib.import_module("deepspeed")
+    except ImportError as error:
+        raise UserError(
+            f"engine.kind=zero: DeepSpeed cannot be imported ({error}); "
+            "allowed: install the extra (pip install -e '.[deepspeed]'), or engine.kind=replicated"
+        ) from error
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    if not hasattr(deepspeed.DeepSpeedEngine, "managed_gradient_accumulation"):
+        raise UserError(
+            f"engine.kind=zero: DeepSpeed {deepspeed.__version__} reduces gradients at its own moments; "
+            "allowed: 0.19.6 or newer, or engine.kind=replicated"
+        )
+    if on_cpu:
+        # It would compile an all-reduce through shared memory that training never calls.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if not dist.is_initialized():
+        assert process.world_size == 1
+        backend = "gloo" if on_cpu else "nccl"
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+    if not deepspeed.comm.is_initialized():
+        deepspeed.init_distributed(dist.get_backend(), auto_mpi_discovery=False, verbose=False)
+    return deepspeed

@@ -1,0 +1,91 @@
+"""Every engine equals every other to rounding, on any number of ranks, and goes on from its checkpoints."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from tests.distributed.engine_ranks import KINDS, SAVERS
+from tests.distributed.gang import run_gang
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed: not installed"),
+]
+WORLDS = (1, 2)
+OTHERS = [(kind, world) for world in WORLDS for kind in KINDS if (kind, world) != ("replicated", 1)]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("engines")
+    with ThreadPoolExecutor() as pool:  # together: each goes on from what the other has saved
+        for gang in [pool.submit(run_gang, "engine_ranks.py", world, str(folder)) for world in WORLDS]:
+            gang.result()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("four")
+    run_gang("engine_ranks.py", 4, str(folder))
+    return folder
+
+
+def load(folder, name: str) -> dict:
+    return torch.load(folder / f"{name}.pt", weights_only=True)
+
+
+def assert_close(ours: dict, theirs: dict) -> None:
+    assert ours.keys() == theirs.keys()
+    figures, expected = ours.pop("figures"), theirs.pop("figures")
+    assert figures == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize(("kind", "world"), OTHERS)
+def test_penalties_repeats_micro_batches_and_growth(out, kind, world):
+    ours, alone = load(out, f"toy-{kind}-x{world}"), load(out, "toy-replicated-x1")
+    # D: two turns in each of the two steps since the growth reset it, and none of R1.
+    assert alone["optimizers/discriminator.body.1.weight.step"] == 4
+    assert alone["optimizers/generator.body.0.weight.step"] == 2
+    assert_close(ours, alone)
+
+
+@pytest.mark.parametrize(("kind", "world"), OTHERS)
+def test_stylegan2(out, kind, world):
+    """The first step's moments, its gradients: Adam turns rounding of tiny ones into whole steps."""
+    ours, alone = load(out, f"stylegan2-{kind}-x{world}"), load(out, "stylegan2-replicated-x1")
+    moments = [name for name in alone if "exp_avg" in name]
+    assert len(moments) > 50
+    for name in moments:
+        scale = alone[name].abs().max()
+        assert (ours[name] - alone[name]).abs().max() <= 1e-3 * scale + 1e-7, name
+
+
+@pytest.mark.parametrize(("kind", "world"), OTHERS)
+def test_a_bad_gradient_on_one_rank_skips_the_update_on_all(out, kind, world):
+    ours = load(out, f"bad-{kind}-x{world}")
+    assert ours["figures"]["skipped_updates"] > 0
+    assert ours["optimizers/generator.body.0.weight.step"] == 4
+    assert ours["optimizers/discriminator.body.1.weight.step"] == 7  # R1 and two a step, less the third's
+    for name, value in ours.items():
+        assert name == "figures" or "memory" in name or torch.isfinite(value).all(), name
+
+
+@pytest.mark.parametrize(("saver", "saved"), SAVERS)
+@pytest.mark.parametrize(("kind", "world"), [("replicated", 1), *OTHERS])
+def test_a_checkpoint_of_any_engine_goes_on_under_any_other(out, saver, saved, kind, world):
+    straight = load(out, "toy-replicated-x1")
+    ours = load(out, f"from-{saver}-x{saved}-into-{kind}-x{world}")
+    ours["figures"] = straight["figures"]  # of the second half alone
+    assert_close(ours, straight)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_four_ranks(out, four, kind):
+    assert_close(load(four, f"toy-{kind}-x4"), load(out, "toy-replicated-x1"))
