@@ -131,7 +131,8 @@ OVERRIDES = {
     "batch.size=33x": "override: batch.size=33x: not a count; allowed: a whole number or one with k, M or G",
     "length.images=1.5": "override: length.images=1.5: not a whole number of images",
     "length.time=soon": "override: length.time=soon: not a time; allowed: seconds, or numbers with s, m, h",
-    "engine.kind=zero": "override: engine.kind=zero: allowed: replicated",
+    "engine.kind=ddp": "override: engine.kind=ddp: allowed: replicated, zero",
+    "engine.stage=3": "override: engine.stage=3: 3 is not offered: it splits the weights",
     "ops.backend=cuda": "override: ops.backend=cuda: allowed: auto, native, reference",
     "family.ada.kinds=[blit,colour]": "override: family.ada.kinds.1=colour: allowed: blit, geometry, color",
     "family.ada.kinds=blit": "override: family.ada.kinds=blit: must be a list, such as [a, b]",
@@ -160,10 +161,10 @@ def test_a_wrong_override(tmp_path: Path, override: str) -> None:
 
 def test_several_errors_have_a_line_each(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(MINIMAL + "batch: {size: x}\n")
-    lines = _error(tmp_path / "a.yaml", "engine.kind=zero", "sed=1").splitlines()
+    lines = _error(tmp_path / "a.yaml", "engine.kind=ddp", "sed=1").splitlines()
     assert len(lines) == 3
     assert lines[0].startswith(f"{tmp_path}/a.yaml line 2: batch.size=x: not a count")
-    assert lines[1] == "override: engine.kind=zero: allowed: replicated"
+    assert lines[1] == "override: engine.kind=ddp: allowed: replicated, zero"
     assert lines[2] == "override: sed=1: unknown key; did you mean seed?"
 
 
