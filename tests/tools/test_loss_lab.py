@@ -83,12 +83,12 @@ BOUNDS: dict[str, float] = {
     "minimax": 0.14,
     "non_saturating": 0.07,
     "non_saturating_r1": 0.14,
-    "non_saturating_lecam": 0.07,
-    "least_squares": 0.07,
+    "non_saturating_lecam": 0.14,
+    "least_squares": 0.17,
     "wasserstein_clip": 0.03,
     "wgan_gp": 0.07,
     "hinge": 0.07,
-    "relativistic": 0.07,
+    "relativistic": 0.14,
 }
 
 
