@@ -15,7 +15,8 @@ def results_table(results: Sequence[Result]) -> str:
     """A line a snapshot: images seen and each metric, with its ratio to the untrained generator's in
     brackets where that is known. Lower is better for FID, KID, SWD; higher for IS, precision, recall."""
     columns = [name for name in METRICS if any(name in result.metrics for result in results)]
-    untrained = next((r.metrics for r in results if r.images_seen == 0), {})
+    control = _untrained(results)
+    untrained = control.metrics if control is not None else {}
     heads = ["images seen", *(head for name in columns for head in _head(name))]
     rows = [
         [
@@ -25,6 +26,12 @@ def results_table(results: Sequence[Result]) -> str:
         for result in results
     ]
     return _aligned([heads, *rows], _footnotes(results))
+
+
+def _untrained(results: Sequence[Result]) -> Result | None:
+    """The control of a run. A snapshot alone has none: one that was imported saw no images here, and is
+    trained all the same."""
+    return next((r for r in results if r.images_seen == 0), None) if len(results) > 1 else None
 
 
 def _head(name: str) -> list[str]:
@@ -47,7 +54,7 @@ def _cell(name: str, value: float, untrained: float | None) -> str:
 
 def _footnotes(results: Sequence[Result]) -> list[str]:
     swd = next((r.metrics["swd"] for r in reversed(results) if "swd" in r.metrics), None)
-    notes = ["(x): ratio to the untrained generator"] if any(r.images_seen == 0 for r in results) else []
+    notes = ["(x): ratio to the untrained generator"] if _untrained(results) is not None else []
     if swd is not None and "floor" in swd:
         floor = swd["floor"]
         notes.append(f"SWD between two halves of the reals ({floor['count']} each): {floor['value']:.4g}")

@@ -244,7 +244,8 @@ def test_completions_in_bash(words: str, expected: list[str]) -> None:
 
 
 def test_every_command_is_registered_once() -> None:
-    names = [command.callback.__name__ for command in launch.main.app.registered_commands]  # type: ignore[union-attr]
+    commands = launch.main.app.registered_commands
+    names = [command.name or command.callback.__name__ for command in commands]  # type: ignore[union-attr]
     assert names == COMMANDS
 
 
