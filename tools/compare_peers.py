@@ -18,14 +18,17 @@ from pipeline.errors import UserError
 from tools import parity
 from tools.machine import write_rows
 from tools.parity import Row
+from tools.parity.recorded import save
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 if all differences are within their limits, 1 if one is not, 2 for wrong usage."""
     options = parse(arguments)
     try:
-        chosen = [(*checkout_of(argument), argument) for argument in options.peer]
-        rows = [row for peer, checkout, _ in chosen for row in compared(peer, checkout)]
+        chosen = [checkout_of(argument) for argument in options.peer]
+        if options.record is not None:
+            return recorded(chosen, options.record)
+        rows = [row for peer, checkout in chosen for row in compared(peer, checkout)]
     except UserError as error:
         print(f"compare_peers: error: {error}", file=sys.stderr)
         return 2
@@ -42,6 +45,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peer", action="append", required=True, metavar="NAME=CHECKOUT",
         help=f"compare with this checkout; may be repeated; names: {names}")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
+    parser.add_argument("--record", type=Path, metavar="FILE",
+        help="instead write outputs of the peer for fixed weights, for tests")  # fmt: skip
     return parser.parse_args(arguments)
 
 
@@ -51,11 +56,13 @@ def peers() -> dict[str, ModuleType]:
         importlib.import_module(f"{parity.__name__}.{info.name}")
         for info in pkgutil.iter_modules(parity.__path__)
     ]
-    return {
-        getattr(module, "PEER", module.__name__.rpartition(".")[2]): module
-        for module in modules
-        if hasattr(module, "compare")
-    }
+    return {name_of(module): module for module in modules if hasattr(module, "compare")}
+
+
+def name_of(module: ModuleType) -> str:
+    """A peer's name."""
+    name: str = getattr(module, "PEER", module.__name__.rpartition(".")[2])
+    return name
 
 
 def checkout_of(argument: str) -> tuple[ModuleType, Path]:
@@ -70,6 +77,17 @@ def checkout_of(argument: str) -> tuple[ModuleType, Path]:
     if not (checkout / landmark).is_file():
         raise UserError(f"--peer {argument}: no checkout of {name} there (it has no file {landmark})")
     return known[name], checkout
+
+
+def recorded(chosen: Sequence[tuple[ModuleType, Path]], file: Path) -> int:
+    """Writes the cases of one peer."""
+    if len(chosen) != 1 or not hasattr(chosen[0][0], "record"):
+        raise UserError("--record: one peer that records is wanted, such as stylegan2-ada-pytorch")
+    peer, checkout = chosen[0]
+    cases = peer.record(checkout)
+    save(file, name_of(peer), checkout, cases)
+    print(f"{file}: {len(cases)} cases")
+    return 0
 
 
 def compared(peer: ModuleType, checkout: Path) -> list[Row]:

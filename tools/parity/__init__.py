@@ -4,7 +4,10 @@ Each module is a peer and offers:
 
 - `LANDMARK: str`, a file that tells a checkout of it from another folder;
 - `compare(checkout: Path) -> list[Row]`, how far ours and theirs are apart;
-- `PEER: str`, its name; the module's own if it has none.
+- `PEER: str`, its name; the module's own if it has none;
+- `record(checkout: Path) -> list[recorded.Case]`, if it can: outputs that tests keep (tests/models/parity).
+
+Modules without `compare` are what several peers share.
 """
 
 from __future__ import annotations
