@@ -52,6 +52,15 @@ TINY: dict[str, dict[str, Any]] = {
         "path_length_every": 2,
         "ema_half_life_images": 200,
     },
+    "r3gan": {
+        "z_dim": 12,
+        "widths": [12, 8],
+        "cardinalities": [3, 2],
+        "blocks": [1, 1],
+        "label_dim": 6,
+        "burn_in_images": 60,
+        "ema_half_life_images_end": 200,
+    },
     "dcgan": {
         "z_dim": 12,
         "generator_channels": 8,

@@ -14,12 +14,14 @@ from pipeline.models.biggan import BigGAN
 from pipeline.models.dcgan import DCGAN
 from pipeline.models.mlp import MLP
 from pipeline.models.progan import ProGAN
+from pipeline.models.r3gan import R3GAN
 from pipeline.models.stylegan2 import StyleGAN2
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "stylegan2": StyleGAN2,
     "biggan": BigGAN,
     "progan": ProGAN,
+    "r3gan": R3GAN,
     "dcgan": DCGAN,
     "mlp": MLP,
 }

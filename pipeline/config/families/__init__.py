@@ -9,11 +9,13 @@ from pydantic import Field
 from pipeline.config.families.baselines import DCGANConfig, MLPConfig
 from pipeline.config.families.biggan import BigGANConfig
 from pipeline.config.families.progan import ProGANConfig
+from pipeline.config.families.r3gan import R3GANConfig
 from pipeline.config.families.shared import AdaConfig, Conditioning, Loss, Objectives, Optimisation, Strict
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
 FamilyConfig = Annotated[
-    StyleGAN2Config | BigGANConfig | ProGANConfig | DCGANConfig | MLPConfig, Field(discriminator="name")
+    StyleGAN2Config | BigGANConfig | ProGANConfig | R3GANConfig | DCGANConfig | MLPConfig,
+    Field(discriminator="name"),
 ]
 """The union of all families."""
 
@@ -28,6 +30,7 @@ __all__ = [
     "Objectives",
     "Optimisation",
     "ProGANConfig",
+    "R3GANConfig",
     "Strict",
     "StyleGAN2Config",
 ]

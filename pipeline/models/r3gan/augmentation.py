@@ -1,0 +1,39 @@
+"""R3GAN's augmentation: StyleGAN2's operations with a probability that the schedule sets."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config.families import AdaConfig, R3GANConfig
+from pipeline.contracts import ImageSpec, Randomness
+from pipeline.models.augment import Augment
+
+ORDER = ("blit", "geometry", "color", "filter", "noise", "cutout")
+
+
+class ScheduledAugment(nn.Module):
+    """The config's kinds in the paper's order, colours with their share of p; holds constants only.
+
+    on: whether anything may happen in the whole run.
+    """
+
+    def __init__(self, config: R3GANConfig, spec: ImageSpec) -> None:
+        super().__init__()
+        kinds = [kind for kind in ORDER if kind in config.augment_kinds]
+        self.on = bool(kinds) and (config.augment_p > 0 or config.augment_p_end > 0)
+        # Colours are a pipe of their own only for their own p.
+        parts = [(color, tuple(names)) for color, names in groupby(kinds, lambda kind: kind == "color")]
+        self.factors = [config.augment_color if color else 1.0 for color, _ in parts]
+        self.pipes = nn.ModuleList(
+            Augment(AdaConfig(mode="fixed", kinds=names), spec.height, spec.channels)
+            for _, names in (parts if self.on else ())
+        )
+
+    def forward(self, images: Tensor, randomness: Randomness, p: float) -> Tensor:
+        """images: [N, C, H, W], float32. p: in [0, 1]."""
+        for pipe, factor in zip(self.pipes, self.factors, strict=True):
+            images = pipe(images, randomness, torch.full((), p * factor, device=images.device))
+        return images

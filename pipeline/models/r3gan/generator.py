@@ -1,0 +1,53 @@
+"""R3GAN's generator: a basis of 4x4 images, then residual blocks and upsampling (section 4, config E)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+import ops
+from pipeline.models.r3gan.layers import Basis, Block, Conv, Resample
+from pipeline.models.r3gan.shape import LOWEST, Shape
+
+
+class Generator(nn.Module):
+    """z and labels to images. basis: 4 pixels; stages: by resolution, upsampling first."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        config, classes = shape.config, shape.classes
+        self.shape, self.z_dim, self.classes = shape, config.z_dim, classes
+        self.embed = nn.Embedding(classes, config.label_dim) if classes else None
+        if self.embed is not None:
+            # The paper's code has a linear layer of one-hot labels: its fan-in is their number.
+            nn.init.normal_(self.embed.weight, std=1 / math.sqrt(classes))
+        inputs = config.z_dim + (config.label_dim if classes else 0)
+        self.basis = Basis(inputs, config.widths[0], LOWEST)
+        self.stages = nn.ModuleList(self._stage(i) for i in range(shape.stages))
+        self.to_image = Conv(config.widths[-1], shape.channels)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
+        """z: [N, z_dim], labels: [N] if conditional; images [N, C, H, W] float32, not clamped.
+
+        exact: float32 throughout.
+        """
+        if self.embed is not None:
+            z = torch.cat([z, self.embed(labels)], dim=1)
+        x = self.basis(z)
+        for i, stage in enumerate(self.stages):
+            x = stage(ops.arranged(x, self.shape.dtype(i, exact)))
+        images: Tensor = self.to_image(x)
+        return images.float()
+
+    def _stage(self, index: int) -> nn.Sequential:
+        config, width = self.shape.config, self.shape.config.widths[index]
+        layers: list[nn.Module] = []
+        if index > 0:
+            layers.append(Resample(config.widths[index - 1], width, self.shape.taps, up=True))
+        layers += [
+            Block(width, width * config.expansion, config.cardinalities[index], self.shape.depth)
+            for _ in range(config.blocks[index])
+        ]
+        return nn.Sequential(*layers)

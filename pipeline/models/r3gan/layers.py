@@ -1,0 +1,105 @@
+"""R3GAN's layers: convolutions of a given initial spread, residual blocks, resampling (section 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ops
+
+SLOPE = 0.2
+GAIN = math.sqrt(2 / (1 + SLOPE**2))
+"""Gain of initial weights that makes up for what a leaky ReLU takes from the variance (He et al. 2015,
+eq. 15). The activation itself has none."""
+
+
+def spread(weight: Tensor, gain: float = 1.0) -> nn.Parameter:
+    """`weight` [outputs, inputs, ...] drawn from N(0, gain^2 / fan-in) (He et al. 2015), as a parameter."""
+    return nn.Parameter(weight.normal_(0, gain / math.sqrt(weight[0].numel())))
+
+
+class Conv(nn.Module):
+    """A convolution without bias that keeps the size; computes in the type of its input.
+
+    gain: of the initial weights; 0 starts it at zero.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, groups: int = 1, gain: float = 1.0):
+        super().__init__()
+        self.groups, self.padding = groups, kernel // 2
+        self.weight = spread(torch.empty(outputs, inputs // groups, kernel, kernel), gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight.to(x.dtype), padding=self.padding, groups=self.groups)
+
+
+class Block(nn.Module):
+    """x + a bottleneck turned inside out: 1x1 to `expanded` channels, grouped 3x3, 1x1 back.
+
+    depth: residual blocks of the network. Initial weights are scaled by depth^(-1/4), the last layer's are
+    zero, so that the network starts as its resampling alone (Fixup: Zhang et al. 2019, with one bias before
+    each activation and no scales). No normalisation.
+    """
+
+    def __init__(self, width: int, expanded: int, groups: int, depth: int) -> None:
+        super().__init__()
+        layers = 3
+        gain = GAIN * depth ** (-1 / (2 * layers - 2))
+        self.widen = Conv(width, expanded, gain=gain)
+        self.bias_widen = nn.Parameter(torch.zeros(expanded))
+        self.mix = Conv(expanded, expanded, kernel=3, groups=groups, gain=gain)
+        self.bias_mix = nn.Parameter(torch.zeros(expanded))
+        self.narrow = Conv(expanded, width, gain=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = ops.bias_act(self.widen(x), self.bias_widen, act="lrelu", alpha=SLOPE, gain=1.0)
+        y = ops.bias_act(self.mix(y), self.bias_mix, act="lrelu", alpha=SLOPE, gain=1.0)
+        narrowed: Tensor = self.narrow(y)
+        return x + narrowed
+
+
+class Resample(nn.Module):
+    """Twice or half the size by a filter, and another width by a 1x1 convolution if it differs: always at
+    the lower resolution."""
+
+    taps: Tensor
+
+    def __init__(self, inputs: int, outputs: int, taps: Sequence[float], *, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.conv = Conv(inputs, outputs) if inputs != outputs else None
+        self.register_buffer("taps", ops.setup_filter(taps), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.up:
+            x = ops.downsample2d(x, self.taps)
+        x = x if self.conv is None else self.conv(x)
+        return ops.upsample2d(x, self.taps) if self.up else x
+
+
+class Basis(nn.Module):
+    """Latents [N, inputs] to [N, width, 4, 4]: a learned image a channel, times a linear function."""
+
+    def __init__(self, inputs: int, width: int, side: int) -> None:
+        super().__init__()
+        self.images = nn.Parameter(torch.randn(width, side, side))
+        self.weight = spread(torch.empty(width, inputs))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.images * F.linear(z, self.weight)[:, :, None, None]
+
+
+class Projections(nn.Module):
+    """[N, width, 4, 4] to [N, outputs]: each channel's product with a learned image, then linear."""
+
+    def __init__(self, width: int, outputs: int, side: int) -> None:
+        super().__init__()
+        self.images = spread(torch.empty(width, side, side))
+        self.weight = spread(torch.empty(outputs, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear((x * self.images).sum(dim=[2, 3]), self.weight)

@@ -1,0 +1,60 @@
+"""What R3GAN's networks look like, from the config and the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.config.families import R3GANConfig
+from pipeline.contracts import ImageSpec
+from pipeline.errors import UserError
+
+LOWEST = 4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """config: its fields. channels, classes: of the images. low_precision: type of the highest
+    `config.low_precision_levels` stages where exactness is not asked for; None for float32."""
+
+    config: R3GANConfig
+    channels: int
+    classes: int
+    low_precision: torch.dtype | None = None
+
+    @property
+    def stages(self) -> int:
+        return len(self.config.widths)
+
+    @property
+    def depth(self) -> int:
+        """Residual blocks of one network."""
+        return sum(self.config.blocks)
+
+    @property
+    def taps(self) -> list[float]:
+        """The resampling filter: the config's taps convolved with [1, 1]."""
+        taps = self.config.resampling_filter
+        return [a + b for a, b in zip((*taps, 0), (0, *taps), strict=True)]
+
+    @property
+    def label_features(self) -> int:
+        """Features that the discriminator compares with a label."""
+        return self.config.discriminator_label_dim or self.config.widths[0]
+
+    def dtype(self, stage: int, exact: bool) -> torch.dtype:
+        """The type of a stage, counted from 4 pixels on."""
+        low = stage > 0 and stage >= self.stages - self.config.low_precision_levels
+        return torch.float32 if exact or self.low_precision is None or not low else self.low_precision
+
+
+def shape_of(config: R3GANConfig, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:
+    """Errors: UserError unless the stages end at the images' resolution."""
+    side = LOWEST << (len(config.widths) - 1)
+    if (spec.height, spec.width) != (side, side):
+        raise UserError(
+            f"family.widths: {len(config.widths)} stages make images of {side}x{side} pixels, not "
+            f"{spec.width}x{spec.height}; allowed: one stage for each of 4, 8, ... up to square images' size"
+        )
+    return Shape(config, spec.channels, spec.classes, low_precision)
