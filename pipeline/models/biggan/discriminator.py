@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,14 +37,14 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Verdict:
         """images: [N, C, H, W] in about [-1, 1], labels: [N] if conditional. exact: float32 throughout."""
-        dtype = torch.float32 if exact or self.low_precision is None else self.low_precision
-        x = ops.arranged(images, dtype)
+        full = self.linear.weight.dtype
+        x = ops.arranged(images, full if exact or self.low_precision is None else self.low_precision)
         x = x if self.stem is None else self.stem(x)
         for i, block in enumerate(self.blocks):
             x = block(x)
             if str(i) in self.attention:
                 x = self.attention[str(i)](x, exact=exact)
-        h = F.relu(x.float()).sum(dim=[2, 3])
+        h = F.relu(x.to(full)).sum(dim=[2, 3])
         logits: Tensor = self.linear(h).squeeze(1)
         if self.embed is not None:
             # Projection (Miyato and Koyama 2018, eq. 3).

@@ -37,13 +37,14 @@ class Generator(nn.Module):
         exact: float32 throughout.
         """
         first, conditions = self._inputs(z, labels)
-        dtype = torch.float32 if exact or self.low_precision is None else self.low_precision
-        x = ops.arranged(self.linear(first).view(len(z), -1, LOWEST, LOWEST), dtype)
+        x = self.linear(first).view(len(z), -1, LOWEST, LOWEST)
+        full = x.dtype
+        x = ops.arranged(x, full if exact or self.low_precision is None else self.low_precision)
         for i, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
             x = block(x, condition)
             if str(i) in self.attention:
                 x = self.attention[str(i)](x, exact=exact)
-        return torch.tanh(self.conv(self.norm(ops.arranged(x, torch.float32), act="relu")))
+        return torch.tanh(self.conv(self.norm(ops.arranged(x, full), act="relu")))
 
     def _inputs(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
         """What the first layer sees, and each block's condition: the class embedding, then its part of z."""
