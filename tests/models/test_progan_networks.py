@@ -12,6 +12,7 @@ from torch import Tensor
 from pipeline.config.families import ProGANConfig
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
+from pipeline.models.layers import compile_main_phases
 from pipeline.models.progan.layers import widened
 from pipeline.models.registry import build_family
 
@@ -216,3 +217,28 @@ def test_low_precision_stays_near_and_exact_is_exact():
 def test_what_it_cannot_build_is_refused(spec, changes, message):
     with pytest.raises(UserError, match=message):
         build_family(ProGANConfig(**changes), spec, batch_size=4)
+
+
+def test_compiled_blocks_compute_the_same_at_every_stage_and_penalties_stay_eager():
+    eager, compiled = networks(), networks()
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    parts = compile_main_phases(compiled.generator, count), compile_main_phases(compiled.discriminator, count)
+    assert parts == (3, 3)  # a block a level
+    z, images = torch.randn(4, 6), torch.randn(4, 3, 16, 16)
+    for fade in (0.3, 1.0, 0.6):
+        ours, theirs = (nets.generator(z, fade=fade) for nets in (compiled, eager))
+        torch.testing.assert_close(ours, theirs)
+        ours, theirs = (nets.discriminator(images, fade=fade).logits for nets in (compiled, eager))
+        torch.testing.assert_close(ours, theirs)
+    assert len(graphs) == 6, "a fade compiles nothing anew"
+    images.requires_grad_()
+    (slope,) = torch.autograd.grad(
+        compiled.discriminator(images, exact=True).logits.sum(), images, create_graph=True
+    )
+    slope.square().sum().backward()
+    assert len(graphs) == 6
