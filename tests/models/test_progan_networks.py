@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.config.families import ProGANConfig
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-from pipeline.models.layers import compile_main_phases
+from pipeline.models.layers import compile_main_phases, recompute_blocks
 from pipeline.models.progan.layers import widened
 from pipeline.models.registry import build_family
 
@@ -242,3 +242,24 @@ def test_compiled_blocks_compute_the_same_at_every_stage_and_penalties_stay_eage
     )
     slope.square().sum().backward()
     assert len(graphs) == 6
+
+
+@pytest.mark.parametrize(("resolution", "fade"), STAGES[1:4])
+def test_recomputed_blocks_give_the_same_bits(resolution, fade):
+    plain, recomputed = networks(), networks()
+    parts = recompute_blocks(recomputed.generator), recompute_blocks(recomputed.discriminator)
+    assert parts == (3, 3)
+    torch.manual_seed(2)
+    z, images = torch.randn(4, 6), torch.randn(4, 3, resolution, resolution)
+
+    def gradients(nets) -> list[Tensor | None]:
+        fakes = nets.generator(z, resolution=resolution, fade=fade)
+        points = images.clone().requires_grad_()
+        logits = nets.discriminator(points, fade=fade, exact=True).logits
+        (slope,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
+        loss = nets.discriminator(fakes, fade=fade).logits.sum() + slope.square().sum()
+        everything = [*nets.generator.parameters(), *nets.discriminator.parameters()]
+        return list(torch.autograd.grad(loss, everything, allow_unused=True))
+
+    for one, two in zip(gradients(recomputed), gradients(plain), strict=True):
+        assert one is two is None or torch.equal(one, two)

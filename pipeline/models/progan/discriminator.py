@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.contracts import Verdict
-from pipeline.models.layers import Compilable, Linear
-from pipeline.models.progan.layers import HeConv2d, HeLinear, halved
+from pipeline.models.layers import Linear
+from pipeline.models.progan.layers import GrownBlock, HeConv2d, HeLinear, halved
 from pipeline.models.progan.shape import LOWEST, Shape, level_of
 
 
@@ -25,7 +25,7 @@ class FromImage(nn.Module):
         return x
 
 
-class DiscriminatorBlock(Compilable):
+class DiscriminatorBlock(GrownBlock):
     """To half the resolution: [N, Cin, H, W] -> [N, Cout, H/2, W/2]."""
 
     def __init__(self, shape: Shape, resolution: int) -> None:
@@ -42,7 +42,7 @@ class DiscriminatorBlock(Compilable):
         return x if self.fused else halved(x)
 
 
-class DiscriminatorHead(Compilable):
+class DiscriminatorHead(GrownBlock):
     """The 4px end, always float32: [N, C, 4, 4] -> [N, outputs]."""
 
     def __init__(self, shape: Shape, outputs: int) -> None:

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ops
-from pipeline.models.layers import Compilable, Conv2d
-from pipeline.models.progan.layers import HeConv2d, LatentToImage, doubled
+from pipeline.models.layers import Conv2d
+from pipeline.models.progan.layers import GrownBlock, HeConv2d, LatentToImage, doubled
 from pipeline.models.progan.shape import LOWEST, Shape, level_of
 
 
-class FirstBlock(Compilable):
+class FirstBlock(GrownBlock):
     """Latents and labels, one vector [N, inputs], to features [N, C, 4, 4]."""
 
     def __init__(self, shape: Shape) -> None:
@@ -27,7 +27,7 @@ class FirstBlock(Compilable):
         return ops.pixel_norm(self.conv(ops.arranged(x, torch.float32 if exact else self.dtype)))
 
 
-class GeneratorBlock(Compilable):
+class GeneratorBlock(GrownBlock):
     """To twice the resolution: [N, Cin, H, W] -> [N, Cout, 2H, 2W]."""
 
     def __init__(self, shape: Shape, resolution: int) -> None:

@@ -9,7 +9,7 @@ that are sqrt(2) times as large for it and so learn at another speed.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import ops
 from ops.convolution import conv2d, conv_transpose2d
+from pipeline.models.layers import Compilable, Recomputable
 
 HE_GAIN = math.sqrt(2.0)
 
@@ -87,6 +88,16 @@ class LatentToImage(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         x = F.linear(z, self.weight * self.weight_gain).view(-1, *self.shape)
         return ops.bias_act(ops.arranged(x), self.bias, act="lrelu", gain=1.0)
+
+
+class GrownBlock(Compilable, Recomputable):
+    """What a level adds to a network: `compute(x, exact=...)`, compiled or computed again in the backward
+    pass if the run asks for it. Fading is left to the networks: its weight changes every step."""
+
+    def forward(self, *inputs: Any, exact: bool = False, **settings: Any) -> Any:
+        compiled = self._main is not None and not exact
+        way = Compilable.forward if compiled else Recomputable.forward
+        return way(self, *inputs, exact=exact, **settings)
 
 
 def doubled(images: Tensor) -> Tensor:
