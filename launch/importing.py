@@ -23,9 +23,10 @@ def import_weights(
 ) -> int:
     """Make a snapshot of another project's weights.
 
-    Reads a stylegan2-ada-pytorch .pkl, a StyleGAN2 .pkl of stylegan3, and a .pt of rosinality's
-    stylegan2-pytorch. Nothing that stands in the file is run: what is neither a tensor nor plain data is
-    refused by name. The networks' shape follows from the weights. OUT is then used like any other snapshot.
+    Reads a stylegan2-ada-pytorch .pkl, a StyleGAN2 .pkl of stylegan3, a .pt of rosinality's stylegan2-pytorch
+    and a G_ema.pth of BigGAN-PyTorch. Nothing that stands in the file is run: what is neither a tensor nor
+    plain data is refused by name. The networks' shape follows from the weights. OUT is then used like any
+    other snapshot.
 
     \b
     Examples:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.models.biggan.format import AJBROCK
 from pipeline.models.foreign import Format
 from pipeline.models.stylegan2.foreign import ROSINALITY, STYLEGAN2_ADA
 
-FORMATS: tuple[Format, ...] = (STYLEGAN2_ADA, ROSINALITY)
+FORMATS: tuple[Format, ...] = (STYLEGAN2_ADA, ROSINALITY, AJBROCK)
