@@ -170,8 +170,19 @@ def gradient_rows(
             their_losses(phase.name, inputs)
         own = dict(networks[phase.trains].named_parameters())
         pairs = _gradients(own, sides[phase.trains], theirs.rename)
-        rows.append(Row(name, f"gradients of {phase.name}", farthest(pairs), GRADIENT))
+        rows += _gradient_rows(name, phase.name, pairs)
     return rows
+
+
+def _gradient_rows(name: str, turn: str, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[Row]:
+    """The whole gradient against its largest element, and each weight against its own. Biases and noise
+    strengths are sums over all pixels, which may cancel: against themselves they would show rounding."""
+    whole = [torch.cat([pair[side].flatten() for pair in pairs.values()]) for side in (0, 1)]
+    weights = [pair for pair in pairs.values() if pair[1].ndim > 1]
+    return [
+        Row(name, f"gradient of {turn}", apart(*whole), GRADIENT),
+        Row(name, f"gradient of {turn}, weight by weight", farthest(weights), GRADIENT),
+    ]
 
 
 def _gradients(
