@@ -108,6 +108,9 @@ class CheckpointsConfig(Strict):
     """Images between checkpoints: what a crash can cost."""
     keep: PositiveCount = 2
     """Newest checkpoints kept."""
+    background: bool = True
+    """Training waits for a copy in memory alone and goes on while it is written; false: it waits for the
+    disk and saves that memory."""
 
 
 class SnapshotsConfig(Strict):

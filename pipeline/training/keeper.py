@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,11 +12,12 @@ import torch
 from pipeline.config.load import digest
 from pipeline.config.run import RunConfig
 from pipeline.data.index import ShardIndex
+from pipeline.storage.background import BackgroundWriter
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.pictures import compose_grid, write_picture
 from pipeline.storage.snapshots import write_snapshot
 from pipeline.training.report import Report
-from pipeline.training.state import take
+from pipeline.training.state import copied, take
 from pipeline.training.trainer import Trainer
 
 _AT_ONCE = 8  # samples drawn together for a grid, to bound memory at 1024px
@@ -23,25 +25,42 @@ _AT_ONCE = 8  # samples drawn together for a grid, to bound memory at 1024px
 
 @dataclass(frozen=True)
 class RunKeeper:
-    """Writes into `run` on rank 0; on other ranks its methods do nothing."""
+    """Writes into `run` on rank 0; other ranks only hand over what theirs alone holds.
+
+    With `checkpoints.background`, a checkpoint is copied while training waits and written while it goes on.
+    """
 
     run: Path
     config: RunConfig
     index: ShardIndex
     classes: tuple[str, ...]
+    _writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
     def checkpoint(self, trainer: Trainer) -> None:
         process = trainer.engine.process
         groups = take(trainer)  # on every rank: the engine may have to gather
         if not process.is_first:
             return
-        CheckpointStore(self.run, self.config.checkpoints.keep).save(
-            groups,
+        store = CheckpointStore(self.run, self.config.checkpoints.keep)
+        background = self.config.checkpoints.background
+        save = partial(
+            store.save,
+            copied(groups) if background else groups,
             images_seen=trainer.progress.images_seen,
             step=trainer.progress.step,
             world_size=process.world_size,
             config_digest=digest(self.config),
         )
+        if background:
+            self._writer.submit(save)
+        else:
+            save()
+
+    def check(self) -> None:
+        self._writer.check()
+
+    def finish(self) -> None:
+        self._writer.finish()
 
     def snapshot(self, trainer: Trainer, report: Report | None) -> None:
         process, progress = trainer.engine.process, trainer.progress

@@ -28,6 +28,14 @@ class Keeper(Protocol):
         """The averaged generator, and a picture of what it makes."""
         ...
 
+    def check(self) -> None:
+        """Raises what went wrong with what is written in the background."""
+        ...
+
+    def finish(self) -> None:
+        """Waits until all of it is on disk."""
+        ...
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -65,7 +73,9 @@ class Loop:
             self._trainer.wants_stop = self._stop.reason is not None
             self._trainer.step()
             stopped = self._agreed_stop()
+            self._keeper.check()
             self._between(before, stopped or progress.images_seen >= total)
+        self._keeper.finish()
         finished = progress.images_seen >= total
         return Outcome(progress.images_seen, None if finished else self._reason())
 

@@ -28,6 +28,14 @@ def take(trainer: Trainer) -> dict[str, dict[str, Tensor]]:
     }
 
 
+def copied(groups: Groups) -> dict[str, dict[str, Tensor]]:
+    """The same on the CPU in memory of its own, which training does not change."""
+    return {
+        group: {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
+        for group, tensors in groups.items()
+    }
+
+
 def put_back(trainer: Trainer, groups: Groups) -> None:
     """The reverse of `take`; names that do not fit are a UserError."""
     try:

@@ -101,13 +101,13 @@ def test_killed_while_it_saves_and_the_newest_checkpoint_damaged(straight, tmp_p
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     kept = sorted((tmp_path / "run" / "checkpoints").glob("0*"))
-    assert len(kept) == 2
+    assert len(kept) >= 2  # one more if it died before it dropped the oldest
     weights = kept[-1] / "networks.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
     done = hrgan("train", config, "--run", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert f"checkpoint passed over: {weights}" in done.stderr
-    assert f"going on from {kept[0]}" in done.stderr
+    assert f"going on from {kept[-2]}" in done.stderr
     assert_same(run, tmp_path / "run")
 
 

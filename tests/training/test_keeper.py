@@ -1,0 +1,94 @@
+"""A checkpoint is the state at its step, whatever training does while it is written."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pipeline.config.run import RunConfig
+from pipeline.contracts import Process
+from pipeline.engines.replicated import Replicated
+from pipeline.errors import UserError
+from pipeline.storage import checkpoints
+from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.training.keeper import RunKeeper
+from pipeline.training.state import copied, take
+from pipeline.training.trainer import Trainer
+from tests.tiny_families import tiny_config
+from tests.toy import ToyFamily, ToyStream
+
+
+def trainer() -> Trainer:
+    family = ToyFamily()
+    torch.manual_seed(3)
+    networks = family.networks()
+    engine = Replicated(Process())
+    engine.attach(networks, family.optimizers)
+    return Trainer(family, networks, engine, ToyStream(), seed=7)
+
+
+def keeper(run, **settings) -> RunKeeper:
+    config = RunConfig(family=tiny_config("stylegan2"), checkpoints=settings)
+    return RunKeeper(run, config, SimpleNamespace(), ())
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """Writing begins only when this event is set."""
+    release, real = threading.Event(), checkpoints.save_tensors
+
+    def save(path, tensors):
+        assert release.wait(30)
+        real(path, tensors)
+
+    monkeypatch.setattr(checkpoints, "save_tensors", save)
+    return release
+
+
+def test_training_goes_on_and_the_checkpoint_is_of_its_step(tmp_path, slow_disk):
+    running, kept = trainer(), keeper(tmp_path)
+    running.step()
+    then = copied(take(running))
+    kept.checkpoint(running)
+    running.step()
+    kept.check()
+    store = CheckpointStore(tmp_path, 2)
+    assert store.newest(print) is None  # nothing is there before all of it is
+    slow_disk.set()
+    kept.finish()
+    found = store.newest(print)
+    assert found.manifest.images_seen == 8
+    loaded = found.load()
+    assert loaded.keys() == then.keys()
+    for group, tensors in then.items():
+        assert loaded[group].keys() == tensors.keys()
+        for name, value in tensors.items():
+            assert torch.equal(loaded[group][name], value), (group, name)
+
+
+def test_without_background_it_is_there_at_once(tmp_path):
+    running = trainer()
+    running.step()
+    keeper(tmp_path, background=False).checkpoint(running)
+    assert CheckpointStore(tmp_path, 2).newest(print).manifest.images_seen == 8
+
+
+def test_a_full_disk_is_one_line_at_the_next_step_and_the_older_one_stays(tmp_path, monkeypatch):
+    running, kept = trainer(), keeper(tmp_path)
+    running.step()
+    kept.checkpoint(running)
+    kept.finish()
+
+    def full(path, tensors):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_tensors", full)
+    running.step()
+    kept.checkpoint(running)
+    with pytest.raises(UserError, match="the disk is full"):
+        kept.finish()
+    assert CheckpointStore(tmp_path, 2).newest(print).manifest.images_seen == 8
