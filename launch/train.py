@@ -15,9 +15,10 @@ from pipeline.config.run import RunConfig
 from pipeline.contracts import Family, ImageSpec, Process
 from pipeline.data.index import ShardIndex
 from pipeline.data.stream import ImageStream
+from pipeline.engines.heartbeat import Heartbeat, Place, lost_contact
 from pipeline.engines.process import from_first, start_process, stop_process
 from pipeline.engines.select import select_engine
-from pipeline.errors import UserError
+from pipeline.errors import RunFailed, UserError
 from pipeline.models.auto import with_auto_settings
 from pipeline.models.layers import compile_main_phases, recompute_blocks
 from pipeline.models.registry import build_family
@@ -35,6 +36,9 @@ from pipeline.training.state import put_back
 from pipeline.training.stop import StopRequest
 from pipeline.training.trainer import Trainer, micro_batches
 
+# The group's own time-out comes later than that of the heartbeat, which knows names.
+_GRACE_MINUTES = 2
+
 
 def train(config: RunConfig, run: Path, processes: int) -> int:
     """Trains `config` in folder `run`, going on from its newest whole checkpoint. Returns the exit code.
@@ -48,7 +52,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
         _check(config, spec, processes)
         prepare_operations(config.ops.backend, config.engine.device)
         return run_ranks(sys.argv[1:], processes)
-    process = start_process(config.engine.device)
+    process = start_process(config.engine.device, config.engine.timeout_minutes + _GRACE_MINUTES)
     try:
         family = _check(config, spec, process.world_size)
         use_operations(config.ops.backend, process.device, tell=process.is_first)
@@ -123,7 +127,8 @@ def _run(
         images_seen=start,
         labels=bool(family.spec.classes),
     )
-    with stream, ExitStack() as stack:
+    heartbeat = _heartbeat(config, run, trainer)
+    with stream, heartbeat.running(), ExitStack() as stack:
         trainer.stream = stream
         report = None
         if process.is_first:
@@ -131,7 +136,31 @@ def _run(
             report = stack.enter_context(_report(config, run, start, process))
             if start == 0:
                 _begin(report, run, config, index)
-        return Loop(trainer, config, keeper, report, stop).run()
+        try:
+            return Loop(trainer, config, keeper, report, stop).run()
+        except RuntimeError as error:
+            if process.world_size == 1 or not lost_contact(error):
+                raise
+            heartbeat.name_the_lost()
+            first = str(error).splitlines()[0]
+            raise RunFailed(
+                f"lost contact with another process at {trainer.progress.images_seen} images ({first}); "
+                "the same command goes on from the last checkpoint"
+            ) from error
+
+
+def _heartbeat(config: RunConfig, run: Path, trainer: Trainer) -> Heartbeat:
+    def where() -> Place:
+        progress = trainer.progress
+        return Place(progress.step, progress.images_seen, trainer.engine.collectives)
+
+    return Heartbeat(
+        run / "heartbeats",
+        trainer.engine.process,
+        where,
+        silence=config.engine.silence_seconds,
+        patience=60 * config.engine.timeout_minutes,
+    )
 
 
 def _trainer(config: RunConfig, family: Family, process: Process) -> Trainer:

@@ -2,7 +2,9 @@
 
 Loop: the time of whole steps as `hrgan train` makes them (loader, random streams, figures, average,
 guards) against the phases alone on images that are there already: objective, backward, Adam. Checkpoint:
-CheckpointStore.save against writing and fsyncing files of the same sizes. Interleaved, medians.
+CheckpointStore.save against writing and fsyncing files of the same sizes; how long training waits for one
+that is written in the background against one that it waits for; and steps while one is written against
+steps alone. Interleaved, medians.
 Memory: the peak of a phase, above the networks, with `engine.recompute=blocks` against without, each in a
 process of its own (on a CPU its resident memory, on a GPU what torch allocated), and what it costs in time.
 """
@@ -16,11 +18,12 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.config.run import DataConfig
@@ -32,8 +35,9 @@ from pipeline.engines.replicated import Replicated
 from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
+from pipeline.storage.background import BackgroundWriter
 from pipeline.storage.checkpoints import CheckpointStore
-from pipeline.training.state import take
+from pipeline.training.state import copied, take
 from pipeline.training.trainer import Trainer, only_trainable
 from tools.machine import write_rows
 
@@ -117,6 +121,49 @@ def checkpoint_row(rounds: int) -> dict[str, Any]:
 
         ours, floor = interleaved(rounds, save, lambda: bare_write(root / "bare", sizes))
     return row("checkpoint save / write and fsync", f"{sum(sizes) / 2**20:.0f} MiB", ours, floor, 1)
+
+
+def stall_rows(rounds: int) -> list[dict[str, Any]]:
+    """Milliseconds that a checkpoint stops training for, and what writing it costs the steps beside it."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        prepare("demo:faces", root / "data", resolution=_SIDE, count=256, format="png", progress=False)
+        trainer, stream = make_trainer(ShardIndex.read(root / "data"))
+        store, position, writer = CheckpointStore(root, 1), iter(range(10_000)), BackgroundWriter()
+
+        def save(groups: Mapping[str, Mapping[str, Tensor]]) -> None:
+            store.save(groups, images_seen=next(position), step=0, world_size=1, config_digest="")
+
+        def begin() -> None:
+            groups = copied(take(trainer))
+            writer.submit(lambda: save(groups))
+
+        def steps() -> None:
+            for _ in range(_STEPS):
+                trainer.step()
+
+        seconds: list[list[float]] = [[], [], [], []]
+        with stream:
+            for turn in range(rounds + 1):
+                kinds = (begin, steps, writer.finish, lambda: save(take(trainer)), steps)
+                taken = [seconds_of(kind) for kind in kinds]
+                if turn:
+                    for values, value in zip(seconds, taken[:2] + taken[3:], strict=True):
+                        values.append(value)
+        held = [tensor for group in take(trainer).values() for tensor in group.values()]
+        size = f"{sum(tensor.numel() * tensor.element_size() for tensor in held) / 2**20:.0f} MiB"
+    begun, beside, waited, alone = seconds
+    return [
+        row("training waits for a checkpoint, written in the background / at once", size, begun, waited, 1),
+        row("training step, while a checkpoint is written / alone", size, beside, alone, _STEPS),
+    ]
+
+
+def seconds_of(act: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
 
 
 def memory_row(phase: str, side: int, batch: int) -> dict[str, Any]:
@@ -213,7 +260,7 @@ def main() -> None:
         help="phases whose peak is measured",
     )
     arguments = parser.parse_args()
-    rows = [loop_row(arguments.rounds), checkpoint_row(arguments.rounds)]
+    rows = [loop_row(arguments.rounds), checkpoint_row(arguments.rounds), *stall_rows(arguments.rounds)]
     rows += [memory_row(phase, 256, 4) for phase in arguments.memory]
     write_rows(arguments.json, rows)
 

@@ -25,6 +25,8 @@ MAY_CHANGE = (
     "start",  # the weights are the run's own after its first checkpoint
     "engine.kind",  # checkpoints hold the same under every engine
     "engine.stage",
+    "engine.timeout_minutes",
+    "engine.silence_seconds",
     "engine.device",
     "engine.compile",
     "engine.recompute",

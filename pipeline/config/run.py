@@ -81,6 +81,11 @@ class EngineConfig(Strict):
     bad_steps: PositiveCount = 20
     """Updates in a row of one phase that a gradient that was not finite made it skip: the run stops."""
 
+    timeout_minutes: Annotated[float, Field(gt=0, le=1440)] = 30
+    """Minutes that processes wait for one that is behind; then the run ends and names it."""
+    silence_seconds: Annotated[float, Field(ge=1, le=3600)] = 60
+    """Seconds without a sign of life after which a process counts as dead: the run ends and names it."""
+
     @field_validator("stage")
     @classmethod
     def _weights_stay_whole(cls, stage: int) -> int:

@@ -177,6 +177,7 @@ class Zero(AveragesOverRanks):
             self._players[net] = _Player(module, optimizers[net], self._stage, self.process)
 
     def backward(self, net: Net, loss: Tensor) -> None:
+        self.collectives += 1  # stage 2 reduces in it
         self._players[net].backward(loss)
 
     def step(self, net: Net, rate: float, beta2: float | None = None) -> StepReport:
@@ -187,6 +188,7 @@ class Zero(AveragesOverRanks):
         self._players[net].reset()
 
     def optimizer_state(self) -> dict[str, Tensor]:
+        self.collectives += 1
         return {
             f"{net}.{name}": value
             for net, player in self._players.items()

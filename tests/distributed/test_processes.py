@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
 
 from pipeline.data.prepare import prepare
+from tests.distributed.gang import free_port
 from tests.small_run import ROOT, environment, hrgan, logged, start_hrgan, wait_for, write_config
 from tools.compare_runs import differences, newest_tensors
 
@@ -66,6 +69,47 @@ def test_a_dead_rank_ends_the_run_with_one_line(config, tmp_path):
         rest = process.stderr.read()
         assert process.wait(60) == 1, rest
     assert "hrgan: error: rank 1 was ended by SIGKILL" in rest
+    assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize("hung", [0, 1])
+def test_a_hung_rank_ends_the_run_with_one_line(config, tmp_path, hung):
+    arguments = ("train", config, "length.images=100k", "engine.silence_seconds=8", "--processes", 2)
+    with start_hrgan(*arguments, "--run", tmp_path / "run") as process:
+        wait_for(process, "images")
+        wait_for(process, "24/100")
+        (rank,) = [c for c in psutil.Process(process.pid).children() if c.environ().get("RANK") == str(hung)]
+        os.kill(rank.pid, signal.SIGSTOP)
+        start = time.monotonic()
+        rest = process.stderr.read()
+        assert process.wait(60) == 1, rest
+    assert time.monotonic() - start < 40
+    assert f"hrgan: error: rank {hung} on {socket.gethostname()} has given no sign of life for" in rest
+    assert "its last step: step" in rest
+    assert "Traceback" not in rest
+
+
+def test_without_a_supervisor_the_survivor_names_the_dead(config, tmp_path):
+    """As under srun, where nobody else ends the other ranks."""
+    command = [sys.executable, "-m", "launch.main", "train", str(config), "length.images=100k"]
+    command += ["engine.silence_seconds=6", "--run", str(tmp_path / "run")]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment() | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    with ranks[0] as survivor, ranks[1] as dead:
+        wait_for(survivor, "24/100")
+        dead.kill()
+        rest = survivor.stderr.read()
+        assert survivor.wait(60) == 1, rest
+    assert f"hrgan: error: rank 1 on {socket.gethostname()} has given no sign of life for" in rest
     assert "Traceback" not in rest
 
 

@@ -1,0 +1,191 @@
+"""Signs of life between the processes of a run: one that dies or hangs ends the job, by name, in time.
+
+Each rank rewrites a small file in the run folder and reads that of the next rank, in a ring, so that the cost
+does not grow with their number. Files work under every launcher, where a stopped rank may be the one that
+holds the group's own store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch.distributed as dist
+
+from pipeline.contracts import Process
+
+_RECORD = 512  # bytes: rewritten in place, which a full disk does not prevent
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a rank is: steps done, images seen, exchanges with the other ranks begun."""
+
+    step: int
+    images_seen: int
+    collectives: int
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One sign of life; `beat` counts them."""
+
+    host: str
+    beat: int
+    step: int
+    images_seen: int
+    collectives: int
+
+
+class Watch:
+    """What one rank makes of the signs of another.
+
+    silence: seconds without a sign after which it counts as dead. patience: seconds for which it may be
+    behind in the same exchange.
+    """
+
+    def __init__(self, rank: int, silence: float, patience: float, now: float) -> None:
+        self._rank, self._silence, self._patience = rank, silence, patience
+        self._sign: Sign | None = None
+        self._heard, self._moved = now, now
+        self._left = False
+
+    def look(self, sign: Sign | None, mine: Place, now: float) -> str | None:
+        """Why to end the run, if there is a reason. sign: the newest; None if there is no file."""
+        if sign is None and self._sign is not None:
+            self._left = True  # it was here and has taken its file away: it ended in good order
+        if self._left:
+            return None
+        if sign is not None and sign != self._sign:
+            self._heard = now
+            known = self._sign
+            if known is None or known.collectives != sign.collectives or mine.collectives <= sign.collectives:
+                self._moved = now
+            self._sign = sign
+        if now - self._heard > self._silence:
+            return f"has given no sign of life for {now - self._heard:.0f} s"
+        if now - self._moved > self._patience:
+            return f"hangs: others have waited for it for {now - self._moved:.0f} s"
+        return None
+
+    def describe(self, why: str) -> str:
+        sign = self._sign
+        where = f" on {sign.host}" if sign else ""
+        last = f"step {sign.step}, {sign.images_seen} images" if sign else "none"
+        return (
+            f"rank {self._rank}{where} {why}; its last step: {last}; "
+            "the same command goes on from the last checkpoint"
+        )
+
+
+class Heartbeat:
+    """This rank's signs of life, and its watch over the next rank.
+
+    folder: of all ranks' files. where: how far this rank is, asked from a thread. end: what to do about a
+    rank that is lost, with a line for people; by default it prints the line and ends this process, whose
+    main thread may wait in an exchange for ever.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        process: Process,
+        where: Callable[[], Place],
+        *,
+        silence: float,
+        patience: float,
+        end: Callable[[str], None] | None = None,
+    ) -> None:
+        self._folder, self._process, self._where = folder, process, where
+        self._silence, self._patience = silence, patience
+        self._end = end or _end_process
+        self._over = threading.Event()
+        self._beat = 0
+        self._read_last: Sign | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[Heartbeat]:
+        """Gives signs and watches for as long as the run lasts; alone, there is nothing to do."""
+        if self._process.world_size == 1:
+            yield self
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._give_sign()
+        thread = threading.Thread(target=self._live, name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            thread.join()
+            self._path(self._process.rank).unlink(missing_ok=True)
+
+    def name_the_lost(self) -> None:
+        """After an exchange has failed: waits for as long as a dead rank takes to be noticed. Whoever
+        watches it names it and ends the job."""
+        if self._process.world_size > 1:
+            time.sleep(self._silence + 2 * self._interval)
+
+    @property
+    def _interval(self) -> float:
+        return min(self._silence / 6, 10.0)
+
+    def _live(self) -> None:
+        following = (self._process.rank + 1) % self._process.world_size
+        watch = Watch(following, self._silence, self._patience, time.monotonic())
+        last = time.monotonic()
+        while not self._over.wait(self._interval):
+            self._give_sign()
+            now = time.monotonic()
+            if now - last > self._silence / 2:
+                # This process itself was stopped, or starved: what it missed meanwhile is no evidence.
+                watch = Watch(following, self._silence, self._patience, now)
+            last = now
+            why = watch.look(self._read(following), self._where(), now)
+            if why is not None:
+                self._end(watch.describe(why))
+                return
+
+    def _give_sign(self) -> None:
+        self._beat += 1
+        sign = Sign(socket.gethostname(), self._beat, **asdict(self._where()))
+        record = json.dumps(asdict(sign)).encode().ljust(_RECORD)
+        try:
+            descriptor = os.open(self._path(self._process.rank), os.O_WRONLY | os.O_CREAT, 0o644)
+            try:
+                os.pwrite(descriptor, record, 0)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            pass  # the next may succeed; if none does, the watcher says that this rank is silent
+
+    def _read(self, rank: int) -> Sign | None:
+        try:
+            self._read_last = Sign(**json.loads(self._path(rank).read_bytes()))
+        except FileNotFoundError:
+            self._read_last = None
+        except (OSError, ValueError, TypeError):
+            pass  # between two writes, or a file system that is away: nothing new
+        return self._read_last
+
+    def _path(self, rank: int) -> Path:
+        return self._folder / f"rank-{rank:05d}.json"
+
+
+def lost_contact(error: RuntimeError) -> bool:
+    """True for what a process group raises when another process is gone."""
+    text = str(error)
+    return isinstance(error, dist.DistError) or "gloo" in text.lower() or "connection closed" in text.lower()
+
+
+def _end_process(line: str) -> None:
+    print(f"hrgan: error: {line}", file=sys.stderr, flush=True)
+    os._exit(1)

@@ -1,0 +1,104 @@
+"""A rank that dies or hangs is named in time, and one that is merely slow or done is not."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from pipeline.contracts import Process
+from pipeline.engines.heartbeat import Heartbeat, Place, Sign, Watch, lost_contact
+
+
+def sign(beat: int, step: int = 3, collectives: int = 30) -> Sign:
+    return Sign("node7", beat, step, 8 * step, collectives)
+
+
+HERE = Place(3, 24, 30)
+
+
+def test_silence_names_rank_host_and_last_step():
+    watch = Watch(5, silence=60, patience=1800, now=0.0)
+    assert watch.look(sign(1), HERE, 10) is None
+    assert watch.look(sign(2), HERE, 20) is None
+    assert watch.look(sign(2), HERE, 79) is None
+    why = watch.look(sign(2), HERE, 81)
+    assert why == "has given no sign of life for 61 s"
+    line = watch.describe(why)
+    assert line.startswith(
+        "rank 5 on node7 has given no sign of life for 61 s; its last step: step 3, 24 images"
+    )
+
+
+def test_a_rank_that_never_came_is_silent_too():
+    watch = Watch(1, silence=60, patience=1800, now=0.0)
+    assert watch.look(None, HERE, 59) is None
+    assert "no sign of life" in watch.look(None, HERE, 61)
+
+
+def test_a_rank_that_lives_but_is_behind_hangs():
+    watch = Watch(1, silence=60, patience=300, now=0.0)
+    ahead = Place(3, 24, 31)
+    for now in range(0, 301, 10):
+        assert watch.look(sign(now), ahead, now) is None
+    assert watch.look(sign(310), ahead, 310).startswith("hangs: others have waited for it for 310 s")
+
+
+def test_a_rank_that_moves_or_is_not_behind_does_not_hang():
+    watch = Watch(1, silence=60, patience=300, now=0.0)
+    for now in range(0, 2000, 10):
+        assert watch.look(sign(now, collectives=30), Place(3, 24, 30), now) is None
+    watch = Watch(1, silence=60, patience=300, now=0.0)
+    for now in range(0, 2000, 10):
+        assert watch.look(sign(now, collectives=now // 200), Place(3, 24, 10**6), now) is None
+
+
+def test_a_rank_that_takes_its_file_away_has_ended_well():
+    watch = Watch(1, silence=60, patience=300, now=0.0)
+    assert watch.look(sign(1), HERE, 1) is None
+    assert watch.look(None, HERE, 2) is None
+    assert watch.look(None, HERE, 1000) is None
+
+
+def hearts(folder, world: int, silence: float) -> tuple[list[Heartbeat], list[list[str]]]:
+    said: list[list[str]] = [[] for _ in range(world)]
+    made = [
+        Heartbeat(folder, Process(r, world), lambda: HERE, silence=silence, patience=60, end=said[r].append)
+        for r in range(world)
+    ]
+    return made, said
+
+
+def test_the_one_before_it_in_the_ring_names_a_silent_rank(tmp_path):
+    made, said = hearts(tmp_path, 3, silence=1.5)
+    made[1]._live = lambda: None  # a first sign, then silence
+    with made[0].running(), made[1].running(), made[2].running():
+        deadline = time.monotonic() + 20
+        while not said[0] and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert len(said[0]) == 1
+    assert said[0][0].startswith("rank 1 on ")
+    assert said[1] == said[2] == []
+
+
+def test_nobody_is_named_while_all_live_and_files_go_at_the_end(tmp_path):
+    made, said = hearts(tmp_path, 2, silence=3)
+    with made[1].running():
+        with made[0].running():
+            time.sleep(1.5)
+            assert len(list(tmp_path.iterdir())) == 2
+        time.sleep(4)  # rank 0 is done, rank 1 is not
+    assert said == [[], []]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_alone_there_are_no_files_and_no_threads(tmp_path):
+    before = threading.active_count()
+    heart = Heartbeat(tmp_path / "none", Process(), lambda: HERE, silence=1, patience=1)
+    with heart.running():
+        assert threading.active_count() == before
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_a_group_raises_when_a_peer_is_gone():
+    assert lost_contact(RuntimeError("[../gloo/transport/tcp/pair.cc:525] Connection closed by peer"))
+    assert not lost_contact(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
