@@ -7,7 +7,7 @@ import torch
 from launch.operations import use_operations
 from pipeline.contracts import Sampler
 from pipeline.errors import UserError
-from pipeline.models.registry import build_family
+from pipeline.models.registry import build_family, low_precision_of
 from pipeline.storage.snapshots import Snapshot
 
 
@@ -25,7 +25,12 @@ def sampler_of(snapshot: Snapshot, device: torch.device) -> Sampler:
     """
     use_operations("auto", device)
     weights = snapshot.weights()
-    family = build_family(snapshot.family, snapshot.spec, batch_size=snapshot.batch_size)
+    family = build_family(
+        snapshot.family,
+        snapshot.spec,
+        batch_size=snapshot.batch_size,
+        low_precision=low_precision_of(snapshot.precision),
+    )
     generator = family.networks().generator
     try:
         generator.load_state_dict(weights)

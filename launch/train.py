@@ -21,7 +21,7 @@ from pipeline.engines.select import select_engine
 from pipeline.errors import RunFailed, UserError
 from pipeline.models.auto import with_auto_settings
 from pipeline.models.layers import compile_main_phases, recompute_blocks
-from pipeline.models.registry import build_family
+from pipeline.models.registry import build_family, low_precision_of
 from pipeline.randomness import derive_seed
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.lock import only_writer
@@ -97,7 +97,7 @@ def trained_spec(config: RunConfig, index: ShardIndex) -> ImageSpec:
 
 def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
     """Everything that can be refused before any work starts."""
-    low = torch.bfloat16 if config.engine.precision == "bfloat16" else None
+    low = low_precision_of(config.engine.precision)
     family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
     for size in family.schedule.batch_sizes():
         if size % world_size:

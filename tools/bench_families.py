@@ -28,7 +28,7 @@ from pipeline.contracts import Batch, Family, ImageSpec, Phase, Process, Schedul
 from pipeline.engines.replicated import Replicated
 from pipeline.errors import UserError
 from pipeline.models.auto import with_auto_settings
-from pipeline.models.registry import build_family
+from pipeline.models.registry import build_family, low_precision_of
 from pipeline.training.meters import Means
 from pipeline.training.trainer import Trainer
 from tools.machine import write_rows
@@ -100,7 +100,7 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     config = with_auto_settings(config, spec)
     device = torch.device(options.device)
     use_operations("auto", device)
-    low = torch.bfloat16 if config.engine.precision == "bfloat16" else None
+    low = low_precision_of(config.engine.precision)
     family = build_family(config.family, spec, batch_size=options.batch, low_precision=low)
     family.schedule = FixedBatch(family.schedule, options.batch)
     trainer = timed_trainer(family, options, device)

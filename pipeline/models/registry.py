@@ -27,6 +27,11 @@ FAMILIES: dict[str, Callable[..., Family]] = {
 }
 
 
+def low_precision_of(precision: str) -> torch.dtype | None:
+    """The type of low-precision blocks under `engine.precision`; None for float32."""
+    return torch.bfloat16 if precision == "bfloat16" else None
+
+
 def build_family(
     config: FamilyConfig,
     spec: ImageSpec,

@@ -55,6 +55,11 @@ class Snapshot:
         return self.stage.batch_size
 
     @property
+    def precision(self) -> str:
+        """What the generator was trained in: float32 or bfloat16."""
+        return str(self.manifest.details.get("precision", "float32"))
+
+    @property
     def digest(self) -> str:
         """sha256 of the manifest, which holds the sha256 of the weights."""
         return hashlib.sha256(self.manifest.to_bytes()).hexdigest()
@@ -81,13 +86,15 @@ def write_snapshot(
     world_size: int,
     config_digest: str,
     data: Mapping[str, Any],
+    precision: str = "float32",
 ) -> Path:
     """Publishes `run`/snapshots/<images>; one that is already whole there is left as it is.
 
-    data: what it was trained on (index digest and origin), for evaluation and data cards.
+    data: what it was trained on (index digest and origin), for evaluation and data cards. precision: that of
+    training, which decides what a low-precision block clamps.
     """
     folder = numbered(run / "snapshots", images_seen)
-    details = _details(family, spec, classes, stage, data=dict(data))
+    details = _details(family, spec, classes, stage, data=dict(data), precision=precision)
     if not _is_same(folder, details):
         position = Position(images_seen, step, world_size, config_digest)
         _publish(folder, {GENERATOR: weights}, position, details)

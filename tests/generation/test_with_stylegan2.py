@@ -172,3 +172,31 @@ def test_the_sampler_is_what_the_shards_hold(run: Path, tmp_path: Path) -> None:
     assert torch.equal(images, to_uint8(expected.images))
     assert expected.labels is not None
     assert labels == expected.labels.tolist()
+
+
+def test_a_generator_trained_in_low_precision_is_sampled_with_its_clamp(tmp_path: Path) -> None:
+    """Where activations reach the clamp, a sample is what training's own grid showed."""
+    spec, config = ImageSpec(32, 32, 3, 0), FAMILY.model_copy(update={"clamp": 0.5})
+    family = build_family(config, spec, batch_size=8, low_precision=torch.bfloat16)
+    torch.manual_seed(0)
+    generator = family.networks().generator
+    drawn = {}
+    for precision in ("bfloat16", "float32"):
+        folder = write_snapshot(
+            tmp_path / precision,
+            generator.state_dict(),
+            family=config,
+            spec=spec,
+            classes=(),
+            stage=Stage(32, 1.0, 8, {}),
+            images_seen=8,
+            step=1,
+            world_size=1,
+            config_digest="0" * 64,
+            data={},
+            precision=precision,
+        )
+        drawn[precision] = sampler_of(open_snapshot(folder), torch.device("cpu")).draw([1, 2]).images
+    expected = family.sampler(generator.eval()).draw([1, 2]).images
+    assert torch.equal(drawn["bfloat16"], expected)
+    assert not torch.equal(drawn["float32"], expected)
