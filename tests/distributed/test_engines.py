@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed: not installed"),
 ]
-WORLDS = (1, 2)
+WORLDS = (1, 2, 4)
 OTHERS = [(kind, world) for world in WORLDS for kind in KINDS if (kind, world) != ("replicated", 1)]
 
 
@@ -23,15 +23,9 @@ OTHERS = [(kind, world) for world in WORLDS for kind in KINDS if (kind, world) !
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("engines")
     with ThreadPoolExecutor() as pool:  # together: each goes on from what the other has saved
-        for gang in [pool.submit(run_gang, "engine_ranks.py", world, str(folder)) for world in WORLDS]:
+        gangs = [pool.submit(run_gang, "engine_ranks.py", n, str(folder), timeout=400) for n in WORLDS]
+        for gang in gangs:
             gang.result()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def four(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("four")
-    run_gang("engine_ranks.py", 4, str(folder))
     return folder
 
 
@@ -48,15 +42,16 @@ def assert_close(ours: dict, theirs: dict) -> None:
 
 
 @pytest.mark.parametrize(("kind", "world"), OTHERS)
-def test_penalties_repeats_micro_batches_and_growth(out, kind, world):
+def test_penalties_repeats_micro_batches_clipping_and_growth(out, kind, world):
     ours, alone = load(out, f"toy-{kind}-x{world}"), load(out, "toy-replicated-x1")
     # D: two turns in each of the two steps since the growth reset it, and none of R1.
     assert alone["optimizers/discriminator.body.1.weight.step"] == 4
     assert alone["optimizers/generator.body.0.weight.step"] == 2
+    assert alone["networks/discriminator.body.1.weight"].abs().max() == torch.tensor(0.2)
     assert_close(ours, alone)
 
 
-@pytest.mark.parametrize(("kind", "world"), OTHERS)
+@pytest.mark.parametrize(("kind", "world"), [place for place in OTHERS if place[1] <= 2])
 def test_stylegan2(out, kind, world):
     """The first step's moments, its gradients: Adam turns rounding of tiny ones into whole steps."""
     ours, alone = load(out, f"stylegan2-{kind}-x{world}"), load(out, "stylegan2-replicated-x1")
@@ -84,8 +79,3 @@ def test_a_checkpoint_of_any_engine_goes_on_under_any_other(out, saver, saved, k
     ours = load(out, f"from-{saver}-x{saved}-into-{kind}-x{world}")
     ours["figures"] = straight["figures"]  # of the second half alone
     assert_close(ours, straight)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_four_ranks(out, four, kind):
-    assert_close(load(four, f"toy-{kind}-x4"), load(out, "toy-replicated-x1"))
