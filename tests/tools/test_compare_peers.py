@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tools import compare_peers
-from tools.parity import Row, apart, farthest
+from tools.parity import Row, apart, whole
 from tools.peers import isolated
 
 
@@ -25,11 +25,16 @@ def test_difference_is_relative_to_their_largest_value():
         apart(torch.zeros(2), torch.zeros(1, 2))
 
 
-def test_the_farthest_pair_counts_and_what_is_no_number_counts_most():
-    one, two = (torch.tensor([1.0]), torch.tensor([1.0])), (torch.tensor([3.0]), torch.tensor([2.0]))
-    assert farthest([one, two]) == 0.5
-    assert farthest({"a": two, "b": one}) == 0.5
-    assert not Row("", "", farthest([one, (torch.tensor([math.nan]), one[1]), two]), 1.0).ok
+def test_a_whole_gradient_is_one_vector_and_what_is_no_number_is_not_ok():
+    one, two = (
+        (torch.tensor([3.0]), torch.tensor([3.0])),
+        (torch.tensor([[4.0, 1.0]]), torch.tensor([[4.0, 0.0]])),
+    )
+    assert whole([one, two]) == pytest.approx(1 / 5)
+    assert whole([one]) == 0
+    assert not Row("", "", whole([one, (torch.tensor([math.nan]), one[1])]), 1.0).ok
+    with pytest.raises(ValueError, match=r"ours has shape \(1,\), theirs \(1, 2\)"):
+        whole([(one[0], two[1])])
 
 
 @pytest.fixture

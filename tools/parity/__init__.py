@@ -12,7 +12,7 @@ Modules without `compare` are what several peers share.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -50,8 +50,17 @@ def apart(ours: Tensor, theirs: Tensor) -> float:
     return float(difference if peak == 0 else difference / peak)
 
 
-def farthest(pairs: Mapping[str, tuple[Tensor, Tensor]] | Iterable[tuple[Tensor, Tensor]]) -> float:
-    """The largest `apart` of several pairs (ours, theirs): of the gradients of all parameters, say."""
-    listed = pairs.values() if isinstance(pairs, Mapping) else pairs
-    found = torch.tensor([apart(ours, theirs) for ours, theirs in listed], dtype=torch.float64)
-    return float(found.max())  # which keeps what is not a number
+def whole(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """|ours - theirs| / |theirs| of all pairs as one vector: of a network's whole gradient.
+
+    Leaky ReLU has a kink: where rounding puts one activation on its other side, single elements of a
+    gradient jump, and what a step does hardly changes. Errors: ValueError if shapes differ.
+    """
+    difference = square = torch.zeros((), dtype=torch.float64)
+    for ours, theirs in pairs:
+        if ours.shape != theirs.shape:
+            raise ValueError(f"ours has shape {tuple(ours.shape)}, theirs {tuple(theirs.shape)}")
+        wanted = theirs.detach().double()
+        difference = difference + (ours.detach().double() - wanted).square().sum()
+        square = square + wanted.square().sum()
+    return float((difference / square).sqrt())

@@ -21,7 +21,7 @@ from torch.torch_version import TorchVersion
 from pipeline.config.families import R3GANConfig
 from pipeline.contracts import Batch, Fakes, Game, ImageSpec, Networks, Terms, Verdict
 from pipeline.models.r3gan import R3GAN
-from tools.parity import FORWARD, GRADIENT, Row, apart, farthest
+from tools.parity import FORWARD, GRADIENT, Row, apart, whole
 from tools.peers import isolated
 
 LANDMARK = "R3GAN/Trainer.py"
@@ -122,11 +122,11 @@ def compare_case(networks: Any, trainer: Any, case: Case) -> Iterator[Row]:
 
 
 def _derived(ours: nn.Module, theirs: Any, loss: Tensor) -> float:
-    """The largest difference of any parameter's gradient, each against its own peak."""
+    """The difference of the whole gradients."""
     named = dict(ours.named_parameters())
     found = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
     wanted = translated({name: p.grad for name, p in theirs.named_parameters()})
-    return farthest({name: (found[name], wanted[name]) for name in found})
+    return whole((found[name], wanted[name]) for name in found)
 
 
 def translated(theirs: Mapping[str, Any]) -> dict[str, Tensor]:

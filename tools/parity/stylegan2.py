@@ -18,7 +18,7 @@ from pipeline.importing import Part
 from pipeline.models.foreign import Format, convert
 from pipeline.models.registry import build_family
 from pipeline.models.stylegan2.game import StyleGAN2Game
-from tools.parity import FORWARD, GRADIENT, Row, apart, farthest
+from tools.parity import FORWARD, GRADIENT, Row, apart, whole
 from tools.parity.filling import Rule, drawn
 from tools.parity.recorded import Case, summary
 
@@ -175,13 +175,12 @@ def gradient_rows(
 
 
 def _gradient_rows(name: str, turn: str, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[Row]:
-    """The whole gradient against its largest element, and each weight against its own. Biases and noise
-    strengths are sums over all pixels, which may cancel: against themselves they would show rounding."""
-    whole = [torch.cat([pair[side].flatten() for pair in pairs.values()]) for side in (0, 1)]
-    weights = [pair for pair in pairs.values() if pair[1].ndim > 1]
+    """The whole gradient, and the worst of the weights by itself. Biases and noise strengths are sums over
+    all pixels, which may cancel: by themselves they would show rounding."""
+    weights = [whole([pair]) for pair in pairs.values() if pair[1].ndim > 1 and pair[1].any()]
     return [
-        Row(name, f"gradient of {turn}", apart(*whole), GRADIENT),
-        Row(name, f"gradient of {turn}, weight by weight", farthest(weights), GRADIENT),
+        Row(name, f"gradient of {turn}", whole(pairs.values()), GRADIENT),
+        Row(name, f"gradient of {turn}, weight by weight", max(weights), GRADIENT),
     ]
 
 
