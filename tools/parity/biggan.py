@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import io
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.families import BigGANConfig
+from pipeline.contracts import Net
 from pipeline.losses import ADVERSARIAL
 from pipeline.models.biggan.discriminator import Discriminator
 from pipeline.models.biggan.foreign import from_ajbrock, infer
 from pipeline.models.biggan.generator import Generator
 from pipeline.models.biggan.shape import shape_of
 from tools.parity import FORWARD, GRADIENT, Row, apart
+from tools.parity.filling import Rule
+from tools.parity.recorded import Case as Recorded
+from tools.parity.recorded import summary
 from tools.peers import isolated
 
 PEER = "biggan-pytorch"
@@ -187,3 +191,54 @@ def _our_networks(theirs: Pair, case: Case) -> Pair:
     for network, state in zip(networks, states, strict=True):
         network.load_state_dict(from_ajbrock(state))
     return tuple(networks)
+
+
+RULES: tuple[Rule, ...] = (
+    (r"(gain|bias)\.weight$", 0.3, 0.0),
+    (r"norm\.gain$", 0.3, 1.0),
+    (r"(bias|gamma)$", 0.3, 0.3),
+    (r"running_var$", 0.2, 1.0),
+)
+_SMALL = Case("BigGAN.py", 32, 4, 32, images=4, classes=5)
+_SMALL_DEEP = replace(_SMALL, module="BigGANdeep.py", ch=8)
+_RECORDED: tuple[tuple[str, Case, Net], ...] = (
+    ("tiny generator, biggan", _SMALL, "generator"),
+    ("tiny discriminator, biggan", _SMALL, "discriminator"),
+    ("tiny generator, biggan-deep", _SMALL_DEEP, "generator"),
+    ("tiny discriminator, biggan-deep", _SMALL_DEEP, "discriminator"),
+)
+
+
+def record(checkout: Path) -> list[Recorded]:
+    """The outputs that tests keep: in training mode, where both take one step of power iteration."""
+    with isolated(checkout):
+        return [
+            _recorded(importlib.import_module(Path(case.module).stem), name, case, net)
+            for name, case, net in _RECORDED
+        ]
+
+
+@torch.no_grad()
+def _recorded(module: Any, name: str, case: Case, net: Net) -> Recorded:
+    theirs = _their_networks(module, case)
+    fields, spec = infer(theirs[0].state_dict())
+    numbers = {key: getattr(spec, key) for key in ("height", "width", "channels", "classes")}
+    generates = net == "generator"
+    shape = [case.images, case.z_dim] if generates else [case.images, 3, case.resolution, case.resolution]
+    recorded = Recorded(name, fields, numbers, net, RULES, [shape], labelled=True, training=True)
+    network = theirs[0 if generates else 1].train()
+    ours = recorded.ours().state_dict()
+    for key, tensor in network.state_dict(keep_vars=True).items():
+        own = _name_of(network, key)
+        if own is not None:
+            tensor.copy_(ours[own].reshape(tensor.shape))
+    first, labels = recorded.tensors()
+    output = network(first, network.shared(labels)) if generates else network(first, labels)[:, 0]
+    return replace(recorded, given=summary(output))
+
+
+def _name_of(network: nn.Module, key: str) -> str | None:
+    """Our name of a tensor of theirs; None for what ours has no use of."""
+    state = network.state_dict()
+    marked = from_ajbrock({**{name: torch.zeros(1) for name in state}, key: torch.ones(1)})
+    return next((name for name, value in marked.items() if value.any()), None)

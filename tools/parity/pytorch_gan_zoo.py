@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.families import ProGANConfig
-from pipeline.contracts import ImageSpec, Networks
+from pipeline.contracts import ImageSpec, Net, Networks
 from pipeline.models.registry import build_family
 from tools.parity import FORWARD, GRADIENT, Row, apart, whole
+from tools.parity.filling import Rule
+from tools.parity.recorded import Case, summary
 from tools.peers import isolated
 
 PEER = "pytorch_GAN_zoo"
@@ -92,19 +94,7 @@ class Pair:
 
 
 def _generator_rows(ours: Any, module: Any) -> Iterator[Row]:
-    widths = [ours.first.conv.weight.shape[0], *(block.conv1.weight.shape[0] for block in ours.blocks)]
-    theirs = module.GNet(ours.z_dim, widths[0])
-    for width in widths[1:]:
-        theirs.addScale(width)
-    pairs = [
-        Pair(ours.first.dense, theirs.formatLayer, units=16),
-        Pair(ours.first.conv, theirs.groupScale0[0]),
-    ]
-    for block, scale in zip(ours.blocks, theirs.scaleLayers, strict=True):
-        pairs += [Pair(block.conv0, scale[0]), Pair(block.conv1, scale[1])]
-    pairs += [Pair(*layers) for layers in zip(ours.to_image, theirs.toRGBLayers, strict=True)]
-    for pair in pairs:
-        pair.put()
+    theirs = _their_generator(ours, module)
     z = torch.randn(IMAGES, ours.z_dim)
     for fade in FADES:
         theirs.setNewAlpha(1 - fade)
@@ -153,6 +143,23 @@ def _judge(ours: Any, fade: float) -> Judge:
     return logits
 
 
+def _their_generator(ours: Any, module: Any) -> Any:
+    widths = [ours.first.conv.weight.shape[0], *(block.conv1.weight.shape[0] for block in ours.blocks)]
+    theirs = module.GNet(ours.z_dim, widths[0])
+    for width in widths[1:]:
+        theirs.addScale(width)
+    pairs = [
+        Pair(ours.first.dense, theirs.formatLayer, units=16),
+        Pair(ours.first.conv, theirs.groupScale0[0]),
+    ]
+    for block, scale in zip(ours.blocks, theirs.scaleLayers, strict=True):
+        pairs += [Pair(block.conv0, scale[0]), Pair(block.conv1, scale[1])]
+    pairs += [Pair(*layers) for layers in zip(ours.to_image, theirs.toRGBLayers, strict=True)]
+    for pair in pairs:
+        pair.put()
+    return theirs
+
+
 def _their_discriminator(ours: Any, module: Any) -> tuple[Any, list[Pair]]:
     widths = [ours.head.conv.weight.shape[0], *(block.conv0.weight.shape[0] for block in ours.blocks)]
     theirs = module.DNet(widths[0], miniBatchNormalization=ours.head.group > 1)
@@ -182,3 +189,36 @@ def _gradients(judge: Judge, reals: Tensor, between: Tensor, parameters: list[Te
     loss = (10 * (norms - 1).square() + 0.001 * judge(reals).square()).mean()
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+
+
+RULES: tuple[Rule, ...] = ((r"bias$", 0.3, 0.0),)
+_TINY = {"fmap_base": 64, "fmap_max": 32}
+_RECORDED: tuple[tuple[str, dict[str, Any], int, Net, float, list[int]], ...] = (
+    ("tiny generator, progan", _TINY, 16, "generator", 1.0, [3, 32]),
+    ("tiny generator in a fade, progan", _TINY, 16, "generator", 0.3, [3, 32]),
+    ("tiny discriminator in a fade, progan", _TINY, 16, "discriminator", 0.3, [3, 3, 16, 16]),
+    ("1024px generator, progan", {}, 1024, "generator", 1.0, [1, 512]),
+)
+
+
+def record(checkout: Path) -> list[Case]:
+    """The outputs that tests keep."""
+    with isolated(checkout):
+        module = importlib.import_module("models.networks.progressive_conv_net")
+        return [_recorded(module, *row) for row in _RECORDED]
+
+
+@torch.no_grad()
+def _recorded(
+    module: Any, name: str, widths: dict[str, Any], side: int, net: Net, fade: float, shape: list[int]
+) -> Case:
+    changes = {"name": "progan", "fused_scale": False, "minibatch_stddev_group": 1, **widths}
+    if net == "generator":
+        changes["z_dim"] = shape[1]
+    spec = {"height": side, "width": side, "channels": 3, "classes": 0}
+    case = Case(name, changes, spec, net, RULES, [shape], call={"fade": fade})
+    ours: Any = case.ours()
+    theirs = _their_generator(ours, module) if net == "generator" else _their_discriminator(ours, module)[0]
+    theirs.setNewAlpha(1 - fade)
+    output = theirs(*case.tensors())
+    return replace(case, given=summary(output if net == "generator" else output[:, 0]))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
 from pipeline.config.families import R3GANConfig
-from pipeline.contracts import Batch, Fakes, Game, ImageSpec, Networks, Terms, Verdict
+from pipeline.contracts import Batch, Fakes, Game, ImageSpec, Net, Networks, Terms, Verdict
 from pipeline.models.r3gan import R3GAN
 from tools.parity import FORWARD, GRADIENT, Row, apart, whole
+from tools.parity.filling import Rule, drawn
+from tools.parity.recorded import Case as Recorded
+from tools.parity.recorded import summary
 from tools.peers import isolated
 
 LANDMARK = "R3GAN/Trainer.py"
@@ -80,16 +84,18 @@ class Played:
 
 def compare(checkout: Path) -> list[Row]:
     """Every case's outputs and gradients."""
-    rows: list[Row] = []
+    with _importing(checkout) as (networks, trainer):
+        return [row for case in CASES for row in compare_case(networks, trainer, case)]
+
+
+@contextmanager
+def _importing(checkout: Path) -> Iterator[tuple[Any, Any]]:
+    """Their networks and their losses."""
     with isolated(checkout, stand_ins=("requests", "pkg_resources")):
         versions: Any = importlib.import_module("pkg_resources")
         if not hasattr(versions, "parse_version"):  # a stand-in: setuptools no longer brings it
             versions.parse_version = TorchVersion
-        networks = importlib.import_module("R3GAN.Networks")
-        trainer = importlib.import_module("R3GAN.Trainer")
-        for case in CASES:
-            rows += list(compare_case(networks, trainer, case))
-    return rows
+        yield importlib.import_module("R3GAN.Networks"), importlib.import_module("R3GAN.Trainer")
 
 
 def compare_case(networks: Any, trainer: Any, case: Case) -> Iterator[Row]:
@@ -193,3 +199,51 @@ def _our_networks(theirs: tuple[Any, Any], case: Case) -> tuple[R3GAN, Networks]
     for (_, network), their in zip(ours.items(), theirs, strict=True):
         network.load_state_dict(translated(dict(their.named_parameters())))
     return family, ours
+
+
+RULES: tuple[Rule, ...] = (
+    (r"(widen|mix|narrow|conv)\.weight$", 0.1, 0.0),
+    (r"(basis|head)\.weight$", 0.1, 0.0),
+    (r"bias", 0.3, 0.0),
+)
+"""Scales at which signals neither vanish nor run away, from 16 channels to 768."""
+
+_TINY = {
+    "name": "r3gan",
+    "z_dim": 64,
+    "widths": [32, 16, 16],
+    "cardinalities": [8, 4, 4],
+    "blocks": [2, 2, 2],
+}
+_RECORDED: tuple[tuple[str, dict[str, Any], int, Net, list[int]], ...] = (
+    ("tiny generator, r3gan", _TINY, 5, "generator", [3, 64]),
+    ("tiny discriminator, r3gan", _TINY, 5, "discriminator", [3, 3, 16, 16]),
+    ("256px generator, r3gan", {"name": "r3gan"}, 0, "generator", [1, 64]),
+)
+
+
+def record(checkout: Path) -> list[Recorded]:
+    """The outputs that tests keep."""
+    with _importing(checkout) as (networks, _):
+        return [_recorded(networks, *row) for row in _RECORDED]
+
+
+@torch.no_grad()
+def _recorded(
+    networks: Any, name: str, changes: dict[str, Any], classes: int, net: Net, shape: list[int]
+) -> Recorded:
+    config = R3GANConfig(**changes)
+    case = Case(name, config.widths, config.cardinalities, 0.0, classes)
+    side = case.resolution
+    spec = {"height": side, "width": side, "channels": 3, "classes": classes}
+    recorded = Recorded(name, changes, spec, net, RULES, [shape], bool(classes))
+    theirs = _their_networks(networks, case)[0 if net == "generator" else 1]
+    generates = net == "generator"
+    for key, parameter in theirs.named_parameters():
+        turned = key == "EmbeddingLayer.weight"
+        size = parameter.shape[::-1] if turned else parameter.shape
+        value = drawn(_our_name(key, generates), size, RULES)
+        parameter.copy_(value.t() if turned else value)
+    first, *labels = recorded.tensors()
+    onehot = F.one_hot(labels[0], classes).float() if labels else None
+    return replace(recorded, given=summary(theirs(first, onehot)))

@@ -29,9 +29,9 @@ BATCH = 32
 @dataclass(frozen=True)
 class Case:
     """name: of the case. family: its config's keys. spec: of the images. network: which of the two. rules:
-    of the weights, by our names. inputs: shape of each in order, drawn as "input.0", ...; "labels" [N] are
-    0, 1, ... of the classes. call: further arguments of ours. given: mean, std, largest and sampled values
-    of the authors' output."""
+    of the weights, by our names. inputs: shape of each in order, drawn as "input.0", ...; "labelled": then
+    labels 0, 1, ... of the classes. call: further arguments of ours. given: mean, std, largest and sampled
+    values of the authors' output. training: in that mode, with the batch's statistics."""
 
     name: str
     family: Mapping[str, Any]
@@ -42,18 +42,20 @@ class Case:
     labelled: bool = False
     call: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
+    training: bool = False
 
-    def tensors(self) -> list[Tensor | None]:
-        """The inputs: images or latents, then labels [N] or None."""
-        found: list[Tensor | None] = [drawn(f"input.{i}", shape) for i, shape in enumerate(self.inputs)]
-        labels = torch.arange(self.inputs[0][0]) % self.spec["classes"] if self.labelled else None
-        return [*found, labels]
+    def tensors(self) -> list[Tensor]:
+        """The inputs: images or latents, then labels [N] if there are any."""
+        found = [drawn(f"input.{i}", shape) for i, shape in enumerate(self.inputs)]
+        if self.labelled:
+            found.append(torch.arange(self.inputs[0][0]) % self.spec["classes"])
+        return found
 
     def ours(self) -> nn.Module:
         """Our network, filled."""
         config: FamilyConfig = TypeAdapter(FamilyConfig).validate_python(dict(self.family))
         networks = build_family(config, ImageSpec(**self.spec), batch_size=BATCH).networks()
-        network = networks[self.network].eval().requires_grad_(False)
+        network = networks[self.network].train(self.training).requires_grad_(False)
         for name, tensor in network.state_dict(keep_vars=True).items():
             if tensor.is_floating_point():
                 tensor.copy_(drawn(name, tensor.shape, self.rules))
