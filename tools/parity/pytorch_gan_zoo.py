@@ -212,7 +212,7 @@ def record(checkout: Path) -> list[Case]:
 def _recorded(
     module: Any, name: str, widths: dict[str, Any], side: int, net: Net, fade: float, shape: list[int]
 ) -> Case:
-    changes = {"name": "progan", "fused_scale": False, "minibatch_stddev_group": 1, **widths}
+    changes = {"name": ProGANConfig().name, "fused_scale": False, "minibatch_stddev_group": 1, **widths}
     if net == "generator":
         changes["z_dim"] = shape[1]
     spec = {"height": side, "width": side, "channels": 3, "classes": 0}

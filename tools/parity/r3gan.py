@@ -209,7 +209,7 @@ RULES: tuple[Rule, ...] = (
 """Scales at which signals neither vanish nor run away, from 16 channels to 768."""
 
 _TINY = {
-    "name": "r3gan",
+    "name": R3GANConfig().name,
     "z_dim": 64,
     "widths": [32, 16, 16],
     "cardinalities": [8, 4, 4],
@@ -218,7 +218,7 @@ _TINY = {
 _RECORDED: tuple[tuple[str, dict[str, Any], int, Net, list[int]], ...] = (
     ("tiny generator, r3gan", _TINY, 5, "generator", [3, 64]),
     ("tiny discriminator, r3gan", _TINY, 5, "discriminator", [3, 3, 16, 16]),
-    ("256px generator, r3gan", {"name": "r3gan"}, 0, "generator", [1, 64]),
+    ("256px generator, r3gan", {"name": R3GANConfig().name}, 0, "generator", [1, 64]),
 )
 
 
