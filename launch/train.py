@@ -17,7 +17,7 @@ from pipeline.data.index import ShardIndex
 from pipeline.data.stream import ImageStream
 from pipeline.engines.heartbeat import Heartbeat, Place, lost_contact
 from pipeline.engines.process import from_first, start_process, stop_process
-from pipeline.engines.select import select_engine
+from pipeline.engines.select import check_engine, select_engine
 from pipeline.errors import RunFailed, UserError
 from pipeline.models.auto import with_auto_settings
 from pipeline.models.layers import compile_main_phases, recompute_blocks
@@ -97,6 +97,7 @@ def trained_spec(config: RunConfig, index: ShardIndex) -> ImageSpec:
 
 def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
     """Everything that can be refused before any work starts."""
+    check_engine(config.engine)
     low = low_precision_of(config.engine.precision)
     family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
     for size in family.schedule.batch_sizes():

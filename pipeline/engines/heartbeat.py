@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -126,7 +126,10 @@ class Heartbeat:
         finally:
             self._over.set()
             thread.join()
-            self._path(self._process.rank).unlink(missing_ok=True)
+        # After an error the file stays, and this rank is silent to whoever still waits for it.
+        self._path(self._process.rank).unlink(missing_ok=True)
+        with suppress(OSError):  # other ranks are still there
+            self._folder.rmdir()
 
     def name_the_lost(self) -> None:
         """After an exchange has failed: waits for as long as a dead rank takes to be noticed. Whoever
@@ -158,14 +161,14 @@ class Heartbeat:
         self._beat += 1
         sign = Sign(socket.gethostname(), self._beat, **asdict(self._where()))
         record = json.dumps(asdict(sign)).encode().ljust(_RECORD)
-        try:
+        with suppress(
+            OSError
+        ):  # the next may succeed; if none does, the watcher says that this rank is silent
             descriptor = os.open(self._path(self._process.rank), os.O_WRONLY | os.O_CREAT, 0o644)
             try:
                 os.pwrite(descriptor, record, 0)
             finally:
                 os.close(descriptor)
-        except OSError:
-            pass  # the next may succeed; if none does, the watcher says that this rank is silent
 
     def _read(self, rank: int) -> Sign | None:
         try:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import cast
 
 from pipeline.config.run import EngineConfig
 from pipeline.contracts import Engine, Process
 from pipeline.engines.replicated import Replicated
-from pipeline.engines.zero import Stage, Zero
+from pipeline.engines.zero import Stage, Zero, missing_deepspeed
+
+
+def check_engine(config: EngineConfig) -> None:
+    """UserError if this machine lacks what the engine needs; without the cost of loading it."""
+    if config.kind == "zero" and find_spec("deepspeed") is None:
+        raise missing_deepspeed("it is not installed")
 
 
 def select_engine(config: EngineConfig, process: Process) -> Engine:

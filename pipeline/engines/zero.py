@@ -201,6 +201,14 @@ class Zero(AveragesOverRanks):
             player.load({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
 
 
+def missing_deepspeed(why: str) -> UserError:
+    """What to tell whoever asks for this engine without DeepSpeed."""
+    return UserError(
+        f"engine.kind=zero: DeepSpeed cannot be imported ({why}); "
+        "allowed: install the extra (pip install -e '.[deepspeed]'), or engine.kind=replicated"
+    )
+
+
 def settings(stage: Stage, parameters: int) -> dict[str, Any]:
     """DeepSpeed's settings for a network of that many parameters; nothing is left to its defaults
     (clipping, for one, would be 1.0 under some launchers)."""
@@ -252,10 +260,7 @@ def _deepspeed(process: Process) -> ModuleType:
     try:
         deepspeed = importlib.import_module("deepspeed")
     except ImportError as error:
-        raise UserError(
-            f"engine.kind=zero: DeepSpeed cannot be imported ({error}); "
-            "allowed: install the extra (pip install -e '.[deepspeed]'), or engine.kind=replicated"
-        ) from error
+        raise missing_deepspeed(str(error)) from error
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     if not hasattr(deepspeed.DeepSpeedEngine, "managed_gradient_accumulation"):
         raise UserError(

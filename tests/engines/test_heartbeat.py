@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from pipeline.contracts import Process
 from pipeline.engines.heartbeat import Heartbeat, Place, Sign, Watch, lost_contact
 
@@ -81,14 +83,26 @@ def test_the_one_before_it_in_the_ring_names_a_silent_rank(tmp_path):
 
 
 def test_nobody_is_named_while_all_live_and_files_go_at_the_end(tmp_path):
-    made, said = hearts(tmp_path, 2, silence=3)
+    folder = tmp_path / "heartbeats"
+    made, said = hearts(folder, 2, silence=3)
     with made[1].running():
         with made[0].running():
             time.sleep(1.5)
-            assert len(list(tmp_path.iterdir())) == 2
+            assert len(list(folder.iterdir())) == 2
         time.sleep(4)  # rank 0 is done, rank 1 is not
     assert said == [[], []]
-    assert list(tmp_path.iterdir()) == []
+    assert not folder.exists()
+
+
+def test_a_rank_that_fails_leaves_its_file_and_is_named(tmp_path):
+    made, said = hearts(tmp_path, 2, silence=1.5)
+    with made[0].running():
+        with pytest.raises(MemoryError), made[1].running():
+            raise MemoryError
+        deadline = time.monotonic() + 20
+        while not said[0] and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert said[0][0].startswith("rank 1 on ")
 
 
 def test_alone_there_are_no_files_and_no_threads(tmp_path):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipeline.config.run import EngineConfig
 from pipeline.contracts import Process
-from pipeline.engines import zero
+from pipeline.engines import select, zero
 from pipeline.engines.replicated import Replicated
 from pipeline.engines.select import select_engine
 from pipeline.errors import UserError
@@ -45,6 +45,10 @@ def test_without_deepspeed_one_line_says_what_to_do(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(UserError, match=r"engine\.kind=zero: .*\[deepspeed\].*engine\.kind=replicated"):
         select_engine(EngineConfig(kind="zero"), Process())
+    monkeypatch.setattr(select, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"engine\.kind=zero: .*engine\.kind=replicated"):
+        select.check_engine(EngineConfig(kind="zero"))
+    select.check_engine(EngineConfig())
 
 
 def test_replicated_is_the_default():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -16,8 +18,9 @@ from pipeline.errors import UserError
 from pipeline.storage import checkpoints
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.training.keeper import RunKeeper
-from pipeline.training.state import copied, take
+from pipeline.training.state import copied, put_back, take
 from pipeline.training.trainer import Trainer
+from tests.small_run import ROOT, environment
 from tests.tiny_families import tiny_config
 from tests.toy import ToyFamily, ToyStream
 
@@ -92,3 +95,48 @@ def test_a_full_disk_is_one_line_at_the_next_step_and_the_older_one_stays(tmp_pa
     with pytest.raises(UserError, match="the disk is full"):
         kept.finish()
     assert CheckpointStore(tmp_path, 2).newest(print).manifest.images_seen == 8
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from pipeline.storage import checkpoints
+from tests.training.test_keeper import keeper, trainer
+
+running, kept = trainer(), keeper(Path(sys.argv[1]))
+running.step()
+kept.checkpoint(running)
+kept.finish()
+real, written = checkpoints.save_tensors, []
+
+def save(path, tensors):
+    real(path, tensors)
+    written.append(path)
+    if len(written) == 2:
+        print("half", flush=True)
+        time.sleep(600)
+
+checkpoints.save_tensors = save
+running.step()
+kept.checkpoint(running)
+while True:
+    time.sleep(1)
+"""
+
+
+def test_killed_half_way_through_the_older_one_is_whole_and_the_next_is_saved(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(command, env=environment(), cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "half\n"
+        process.kill()
+    assert list((tmp_path / "checkpoints").glob(".*partial/*.safetensors"))  # it was in the middle
+    found = CheckpointStore(tmp_path, 2).newest(print)
+    assert found.manifest.images_seen == 8
+    running, kept = trainer(), keeper(tmp_path)
+    put_back(running, found.load())
+    running.stream = ToyStream(8)
+    running.step()
+    kept.checkpoint(running)
+    kept.finish()
+    assert CheckpointStore(tmp_path, 2).newest(print).manifest.images_seen == 16
+    assert not list((tmp_path / "checkpoints").glob(".*"))
