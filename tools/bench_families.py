@@ -28,6 +28,7 @@ from pipeline.contracts import Batch, Family, ImageSpec, Phase, Process, Schedul
 from pipeline.engines.replicated import Replicated
 from pipeline.errors import UserError
 from pipeline.models.auto import with_auto_settings
+from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import build_family, low_precision_of
 from pipeline.training.meters import Means
 from pipeline.training.trainer import Trainer
@@ -104,6 +105,9 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     family = build_family(config.family, spec, batch_size=options.batch, low_precision=low)
     family.schedule = FixedBatch(family.schedule, options.batch)
     trainer = timed_trainer(family, options, device)
+    if config.engine.recompute == "blocks":
+        recompute_blocks(trainer.networks.generator)
+        recompute_blocks(trainer.networks.discriminator)
     step = time.perf_counter()
     for _ in range(options.rounds):
         trainer.progress.step, trainer.progress.images_seen = 0, _GROWN  # every lazy phase is due
@@ -113,9 +117,10 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     row = figures(family, trainer, options.batch)
     training_peak = peak_gib(device)
     image = generation_seconds(family, trainer)
+    recomputed = ", recomputed" if config.engine.recompute == "blocks" else ""
     return {
         "op": f"iteration, {config.family.name}",
-        "size": f"{options.resolution}px batch {options.batch} {config.engine.precision}",
+        "size": f"{options.resolution}px batch {options.batch} {config.engine.precision}{recomputed}",
         "mode": "fwd+bwd",
         "ms": 1e3 * step,
         **row,

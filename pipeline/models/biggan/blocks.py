@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ops import Activation
 from pipeline.models.biggan.shape import Block, Shape
-from pipeline.models.layers import BatchNorm, SpectralConv2d, SpectralLinear
+from pipeline.models.layers import BatchNorm, Recomputable, SpectralConv2d, SpectralLinear
 
 RATIO = 4  # by which deep's bottlenecks are narrower
 
@@ -37,7 +37,7 @@ class ConditionalNorm(nn.Module):
         return y
 
 
-class GeneratorBlock(nn.Module):
+class GeneratorBlock(Recomputable):
     """[N, Cin, H, W] and conditions [N, condition] -> [N, Cout, 2H, 2W]: figure 15b."""
 
     def __init__(self, shape: Shape, block: Block) -> None:
@@ -49,14 +49,14 @@ class GeneratorBlock(nn.Module):
         self.conv2 = SpectralConv2d(block.outputs, block.outputs, 3, eps=eps)
         self.skip = SpectralConv2d(block.inputs, block.outputs, 1, eps=eps)
 
-    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+    def compute(self, x: Tensor, condition: Tensor | None) -> Tensor:
         h = self.conv1(doubled(self.norm1(x, condition)))
         h = self.conv2(self.norm2(h, condition))
         y: Tensor = h + doubled(self.skip(x))
         return y
 
 
-class DeepGeneratorBlock(nn.Module):
+class DeepGeneratorBlock(Recomputable):
     """[N, Cin, H, W] and conditions -> [N, Cout, H, W], doubled where the block says so: figure 16b. The
     skip connection keeps the first Cout channels."""
 
@@ -73,7 +73,7 @@ class DeepGeneratorBlock(nn.Module):
         self.conv3 = SpectralConv2d(hidden, hidden, 3, eps=eps)
         self.conv4 = SpectralConv2d(hidden, block.outputs, 1, eps=eps)
 
-    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+    def compute(self, x: Tensor, condition: Tensor | None) -> Tensor:
         h = self.norm2(self.conv1(self.norm1(x, condition)), condition)
         x = x[:, : self.outputs]
         if self.doubles:
@@ -83,7 +83,7 @@ class DeepGeneratorBlock(nn.Module):
         return y
 
 
-class DiscriminatorBlock(nn.Module):
+class DiscriminatorBlock(Recomputable):
     """[N, Cin, H, W] -> [N, Cout, H, W], halved where the block says so: figure 15c.
 
     first: takes the image, without ReLU before its first convolution.
@@ -98,7 +98,7 @@ class DiscriminatorBlock(nn.Module):
         projects = block.resamples or block.inputs != block.outputs
         self.skip = SpectralConv2d(block.inputs, block.outputs, 1, eps=eps) if projects else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         h = self.conv2(self.conv1(x if self.first else F.relu(x), act="relu"))
         if self.halves:
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
@@ -106,7 +106,7 @@ class DiscriminatorBlock(nn.Module):
         return y
 
 
-class DeepDiscriminatorBlock(nn.Module):
+class DeepDiscriminatorBlock(Recomputable):
     """[N, Cin, H, W] -> [N, Cout, H, W], halved where the block says so: figure 16c. The skip connection
     adds channels by a 1x1 convolution and leaves those that are there."""
 
@@ -121,7 +121,7 @@ class DeepDiscriminatorBlock(nn.Module):
         more = block.outputs - block.inputs
         self.skip = SpectralConv2d(block.inputs, more, 1, eps=eps) if more else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         h = self.conv1(F.relu(x), act="relu")
         h = self.conv3(self.conv2(h, act="relu"), act="relu")
         if self.halves:

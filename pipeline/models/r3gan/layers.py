@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ops
+from pipeline.models.layers import Recomputable
 
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
@@ -37,7 +38,7 @@ class Conv(nn.Module):
         return F.conv2d(x, self.weight.to(x.dtype), padding=self.padding, groups=self.groups)
 
 
-class Block(nn.Module):
+class Block(Recomputable):
     """x + a bottleneck turned inside out: 1x1 to `expanded` channels, grouped 3x3, 1x1 back.
 
     depth: residual blocks of the network. Initial weights are scaled by depth^(-1/4), the last layer's are
@@ -55,7 +56,7 @@ class Block(nn.Module):
         self.bias_mix = nn.Parameter(torch.zeros(expanded))
         self.narrow = Conv(expanded, width, gain=0.0)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         y = ops.bias_act(self.widen(x), self.bias_widen, act="lrelu", alpha=SLOPE, gain=1.0)
         y = ops.bias_act(self.mix(y), self.bias_mix, act="lrelu", alpha=SLOPE, gain=1.0)
         narrowed: Tensor = self.narrow(y)
