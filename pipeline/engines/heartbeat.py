@@ -76,12 +76,17 @@ class Watch:
             return f"hangs: others have waited for it for {now - self._moved:.0f} s"
         return None
 
-    def describe(self, why: str) -> str:
+    def describe(self, why: str, mine: Place) -> str:
+        """The line for people. mine: of the rank that watches."""
         sign = self._sign
         where = f" on {sign.host}" if sign else ""
-        last = f"step {sign.step}, {sign.images_seen} images" if sign else "none"
+        # Ranks end a step together, so that what this one has done that one has done too, whether or not
+        # it has had the time to say so.
+        step, images = mine.step, mine.images_seen
+        if sign is not None:
+            step, images = max((step, images), (sign.step, sign.images_seen))
         return (
-            f"rank {self._rank}{where} {why}; its last step: {last}; "
+            f"rank {self._rank}{where} {why}; the last step was {step}, at {images} images; "
             "the same command goes on from the last checkpoint"
         )
 
@@ -152,9 +157,10 @@ class Heartbeat:
                 # This process itself was stopped, or starved: what it missed meanwhile is no evidence.
                 watch = Watch(following, self._silence, self._patience, now)
             last = now
-            why = watch.look(self._read(following), self._where(), now)
+            mine = self._where()
+            why = watch.look(self._read(following), mine, now)
             if why is not None:
-                self._end(watch.describe(why))
+                self._end(watch.describe(why, mine))
                 return
 
     def _give_sign(self) -> None:

@@ -25,10 +25,9 @@ def test_silence_names_rank_host_and_last_step():
     assert watch.look(sign(2), HERE, 79) is None
     why = watch.look(sign(2), HERE, 81)
     assert why == "has given no sign of life for 61 s"
-    line = watch.describe(why)
-    assert line.startswith(
-        "rank 5 on node7 has given no sign of life for 61 s; its last step: step 3, 24 images"
-    )
+    start = "rank 5 on node7 has given no sign of life for 61 s; the last step was "
+    assert watch.describe(why, Place(2, 16, 20)).startswith(f"{start}3, at 24 images; ")
+    assert watch.describe(why, Place(4, 32, 41)).startswith(f"{start}4, at 32 images; ")
 
 
 def test_a_rank_that_never_came_is_silent_too():
