@@ -41,7 +41,7 @@ def main(out: str) -> None:
     alone.over_ranks = False
     results["alone"] = alone(own).detach()
     torch.save(results, f"{out}/rank{process.rank}.pt")
-    stop_process(process)
+    stop_process()
 
 
 if __name__ == "__main__":
