@@ -48,8 +48,8 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "least_squares": {"loss": "least_squares"},
     "wasserstein_clip": {
         "loss": "wasserstein",
-        "weight_clip": 0.1,
-        "discriminator_repeats": 5,
+        "weight_clip": 0.3,
+        "discriminator_repeats": 2,
         "adam_beta1": 0.0,
     },
     "wgan_gp": {"loss": "wasserstein", "gp_weight": 0.1, "discriminator_repeats": 2, "adam_beta1": 0.0},
