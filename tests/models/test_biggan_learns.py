@@ -9,8 +9,9 @@ from pipeline.contracts import Process
 from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
 from pipeline.training.trainer import Trainer
-from tests.models.test_stylegan2_learns import BATCH, Digits, sliced_distance
-from tests.tiny_families import DIGITS, tiny_config
+from tests.tiny_families import DIGITS, DigitStream, sliced_distance, tiny_config
+
+BATCH = 16
 
 
 @pytest.mark.slow
@@ -36,7 +37,7 @@ def test_samples_come_closer_to_digits(variant):
     networks = family.networks()
     engine = Replicated(Process())
     engine.attach(networks, family.optimizers)
-    stream = Digits()
+    stream = DigitStream()
     trainer = Trainer(family, networks, engine, stream, seed=1)
 
     def drawn(classes):

@@ -7,20 +7,11 @@ import pytest
 import torch
 
 from pipeline.config.families import ProGANConfig
-from pipeline.contracts import ImageSpec, Process
+from pipeline.contracts import Process
 from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
 from pipeline.training.trainer import Trainer
-from tests.tiny_families import DigitStream
-
-
-def sliced_distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean distance of sorted projections of pixels onto 64 random directions (sliced Wasserstein-1)."""
-    generator = torch.Generator().manual_seed(1)
-    directions = torch.randn(64, a[0].numel(), generator=generator)
-    directions /= directions.norm(dim=1, keepdim=True)
-    first, second = ((x.flatten(1) @ directions.T).sort(dim=0).values for x in (a, b))
-    return float((first - second).abs().mean())
+from tests.tiny_families import DIGITS, DigitStream, sliced_distance
 
 
 @pytest.mark.slow
@@ -37,7 +28,7 @@ def test_samples_come_closer_to_digits_as_they_grow():
         discriminator_rate=0.004,
         ema_decay=0.98,
     )
-    family = build_family(config, ImageSpec(8, 8, 1, 10), batch_size=16)
+    family = build_family(config, DIGITS, batch_size=16)
     torch.manual_seed(0)
     networks = family.networks()
     engine = Replicated(Process())

@@ -4,44 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from pipeline.config.families import AdaConfig, StyleGAN2Config
-from pipeline.contracts import Batch, ImageSpec, Process
+from pipeline.contracts import Process
 from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
 from pipeline.training.trainer import Trainer
+from tests.tiny_families import DIGITS, DigitStream, sliced_distance
 
 BATCH = 16
-
-
-class Digits:
-    """8x8 digits in a fixed order, again and again."""
-
-    damaged = 0
-
-    def __init__(self) -> None:
-        digits = load_digits()
-        self.images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1
-        self.labels = torch.tensor(digits.target)
-        self.position = 0
-
-    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
-        return [self._next(batch_size) for _ in range(times)]
-
-    def _next(self, count: int) -> Batch:
-        places = torch.arange(self.position, self.position + count) % len(self.images)
-        self.position += count
-        return Batch(self.images[places], self.labels[places])
-
-
-def sliced_distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean distance of sorted projections of pixels onto 64 random directions (sliced Wasserstein-1)."""
-    generator = torch.Generator().manual_seed(1)
-    directions = torch.randn(64, a[0].numel(), generator=generator)
-    directions /= directions.norm(dim=1, keepdim=True)
-    first, second = ((x.flatten(1) @ directions.T).sort(dim=0).values for x in (a, b))
-    return float((first - second).abs().mean())
 
 
 @pytest.mark.slow
@@ -62,12 +33,12 @@ def test_samples_come_closer_to_digits():
         ema_ramp=0.05,
         ada=AdaConfig(mode="adaptive", adjust_images=5000),
     )
-    family = build_family(config, ImageSpec(8, 8, 1, 10), batch_size=BATCH)
+    family = build_family(config, DIGITS, batch_size=BATCH)
     torch.manual_seed(0)
     networks = family.networks()
     engine = Replicated(Process())
     engine.attach(networks, family.optimizers)
-    stream = Digits()
+    stream = DigitStream()
     trainer = Trainer(family, networks, engine, stream, seed=1)
 
     def distance() -> float:
