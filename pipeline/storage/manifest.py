@@ -11,8 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 MANIFEST = "manifest.json"
 _FORMAT = 1
 
@@ -49,6 +47,8 @@ class Manifest:
 
 def code_version() -> dict[str, str]:
     """The versions that made a file, for people who compare runs."""
+    import torch  # takes seconds, and who only reads needs none of it
+
     try:
         ours = version("hrgan")
     except PackageNotFoundError:

@@ -1,0 +1,53 @@
+"""The state of a run as a file beside it: what a scheduler's queue forgets, and what a kill cannot say."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.manifest import Damaged
+
+JOB = "job.json"
+State = Literal["pending", "running", "requeued", "stopped", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a run stands, as the last process that could say so has said.
+
+    state: `pending` and `requeued` wait in a queue; `stopped` was asked to stop and has saved; `failed` says
+    why in `reason`. A `running` whose process is gone was killed. job_id: the scheduler's, None without one.
+    requeues: how often the job has been put back into the queue. host: of rank 0. updated: seconds since
+    1970, set when it is written.
+    """
+
+    state: State
+    job_id: str | None = None
+    requeues: int = 0
+    reason: str | None = None
+    host: str | None = None
+    updated: float = 0.0
+
+
+def write_job(run: Path, job: Job) -> None:
+    """Publishes `job`, stamped with the time, as RUN/job.json."""
+    stamped = replace(job, updated=round(time.time(), 3))
+    publish_bytes(run / JOB, (json.dumps(asdict(stamped), indent=1) + "\n").encode())
+
+
+def read_job(run: Path) -> Job | None:
+    """What RUN/job.json says; None if there is none. Errors: Damaged, which names the file."""
+    path = run / JOB
+    try:
+        job = Job(**json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise Damaged(f"{path}: not valid: {error}") from error
+    if job.state not in get_args(State):
+        raise Damaged(f"{path}: state {job.state!r}; allowed: {', '.join(get_args(State))}")
+    return job
