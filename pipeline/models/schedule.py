@@ -36,10 +36,12 @@ class ConstantSchedule:
         return (self.batch_size,)
 
 
-def ema_beta(config: Optimisation, images_a_step: int, images_seen: int) -> float:
+def ema_beta(
+    config: Optimisation, images_a_step: int, images_seen: int, half_life: float | None = None
+) -> float:
     """0.5^(images a step / half-life), the half-life at most ramp * images seen (ramp: Karras et al. 2020b);
-    0 until `ema_from_images`."""
-    half_life = float(config.ema_half_life_images)
+    0 until `ema_from_images`. half_life: in images, now; None: `ema_half_life_images`."""
+    half_life = float(config.ema_half_life_images) if half_life is None else half_life
     if config.ema_ramp is not None:
         half_life = min(half_life, config.ema_ramp * images_seen)
     if images_seen < config.ema_from_images or half_life <= 0:

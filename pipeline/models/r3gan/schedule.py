@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.config.families import R3GANConfig
 from pipeline.contracts import NETS, Net, Stage
+from pipeline.models.schedule import ema_beta
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,13 @@ class BurnInSchedule:
             fade=1.0,
             batch_size=self.batch_size,
             rates={net: now(f"{net}_rate") * self.factors[net] for net in NETS},
-            ema_beta=self._ema_beta(now("ema_half_life_images"), images_seen),
+            ema_beta=ema_beta(self.config, self.images_a_step, images_seen, now("ema_half_life_images")),
             adam_beta2={net: now("adam_beta2") ** self.factors[net] for net in NETS},
             weights={name: now(name) for name in ("r1_gamma", "r2_gamma", "augment_p")},
         )
 
     def batch_sizes(self) -> tuple[int, ...]:
         return (self.batch_size,)
-
-    def _ema_beta(self, half_life: float, images_seen: int) -> float:
-        if self.config.ema_ramp is not None:
-            half_life = min(half_life, self.config.ema_ramp * images_seen)
-        if images_seen < self.config.ema_from_images or half_life <= 0:
-            return 0.0
-        return float(0.5 ** (self.images_a_step / half_life))
 
 
 def cosine(start: float, end: float, progress: float) -> float:
