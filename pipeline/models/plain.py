@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -112,9 +112,11 @@ class PlainSampler:
 
 
 class PlainFamily(ABC):
-    """A family without growth, lazy terms of its own or memory but the losses': `networks` is all it adds.
+    """A family whose phases are its losses' and whose memory is theirs: `networks` is all that one must add.
 
     Implements contracts.Family. config: an `Objectives` and `Optimisation` in one. batch_size: global.
+    schedule: None for one stage throughout. discriminator_first: whose turn comes first in a step.
+    orthogonal: see `generator_phase`.
     """
 
     spec: ImageSpec
@@ -124,18 +126,27 @@ class PlainFamily(ABC):
     memory: nn.Module
 
     def __init__(
-        self, config: Any, spec: ImageSpec, *, batch_size: int, low_precision: torch.dtype | None = None
+        self,
+        config: Any,
+        spec: ImageSpec,
+        *,
+        batch_size: int,
+        low_precision: torch.dtype | None = None,
+        schedule: Schedule | None = None,
+        discriminator_first: bool = False,
+        orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
     ) -> None:
         self.config, self.spec = config, spec
-        self._losses = LossMemory(config)
-        self.memory = self._losses
+        self.losses = LossMemory(config)
+        self.memory = self.losses
         self.optimizers = adam_rules(config, config)
         images = batch_size * config.discriminator_repeats
-        self.schedule = ConstantSchedule(config, spec.height, batch_size, images, lazy_factors(config))
-        self.phases = (
-            generator_phase(config, classes=spec.classes),
-            *discriminator_phases(config, self._losses, classes=spec.classes),
+        self.schedule = schedule or ConstantSchedule(
+            config, spec.height, batch_size, images, lazy_factors(config)
         )
+        generator = generator_phase(config, classes=spec.classes, orthogonal=orthogonal)
+        discriminator = discriminator_phases(config, self.losses, classes=spec.classes)
+        self.phases = (*discriminator, generator) if discriminator_first else (generator, *discriminator)
 
     @abstractmethod
     def networks(self) -> Networks:
@@ -145,10 +156,10 @@ class PlainFamily(ABC):
         return PlainGame(networks, stage, randomness)
 
     def check_batch(self, images: int) -> None:
-        return  # any number will do
+        return  # any number will do; batch statistics are those of a micro-batch over all ranks
 
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
-        self._losses.observe(stats)
+        self.losses.observe(stats)
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
         return PlainSampler(generator)

@@ -8,21 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.families import BigGANConfig
-from pipeline.contracts import AdamRule, Game, ImageSpec, Net, Networks, Randomness, Schedule, Stage
+from pipeline.contracts import ImageSpec, Networks, Stage
 from pipeline.models.biggan.discriminator import Discriminator
 from pipeline.models.biggan.generator import Generator
 from pipeline.models.biggan.sampler import BigGANSampler
 from pipeline.models.biggan.shape import shape_of
 from pipeline.models.layers import Spectral
-from pipeline.models.phases import (
-    LossMemory,
-    adam_rules,
-    discriminator_phases,
-    generator_phase,
-    lazy_factors,
-)
-from pipeline.models.plain import PlainGame
-from pipeline.models.schedule import ConstantSchedule
+from pipeline.models.plain import PlainFamily
 
 INITIALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "orthogonal": nn.init.orthogonal_,
@@ -31,12 +23,14 @@ INITIALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class BigGAN:
+class BigGAN(PlainFamily):
     """Implements contracts.Family, for BigGAN and BigGAN-deep.
 
     batch_size: global. low_precision: type of the residual blocks in phases that are not exact; first and
     last layers are float32. Errors: UserError for images it cannot make, or sizes that do not fit them.
     """
+
+    config: BigGANConfig
 
     def __init__(
         self,
@@ -46,19 +40,8 @@ class BigGAN:
         batch_size: int,
         low_precision: torch.dtype | None = None,
     ) -> None:
-        self.config, self.spec = config, spec
         self.shape = shape_of(config, spec, low_precision)
-        self.losses = LossMemory(config)
-        self.memory: nn.Module = self.losses
-        self.optimizers: Mapping[Net, AdamRule] = adam_rules(config, config)
-        images_a_step = batch_size * config.discriminator_repeats
-        self.schedule: Schedule = ConstantSchedule(
-            config, spec.height, batch_size, images_a_step, lazy_factors(config)
-        )
-        self.phases = (
-            generator_phase(config, classes=spec.classes, orthogonal=orthogonal_weights),
-            *discriminator_phases(config, self.losses, classes=spec.classes),
-        )
+        super().__init__(config, spec, batch_size=batch_size, orthogonal=orthogonal_weights)
 
     def networks(self) -> Networks:
         """In training mode: every pass moves the spectral normalisation's vectors, frozen or not."""
@@ -66,15 +49,6 @@ class BigGAN:
         for network in (networks.generator, networks.discriminator):
             initialise(network, self.config.initialisation)
         return networks
-
-    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
-        return PlainGame(networks, stage, randomness)
-
-    def check_batch(self, images: int) -> None:
-        """Any batch will do; statistics are those of a micro-batch over all ranks."""
-
-    def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
-        self.losses.observe(stats)
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> BigGANSampler:
         assert isinstance(generator, Generator)

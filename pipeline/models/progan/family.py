@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.config.families import ProGANConfig
-from pipeline.contracts import (
-    AdamRule,
-    Game,
-    ImageSpec,
-    Net,
-    Networks,
-    Phase,
-    Randomness,
-    Schedule,
-    Stage,
-)
+from pipeline.contracts import Game, ImageSpec, Networks, Randomness, Stage
 from pipeline.errors import UserError
-from pipeline.models.phases import (
-    LossMemory,
-    adam_rules,
-    discriminator_phases,
-    generator_phase,
-    lazy_factors,
-)
+from pipeline.models.phases import lazy_factors
+from pipeline.models.plain import PlainFamily
 from pipeline.models.progan.discriminator import Discriminator
 from pipeline.models.progan.game import ProGANGame
 from pipeline.models.progan.generator import Generator
@@ -35,13 +18,15 @@ from pipeline.models.progan.schedule import GrowthSchedule
 from pipeline.models.progan.shape import shape_of
 
 
-class ProGAN:
+class ProGAN(PlainFamily):
     """Implements contracts.Family.
 
     batch_size: global, of levels that the config says nothing else of. low_precision: type of the highest
     `config.low_precision_levels` resolutions in phases that are not exact; None for float32. Errors:
     UserError for images it cannot make.
     """
+
+    config: ProGANConfig
 
     def __init__(
         self,
@@ -51,17 +36,10 @@ class ProGAN:
         batch_size: int,
         low_precision: torch.dtype | None = None,
     ) -> None:
-        self.config, self.spec = config, spec
         self.shape = shape_of(config, spec, low_precision)
         resolutions = [r for r in self.shape.resolutions if r >= config.first_resolution]
-        self.schedule: Schedule = GrowthSchedule(config, resolutions, batch_size, lazy_factors(config))
-        self.optimizers: Mapping[Net, AdamRule] = adam_rules(config, config)
-        self._losses = LossMemory(config)
-        self.memory: nn.Module = self._losses
-        self.phases: tuple[Phase, ...] = (
-            *discriminator_phases(config, self._losses, classes=spec.classes),
-            generator_phase(config, classes=spec.classes),
-        )
+        schedule = GrowthSchedule(config, resolutions, batch_size, lazy_factors(config))
+        super().__init__(config, spec, batch_size=batch_size, schedule=schedule, discriminator_first=True)
 
     def networks(self) -> Networks:
         return Networks(Generator(self.shape), Discriminator(self.shape))
@@ -77,9 +55,6 @@ class ProGAN:
                 f"family.minibatch_stddev_group: {group} does not divide the {images} images that a process "
                 "holds at once (a level's batch over processes, or batch.micro); allowed: a divisor of them"
             )
-
-    def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
-        self._losses.observe(stats)
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> ProGANSampler:
         assert isinstance(generator, Generator)

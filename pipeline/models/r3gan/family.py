@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
 from pipeline.config.families import R3GANConfig
-from pipeline.contracts import (
-    AdamRule,
-    Game,
-    ImageSpec,
-    Net,
-    Networks,
-    Phase,
-    Randomness,
-    Sampler,
-    Schedule,
-    Stage,
-)
-from pipeline.models.phases import (
-    LossMemory,
-    adam_rules,
-    discriminator_phases,
-    generator_phase,
-    lazy_factors,
-)
-from pipeline.models.plain import PlainGame, PlainSampler
+from pipeline.contracts import Game, ImageSpec, Networks, Randomness, Stage
+from pipeline.models.phases import lazy_factors
+from pipeline.models.plain import PlainFamily, PlainGame
 from pipeline.models.r3gan.augmentation import ScheduledAugment
 from pipeline.models.r3gan.discriminator import Discriminator
 from pipeline.models.r3gan.generator import Generator
@@ -35,13 +16,16 @@ from pipeline.models.r3gan.schedule import BurnInSchedule
 from pipeline.models.r3gan.shape import shape_of
 
 
-class R3GAN:
+class R3GAN(PlainFamily):
     """Implements contracts.Family.
 
     batch_size: global. low_precision: type of the highest `config.low_precision_levels` stages in turns
     that take no second derivatives; the discriminator's turn has R1 and R2 in it and judges in float32,
-    where the paper's code judges in bfloat16. Errors: UserError for images that the stages do not end at.
+    where the paper's code judges in bfloat16. The paper has no truncation; the sampler's psi scales z.
+    Errors: UserError for images that the stages do not end at.
     """
+
+    config: R3GANConfig
 
     def __init__(
         self,
@@ -51,21 +35,13 @@ class R3GAN:
         batch_size: int,
         low_precision: torch.dtype | None = None,
     ) -> None:
-        self.config, self.spec = config, spec
         self.shape = shape_of(config, spec, low_precision)
-        self._losses = LossMemory(config)
+        images_a_step = batch_size * config.discriminator_repeats
+        schedule = BurnInSchedule(config, spec.height, batch_size, images_a_step, lazy_factors(config))
+        super().__init__(config, spec, batch_size=batch_size, schedule=schedule, discriminator_first=True)
         self._augment = ScheduledAugment(config, spec)
         # The augmentation's constants stand here so as to move to the device; nothing of it is saved.
-        self.memory: nn.Module = nn.ModuleDict({"losses": self._losses, "augment": self._augment})
-        self.optimizers: Mapping[Net, AdamRule] = adam_rules(config, config)
-        images_a_step = batch_size * config.discriminator_repeats
-        self.schedule: Schedule = BurnInSchedule(
-            config, spec.height, batch_size, images_a_step, lazy_factors(config)
-        )
-        self.phases: tuple[Phase, ...] = (
-            *discriminator_phases(config, self._losses, classes=spec.classes),
-            generator_phase(config, classes=spec.classes),
-        )
+        self.memory = nn.ModuleDict({"losses": self.losses, "augment": self._augment})
 
     def networks(self) -> Networks:
         return Networks(Generator(self.shape), Discriminator(self.shape))
@@ -79,13 +55,3 @@ class R3GAN:
             return augmented
 
         return PlainGame(networks, stage, randomness, augment)
-
-    def check_batch(self, images: int) -> None:
-        """Any batch will do."""
-
-    def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
-        self._losses.observe(stats)
-
-    def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
-        """The paper has no truncation; psi scales z, as in every family without a trick of its own."""
-        return PlainSampler(generator)
