@@ -297,8 +297,11 @@ class Engine(Protocol):
         """Take charge of the networks' parameters; every rank must hold equal ones."""
         ...
 
-    def backward(self, net: Net, loss: Tensor) -> None:
-        """Accumulate d loss / d parameters of `net` on this rank; `loss` is 0-d."""
+    def backward(self, net: Net, loss: Tensor, *, last: bool = False) -> None:
+        """Accumulate d loss / d parameters of `net` on this rank; `loss` is 0-d.
+
+        last: `step` comes next, so that gradients may go out while others are still computed.
+        """
         ...
 
     def step(self, net: Net, rate: float, beta2: float | None = None) -> StepReport:

@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "start",  # the weights are the run's own after its first checkpoint
     "engine.kind",  # checkpoints hold the same under every engine
     "engine.stage",
+    "engine.bucket_mb",
     "engine.timeout_minutes",
     "engine.silence_seconds",
     "engine.device",

@@ -1,19 +1,23 @@
-"""Every rank holds all weights; one flat all-reduce a phase makes the gradients equal.
+"""Every rank holds all weights; an all-reduce of one flat buffer a phase makes the gradients equal.
 
 `forward` is never wrapped, so that penalties with second derivatives, lazy phases and networks of any
 shape need no tricks: each parameter's `.grad` is a view into one flat buffer, which also makes a
-gradient that a phase does not produce a plain zero.
+gradient that a phase does not produce a plain zero. The buffer goes out whole after the backward pass, or
+in buckets while it goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from pipeline.contracts import NETS, AdamRule, Net, Networks, Process, StepReport
+from pipeline.engines.buckets import Buckets
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -36,9 +40,14 @@ class _Player:
         self._bind_gradients()
         self.new_optimizer()
 
+    @property
+    def backwards(self) -> list[nn.Parameter]:
+        """The parameters in the order of `flat`: last first, about as a backward pass comes to them."""
+        return self.parameters[::-1]
+
     def _bind_gradients(self) -> None:
-        sizes = [parameter.numel() for parameter in self.parameters]
-        for parameter, view in zip(self.parameters, torch.split(self.flat, sizes), strict=True):
+        sizes = [parameter.numel() for parameter in self.backwards]
+        for parameter, view in zip(self.backwards, torch.split(self.flat, sizes), strict=True):
             parameter.grad = view.view_as(parameter)
 
     def new_optimizer(self) -> None:
@@ -117,27 +126,54 @@ class AveragesOverRanks:
 
 
 class Replicated(AveragesOverRanks):
-    """The `replicated` engine (see `contracts.Engine`)."""
+    """The `replicated` engine (see `contracts.Engine`).
 
-    def __init__(self, process: Process) -> None:
+    bucket_mb: megabytes of gradients that go out at once while the backward pass goes on; 0: all of them
+    after it.
+    """
+
+    def __init__(self, process: Process, bucket_mb: float = 0) -> None:
         super().__init__(process)
         self._players: dict[Net, _Player] = {}
+        self._bucket_bytes = 1e6 * bucket_mb if process.world_size > 1 else 0
+        self._buckets: dict[Net, Buckets] = {}
+        self._group: dist.ProcessGroup | None = None
 
     def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
+        if self._bucket_bytes:
+            # Networks exchange statistics within the same backward pass, when is theirs to say: a group of
+            # its own keeps the order of each. The run's heartbeat ends a wait in it long before the time-out.
+            self._group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(days=2)))
         for net, module in networks.items():
-            self._players[net] = _Player(module, optimizers[net])
+            player = self._players[net] = _Player(module, optimizers[net])
+            if self._bucket_bytes:
+                self._buckets[net] = Buckets(player.backwards, player.flat, self._bucket_bytes, self._send)
 
-    def backward(self, net: Net, loss: Tensor) -> None:
-        del net  # the trainer lets gradients flow into one network at a time
+    def backward(self, net: Net, loss: Tensor, *, last: bool = False) -> None:
+        if last and net in self._buckets:
+            self._buckets[net].expect(loss)
         loss.backward()  # type: ignore[no-untyped-call]
 
     def step(self, net: Net, rate: float, beta2: float | None = None) -> StepReport:
         player = self._players[net]
-        self._average(player.flat)
+        self._reduce(net, player.flat)
         norm = torch.linalg.vector_norm(player.flat)
         finite = torch.isfinite(norm)
         player.update(rate, beta2, finite)
         return StepReport(finite, norm)
+
+    def _reduce(self, net: Net, flat: Tensor) -> None:
+        if net in self._buckets:
+            self._buckets[net].finish()
+            flat /= self.process.world_size
+        else:
+            self._average(flat)
+
+    def _send(self, piece: Tensor) -> dist.Work:
+        self.collectives += 1
+        work = dist.all_reduce(piece, group=self._group, async_op=True)
+        assert work is not None  # this rank is in the group
+        return work
 
     def reset(self, net: Net) -> None:
         self._players[net].new_optimizer()

@@ -194,7 +194,8 @@ class Zero(AveragesOverRanks):
         for net, module in networks.items():
             self._players[net] = _Player(module, optimizers[net], self._stage, self.process)
 
-    def backward(self, net: Net, loss: Tensor) -> None:
+    def backward(self, net: Net, loss: Tensor, *, last: bool = False) -> None:
+        del last  # DeepSpeed exchanges at moments of its own
         self.collectives += 1  # stage 2 reduces in it
         self._players[net].backward(loss)
 

@@ -100,7 +100,8 @@ class Trainer:
             randomness = self._randomness(phase, stage, turn, micro, micros)
             game = self.family.game(self.networks, stage, randomness)
             terms = phase.objective(game, game.present(part))
-            self.engine.backward(phase.trains, terms.loss.mean() * (phase.gain / micros))
+            loss = terms.loss.mean() * (phase.gain / micros)
+            self.engine.backward(phase.trains, loss, last=micro == micros - 1)
             stats.add(terms.stats)
         net = phase.trains
         report = self.engine.step(net, stage.rates[net], stage.adam_beta2.get(net))

@@ -6,6 +6,7 @@ import sys
 
 import torch
 
+from pipeline.contracts import Engine, Process
 from pipeline.engines.process import start_process, stop_process
 from pipeline.engines.replicated import Replicated
 from pipeline.engines.zero import Zero
@@ -15,13 +16,19 @@ from pipeline.training.state import take
 from tests.tiny_families import tiny_family, tiny_trainer
 
 
+def engine(kind: str, process: Process) -> Engine:
+    if kind.startswith("zero"):
+        return Zero(process, int(kind[4]))
+    return Replicated(process, bucket_mb=0.001 if kind == "bucketed" else 0)
+
+
 def main(out: str, steps: int, kinds: tuple[str, ...]) -> None:
     torch.set_num_threads(1)
     process = start_process("cpu")
     for kind in kinds:
         found = {}
         for name in sorted(FAMILIES):
-            chosen = Replicated(process) if kind == "replicated" else Zero(process, int(kind[4]))
+            chosen = engine(kind, process)
             trainer = tiny_trainer(tiny_family(name), engine=chosen)
             if kind.endswith("+recompute"):
                 for network in (trainer.networks.generator, trainer.networks.discriminator):

@@ -12,6 +12,7 @@ from tests.distributed.gang import run_gang
 
 pytestmark = pytest.mark.slow
 WORLDS = (1, 2)
+KINDS = ("replicated", "bucketed")
 SPLIT = ("zero1", "zero2", "zero2+recompute")
 
 
@@ -19,16 +20,17 @@ SPLIT = ("zero1", "zero2", "zero2+recompute")
 def results(tmp_path_factory):
     out = tmp_path_factory.mktemp("families")
     for ranks in WORLDS:
-        run_gang("family_ranks.py", ranks, str(out), "1", "replicated")
+        run_gang("family_ranks.py", ranks, str(out), "1", *KINDS)
     return {
-        (world, rank): torch.load(out / f"replicated-world{world}-rank{rank}.pt", weights_only=True)
+        (kind, world, rank): torch.load(out / f"{kind}-world{world}-rank{rank}.pt", weights_only=True)
+        for kind in KINDS
         for world in WORLDS
         for rank in range(world)
     }
 
 
-def of(results, world: int, rank: int, name: str) -> dict[str, torch.Tensor]:
-    return {key: value for key, value in results[world, rank].items() if key.startswith(f"{name}/")}
+def of(results, world: int, rank: int, name: str, kind: str = "replicated") -> dict[str, torch.Tensor]:
+    return {key: value for key, value in results[kind, world, rank].items() if key.startswith(f"{name}/")}
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -37,6 +39,15 @@ def test_ranks_agree_to_the_bit(results, name):
     assert first
     for key, value in first.items():
         assert torch.equal(second[key], value), key
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_buckets_sent_during_the_backward_pass_change_nothing_to_the_bit(results, name):
+    """Of two numbers there is one sum; every phase, with all penalties."""
+    flat, bucketed = of(results, 2, 0, name), of(results, 2, 1, name, "bucketed")
+    assert bucketed.keys() == flat.keys()
+    for key, value in flat.items():
+        assert torch.equal(bucketed[key], value), key
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
