@@ -1,0 +1,176 @@
+"""Steps on one process and on two: weak scaling (images a process stay), strong scaling (images a step stay),
+the share of a step that waits for the other process, and gradients sent whole or in buckets.
+
+Every process computes with one thread. `--megabits` puts the two processes behind a link of that bandwidth,
+each in a network namespace of its own (root and iproute2); without, they talk over loopback. What is compared
+takes turns within one pair of processes; medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from pipeline.config.families import StyleGAN2Config
+from pipeline.contracts import Batch, ImageSpec, Process
+from pipeline.engines.process import start_process, stop_process
+from pipeline.engines.replicated import Replicated
+from pipeline.models.registry import build_family
+from pipeline.training.trainer import Trainer
+from tools.machine import write_rows
+from tools.ranks import run_module, two_hosts
+
+_SIDE, _STEPS = 64, 4  # four steps: every lazy phase of this configuration once
+_BUCKETS = (0.0, 1.0, 4.0)
+_FAMILY = StyleGAN2Config(channel_base=4096, channel_max=128, mapping_layers=2, r1_every=4)
+
+
+class Waits:
+    """Seconds that this process has spent in exchanges with others, waiting for them included."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._all_reduce = dist.all_reduce
+        dist.all_reduce = self._timed
+
+    def _timed(self, *arguments: Any, **settings: Any) -> Any:
+        start = time.perf_counter()
+        work = self._all_reduce(*arguments, **settings)
+        self.seconds += time.perf_counter() - start
+        return work if work is None else _Work(work, self)
+
+
+@dataclass(frozen=True)
+class _Work:
+    work: dist.Work
+    waits: Waits
+
+    def wait(self) -> None:
+        start = time.perf_counter()
+        self.work.wait()
+        self.waits.seconds += time.perf_counter() - start
+
+
+class Resident:
+    """The same images at every draw."""
+
+    damaged = 0
+
+    def __init__(self, images: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self._batch = Batch(torch.rand(images, 3, _SIDE, _SIDE, generator=generator) * 2 - 1)
+
+    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
+        return [self._batch] * times
+
+
+def make_trainer(process: Process, batch: int, bucket_mb: float) -> Trainer:
+    """A StyleGAN2 at 64px on this process, with images that are there already. batch: global."""
+    torch.manual_seed(0)
+    family = build_family(_FAMILY, ImageSpec(_SIDE, _SIDE, 3), batch_size=batch)
+    networks = family.networks()
+    engine = Replicated(process, bucket_mb)
+    engine.attach(networks, family.optimizers)
+    return Trainer(family, networks, engine, Resident(batch // process.world_size), seed=0)
+
+
+def measure_here(out: Path, batch: int, rounds: int, buckets: Sequence[float]) -> None:
+    """As one rank: seconds of a step, and of waiting in it, by bucket size; the first rank writes them."""
+    torch.set_num_threads(1)
+    process = start_process("cpu")
+    waits = Waits()
+    trainers = [make_trainer(process, batch, bucket_mb) for bucket_mb in buckets]
+    taken: list[list[tuple[float, float]]] = [[] for _ in buckets]
+    for turn in range(rounds + 1):
+        for number, trainer in enumerate(trainers):
+            trainer.engine.any(False)  # together from the start
+            waited, start = waits.seconds, time.perf_counter()
+            for _ in range(_STEPS):
+                trainer.step()
+            if turn:
+                seconds = time.perf_counter() - start
+                taken[number].append((seconds / _STEPS, (waits.seconds - waited) / _STEPS))
+    if process.is_first:
+        size = sum(p.numel() for _, module in trainers[0].networks.items() for p in module.parameters())
+        out.write_text(json.dumps({"taken": taken, "parameters": size}))
+    stop_process()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Medians of a step in ms, and of waiting in it, by bucket size; gradients of both networks in MB."""
+
+    step: list[float]
+    waits: list[float]
+    megabytes: float
+
+
+def measure(ranks: int, batch: int, rounds: int, buckets: Sequence[float], megabits: int) -> Measured:
+    """One process or two."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "taken.json")
+        arguments = ["--rank-out", str(out), "--batch", str(batch), "--rounds", str(rounds), "--buckets"]
+        arguments += [str(size) for size in buckets]
+        if megabits and ranks > 1:
+            with two_hosts(megabits) as (places, master):
+                run_module("tools.bench_scaling", ranks, arguments, places, master)
+        else:
+            run_module("tools.bench_scaling", ranks, arguments)
+        found = json.loads(out.read_text())
+    columns = [
+        [1e3 * statistics.median(column) for column in zip(*kind, strict=True)] for kind in found["taken"]
+    ]
+    return Measured([c[0] for c in columns], [c[1] for c in columns], 4e-6 * found["parameters"])
+
+
+def scaling_rows(images: int, rounds: int, megabits: int) -> list[dict[str, Any]]:
+    """images: of one process alone."""
+    alone = measure(1, images, rounds, (0.0,), 0)
+    link = f"{megabits} Mbit/s" if megabits else "loopback"
+    rows = []
+    for kind, batch, ideal in (("weak", 2 * images, alone.step[0]), ("strong", images, alone.step[0] / 2)):
+        two = measure(2, batch, rounds, _BUCKETS, megabits)
+        for number, bucket_mb in enumerate(_BUCKETS):
+            name = f"buckets of {bucket_mb:g} MB" if bucket_mb else "one all-reduce"
+            size = f"{_SIDE}px, batch {batch} on 2, {two.megabytes:.0f} MB of gradients, {link}"
+            ms, share = two.step[number], two.waits[number] / two.step[number]
+            print(
+                f"{kind} scaling, {name} | {size} | {ms:.0f} ms, one process {alone.step[0]:.0f} ms: "
+                f"efficiency {ideal / ms:.2f}; {share:.0%} of the step in communication"
+            )
+            rows.append({
+                "op": f"{kind} scaling, {name}", "size": size, "mode": "fwd+bwd", "ms": ms,
+                "vs_reference": ms / ideal, "vs_peer": None, "floor_ms": ideal,
+                "communication_share": share,
+            })  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    """Runs all rows, prints them, and writes them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=8, help="images of one process alone")
+    parser.add_argument("--megabits", type=int, default=0, help="bandwidth of the link; 0: loopback")
+    parser.add_argument("--buckets", type=float, nargs="*", help=argparse.SUPPRESS)
+    parser.add_argument("--rank-out", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.rank_out is not None:
+        measure_here(arguments.rank_out, arguments.batch, arguments.rounds, arguments.buckets)
+        return
+    write_rows(arguments.json, scaling_rows(arguments.batch, arguments.rounds, arguments.megabits))
+
+
+if __name__ == "__main__":
+    main()
