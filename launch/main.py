@@ -77,9 +77,11 @@ def train(
       hrgan train configs/stylegan2-256.yaml data.path=shards batch.size=32
       hrgan train configs/stylegan2-1024.yaml data.path=shards --processes 8
     """
+    from launch.srun import join_srun
     from pipeline.config.load import load_config
 
     settings = load_config(config, overrides or ())
+    join_srun()
     from launch.train import train as start
 
     return start(settings, run or Path("runs") / config.stem, processes)

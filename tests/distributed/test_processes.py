@@ -130,11 +130,19 @@ def test_ranks_do_not_outlive_a_killed_launcher(config, tmp_path):
     assert found  # they saved before they ended
 
 
-def test_a_standard_launcher_starts_the_same_run(config, tmp_path):
-    """torchrun's environment is all that is needed; `--` keeps --run from its own --run-path."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "launch.main", "--", "train", str(config), "length.images=40"]
+LAUNCHERS = {
+    # `--` keeps --run from torchrun's own --run-path.
+    "torchrun": "torch.distributed.run --standalone --nproc-per-node 2 -m launch.main --",
+    "accelerate": "accelerate.commands.launch --multi_gpu --num_machines 1 --num_processes 2 "
+    "--main_process_port 0 --mixed_precision no --dynamo_backend no -m launch.main",
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_standard_launcher_starts_the_same_run(config, tmp_path, launcher):
+    command = [sys.executable, "-m", *LAUNCHERS[launcher].split(), "train", str(config), "length.images=40"]
     command += ["--run", str(tmp_path / "run")]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
+    assert "batch 8 on 2 x cpu" in done.stderr
     assert logged(tmp_path / "run")[-1]["images_seen"] == 40
