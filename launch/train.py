@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from launch.operations import prepare_operations, use_operations
 from launch.processes import is_one_of_many, run_ranks
 from pipeline.config.load import dump_config, identity
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Family, ImageSpec, Process
+from pipeline.contracts import Family, ImageSpec, Networks, Process
 from pipeline.data.index import ShardIndex
 from pipeline.data.stream import ImageStream
 from pipeline.engines.heartbeat import Heartbeat, Place, lost_contact
@@ -173,19 +175,28 @@ def _trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
     engine = select_engine(config.engine, process)
     engine.attach(networks, family.optimizers)
     trainer = Trainer(family, networks, engine, seed=config.seed, micro=config.batch.micro)
-    if config.engine.compile:  # after the trainer has made its averaged copy, which stays eager
-        for network in (networks.generator, networks.discriminator):
-            compile_main_phases(network)
-    if config.engine.recompute == "blocks":
-        _recompute(trainer, config.family.name)
+    _switch_on(config, networks)  # after the trainer has made its averaged copy, which stays as it is
     return trainer
 
 
-def _recompute(trainer: Trainer, name: str) -> None:
-    if not sum(recompute_blocks(network) for _, network in trainer.networks.items()):
-        raise UserError(
-            f"engine.recompute=blocks: no blocks of {name}'s networks can be computed again; allowed: off"
-        )
+def _switch_on(config: RunConfig, networks: Networks) -> None:
+    """engine.compile and engine.recompute, or UserError where a family offers nothing for them."""
+    name = config.family.name
+    ways: list[tuple[bool, Callable[[nn.Module], int], str]] = [
+        (
+            config.engine.compile,
+            compile_main_phases,
+            f"engine.compile=true: no part of {name}'s networks can be compiled; allowed: false",
+        ),
+        (
+            config.engine.recompute == "blocks",
+            recompute_blocks,
+            f"engine.recompute=blocks: no blocks of {name}'s networks can be computed again; allowed: off",
+        ),
+    ]
+    for wanted, way, refusal in ways:
+        if wanted and not sum(way(network) for _, network in networks.items()):
+            raise UserError(refusal)
 
 
 def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:

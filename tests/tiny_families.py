@@ -81,6 +81,8 @@ TINY: dict[str, dict[str, Any]] = {
     },
 }
 """A config by family name: of 8px images and global batches of 8, every term switched on."""
+FLOAT32_ALONE = ("dcgan", "mlp")
+"""Families that refuse engine.precision=bfloat16."""
 
 
 def tiny_config(name: str, **changes: Any) -> FamilyConfig:

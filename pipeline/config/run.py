@@ -72,10 +72,12 @@ class EngineConfig(Strict):
     once after the backward pass. null: 0 on a GPU, on a CPU what measured fastest there. Equal to rounding,
     on two processes to the bit."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: the family's low-precision blocks compute in it; weights and penalties stay float32."""
+    """bfloat16: the family's low-precision blocks compute in it; weights and penalties stay float32. Refused
+    where a family has none."""
     compile: bool = False
     """Runs the networks of the main phases through torch.compile; penalties stay eager. The first step
-    takes minutes longer. On a CPU it gains nothing: the compiled operations leave it nothing to fuse."""
+    takes minutes longer. On a CPU it gains nothing: the compiled operations leave it nothing to fuse.
+    Refused where no part of a family's networks can be compiled."""
     recompute: Literal["off", "blocks"] = "off"
     """blocks: each block of the networks is computed again in the backward pass, instead of its activations
     being kept: half the memory of a main phase, the same gradients, a forward pass more. Penalties, which

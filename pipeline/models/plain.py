@@ -25,6 +25,7 @@ from pipeline.contracts import (
     Stage,
     Verdict,
 )
+from pipeline.errors import UserError
 from pipeline.models.phases import (
     LossMemory,
     adam_rules,
@@ -116,7 +117,7 @@ class PlainFamily(ABC):
 
     Implements contracts.Family. config: an `Objectives` and `Optimisation` in one. batch_size: global.
     schedule: None for one stage throughout. discriminator_first: whose turn comes first in a step.
-    orthogonal: see `generator_phase`.
+    orthogonal: see `generator_phase`. low_precision: refused here; a family that has blocks for it keeps it.
     """
 
     spec: ImageSpec
@@ -136,6 +137,11 @@ class PlainFamily(ABC):
         discriminator_first: bool = False,
         orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
     ) -> None:
+        if low_precision is not None:
+            raise UserError(
+                f"engine.precision=bfloat16: no blocks of {config.name}'s networks compute in it; "
+                "allowed: float32"
+            )
         self.config, self.spec = config, spec
         self.losses = LossMemory(config)
         self.memory = self.losses
