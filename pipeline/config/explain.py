@@ -149,10 +149,6 @@ def _text(detail: ErrorDetails) -> str:
     return text + ("; put it in quotes" if kind == "string_type" else "")
 
 
-def _some(names: Sequence[str]) -> str:
-    return f"its keys: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else "")
-
-
 def _where(layers: Sequence[Layer], key: Key) -> str:
     """The last layer that sets `key` or, failing that, the nearest section around it."""
     for length in range(len(key), 0, -1):
