@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 import torch
 
-from pipeline.contracts import Family, ImageSpec, Net, Networks
+from pipeline.contracts import Batch, Family, Game, ImageSpec, Net, Networks
 from pipeline.errors import UserError
 from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import FAMILIES
@@ -184,6 +184,37 @@ def test_the_asked_for_class_is_generated_and_judged(name):
     assert torch.equal(fakes.labels, labels)
     others = tiny_game(family, networks, images_seen=late(family)).generate(BATCH, (labels + 1) % 10)
     assert not torch.equal(fakes.images, others.images)
+
+
+class Watched:
+    """A game that notes the labels of its fakes."""
+
+    def __init__(self, game: Game) -> None:
+        self.game, self.labels = game, []
+
+    def __getattr__(self, name):
+        return getattr(self.game, name)
+
+    def generate(self, count, labels=None, *, exact=False):
+        fakes = self.game.generate(count, labels, exact=exact)
+        self.labels.append(fakes.labels)
+        return fakes
+
+
+@each_family
+def test_classes_of_fakes_are_as_frequent_as_in_the_data(name):
+    """Every phase's fakes have the labels of the reals it was given, whose classes may be unbalanced."""
+    family = tiny_family(name)
+    networks = seeded_networks(family)
+    reals = Batch(torch.rand(BATCH, 1, 8, 8) * 2 - 1, torch.tensor([3, 3, 3, 7, 3, 3, 3, 3]))
+    seen = set()
+    for phase in family.phases:
+        game = Watched(tiny_game(family, networks, images_seen=late(family)))
+        phase.objective(game, game.present(reals))
+        for labels in game.labels:
+            assert torch.equal(labels, reals.labels[: len(labels)]), phase.name
+            seen.add(phase.trains)
+    assert seen == {"generator", "discriminator"}
 
 
 @each_family
