@@ -39,8 +39,8 @@ FILES = {
     ),
     "no key is near": (
         MINIMAL + "engine: {zzz: 1}",
-        "a.yaml line 2: engine.zzz=1: unknown key; allowed here: kind, stage, bucket_mb, precision, compile, recompute, "
-        "device, bad_steps, timeout_minutes, silence_seconds",
+        "a.yaml line 2: engine.zzz=1: unknown key; allowed here: kind, stage, bucket_mb, precision, compile, "
+        "recompute, device, bad_steps, timeout_minutes, silence_seconds",
     ),
     "unknown family": (
         "family:\n  name: stylegan22",
