@@ -172,8 +172,27 @@ def _gpus() -> Iterator[tuple[str, bool | None, str]]:
 def _cluster() -> Iterator[tuple[str, bool | None, str]]:
     path = shutil.which("sbatch")
     yield "SLURM", True if path else None, _tool(path) if path else "sbatch not found"
+    if path:
+        yield from _partitions()
     if "SLURM_JOB_ID" in os.environ:
         yield "job", True, os.environ["SLURM_JOB_ID"]
+
+
+def _partitions() -> Iterator[tuple[str, bool | None, str]]:
+    """What a cluster file may ask for; a machine may have SLURM's commands and no cluster."""
+    command = ["sinfo", "--noheader", "--format=%P|%D|%T|%c|%m|%G|%l"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    if done.returncode:
+        yield "partitions", None, f"no answer: {done.stderr.strip().splitlines()[-1]}"
+    for line in done.stdout.splitlines():
+        name, nodes, state, cores, megabytes, gpus, limit = line.split("|")
+        default = " (default)" if name.endswith("*") else ""
+        per_node = f"{cores} cores, {megabytes} MB, {'no GPUs' if gpus == '(null)' else gpus}"
+        yield (
+            f"partition {name.rstrip('*')}",
+            True,
+            f"{nodes} nodes {state}{default}: {per_node}; up to {limit}",
+        )
 
 
 def _machine() -> Iterator[tuple[str, bool | None, str]]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.follow import Scope
 
 
 class Device(StrEnum):
@@ -64,13 +67,12 @@ def evaluate(
       hrgan evaluate runs/faces --data shards --watch
     """
     from launch.sampling import choose_device, sampler_of
-    from pipeline.evaluation.follow import Scope, evaluate_target
+    from pipeline.evaluation.follow import evaluate_target
     from pipeline.evaluation.job import EvaluationJob
     from pipeline.evaluation.plan import Settings, parse_metrics
     from pipeline.evaluation.weights import chosen_weights
 
-    if every and watch:
-        raise UserError("--all and --watch: give one; --watch evaluates all and then waits for more")
+    scope = scope_of(every, watch)
     where = choose_device(device.value)
     settings = Settings(
         metrics=parse_metrics(metrics),
@@ -80,10 +82,16 @@ def evaluate(
         device=where,
         inception=chosen_weights(inception_weights, inception_digest),
     )
-    scope: Scope = "watch" if watch else "all" if every else "newest"
     job = EvaluationJob(data, settings, lambda snapshot: sampler_of(snapshot, where), _note)
     evaluate_target(job, source, scope, typer.echo)
     return 0
+
+
+def scope_of(every: bool, watch: bool) -> Scope:
+    """Which snapshots the options mean."""
+    if every and watch:
+        raise UserError("--all and --watch: give one; --watch evaluates all and then waits for more")
+    return "watch" if watch else "all" if every else "newest"
 
 
 def _note(line: str) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from launch.evaluate import Device
 from launch.prepare import Format
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.generation.request import Request
+    from pipeline.storage.snapshots import Snapshot
 
 
 def generate(
@@ -52,29 +59,15 @@ def generate(
       hrgan generate runs/faces faces.png --count 64 --grid --truncation 0.7
       hrgan generate runs/faces/snapshots/000025000000 more --count 50000 --seed 1000000 --format webp
     """
-    if columns is not None and not grid:
-        raise UserError("--columns: belongs to --grid; add --grid, or leave it out")
     from launch.sampling import choose_device, sampler_of
-    from pipeline.generation.classes import parse_classes
     from pipeline.generation.generate import generate_shards
     from pipeline.generation.grid import generate_grid
-    from pipeline.generation.request import Request
     from pipeline.storage.snapshots import open_snapshot
 
+    given = {"count": count, "seed": seed, "truncation": truncation, "classes": classes, "format": format}
+    given |= {"quality": quality, "grid": grid, "columns": columns, "batch": batch}
     snapshot, where = open_snapshot(source), choose_device(device.value)
-    names = snapshot.classes
-    request = Request(
-        snapshot,
-        count,
-        seed=seed,
-        truncation=truncation,
-        classes=parse_classes(classes, names, snapshot.spec.classes) if classes is not None else (),
-        kind=format.value,
-        quality=quality,
-        batch_size=batch,
-        device=where,
-        for_shards=not grid,
-    )
+    request = request_of(snapshot, given, where)
     progress = sys.stderr.isatty()
     if grid:
         generate_grid(request, lambda: sampler_of(snapshot, where), out, columns=columns, progress=progress)
@@ -85,3 +78,25 @@ def generate(
     )
     typer.echo(f"{out}: {index.count} images in {len(index.shards)} shards")
     return 0
+
+
+def request_of(snapshot: Snapshot, given: Mapping[str, Any], device: torch.device) -> Request:
+    """The options of the command, by name, as a request. UserError for one that this snapshot cannot meet."""
+    from pipeline.generation.classes import parse_classes
+    from pipeline.generation.request import Request
+
+    if given["columns"] is not None and not given["grid"]:
+        raise UserError("--columns: belongs to --grid; add --grid, or leave it out")
+    classes, names = given["classes"], snapshot.classes
+    return Request(
+        snapshot,
+        given["count"],
+        seed=given["seed"],
+        truncation=given["truncation"],
+        classes=parse_classes(classes, names, snapshot.spec.classes) if classes is not None else (),
+        kind=given["format"].value,
+        quality=given["quality"],
+        batch_size=given["batch"],
+        device=device,
+        for_shards=not given["grid"],
+    )

@@ -1,4 +1,4 @@
-"""The command line: `hrgan prepare | train | generate | evaluate | import | doctor`.
+"""The command line: `hrgan prepare | train | generate | evaluate | import | runs | doctor | submit`.
 
 Heavy imports stay inside the commands, so that help and completion answer at once.
 """
@@ -20,6 +20,8 @@ from launch.evaluate import evaluate
 from launch.generate import generate
 from launch.importing import import_weights
 from launch.prepare import prepare
+from launch.runs import runs
+from launch.submit import submit
 from pipeline.errors import RunFailed, UserError
 
 # Typer brings its own copy of click since 0.20 or so, and used the real one before: its public error
@@ -90,7 +92,9 @@ def train(
 for _command in (prepare, train, generate, evaluate):
     app.command(no_args_is_help=False)(_command)
 app.command("import", no_args_is_help=False)(import_weights)
+app.command(no_args_is_help=False)(runs)
 app.command(no_args_is_help=False)(doctor)
+app.add_typer(submit)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,7 +131,7 @@ def _usage(error: Any) -> str:
     if option and near is not None:
         text = f"no such option: {option}"
         text += f"; did you mean {' or '.join(near)}?" if near else ""
-        if path == "hrgan train" and not near:
+        if path in ("hrgan train", "hrgan submit train") and not near:
             text += "; settings are written key.path=value, such as batch.size=16"
     if context is not None and text.startswith("Missing command"):
         text = f"missing command; allowed: {', '.join(context.command.list_commands(context))}"

@@ -28,7 +28,7 @@ from pipeline.randomness import derive_seed
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.lock import only_writer
 from pipeline.storage.pictures import compose_grid, write_picture
-from pipeline.storage.runs import claim_run
+from pipeline.storage.runs import check_claim, claim_run
 from pipeline.storage.start import load_start
 from pipeline.training.keeper import RunKeeper, grid_columns
 from pipeline.training.loop import Loop, Outcome
@@ -68,6 +68,15 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     finally:
         stop_process()
     return 0
+
+
+def check_start(config: RunConfig, run: Path, processes: int) -> None:
+    """Refuses what `train` would refuse on `processes` processes, on whatever machine; writes nothing."""
+    index = open_data(config)
+    spec = trained_spec(config, index)
+    config = with_auto_settings(config, spec)
+    _check(config, spec, processes)
+    check_claim(run, config, {"digest": index.digest})
 
 
 def open_data(config: RunConfig) -> ShardIndex:

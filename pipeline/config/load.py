@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ValidationError
 
+from pipeline.config.cluster import ClusterConfig
 from pipeline.config.explain import explain, line
 from pipeline.config.run import RunConfig
 from pipeline.config.sources import Key, Layer, ScalarLoader, read_layers, read_override
@@ -40,6 +41,9 @@ MAY_CHANGE = (
 fast and how visibly it computes, not what."""
 
 
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes every string that YAML 1.1 or `ScalarLoader` would read as something else."""
 
@@ -56,7 +60,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     override), key and value and what is allowed, one line each.
     """
     layers = [*read_layers(Path(path)), *map(read_override, overrides)]
-    return _validated(_merged(layers), layers)
+    return _validated(RunConfig, _merged(layers), layers)
+
+
+def load_cluster(path: str | Path) -> ClusterConfig:
+    """The cluster file in `path`, which may `inherit:` others; errors are as `load_config`'s."""
+    layers = read_layers(Path(path))
+    return _validated(ClusterConfig, _merged(layers), layers)
 
 
 def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
@@ -65,11 +75,11 @@ def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
     return tree
 
 
-def _validated(tree: dict[str, Any], layers: Sequence[Layer]) -> RunConfig:
+def _validated(schema: type[Schema], tree: dict[str, Any], layers: Sequence[Layer]) -> Schema:
     try:
-        config = RunConfig.model_validate(tree)
+        config = schema.model_validate(tree)
     except ValidationError as error:
-        raise explain(error, RunConfig, tree, layers) from None
+        raise explain(error, schema, tree, layers) from None
     # Python counts booleans among the numbers, so pydantic reads `seed: true` as 1.
     wrong = [
         line(layers, key, value, "must be a number, not true or false")
@@ -92,7 +102,7 @@ def _leaves(tree: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Key, An
 def _value(config: BaseModel, key: Key) -> object:
     value: object = config
     for name in key:
-        value = getattr(value, name)
+        value = value[name] if isinstance(value, Mapping) else getattr(value, name)
     return value
 
 

@@ -162,7 +162,7 @@ def _read_layer(path: Path) -> Layer:
         raise UserError(f"{label}: {reason}") from None
     node = _compose(text, label)
     if node is None:
-        raise UserError(f"{label}: empty; a configuration sets at least family.name")
+        raise UserError(f"{label}: empty; allowed: YAML of the form `key: value`")
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{label}: not a configuration; allowed: YAML of the form `key: value`")
     tree = _Tree(label)

@@ -22,10 +22,15 @@ def claim_run(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
     data: `digest` of the shard index and what describes it. Keys that may change between two starts
     (length, workers, ...) are updated on disk.
     """
-    _check_config(run, config)
-    _check_data(run, data)
+    check_claim(run, config, data)
     publish_bytes(run / CONFIG, dump_config(config).encode())
     publish_bytes(run / DATA, (json.dumps(dict(data), indent=1, sort_keys=True) + "\n").encode())
+
+
+def check_claim(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
+    """UserError if `claim_run` would refuse; writes nothing."""
+    _check_config(run, config)
+    _check_data(run, data)
 
 
 def _check_config(run: Path, config: RunConfig) -> None:

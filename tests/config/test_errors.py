@@ -89,7 +89,7 @@ FILES = {
     ),
     "list": ("- 1", "a.yaml: not a configuration; allowed: YAML of the form `key: value`"),
     "word": ("stylegan2", "a.yaml: not a configuration"),
-    "empty": ("# nothing", "a.yaml: empty; a configuration sets at least family.name"),
+    "empty": ("# nothing", "a.yaml: empty; allowed: YAML of the form `key: value`"),
     "inherits itself": ("inherit: a.yaml", "a.yaml line 1: inherit=a.yaml: goes in a circle: "),
     "inherits nothing": (
         "inherit: basee.yaml",

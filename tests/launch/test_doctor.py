@@ -51,6 +51,9 @@ def test_tools_and_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_p
     tool = tmp_path / "sbatch"
     tool.write_text("#!/bin/sh\necho slurm-wlm 22.05.8\n")
     tool.chmod(0o755)
+    sinfo = tmp_path / "sinfo"
+    sinfo.write_text("#!/bin/sh\necho 'gpu*|4|idle|64|512000|gpu:8|1-00:00:00'\n")
+    sinfo.chmod(0o755)
     weights = tmp_path / "hub/checkpoints" / doctor.INCEPTION
     weights.parent.mkdir(parents=True)
     weights.touch()
@@ -59,7 +62,11 @@ def test_tools_and_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("SLURM_JOB_ID", "42")
     found = _by_name(examine())
     assert found["SLURM"].found == f"slurm-wlm 22.05.8 ({tool})"
+    expected = "4 nodes idle (default): 64 cores, 512000 MB, gpu:8; up to 1-00:00:00"
+    assert found["partition gpu"].found == expected
     assert found["job"].found == "42"
+    sinfo.write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
+    assert _by_name(examine())["partitions"].found == "no answer: Unable to contact slurm controller"
     assert found["Inception (2015)"].found == str(weights)
 
 

@@ -17,7 +17,7 @@ from launch.main import main
 from pipeline.errors import RunFailed, UserError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["prepare", "train", "generate", "evaluate", "import", "doctor"]
+COMMANDS = ["prepare", "train", "generate", "evaluate", "import", "runs", "doctor", "submit"]
 MINIMAL = "family: {name: stylegan2}\n"
 
 
@@ -44,9 +44,13 @@ def _fail(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) ->
 
 
 USAGE = {
-    "": "missing command; allowed: prepare, train, generate, evaluate, import, doctor (see hrgan --help)",
+    "": "missing command; allowed: prepare, train, generate, evaluate, import, runs, doctor, submit (see",
     "trian": "no such command 'trian'; did you mean 'train'? (see hrgan --help)",
-    "submit train x": "no such command 'submit' (see hrgan --help)",
+    "submit": "missing command; allowed: train, evaluate, generate (see hrgan submit --help)",
+    "submit trian x": "no such command 'trian'; did you mean 'train'? (see hrgan submit --help)",
+    "submit train x": "missing option '--cluster' (see hrgan submit train --help)",
+    "runs nosuch": "nosuch: no such folder; allowed: a run, or a folder of runs",
+    "runs --watch 0": "invalid value for '--watch': ",
     "import x": "missing argument 'OUT' (see hrgan import --help)",
     "import x y": "x: cannot be read: No such file or directory; allowed: a .pkl of stylegan2-ada-pytorch",
     "--verson": "no such option: --verson; did you mean --version? (see hrgan --help)",
@@ -173,9 +177,9 @@ def test_help_lists_the_commands_and_no_others(capsys: pytest.CaptureFixture[str
     assert "..." not in listed
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "submit train", "submit evaluate", "submit generate"])
 def test_every_command_shows_examples(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert main([command, "-h"]) == 0
+    assert main([*command.split(), "-h"]) == 0
     text = capsys.readouterr().out
     examples = text.split("Examples:\n")[1].split("\n\n")[0].splitlines()
     assert all(line.strip().startswith(f"hrgan {command}") for line in examples)
@@ -246,6 +250,7 @@ def test_completions_in_bash(words: str, expected: list[str]) -> None:
 def test_every_command_is_registered_once() -> None:
     commands = launch.main.app.registered_commands
     names = [command.name or command.callback.__name__ for command in commands]  # type: ignore[union-attr]
+    names += [group.typer_instance.info.name for group in launch.main.app.registered_groups]
     assert names == COMMANDS
 
 

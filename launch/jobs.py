@@ -1,0 +1,272 @@
+"""Commands become jobs: checked, written down, submitted, and told."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from typer.main import get_command
+
+from launch.batch import Batch, Kind, Work, log_pattern, script, submit
+from launch.evaluate import evaluate, scope_of
+from launch.generate import generate, request_of
+from launch.queue import Queue, ask_queue
+from launch.sweep import Point, points
+from launch.train import check_start
+from pipeline.config.cluster import ClusterConfig
+from pipeline.config.load import dump_config, load_cluster, load_config
+from pipeline.config.run import RunConfig
+from pipeline.data.index import ShardIndex
+from pipeline.errors import UserError
+from pipeline.evaluation.measure import check_size
+from pipeline.evaluation.plan import INCEPTION_METRICS, check_count, parse_metrics
+from pipeline.evaluation.results import run_of
+from pipeline.evaluation.weights import chosen_weights
+from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.job import JOB, Job, read_job, write_job
+from pipeline.storage.lock import only_writer
+from pipeline.storage.manifest import Damaged
+from pipeline.storage.snapshots import Snapshot, open_snapshot
+
+JOBS = "jobs"
+"""Folder in a run for the scripts of its jobs and what they say."""
+SETTINGS = "train.yaml"
+"""In it: the settings a job was submitted with. The file they came from may change while the job waits."""
+BUSY = ("pending", "running", "requeued")
+_UNKNOWN = "JOB"  # the number of a job that a dry run does not submit
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the options of `hrgan submit` say."""
+
+    cluster: ClusterConfig
+    nodes: int | None
+    after: str | None
+    dry_run: bool
+
+    @classmethod
+    def of(cls, cluster: Path, nodes: int | None, after: str | None, dry_run: bool) -> Order:
+        """Reads the cluster file; UserError for what cannot be."""
+        if after is not None and not re.fullmatch(r"\d+(_\d+)?", after):
+            raise UserError(f"--after {after}: must be the number of a job, such as 17 or 17_2")
+        return cls(load_cluster(cluster), nodes, after, dry_run)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run that a job is to train."""
+
+    settings: RunConfig
+    run: Path
+    words: tuple[str, ...]
+
+    def work(self) -> Work:
+        """What the job's processes run, from the settings as they are now."""
+        jobs = self.run / JOBS
+        words = ("train", str(jobs / SETTINGS), "--run", str(self.run))
+        return Work(words, (*self.words, "--run", str(self.run)), jobs, self.run)
+
+
+def submit_training(
+    order: Order, config: Path, overrides: Sequence[str], run: Path, sweep: Sequence[str], metrics: str | None
+) -> None:
+    """One job or, for a sweep, an array; then, with `metrics`, one that evaluates when it has ended well."""
+    found = [_training(config, overrides, run, point) for point in points(sweep)]
+    nodes, tasks = order.nodes or order.cluster.nodes, order.cluster.tasks
+    queue = ask_queue()
+    for training in found:
+        check_start(training.settings, training.run, nodes * tasks)
+        _refuse_busy(training.run, queue)
+    works = tuple(training.work() for training in found)
+    batch = Batch("train", _name("train", run), works, run / JOBS, order.cluster, nodes, tasks, order.after)
+    then = _evaluation_of(found, batch, metrics) if metrics is not None else None
+    if order.dry_run:
+        _show(batch)
+        if then is not None:
+            _show(then(_UNKNOWN))
+        return
+    _need_slurm()
+    job_id = _send_training(batch, found)
+    _tell(batch, job_id, [str(training.run) for training in found])
+    if then is not None:
+        after = then(job_id)
+        _tell(after, submit(after), [str(training.run) for training in found])
+
+
+def submit_evaluation(order: Order, arguments: Sequence[str]) -> None:
+    """A job that runs `hrgan evaluate ARGUMENTS`."""
+    given = _understood("evaluate", evaluate, arguments)
+    _check_evaluation(given)
+    _, jobs = _source(given["source"], order.after)
+    _submit_other(order, "evaluate", arguments, jobs)
+
+
+def submit_generation(order: Order, arguments: Sequence[str]) -> None:
+    """A job that runs `hrgan generate ARGUMENTS`."""
+    given = _understood("generate", generate, arguments)
+    snapshot, jobs = _source(given["source"], order.after)
+    if snapshot is not None:
+        request_of(snapshot, given, torch.device("cpu"))
+    _submit_other(order, "generate", arguments, jobs)
+
+
+def _submit_other(order: Order, kind: Kind, arguments: Sequence[str], jobs: Path) -> None:
+    if order.nodes is not None and order.nodes > 1:
+        raise UserError(f"--nodes {order.nodes}: {kind} runs in one process; allowed: 1")
+    words = (kind, *arguments)
+    name = _name(kind, jobs.parent)
+    batch = Batch(kind, name, (Work(words, words, jobs),), jobs, order.cluster, 1, 1, order.after)
+    if order.dry_run:
+        _show(batch)
+        return
+    _need_slurm()
+    _tell(batch, submit(batch), [str(jobs.parent)])
+
+
+def _training(config: Path, overrides: Sequence[str], run: Path, point: Point) -> Training:
+    settings = load_config(config, [*overrides, *point.overrides])
+    words = ("train", str(config), *overrides, *point.overrides)
+    return Training(settings, run / point.name, words)
+
+
+def _name(kind: Kind, run: Path) -> str:
+    """Of a job, from its run folder, which its script names in patterns of SLURM."""
+    path = str(run.resolve())
+    if "%" in path or "\\" in path or not path.isprintable():
+        raise UserError(f"{run}: SLURM cannot write there; allowed: a path without %, \\ and line breaks")
+    return f"hrgan-{kind}-{run.resolve().name}"
+
+
+def _refuse_busy(run: Path, queue: Queue) -> None:
+    try:
+        job = read_job(run)
+    except Damaged as damage:
+        raise UserError(f"{damage}; move it away if no job of this run waits or runs") from damage
+    # A queue that answers and does not know the job: it was cancelled or killed, and could not say so.
+    waits = job is not None and (queue.find(job.job_id) is not None or not queue.known)
+    if job is not None and job.state in BUSY and job.job_id is not None and waits:
+        raise UserError(
+            f"{run}: is {job.state} as job {job.job_id}; wait for it (hrgan runs {run}), "
+            f"or scancel {job.job_id} first"
+        )
+    if (run / ".lock").exists():
+        with only_writer(run):
+            pass
+
+
+def _evaluation_of(found: Sequence[Training], training: Batch, metrics: str) -> Callable[[str], Batch]:
+    """The batch that evaluates what the job with the number that it is given has trained."""
+    works = []
+    for one in found:
+        words = (
+            "evaluate",
+            str(one.run),
+            "--data",
+            str(one.settings.data.path),
+            "--metrics",
+            metrics,
+            "--all",
+        )
+        _check_evaluation(_understood("evaluate", evaluate, words[1:]))
+        works.append(Work(words, words, one.run / JOBS))
+    folder, name = training.folder, _name("evaluate", training.folder.parent)
+    return lambda job: Batch(
+        "evaluate", name, tuple(works), folder, training.cluster, 1, 1, job, each=len(works) > 1
+    )
+
+
+def _understood(kind: Kind, command: Callable[..., int], arguments: Sequence[str]) -> dict[str, Any]:
+    """The arguments by name, as the command itself reads them; its errors of usage if they are wrong."""
+    app = typer.Typer()
+    app.command()(command)
+    with get_command(app).make_context(f"hrgan {kind}", list(arguments)) as context:
+        return dict(context.params)
+
+
+def _check_evaluation(given: Mapping[str, Any]) -> None:
+    scope_of(given["every"], given["watch"])
+    metrics = parse_metrics(given["metrics"])
+    index = ShardIndex.read(given["data"])
+    check_count(given["count"], index.count, str(index.root))
+    check_size(metrics, index.spec, str(index.root))
+    if not INCEPTION_METRICS.isdisjoint(metrics):
+        # Fetched here if need be: nodes often have no way out.
+        chosen_weights(given["inception_weights"], given["inception_digest"]).read()
+
+
+def _source(source: Path, after: str | None) -> tuple[Snapshot | None, Path]:
+    """The snapshot, if it is there by now, and the folder for the job's output."""
+    try:
+        snapshot = open_snapshot(source)
+    except UserError as error:
+        if after is not None and (source / JOBS).is_dir():
+            return None, source / JOBS
+        if after is None and (source / JOB).exists():
+            raise UserError(f"{error}; allowed: --after JOB, the job that trains it") from error
+        raise
+    run = run_of(snapshot)
+    if run is None:
+        run = source.parent
+    return snapshot, (source if run == source.resolve() else run) / JOBS
+
+
+def _need_slurm() -> None:
+    if shutil.which("sbatch") is None:
+        raise UserError(
+            "sbatch is not on PATH: there is no SLURM here; submit where it is (--dry-run needs none)"
+        )
+
+
+def _send_training(batch: Batch, found: Sequence[Training]) -> str:
+    for training in found:
+        publish_bytes(training.run / JOBS / SETTINGS, dump_config(training.settings).encode())
+    with _put_back_on_error([training.run / JOB for training in found]):
+        for training in found:
+            write_job(training.run, Job("pending"))
+        job_id = submit(batch)
+    for number, training in enumerate(found):
+        # A job that has started already has said so itself, and knows its number.
+        job = read_job(training.run)
+        if job is not None and job.state == "pending":
+            write_job(training.run, Job("pending", f"{job_id}_{number}" if len(found) > 1 else job_id))
+    return job_id
+
+
+@contextmanager
+def _put_back_on_error(paths: Sequence[Path]) -> Iterator[None]:
+    before = {path: path.read_bytes() if path.exists() else None for path in paths}
+    try:
+        yield
+    except BaseException:
+        for path, data in before.items():
+            path.unlink(missing_ok=True) if data is None else publish_bytes(path, data)
+        raise
+
+
+def _show(batch: Batch) -> None:
+    typer.echo(script(batch), nl=False)
+    typer.echo(f"hrgan: {batch.kind}: nothing is submitted; this goes to sbatch", err=True)
+
+
+def _tell(batch: Batch, job_id: str, runs: Sequence[str]) -> None:
+    array = len(batch.works) > 1
+    size = f"{_many(batch.nodes, 'node')} x {_many(batch.tasks, 'process')}"
+    typer.echo(f"job {job_id}: {batch.kind}, {f'{len(runs)} jobs of ' if array else ''}{size}")
+    for number, (work, run) in enumerate(zip(batch.works, runs, strict=True)):
+        typer.echo(f"  run     {run}")
+        log = log_pattern(work, array).replace("%A_%a", f"{job_id}_{number}").replace("%j", job_id)
+        typer.echo(f"  log     {log.replace('%t', '0')} (and one for each other process)")
+    typer.echo(f"  script  {batch.folder}/{job_id}_submission.sh")
+    typer.echo(f"  next    hrgan runs {batch.folder.parent}; squeue -j {job_id}; scancel {job_id}")
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}" + ("" if count == 1 else "es" if word.endswith("s") else "s")

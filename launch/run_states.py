@@ -1,0 +1,233 @@
+"""How each run stands, from its files and the queue alone. Whatever cannot be read is named, and the rest
+goes on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launch.queue import Queue, Queued
+from pipeline.config.load import read_dump
+from pipeline.errors import UserError
+from pipeline.storage.job import JOB, Job, read_job
+from pipeline.storage.manifest import MANIFEST, Damaged
+
+_PARTS = ("checkpoints", "snapshots", "samples", "metrics", "tensorboard", "heartbeats", "jobs")
+_MARKS = (JOB, "config.yaml", "log.jsonl")  # a folder with one of them is a run
+_DEPTH = 4
+_TAIL = 65_536  # bytes of a log that are read
+_SPEED_LINES = 5
+_GONE_SECONDS = 60.0  # the queue does not know a job that says it is running
+_LEFT_SECONDS = 6.0  # or one that says it waits
+_SILENT_SECONDS = 900.0  # no queue to ask
+_SILENT_TICKS = 5
+
+
+@dataclass
+class RunState:
+    """One run. state: pending, requeued (waiting again), running, stopped, finished, failed, cancelled (left
+    the queue before it began), died (was running, and is gone without a word) or new (nothing done yet).
+
+    waits: why its job waits. seconds_left: of a running one. metrics: value by name, measured at metrics_at
+    images. jobs: further jobs in the queue that belong to it. damaged: files that could not be read, and why.
+    """
+
+    run: str
+    state: str = "new"
+    reason: str | None = None
+    waits: str | None = None
+    job_id: str | None = None
+    requeues: int = 0
+    images_seen: int = 0
+    images_total: int | None = None
+    seconds_per_kimg: float | None = None
+    seconds_left: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    metrics_at: int | None = None
+    jobs: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+
+
+def find_runs(folder: Path) -> Iterator[Path]:
+    """`folder`, if it is a run, and all runs below it, by name."""
+    yield from _below(folder, 0)
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    if any((folder / name).exists() for name in _MARKS):
+        yield folder
+    if depth == _DEPTH:
+        return
+    try:
+        inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError:
+        return
+    for path in inner:
+        if path.name not in _PARTS and not path.name.startswith("."):
+            yield from _below(path, depth + 1)
+
+
+def run_state(run: Path, queue: Queue, now: float | None = None) -> RunState:
+    """How `run` stands. now: seconds since 1970."""
+    now = time.time() if now is None else now
+    state = RunState(str(run))
+    lines = _log(run, state)
+    state.images_total = _total(run, state)
+    state.images_seen = max([int(line.get("images_seen", 0)) for line in lines[-1:]] + _saved(run))
+    state.seconds_per_kimg = _speed(lines)
+    _newest_metrics(run, state)
+    _say_state(run, state, lines, queue, now)
+    if state.state == "running" and state.seconds_per_kimg and state.images_total:
+        left = max(state.images_total - state.images_seen, 0)
+        state.seconds_left = round(left * state.seconds_per_kimg / 1000, 1)
+    return state
+
+
+def _say_state(run: Path, state: RunState, lines: list[dict[str, Any]], queue: Queue, now: float) -> None:
+    job = _job(run, state)
+    queued = queue.find(job.job_id) if job is not None else None
+    if job is not None:
+        state.job_id, state.requeues, state.reason = job.job_id, job.requeues, job.reason
+    if queued is not None and queued.state == "PENDING":
+        state.waits = queued.reason
+    silent = now - _last_sign(run, job)
+    state.state = _judged(state, job, queued, queue, silent, _patience(job, lines, queue))
+    others = [other for kind in ("train", "evaluate", "generate") for other in _others(run, kind, queue, job)]
+    state.jobs = others
+
+
+def _judged(
+    state: RunState, job: Job | None, queued: Queued | None, queue: Queue, silent: float, patience: float
+) -> str:
+    """One word, from what the run says of itself and what the queue knows."""
+    if queued is not None and (job is None or job.state in ("pending", "running", "requeued")):
+        if queued.state == "PENDING":
+            return "requeued" if state.requeues or state.images_seen else "pending"
+        return "running"
+    if state.images_total is not None and state.images_seen >= state.images_total:
+        return "finished"
+    if job is None:
+        return ("running" if silent < patience else "stopped") if state.images_seen else "new"
+    if job.state in ("pending", "requeued"):
+        gone = job.job_id is not None and queue.known and silent > _LEFT_SECONDS
+        return "cancelled" if gone else job.state
+    if job.state == "running":
+        return "running" if silent < patience else "died"
+    return "stopped" if job.state == "finished" else job.state  # its length was extended since
+
+
+def _patience(job: Job | None, lines: list[dict[str, Any]], queue: Queue) -> float:
+    """Seconds without a sign after which a run that says it is running counts as gone."""
+    if queue.known and job is not None and job.job_id is not None:
+        return _GONE_SECONDS  # the queue does not know the job any more
+    times = [line["time"] for line in lines[-2:] if isinstance(line.get("time"), int | float)]
+    tick = times[1] - times[0] if len(times) == 2 else 0.0
+    return max(_SILENT_SECONDS, _SILENT_TICKS * tick)
+
+
+def _last_sign(run: Path, job: Job | None) -> float:
+    """When the run last wrote anything."""
+    paths = [run / "log.jsonl", run / "checkpoints", run / "snapshots", *(run / "heartbeats").glob("*.json")]
+    times = [job.updated] if job is not None else []
+    for path in paths:
+        try:
+            times.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    return max(times, default=0.0)
+
+
+def _others(run: Path, kind: str, queue: Queue, job: Job | None) -> list[str]:
+    found = queue.commented(f"hrgan {kind} {run.resolve()}")
+    mine = queue.find(job.job_id) if job is not None else None
+    return [
+        f"{kind} {one.job_id} {one.state.lower()}" + (f" ({one.reason})" if one.reason else "")
+        for one in found
+        if one != mine
+    ]
+
+
+def _job(run: Path, state: RunState) -> Job | None:
+    try:
+        return read_job(run)
+    except Damaged as damage:
+        state.damaged.append(str(damage))
+    except OSError as error:
+        state.damaged.append(f"{run / JOB}: {error.strerror}")
+    return None
+
+
+def _log(run: Path, state: RunState) -> list[dict[str, Any]]:
+    """The last lines of the log. One that is being written, or was cut short by a kill, is no damage."""
+    path = run / "log.jsonl"
+    try:
+        with path.open("rb") as file:
+            start = max(file.seek(0, os.SEEK_END) - _TAIL, 0)
+            file.seek(start)
+            text = file.read()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        state.damaged.append(f"{path}: {error.strerror}")
+        return []
+    whole = text.split(b"\n")[1 if start else 0 : -1]
+    lines = [line for line in map(_object, whole) if line is not None]
+    if len(lines) < len(whole):
+        state.damaged.append(f"{path}: {len(whole) - len(lines)} of its last {len(whole)} lines are not JSON")
+    return lines
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("images_seen"), int) else None
+
+
+def _total(run: Path, state: RunState) -> int | None:
+    for path in (run / "config.yaml", run / "jobs" / "train.yaml"):
+        if path.exists():
+            try:
+                return read_dump(path).length.images
+            except (UserError, OSError) as error:
+                state.damaged.append(f"{str(error).splitlines()[0]}")
+    return None
+
+
+def _saved(run: Path) -> list[int]:
+    """Images seen at each checkpoint and snapshot that is whole, and 0."""
+    found = [path for name in ("checkpoints", "snapshots") for path in (run / name).glob("[0-9]*")]
+    return [0, *(int(path.name) for path in found if path.name.isdigit() and (path / MANIFEST).exists())]
+
+
+def _speed(lines: list[dict[str, Any]]) -> float | None:
+    """Mean seconds a thousand images of the last ticks, which may be of different length."""
+    known = [line.get("speed/seconds_per_kimg") for line in lines[-_SPEED_LINES:]]
+    speeds = [s for s in known if isinstance(s, int | float) and math.isfinite(s) and s > 0]
+    return round(sum(speeds) / len(speeds), 4) if speeds else None
+
+
+def _newest_metrics(run: Path, state: RunState) -> None:
+    paths = [path for path in (run / "metrics").glob("[0-9]*.json") if path.stem.isdigit()]
+    for path in sorted(paths, key=lambda path: int(path.stem), reverse=True):
+        try:
+            body = json.loads(path.read_bytes())
+            figures = {name: _figures(name, values) for name, values in body["metrics"].items()}
+            state.metrics = {name: value for part in figures.values() for name, value in part.items()}
+            state.metrics_at = int(body["images_seen"])
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            state.damaged.append(f"{path}: not a result file")
+
+
+def _figures(name: str, values: dict[str, Any]) -> dict[str, float]:
+    if "value" in values:
+        return {name: float(values["value"])}
+    return {key: float(values[key]) for key in ("precision", "recall") if key in values}

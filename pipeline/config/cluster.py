@@ -1,0 +1,125 @@
+"""The schema of a cluster file: what jobs ask SLURM for, and what stands around the command."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from pipeline.config.families import Strict
+from pipeline.config.units import PositiveCount, Seconds
+
+
+def _one_line(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError("must be one line of text")
+    return text
+
+
+Word = Annotated[str, AfterValidator(_one_line)]
+"""Text of one line: it becomes a part of a line of the script."""
+
+OURS = (
+    *("array", "dependency", "error", "job_name", "kill_on_invalid_dep", "open_mode"),
+    *("output", "requeue", "no_requeue", "signal"),
+)
+"""Options of sbatch that the commands set themselves."""
+
+_KEYS = {  # option of sbatch -> the key that sets it
+    "cpus_per_task": "cpus_per_task",
+    "gpus_per_node": "gpus_per_node",
+    "mem": "memory_gb",
+    "ntasks_per_node": "tasks_per_node",
+    "nodes": "nodes",
+    "partition": "partition",
+    "account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "exclusive": "exclusive",
+    "time": "time",
+    "timeout_min": "time",
+}
+
+
+class ClusterConfig(Strict):
+    """One cluster, or one partition of it."""
+
+    partition: Word | None = None
+    """null: the cluster's default."""
+    account: Word | None = None
+    """Whom the hours are charged to."""
+    qos: Word | None = None
+    """Quality of service."""
+    constraint: Word | None = None
+    """Features that nodes must have, such as a100&nvlink."""
+    nodes: PositiveCount = 1
+    """Of a training job; --nodes overrides it."""
+    gpus_per_node: Annotated[int, Field(ge=0)] = 0
+    """0: none is asked for."""
+    tasks_per_node: PositiveCount | None = None
+    """Training processes on each node; null: one a GPU, else 1."""
+    cpus_per_task: PositiveCount = 1
+    """Cores of each process; its loader workers (data.workers) share them."""
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """Of each node, in GB; null: the partition's default."""
+    exclusive: bool = False
+    """Shares nodes with no other job."""
+    time: Seconds
+    """Limit of one start, such as 2h; SLURM counts whole minutes, so it is rounded up."""
+    signal_seconds: Annotated[int, Field(gt=0, le=65535)] = 120
+    """How long before the limit a job is told to save and stop. It must exceed a save plus a step (and SLURM
+    may give the sign up to 60 s early); what a job has not saved at the limit is lost."""
+    max_requeues: Annotated[int, Field(ge=0)] = 20
+    """How often a job that was stopped by the limit goes back into the queue and then goes on."""
+    container: tuple[Word, ...] = ()
+    """Command before the command, word by word, such as [apptainer, exec, --nv, hrgan.sif]."""
+    program: tuple[Word, ...] = ()
+    """What runs as `hrgan`, word by word; []: in a container its `hrgan`, else this installation."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell before the command, such as `module load cuda/13`, as they are, on the first node."""
+    environment: dict[str, Word] = Field(default={})
+    """Variables of all processes: NCCL's, and HRGAN_OPS_CACHE, a folder that all nodes see, where operations
+    are compiled once for all."""
+    options: dict[str, bool | Word] = Field(default={})
+    """Further options of sbatch by their long names, _ for -, such as mail_user; true: without a value."""
+
+    @property
+    def tasks(self) -> int:
+        """Processes on each node."""
+        return self.tasks_per_node or self.gpus_per_node or 1
+
+    @property
+    def minutes(self) -> int:
+        """The limit of one start in SLURM's unit."""
+        return math.ceil(self.time / 60)
+
+    @field_validator("environment", "options", mode="before")
+    @classmethod
+    def _numbers_are_words(cls, values: object) -> object:
+        # NCCL_IB_TIMEOUT: 22 is meant as it stands.
+        if not isinstance(values, dict):
+            raise ValueError("must be names with values, such as {name: value}")
+        return {
+            name: str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+            for name, value in values.items()
+        }
+
+    @field_validator("options")
+    @classmethod
+    def _options_without_a_key(cls, options: dict[str, bool | str]) -> dict[str, bool | str]:
+        for name in options:
+            if name in OURS:
+                raise ValueError(f"{name} is set by hrgan submit; allowed: other options of sbatch")
+            if name in _KEYS:
+                raise ValueError(f"{name} has a key of its own: {_KEYS[name]}")
+        return options
+
+    @model_validator(mode="after")
+    def _told_within_the_limit(self) -> ClusterConfig:
+        if self.signal_seconds >= self.time:
+            raise ValueError(
+                f"signal_seconds={self.signal_seconds}: must be less than time={self.time:g} seconds, "
+                "and more than a save plus a step takes"
+            )
+        return self
