@@ -105,14 +105,14 @@ def submit_evaluation(order: Order, arguments: Sequence[str]) -> None:
     """A job that runs `hrgan evaluate ARGUMENTS`."""
     given = _understood("evaluate", evaluate, arguments)
     _check_evaluation(given)
-    _, jobs = _source(given["source"], order.after)
+    _, jobs = _source(given["source"], may_wait=order.after is not None or given["watch"])
     _submit_other(order, "evaluate", arguments, jobs)
 
 
 def submit_generation(order: Order, arguments: Sequence[str]) -> None:
     """A job that runs `hrgan generate ARGUMENTS`."""
     given = _understood("generate", generate, arguments)
-    snapshot, jobs = _source(given["source"], order.after)
+    snapshot, jobs = _source(given["source"], may_wait=order.after is not None)
     if snapshot is not None:
         request_of(snapshot, given, torch.device("cpu"))
     _submit_other(order, "generate", arguments, jobs)
@@ -202,16 +202,19 @@ def _check_evaluation(given: Mapping[str, Any]) -> None:
         chosen_weights(given["inception_weights"], given["inception_digest"]).read()
 
 
-def _source(source: Path, after: str | None) -> tuple[Snapshot | None, Path]:
-    """The snapshot, if it is there by now, and the folder for the job's output."""
+def _source(source: Path, *, may_wait: bool) -> tuple[Snapshot | None, Path]:
+    """The snapshot, if it is there by now, and the folder for the job's output.
+
+    may_wait: for a run that has been submitted and has no snapshots yet.
+    """
     try:
         snapshot = open_snapshot(source)
     except UserError as error:
-        if after is not None and (source / JOBS).is_dir():
-            return None, source / JOBS
-        if after is None and (source / JOB).exists():
-            raise UserError(f"{error}; allowed: --after JOB, the job that trains it") from error
-        raise
+        if not (source / JOB).exists():
+            raise
+        if not may_wait:
+            raise UserError(f"{error} yet; allowed: --after JOB, the job that trains it") from error
+        return None, source / JOBS
     run = run_of(snapshot)
     if run is None:
         run = source.parent

@@ -11,6 +11,7 @@ from pipeline.config.load import read_dump
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.results import Result, read_results, run_of
 from pipeline.evaluation.table import results_table
+from pipeline.storage.job import JOB
 from pipeline.storage.runs import CONFIG
 from pipeline.storage.snapshots import Snapshot, list_snapshots, open_snapshot
 
@@ -29,7 +30,8 @@ def evaluate_target(
 
     newest: of a run, its newest snapshot, and the untrained one too, for without it no figure says how
     much was learnt. all: every snapshot of the run. watch: all, and then each new one, until the run's
-    length is reached (or the command is stopped: a result that stands is not measured again).
+    length is reached (or the command is stopped: a result that stands is not measured again); a run that was
+    submitted and has not begun is waited for.
     """
     results, last = [], None
     for last in _snapshots(target, scope, sleep):
@@ -42,15 +44,21 @@ def evaluate_target(
 
 
 def _snapshots(target: Path, scope: Scope, sleep: Callable[[float], None]) -> Iterator[Snapshot]:
+    if scope == "watch" and is_run(target):
+        yield from _as_they_appear(target, sleep)
+        return
     first = open_snapshot(target)
     if first.folder == target or not list_snapshots(target):
         yield first
-    elif scope == "watch":
-        yield from _as_they_appear(target, sleep)
     else:
         folders = list_snapshots(target)
         ends = (_untrained(folders), folders[-1])
         yield from (open_snapshot(folder) for folder in folders if scope == "all" or folder in ends)
+
+
+def is_run(target: Path) -> bool:
+    """True of a run, also of one that has been submitted and has written nothing yet."""
+    return bool(list_snapshots(target)) or (target / CONFIG).is_file() or (target / JOB).is_file()
 
 
 def _untrained(folders: list[Path]) -> Path | None:
@@ -73,8 +81,8 @@ def _as_they_appear(run: Path, sleep: Callable[[float], None]) -> Iterator[Snaps
 def _is_finished(run: Path, done: set[Path]) -> bool:
     """Whether the last snapshot that the run's configuration promises is among `done`."""
     if not (run / CONFIG).is_file():
-        return True
-    return max(int(folder.name) for folder in done) >= read_dump(run / CONFIG).length.images
+        return not (run / JOB).is_file()  # its job will write it
+    return max((int(folder.name) for folder in done), default=-1) >= read_dump(run / CONFIG).length.images
 
 
 def _table(snapshot: Snapshot, result: Result) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,29 @@ def test_watching_ends_with_the_run(world: Path) -> None:
     assert [result.images_seen for result in found] == [0, 8, 16, 24, 32]
     assert len(said) == 5
     assert coming == []
+
+
+def test_watching_waits_for_a_run_that_has_not_begun(world: Path) -> None:
+    from pipeline.config.load import dump_config
+    from pipeline.config.run import RunConfig
+    from pipeline.storage.job import Job, write_job
+
+    run = world / "submitted"
+    write_job(run, Job("pending", "17"))
+    text = dump_config(RunConfig.model_validate({"family": {"name": "stylegan2"}, "length": {"images": 8}}))
+    steps = [
+        lambda: (run / "config.yaml").write_text(text),
+        *(partial(write_toy_snapshot, run, n) for n in (0, 8)),
+    ]
+    found = evaluate_target(job(world, "msssim"), run, "watch", lambda line: None, lambda _: steps.pop(0)())
+    assert [result.images_seen for result in found] == [0, 8]
+    with pytest.raises(UserError, match="neither a snapshot"):
+        evaluate_target(job(world, "msssim"), _empty(world), "watch", lambda line: None)
+
+
+def _empty(world: Path) -> Path:
+    (world / "empty").mkdir()
+    return world / "empty"
 
 
 def test_cached_reals_give_the_same_figures(world: Path) -> None:

@@ -14,7 +14,7 @@ from launch.main import main
 from launch.sweep import points, split_values
 from pipeline.config.load import load_cluster, read_dump
 from pipeline.errors import UserError
-from pipeline.storage.job import read_job
+from pipeline.storage.job import Job, read_job, write_job
 from tests.launch.clusters import CLUSTER, cluster_file, submit_train
 from tests.small_run import ROOT
 
@@ -136,7 +136,7 @@ def test_each_task_of_an_array_runs_its_own_run(home, tmp_path, capsys):
 def test_an_evaluation_ended_by_the_limit_goes_on_and_no_other(
     home, tmp_path, capsys, status, restarts, requeued
 ):
-    (tmp_path / "r/jobs").mkdir(parents=True)
+    write_job(tmp_path / "r", Job("pending", "17"))
     cluster = cluster_file(tmp_path, setup=[])
     words = ("evaluate", tmp_path / "r", "--data", home / "shards", "--metrics", "swd", "--count", 50)
     script = dry(capsys, *words, "--cluster", cluster, "--after", "17")
@@ -152,7 +152,7 @@ def test_an_evaluation_ended_by_the_limit_goes_on_and_no_other(
 
 
 def test_an_evaluation_is_one_process_and_waits(home, tmp_path, capsys):
-    (tmp_path / "r/jobs").mkdir(parents=True)
+    write_job(tmp_path / "r", Job("pending", "17"))
     words = (
         "evaluate",
         tmp_path / "r",

@@ -80,7 +80,7 @@ FAULTS = {
     "evaluate {tmp}/none --data {home}/shards --cluster {tmp}/cluster.yaml": "{tmp}/none: no such folder",
     "evaluate {tmp}/r --data {home}/no --cluster {tmp}/cluster.yaml": "{home}/no",
     "generate {tmp}/r out --cluster {tmp}/cluster.yaml": "missing option '--count'",
-    "generate {tmp}/r out --count 3 --cluster {tmp}/cluster.yaml": "{tmp}/r: neither a snapshot",
+    "generate {tmp}/r out --count 3 --cluster {tmp}/cluster.yaml": "nor a run with snapshots yet; allowed: --after JOB",
     "": "missing command; allowed: train, evaluate, generate (see hrgan submit --help)",
 }
 
@@ -89,13 +89,13 @@ FAULTS = {
 def test_what_is_refused_before_anything_is_submitted(home, tmp_path, capsys, words, monkeypatch):
     monkeypatch.setenv("PATH", str(_never_called(tmp_path)))
     cluster_file(tmp_path)
-    (tmp_path / "r/jobs").mkdir(parents=True)
+    write_job(tmp_path / "r", Job("pending", "17"))
     arguments = [word.format(home=home, tmp=tmp_path) for word in words.split()]
     assert main(["submit", *arguments]) == 2
     said = capsys.readouterr()
     assert FAULTS[words].format(home=home, tmp=tmp_path) in said.err
     assert (said.out, len(said.err.splitlines())) == ("", 1)
-    assert list((tmp_path / "r").rglob("*.*")) == []
+    assert [path.name for path in (tmp_path / "r").rglob("*")] == ["job.json"]
 
 
 def _never_called(folder: Path) -> Path:
