@@ -38,8 +38,8 @@ from pipeline.training.state import put_back
 from pipeline.training.stop import StopRequest
 from pipeline.training.trainer import Trainer, micro_batches
 
-# The group's own time-out comes later than that of the heartbeat, which knows names.
-_GRACE_MINUTES = 2
+# The group's own time-out comes later than that of the heartbeat, which knows names: by as much again, or this.
+_GRACE_MINUTES = 2.0
 
 
 def train(config: RunConfig, run: Path, processes: int) -> int:
@@ -54,7 +54,8 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
         _check(config, spec, processes)
         prepare_operations(config.ops.backend, config.engine.device)
         return run_ranks(sys.argv[1:], processes)
-    process = start_process(config.engine.device, config.engine.timeout_minutes + _GRACE_MINUTES)
+    patience = config.engine.timeout_minutes
+    process = start_process(config.engine.device, patience + min(patience, _GRACE_MINUTES))
     try:
         family = _check(config, spec, process.world_size)
         use_operations(config.ops.backend, process.device, tell=process.is_first)
@@ -153,10 +154,10 @@ def _run(
         except RuntimeError as error:
             if process.world_size == 1 or not lost_contact(error):
                 raise
-            heartbeat.name_the_lost()
-            first = str(error).splitlines()[0]
+            lost = heartbeat.name_the_lost()
+            progress, first = trainer.progress, str(error).splitlines()[0]
             raise RunFailed(
-                f"lost contact with another process at {trainer.progress.images_seen} images ({first}); "
+                f"{lost}; the last step was {progress.step}, at {progress.images_seen} images ({first}); "
                 "the same command goes on from the last checkpoint"
             ) from error
 

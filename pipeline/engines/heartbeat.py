@@ -136,18 +136,29 @@ class Heartbeat:
         with suppress(OSError):  # other ranks are still there
             self._folder.rmdir()
 
-    def name_the_lost(self) -> None:
+    def name_the_lost(self) -> str:
         """After an exchange has failed: waits for as long as a dead rank takes to be noticed. Whoever
-        watches it names it and ends the job."""
+        watches it names it and ends the job. If all live, what this rank can say of the failure."""
         if self._process.world_size > 1:
             time.sleep(self._silence + 2 * self._interval)
+        me = f"rank {self._process.rank} on {socket.gethostname()}"
+        if self._read_last is None:
+            return f"{me} has lost contact with another process"
+        return (
+            f"{me} has lost contact, though rank {self._following} on {self._read_last.host} gives signs of "
+            "life: the network between processes is cut or too slow"
+        )
+
+    @property
+    def _following(self) -> int:
+        return (self._process.rank + 1) % self._process.world_size
 
     @property
     def _interval(self) -> float:
         return min(self._silence / 6, 10.0)
 
     def _live(self) -> None:
-        following = (self._process.rank + 1) % self._process.world_size
+        following = self._following
         watch = Watch(following, self._silence, self._patience, time.monotonic())
         last = time.monotonic()
         while not self._over.wait(self._interval):
