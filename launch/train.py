@@ -38,7 +38,7 @@ from pipeline.training.state import put_back
 from pipeline.training.stop import StopRequest
 from pipeline.training.trainer import Trainer, micro_batches
 
-# The group's own time-out comes later than that of the heartbeat, which knows names: by as much again, or this.
+# The group's own time-out comes later than the heartbeat's, which knows names: by as much again, or this.
 _GRACE_MINUTES = 2.0
 
 

@@ -1,7 +1,7 @@
 """Two hosts on one machine: network namespaces that a switch joins, whose cables can be cut and made slow.
 
-Needs root and `ip` (iproute2); `tc` with the kernel's token bucket for a rate. Namespaces share the disk and the
-processor: what they separate is the network, which is what the cost of communication and a cut link need.
+Needs root and `ip` (iproute2); `tc` with the kernel's token bucket for a rate. Namespaces share the disk and
+the processor: what they separate is the network, which the cost of communication and a cut link are about.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class TwoHosts:
         stderr: int | None = None,
         stdout: int | None = None,
     ) -> list[subprocess.Popen[str]]:
-        """One Python process a host, ranks 0 and 1 of a group of two: `python ARGUMENTS`. The hosts are called
-        host0 and host1."""
+        """One Python process a host, ranks 0 and 1 of a group of two: `python ARGUMENTS`. The hosts are
+        called host0 and host1."""
         group = {"WORLD_SIZE": "2", "MASTER_ADDR": "10.77.0.1", "MASTER_PORT": str(_PORT), "LOCAL_RANK": "0"}
         # Gloo would ask for the address of the host's name, which is the same here for both.
         group["GLOO_SOCKET_IFNAME"] = "cable"

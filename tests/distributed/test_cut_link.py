@@ -1,4 +1,4 @@
-"""Two hosts with a network between them: what a cut ends, in what time, with what line, and how it goes on."""
+"""Two hosts and a network: what a cut ends, in what time, with what line, and how the run goes on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.skipif(lacking() is not None, reason=f"network: {lacking()}"),
 ]
 SILENCE, TIMEOUT = 4.0, 6.0  # seconds
+STARVED = 20  # seconds more, on a machine that does much else
 LENGTH = "length.images=160"
 
 
@@ -59,7 +60,7 @@ def test_a_host_without_power_and_a_cut_network_end_the_run_and_it_goes_on(confi
             begun = time.monotonic()
             line = last_words(first)
             second.communicate()
-        assert time.monotonic() - begun < 2 * SILENCE + 3
+        assert time.monotonic() - begun < 2 * SILENCE + STARVED
         assert line.startswith("hrgan: error: rank 1 on host1 has given no sign of life for ")
 
         hosts.mend()
@@ -69,8 +70,8 @@ def test_a_host_without_power_and_a_cut_network_end_the_run_and_it_goes_on(confi
             hosts.cut()
             begun = time.monotonic()
             lines = [last_words(process) for process in (first, second)]
-        # Both live: the exchange times out after twice the time-out, then they wait for a name that never comes.
-        assert time.monotonic() - begun < 2 * TIMEOUT + 2 * SILENCE + 3
+        # Both live: the exchange times out, then they wait for a name that never comes.
+        assert time.monotonic() - begun < 2 * TIMEOUT + 2 * SILENCE + STARVED
         for rank, line in enumerate(lines):
             expected = (
                 f"hrgan: error: rank {rank} on host{rank} has lost contact, though rank {1 - rank} on "
