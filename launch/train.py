@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -33,6 +34,7 @@ from pipeline.storage.start import load_start
 from pipeline.training.keeper import RunKeeper, grid_columns
 from pipeline.training.loop import Loop, Outcome
 from pipeline.training.report import Report
+from pipeline.training.resume import agreed_checkpoint
 from pipeline.training.start import begin_with
 from pipeline.training.state import put_back
 from pipeline.training.stop import StopRequest
@@ -130,7 +132,8 @@ def _run(
     trainer = _trainer(config, family, process)
     _resume(trainer, run, config)
     classes = index.classes if family.spec.classes else ()
-    keeper = RunKeeper(run, config, index, classes)
+    attempt = from_first(secrets.token_hex(4), process)
+    keeper = RunKeeper(run, config, index, classes, attempt)
     start = trainer.progress.images_seen
     stream = ImageStream(
         index,
@@ -150,6 +153,7 @@ def _run(
             if start == 0:
                 _begin(report, run, config, index)
         try:
+            stack.callback(keeper.give_up)  # of no account when the run has ended well
             return Loop(trainer, config, keeper, report, stop).run()
         except RuntimeError as error:
             if process.world_size == 1 or not lost_contact(error):
@@ -211,15 +215,11 @@ def _switch_on(config: RunConfig, networks: Networks) -> None:
 
 def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
     process, store = trainer.engine.process, CheckpointStore(run, config.checkpoints.keep)
-    folder = None
-    if process.is_first:
-        newest = store.newest(lambda line: _tell(f"hrgan: warning: {line}"))
-        folder = None if newest is None else newest.folder
-    folder = from_first(folder, process)
-    if folder is not None:
-        put_back(trainer, store.open(folder).load())
+    found = agreed_checkpoint(store, process, lambda line: _tell(f"hrgan: warning: {line}"))
+    if found is not None:
+        put_back(trainer, found.load())
         if process.is_first:
-            _tell(f"going on from {folder} ({trainer.progress.images_seen} images)")
+            _tell(f"going on from {found.folder} ({trainer.progress.images_seen} images)")
     elif config.start.source is not None:
         taken = begin_with(trainer, load_start(Path(config.start.source)))
         if process.is_first:

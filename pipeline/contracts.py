@@ -178,6 +178,7 @@ class Game(Protocol):
         ...
 
 
+Keep = Callable[[str], bool]
 Objective = Callable[[Game, Batch], Terms]
 
 
@@ -323,10 +324,10 @@ class Engine(Protocol):
         """Averages over ranks; every rank must pass the same names and shapes."""
         ...
 
-    def optimizer_state(self) -> dict[str, Tensor]:
+    def optimizer_state(self, keep: Keep = lambda name: True) -> dict[str, Tensor]:
         """Canonical state by name: `<net>.<parameter>.exp_avg`, `.exp_avg_sq`, `.step`; float32.
 
-        Every rank must call it; the first rank gets all of it, others perhaps less.
+        keep: of which parameters, by `<net>.<parameter>`. Every rank must call it, and may keep others.
         """
         ...
 

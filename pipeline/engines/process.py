@@ -50,3 +50,12 @@ def from_first(value: Value, process: Process) -> Value:
     box = [value]
     dist.broadcast_object_list(box, src=0, device=process.device)
     return box[0]
+
+
+def from_all(value: Value, process: Process) -> list[Value]:
+    """Every rank's `value`, in the order of ranks, on every rank."""
+    if process.world_size == 1:
+        return [value]
+    boxes: list[Value] = [value] * process.world_size
+    dist.all_gather_object(boxes, value)
+    return boxes

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pipeline.contracts import NETS, AdamRule, Net, Networks, Process, StepReport
+from pipeline.contracts import NETS, AdamRule, Keep, Net, Networks, Process, StepReport
 from pipeline.engines.buckets import Buckets
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -26,6 +26,11 @@ def trainable(module: nn.Module) -> tuple[list[str], list[nn.Parameter]]:
     """Names and parameters of what a network trains, in the module's order; frozen ones stay out."""
     found = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     return [name for name, _ in found], [parameter for _, parameter in found]
+
+
+def of_net(net: Net, keep: Keep) -> Keep:
+    """`keep` for the names within one network."""
+    return lambda name: keep(f"{net}.{name}")
 
 
 class _Player:
@@ -70,12 +75,13 @@ class _Player:
         self.optimizer.step()
         self.flat.zero_()
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self, keep: Keep) -> dict[str, Tensor]:
         """Moments by parameter name; none before the first update."""
         found = {}
         for name, parameter in zip(self.names, self.parameters, strict=True):
-            for moment, value in self.optimizer.state.get(parameter, {}).items():
-                found[f"{name}.{moment}"] = value
+            if keep(name):
+                for moment, value in self.optimizer.state.get(parameter, {}).items():
+                    found[f"{name}.{moment}"] = value
         return found
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -178,11 +184,11 @@ class Replicated(AveragesOverRanks):
     def reset(self, net: Net) -> None:
         self._players[net].new_optimizer()
 
-    def optimizer_state(self) -> dict[str, Tensor]:
+    def optimizer_state(self, keep: Keep = lambda name: True) -> dict[str, Tensor]:
         return {
             f"{net}.{name}": value
             for net, player in self._players.items()
-            for name, value in player.state().items()
+            for name, value in player.state(of_net(net, keep)).items()
         }
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:

@@ -21,8 +21,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
 
-from pipeline.contracts import AdamRule, Net, Networks, Process, StepReport
-from pipeline.engines.replicated import MOMENTS, AveragesOverRanks, trainable
+from pipeline.contracts import AdamRule, Keep, Net, Networks, Process, StepReport
+from pipeline.engines.replicated import MOMENTS, AveragesOverRanks, of_net, trainable
 from pipeline.errors import UserError
 
 Stage = Literal[0, 1, 2]
@@ -110,36 +110,34 @@ class _Player:
     def reset(self) -> None:
         self._adam.state.clear()
 
-    def state(self) -> dict[str, Tensor]:
-        """Moments by parameter name, whole on the first rank; none before the first update."""
+    def state(self, keep: Keep) -> dict[str, Tensor]:
+        """Moments by parameter name, whole; none before the first update."""
         if not self._stage:
             return {
                 f"{name}.{moment}": value
                 for name, parameter in zip(self._names, self._parameters, strict=True)
+                if keep(name)
                 for moment, value in self._adam.state.get(parameter, {}).items()
             }
         entry = self._adam.state.get(self._part)
         if not entry:
             return {}
-        found = {}
+        found = {f"{name}.step": entry["step"].clone() for name in self._names if keep(name)}
         for moment in ("exp_avg", "exp_avg_sq"):
-            for name, value in self._gathered(entry[moment]).items():
+            for name, value in self._gathered(entry[moment], keep).items():
                 found[f"{name}.{moment}"] = value
-        if self._process.is_first:
-            for name in self._names:
-                found[f"{name}.step"] = entry["step"].clone()
         return found
 
-    def _gathered(self, part: Tensor) -> dict[str, Tensor]:
+    def _gathered(self, part: Tensor, keep: Keep) -> dict[str, Tensor]:
         whole = part.new_empty(part.numel() * self._process.world_size)
         dist.all_gather_into_tensor(whole, part)
-        if not self._process.is_first:
-            return {}
         sizes = [parameter.numel() for parameter in self._parameters]
-        pieces = torch.split(whole[: sum(sizes)].cpu(), sizes)
+        pieces = torch.split(whole[: sum(sizes)], sizes)
+        # Copies: a view of one piece would hold all of them in memory.
         return {
-            name: piece.view(parameter.shape)
+            name: piece.to("cpu", copy=True).view(parameter.shape)
             for name, piece, parameter in zip(self._names, pieces, self._parameters, strict=True)
+            if keep(name)
         }
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -206,12 +204,12 @@ class Zero(AveragesOverRanks):
     def reset(self, net: Net) -> None:
         self._players[net].reset()
 
-    def optimizer_state(self) -> dict[str, Tensor]:
+    def optimizer_state(self, keep: Keep = lambda name: True) -> dict[str, Tensor]:
         self.collectives += 1
         return {
             f"{net}.{name}": value
             for net, player in self._players.items()
-            for name, value in player.state().items()
+            for name, value in player.state(of_net(net, keep)).items()
         }
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:

@@ -35,6 +35,11 @@ def explained(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot write: {reason}; what was there before is untouched") from error
 
 
+def fsync_file(path: Path) -> None:
+    """Makes a file's content durable."""
+    _fsync(path)
+
+
 def fsync_folder(path: Path) -> None:
     """Makes renames and new names inside `path` durable."""
     _fsync(path)
@@ -81,7 +86,7 @@ def publish_folder(path: Path) -> Iterator[Path]:
 
     An existing `path` is set aside until the new one stands, then removed.
     """
-    aside, old = _aside(path), path.with_name(f".{path.name}.old")
+    aside = _aside(path)
     with explained(path):
         remove_folder(aside)
         aside.mkdir(parents=True)
@@ -91,12 +96,18 @@ def publish_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             remove_folder(aside)
             raise
-        if path.exists():
-            remove_folder(old)
-            os.rename(path, old)
-        os.rename(aside, path)
-        fsync_folder(path.parent)
+        replace_folder(aside, path)
+
+
+def replace_folder(aside: Path, path: Path) -> None:
+    """Renames the finished `aside` to `path`; one that was there is removed once the new one stands."""
+    old = path.with_name(f".{path.name}.old")
+    if path.exists():
         remove_folder(old)
+        os.rename(path, old)
+    os.rename(aside, path)
+    fsync_folder(path.parent)
+    remove_folder(old)
 
 
 def _fsync_tree(folder: Path) -> None:

@@ -1,25 +1,38 @@
-"""Checkpoints: everything a run needs to continue bit for bit."""
+"""Checkpoints: everything a run needs to continue bit for bit, written by all its ranks."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from pipeline.storage.atomic import publish_folder, remove_folder
+from pipeline.storage.atomic import (
+    explained,
+    fsync_file,
+    fsync_folder,
+    publish_bytes,
+    remove_folder,
+    replace_folder,
+)
 from pipeline.storage.manifest import (
     MANIFEST,
     Damaged,
+    FileEntry,
     Manifest,
     code_version,
-    digest_folder,
-    read_manifest,
+    digest_file,
     verify,
 )
 from pipeline.storage.tensors import load_tensors, save_tensors
 
+_SHARE = re.compile(r"weights-\d+-of-\d+\.safetensors")
+_POLL_SECONDS = 0.02
 Groups = Mapping[str, Mapping[str, Tensor]]
 
 
@@ -44,54 +57,119 @@ class Checkpoint:
 
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Its groups of named tensors, on the CPU."""
-        return {
-            name.removesuffix(".safetensors"): load_tensors(self.folder / name)
-            for name in self.manifest.files
-        }
+        groups: dict[str, dict[str, Tensor]] = {}
+        for file in self.manifest.files:
+            tensors = load_tensors(self.folder / file)
+            if not _SHARE.fullmatch(file):  # as written by versions that kept a file a group
+                tensors = {f"{Path(file).stem}/{name}": value for name, value in tensors.items()}
+            for name, value in tensors.items():
+                group, _, own = name.partition("/")
+                groups.setdefault(group, {})[own] = value
+        return groups
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands when it is saved, and what it is."""
+
+    images_seen: int
+    step: int
+    world_size: int
+    config_digest: str
 
 
 class CheckpointStore:
-    """The checkpoints of one run folder, the newest `keep` of which are kept."""
+    """The checkpoints of one run folder, the newest `keep` of which are kept.
 
-    def __init__(self, run: Path, keep: int) -> None:
+    Each rank writes a file of its own into a folder aside; the first rank publishes it, with the manifest,
+    when all of them are there. attempt: the same on all ranks and another at every start, so that what a
+    killed start has left is never taken for this one's.
+    """
+
+    def __init__(self, run: Path, keep: int, attempt: str = "") -> None:
         self._parent = run / "checkpoints"
-        self._keep = keep
+        self._keep, self._attempt = keep, attempt
 
     def save(
         self, groups: Groups, *, images_seen: int, step: int, world_size: int, config_digest: str
     ) -> Path:
-        """Publishes one file a group and the manifest, then drops the oldest beyond `keep`."""
-        folder = numbered(self._parent, images_seen)
-        if not self._is_whole(folder):
-            with publish_folder(folder) as aside:
-                for name, tensors in groups.items():
-                    save_tensors(aside / f"{name}.safetensors", tensors)
-                manifest = Manifest(
-                    "checkpoint",
-                    images_seen,
-                    step,
-                    world_size,
-                    config_digest,
-                    code_version(),
-                    digest_folder(aside),
-                )
-                (aside / MANIFEST).write_bytes(manifest.to_bytes())
-        self._prune(images_seen)
-        return folder
+        """Publishes all of a checkpoint that one process holds."""
+        self.write_share(groups, images_seen, rank=0, ranks=1)
+        self.publish(Position(images_seen, step, world_size, config_digest), ranks=1)
+        return numbered(self._parent, images_seen)
+
+    def write_share(self, groups: Groups, images_seen: int, *, rank: int, ranks: int) -> None:
+        """Writes one rank's tensors, and when they are on disk, their size and digest beside them."""
+        folder = self._aside(images_seen)
+        path = folder / share_name(rank, ranks)
+        flat = {
+            f"{group}/{name}": value for group, tensors in groups.items() for name, value in tensors.items()
+        }
+        with explained(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                save_tensors(path, flat)
+                fsync_file(path)
+                entry = FileEntry(path.stat().st_size, digest_file(path))
+                publish_bytes(_receipt(path), json.dumps(asdict(entry)).encode())
+            except BaseException:
+                path.unlink(missing_ok=True)  # what a full disk needs back
+                raise
+
+    def publish(self, position: Position, *, ranks: int, given_up: threading.Event | None = None) -> None:
+        """Waits until `ranks` shares are on disk, publishes them with the manifest, then drops the oldest
+        checkpoints beyond `keep` and what killed starts have left. Set `given_up` to end it before."""
+        aside, folder = self._aside(position.images_seen), numbered(self._parent, position.images_seen)
+        with explained(folder):
+            files = self._gathered(aside, ranks, given_up or threading.Event())
+            if files is None or self._is_whole(folder):
+                remove_folder(aside)
+                return
+            for path in aside.iterdir():
+                if path.name not in files:
+                    path.unlink()
+            manifest = Manifest("checkpoint", **asdict(position), code=code_version(), files=files)
+            (aside / MANIFEST).write_bytes(manifest.to_bytes())
+            fsync_file(aside / MANIFEST)
+            fsync_folder(aside)
+            replace_folder(aside, folder)
+            self._prune(position.images_seen)
+
+    @staticmethod
+    def _gathered(aside: Path, ranks: int, given_up: threading.Event) -> dict[str, FileEntry] | None:
+        """Every share's entry, once all are there as this host sees them; None if given up."""
+        missing = {share_name(rank, ranks) for rank in range(ranks)}
+        files: dict[str, FileEntry] = {}
+        while True:
+            there = set(os.listdir(aside))
+            for name in sorted(name for name in missing if _receipt(Path(name)).name in there):
+                entry = FileEntry(**json.loads(_receipt(aside / name).read_bytes()))
+                # A network file system may show the receipt before the file is all there to see.
+                if name in there and (aside / name).stat().st_size == entry.size:
+                    files[name] = entry
+                    missing.remove(name)
+            if not missing:
+                return dict(sorted(files.items()))
+            if given_up.wait(_POLL_SECONDS):
+                return None
+
+    def folders(self) -> list[Path]:
+        """Every checkpoint's folder, newest first, whole or not."""
+        return numbered_folders(self._parent)[::-1]
 
     def newest(self, report: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that verifies; each damaged one is named to `report` and passed over."""
-        for folder in reversed(numbered_folders(self._parent)):
+        for folder in self.folders():
             try:
-                return Checkpoint(folder, verify(folder))
+                return self.verified(folder)
             except Damaged as damage:
                 report(f"checkpoint passed over: {damage}")
         return None
 
     @staticmethod
-    def open(folder: Path) -> Checkpoint:
-        """A checkpoint that another process has verified."""
-        return Checkpoint(folder, read_manifest(folder))
+    def verified(folder: Path) -> Checkpoint:
+        """The checkpoint in `folder`, every file compared with its digest; Damaged if one differs."""
+        return Checkpoint(folder, verify(folder))
 
     @staticmethod
     def _is_whole(folder: Path) -> bool:
@@ -103,7 +181,19 @@ class CheckpointStore:
             return False
         return True
 
+    def _aside(self, images_seen: int) -> Path:
+        return self._parent / f".{images_seen:012d}.{self._attempt}.partial"
+
     def _prune(self, newest: int) -> None:
         older = [path for path in numbered_folders(self._parent) if int(path.name) <= newest]
-        for folder in older[: -self._keep]:
+        for folder in (*older[: -self._keep], *self._parent.glob(".*.partial"), *self._parent.glob(".*.old")):
             remove_folder(folder)
+
+
+def share_name(rank: int, ranks: int) -> str:
+    """The file of one rank."""
+    return f"weights-{rank:05d}-of-{ranks:05d}.safetensors"
+
+
+def _receipt(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

@@ -33,10 +33,11 @@ def load_start(source: Path) -> StartWeights:
     """
     folder = _folder(source)
     try:
-        kind = verify(folder).kind
+        kind = read_manifest(folder).kind
         if kind == "checkpoint":
             return _checkpoint(folder)
         if kind == "snapshot":
+            verify(folder)
             return _snapshot(folder)
     except Damaged as damage:
         raise UserError(f"start.source: damaged: {damage}") from damage
@@ -65,7 +66,7 @@ def _snapshot(folder: Path) -> StartWeights:
 
 
 def _checkpoint(folder: Path) -> StartWeights:
-    groups = CheckpointStore.open(folder).load()
+    groups = CheckpointStore.verified(folder).load()
     return StartWeights(
         _part(groups["networks"], "generator."),
         groups["average"],

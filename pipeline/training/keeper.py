@@ -1,66 +1,107 @@
-"""The files of a run: checkpoints, snapshots and pictures of samples, written by rank 0."""
+"""The files of a run: checkpoints, written by all ranks; snapshots and pictures of samples, by the first."""
 
 from __future__ import annotations
 
 import math
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
 from pipeline.config.load import digest
 from pipeline.config.run import RunConfig
+from pipeline.contracts import Process
 from pipeline.data.index import ShardIndex
+from pipeline.engines.process import from_all
+from pipeline.errors import RunFailed, UserError
 from pipeline.storage.background import BackgroundWriter
-from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.storage.checkpoints import CheckpointStore, Position
 from pipeline.storage.pictures import compose_grid, write_picture
 from pipeline.storage.snapshots import write_snapshot
 from pipeline.training.report import Report
-from pipeline.training.state import copied, take
+from pipeline.training.state import Groups, Share, copied, take
 from pipeline.training.trainer import Trainer
 
+_TELL_SECONDS = 60
 _AT_ONCE = 8  # samples drawn together for a grid, to bound memory at 1024px
 
 
 @dataclass(frozen=True)
 class RunKeeper:
-    """Writes into `run` on rank 0; other ranks only hand over what theirs alone holds.
+    """Writes into `run`.
 
-    With `checkpoints.background`, a checkpoint is copied while training waits and written while it goes on.
+    With `checkpoints.background`, a rank's share of a checkpoint is copied while training waits and written
+    while it goes on. attempt: of this start, equal on all ranks.
     """
 
     run: Path
     config: RunConfig
     index: ShardIndex
     classes: tuple[str, ...]
+    attempt: str = ""
     _writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
     def checkpoint(self, trainer: Trainer) -> None:
-        process = trainer.engine.process
-        groups = take(trainer)  # on every rank: the engine may have to gather
-        if not process.is_first:
-            return
-        store = CheckpointStore(self.run, self.config.checkpoints.keep)
+        self.finish(trainer)
+        share = Share(trainer.networks, trainer.engine.process)
+        groups = take(trainer, share.holds)
         background = self.config.checkpoints.background
-        save = partial(
-            store.save,
-            copied(groups) if background else groups,
-            images_seen=trainer.progress.images_seen,
-            step=trainer.progress.step,
-            world_size=process.world_size,
-            config_digest=digest(self.config),
-        )
-        if background:
-            self._writer.submit(save)
-        else:
-            save()
+        self._writer.submit(self._job(trainer, copied(groups) if background else groups))
+        if not background:
+            self.finish(trainer)
 
-    def check(self) -> None:
-        self._writer.check()
+    def _job(self, trainer: Trainer, groups: Groups) -> Callable[[], None]:
+        process, progress = trainer.engine.process, trainer.progress
+        ranks = process.world_size
+        position = Position(progress.images_seen, progress.step, ranks, digest(self.config))
+        store = CheckpointStore(self.run, self.config.checkpoints.keep, self.attempt)
 
-    def finish(self) -> None:
-        self._writer.finish()
+        def write() -> None:
+            store.write_share(groups, position.images_seen, rank=process.rank, ranks=ranks)
+            if process.is_first:
+                store.publish(position, ranks=ranks, given_up=self._writer.given_up)
+
+        return write
+
+    @property
+    def failed(self) -> bool:
+        return self._writer.error is not None
+
+    def finish(self, trainer: Trainer) -> None:
+        # Ranks ask one another from the main thread, so that nobody waits alone for one that has failed.
+        engine, since = trainer.engine, time.monotonic()
+        while True:
+            error, busy = self._writer.error, self._writer.busy
+            flags = {"failed": error is not None, "busy": busy and error is None}
+            device = engine.process.device
+            found = engine.mean({k: torch.tensor(float(v), device=device) for k, v in flags.items()})
+            if found["failed"] > 0:
+                self._fail(error, engine.process)
+            if found["busy"] == 0:
+                self._writer.finish()
+                return
+            if engine.process.is_first and time.monotonic() - since > _TELL_SECONDS:
+                since = time.monotonic()
+                waited = round(float(found["busy"]) * engine.process.world_size)
+                print(f"waiting for {waited} processes to write their part of a checkpoint", file=sys.stderr)
+            time.sleep(0.01)
+
+    def _fail(self, error: BaseException | None, process: Process) -> NoReturn:
+        """The same line on every rank; a fault of the program itself keeps its traceback on its own."""
+        self.give_up()
+        why = None if error is None else (type(error).__name__, str(error))
+        kind, text = next(found for found in from_all(why, process) if found is not None)
+        if kind == UserError.__name__:
+            raise UserError(text) from error
+        raise error or RunFailed(f"another process could not write its part of a checkpoint: {kind}: {text}")
+
+    def give_up(self) -> None:
+        """Ends a wait for other ranks' parts of a checkpoint, which is then not published."""
+        self._writer.given_up.set()
 
     def snapshot(self, trainer: Trainer, report: Report | None) -> None:
         process, progress = trainer.engine.process, trainer.progress

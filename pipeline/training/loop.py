@@ -18,7 +18,7 @@ from pipeline.training.trainer import Trainer
 
 
 class Keeper(Protocol):
-    """Writes the run's files; on ranks that write nothing, does nothing."""
+    """Writes the run's files; every rank calls it alike."""
 
     def checkpoint(self, trainer: Trainer) -> None:
         """Everything needed to continue."""
@@ -28,12 +28,13 @@ class Keeper(Protocol):
         """The averaged generator, and a picture of what it makes."""
         ...
 
-    def check(self) -> None:
-        """Raises what went wrong with what is written in the background."""
+    @property
+    def failed(self) -> bool:
+        """Something that this rank writes in the background has gone wrong."""
         ...
 
-    def finish(self) -> None:
-        """Waits until all of it is on disk."""
+    def finish(self, trainer: Trainer) -> None:
+        """Waits until all of it is on disk; raises what went wrong on any rank, on all of them."""
         ...
 
 
@@ -70,12 +71,12 @@ class Loop:
         stopped = False
         while progress.images_seen < total and not stopped:
             before = progress.images_seen
-            self._trainer.wants_stop = self._stop.reason is not None
+            # A rank that could not write asks to stop: all meet at the next checkpoint, and there end alike.
+            self._trainer.wants_stop = self._stop.reason is not None or self._keeper.failed
             self._trainer.step()
             stopped = self._agreed_stop()
-            self._keeper.check()
             self._between(before, stopped or progress.images_seen >= total)
-        self._keeper.finish()
+        self._keeper.finish(self._trainer)
         finished = progress.images_seen >= total
         return Outcome(progress.images_seen, None if finished else self._reason())
 
@@ -88,6 +89,7 @@ class Loop:
             return False
         votes, bad = self._flags[0].tolist()
         if bad >= self._config.engine.bad_steps:
+            self._keeper.finish(self._trainer)
             raise RunFailed(
                 f"{int(bad)} updates in a row of one phase had gradients that are not finite, up to "
                 f"{self._trainer.progress.images_seen} images; the last checkpoint is whole. "

@@ -2,29 +2,70 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 
 from torch import Tensor
 
+from pipeline.contracts import Keep, Networks, Process
 from pipeline.errors import UserError
 from pipeline.training.trainer import Trainer
 
 Groups = Mapping[str, Mapping[str, Tensor]]
 
 
-def take(trainer: Trainer) -> dict[str, dict[str, Tensor]]:
+class Share:
+    """What one rank writes of a checkpoint: whole parameters with their moments and average, so that ranks
+    have about equal bytes; the first rank has whatever is no parameter."""
+
+    def __init__(self, networks: Networks, process: Process) -> None:
+        self._rank = process.rank
+        sizes = {
+            f"{net}.{name}": _bytes_saved(net, value)
+            for net, module in networks.items()
+            for name, value in module.state_dict(keep_vars=True).items()
+        }
+        loads = [(0, rank) for rank in range(process.world_size)]
+        self._owner: dict[str, int] = {}
+        for name in sorted(
+            sizes, key=lambda name: (-sizes[name], name)
+        ):  # the largest first, to the least laden
+            load, rank = heapq.heappop(loads)
+            self._owner[name] = rank
+            heapq.heappush(loads, (load + sizes[name], rank))
+
+    def holds(self, name: str) -> bool:
+        """True if `<net>.<parameter or buffer>`, or any other name, is this rank's to write."""
+        return self._owner.get(name, 0) == self._rank
+
+
+def _bytes_saved(net: str, value: Tensor) -> int:
+    copies = 1 + 2 * value.requires_grad + (net == "generator")
+    return copies * value.numel() * value.element_size()
+
+
+def take(trainer: Trainer, keep: Keep = lambda name: True) -> dict[str, dict[str, Tensor]]:
     """Everything needed to continue bit for bit, by group and name. Order and seeds follow from
-    `progress`, so no loader or random state is in it."""
-    return {
-        "networks": {
-            f"{net}.{name}": value
-            for net, module in trainer.networks.items()
-            for name, value in module.state_dict().items()
-        },
-        "average": dict(trainer.averager.average.state_dict()),
-        "optimizers": trainer.engine.optimizer_state(),
-        "memory": dict(trainer.family.memory.state_dict()),
+    `progress`, so no loader or random state is in it.
+
+    keep: of it, by name (see `Share.holds`). Every rank must call it.
+    """
+    networks = {
+        f"{net}.{name}": value
+        for net, module in trainer.networks.items()
+        for name, value in module.state_dict().items()
+        if keep(f"{net}.{name}")
+    }
+    average = trainer.averager.average.state_dict()
+    own: dict[str, Mapping[str, Tensor]] = {
+        "memory": trainer.family.memory.state_dict(),
         "progress": trainer.progress.state(),
+    }
+    return {
+        "networks": networks,
+        "average": {name: value for name, value in average.items() if keep(f"generator.{name}")},
+        "optimizers": trainer.engine.optimizer_state(keep),
+        **{group: dict(tensors) if keep(group) else {} for group, tensors in own.items()},
     }
 
 
@@ -48,8 +89,8 @@ def put_back(trainer: Trainer, groups: Groups) -> None:
             }
             module.load_state_dict(own)
         trainer.averager.average.load_state_dict(groups["average"])
-        trainer.family.memory.load_state_dict(groups["memory"])
-        trainer.engine.load_optimizer_state(groups["optimizers"])
+        trainer.family.memory.load_state_dict(groups.get("memory", {}))
+        trainer.engine.load_optimizer_state(groups.get("optimizers", {}))
         trainer.progress.load(groups["progress"])
     except (KeyError, RuntimeError) as error:
         first = str(error).splitlines()[0]

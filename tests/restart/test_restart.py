@@ -102,7 +102,7 @@ def test_killed_while_it_saves_and_the_newest_checkpoint_damaged(straight, tmp_p
         process.wait()
     kept = sorted((tmp_path / "run" / "checkpoints").glob("0*"))
     assert len(kept) >= 2  # one more if it died before it dropped the oldest
-    weights = kept[-1] / "networks.safetensors"
+    weights = kept[-1] / "weights-00000-of-00001.safetensors"
     weights.write_bytes(weights.read_bytes()[:-7])
     done = hrgan("train", config, "--run", tmp_path / "run")
     assert done.returncode == 0, done.stderr

@@ -12,7 +12,8 @@ from pipeline.storage.background import BackgroundWriter
 def test_submit_does_not_wait_for_its_own_job_but_for_the_one_before():
     writer, release, done = BackgroundWriter(), threading.Event(), []
     writer.submit(lambda: (release.wait(10), done.append("first")))
-    writer.check()  # not done, nothing wrong
+    assert writer.busy
+    assert writer.error is None
     assert done == []
     second = threading.Thread(target=lambda: writer.submit(lambda: done.append("second")))
     second.start()
@@ -25,7 +26,7 @@ def test_submit_does_not_wait_for_its_own_job_but_for_the_one_before():
     assert done == ["first", "second"]
 
 
-@pytest.mark.parametrize("call", ["check", "finish", "submit"])
+@pytest.mark.parametrize("call", ["finish", "submit"])
 def test_an_error_comes_up_once_at_the_next_call(call):
     writer, failed = BackgroundWriter(), threading.Event()
 
@@ -35,9 +36,10 @@ def test_an_error_comes_up_once_at_the_next_call(call):
 
     writer.submit(job)
     failed.wait(10)
-    while not writer._job.done():
+    while writer.busy:
         pass
+    assert isinstance(writer.error, OSError)
     with pytest.raises(OSError, match="full"):
         writer.submit(lambda: None) if call == "submit" else getattr(writer, call)()
-    writer.check()
+    assert writer.error is None
     writer.finish()

@@ -16,6 +16,7 @@ import torch
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.manifest import MANIFEST
 
+SHARE = "weights-00000-of-00001.safetensors"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -64,12 +65,12 @@ def test_an_empty_run_has_none(tmp_path):
 
 
 def truncate(folder: Path) -> None:
-    path = folder / "networks.safetensors"
+    path = folder / SHARE
     path.write_bytes(path.read_bytes()[:-5])
 
 
 def flip(folder: Path) -> None:
-    path = folder / "networks.safetensors"
+    path = folder / SHARE
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
@@ -88,8 +89,8 @@ DAMAGE = {
         truncate,
         "bytes, its manifest says",
     ),
-    "flipped bit": (flip, "networks.safetensors: its content does not match the sha256"),
-    "missing file": (lambda f: (f / "progress.safetensors").unlink(), "progress.safetensors: missing"),
+    "flipped bit": (flip, f"{SHARE}: its content does not match the sha256"),
+    "missing file": (lambda f: (f / SHARE).unlink(), f"{SHARE}: missing"),
     "no manifest": (lambda f: (f / MANIFEST).unlink(), "manifest.json: No such file"),
     "half a manifest": (
         lambda f: (f / MANIFEST).write_text('{"kind": "che'),
@@ -129,7 +130,8 @@ store = CheckpointStore(Path(sys.argv[1]), 2)
 print("ready", flush=True)
 for images in range(int(sys.argv[2]), 10_000):
     tensors = {str(i): torch.full((50_000,), float(images)) for i in range(4)}
-    store.save({"a": tensors, "b": tensors}, images_seen=images, step=0, world_size=1, config_digest="")
+    others = {name: tensor.clone() for name, tensor in tensors.items()}
+    store.save({"a": tensors, "b": others}, images_seen=images, step=0, world_size=1, config_digest="")
 """
 
 

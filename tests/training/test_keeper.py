@@ -18,10 +18,10 @@ from pipeline.errors import UserError
 from pipeline.storage import checkpoints
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.training.keeper import RunKeeper
-from pipeline.training.state import copied, put_back, take
+from pipeline.training.state import Share, copied, put_back, take
 from pipeline.training.trainer import Trainer
 from tests.small_run import ROOT, environment
-from tests.tiny_families import tiny_config
+from tests.tiny_families import tiny_config, tiny_family, tiny_trainer
 from tests.toy import ToyFamily, ToyStream
 
 
@@ -58,11 +58,11 @@ def test_training_goes_on_and_the_checkpoint_is_of_its_step(tmp_path, slow_disk)
     then = copied(take(running))
     kept.checkpoint(running)
     running.step()
-    kept.check()
+    assert not kept.failed
     store = CheckpointStore(tmp_path, 2)
     assert store.newest(print) is None  # nothing is there before all of it is
     slow_disk.set()
-    kept.finish()
+    kept.finish(running)
     found = store.newest(print)
     assert found.manifest.images_seen == 8
     loaded = found.load()
@@ -84,7 +84,7 @@ def test_a_full_disk_is_one_line_at_the_next_step_and_the_older_one_stays(tmp_pa
     running, kept = trainer(), keeper(tmp_path)
     running.step()
     kept.checkpoint(running)
-    kept.finish()
+    kept.finish(running)
 
     def full(path, tensors):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -93,8 +93,23 @@ def test_a_full_disk_is_one_line_at_the_next_step_and_the_older_one_stays(tmp_pa
     running.step()
     kept.checkpoint(running)
     with pytest.raises(UserError, match="the disk is full"):
-        kept.finish()
+        kept.finish(running)
     assert CheckpointStore(tmp_path, 2).newest(print).manifest.images_seen == 8
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_every_tensor_is_one_ranks_share_and_shares_are_balanced(ranks):
+    family = tiny_family("stylegan2")
+    running = tiny_trainer(family)
+    running.step()
+    whole = take(running)
+    parts = [take(running, Share(running.networks, Process(r, ranks)).holds) for r in range(ranks)]
+    for group, tensors in whole.items():
+        assert sorted(name for part in parts for name in part[group]) == sorted(tensors)
+    sizes = [sum(t.nbytes for tensors in part.values() for t in tensors.values()) for part in parts]
+    assert max(sizes) < 1.2 * sum(sizes) / ranks
+    moments = [name.rsplit(".", 1) for name in parts[-1]["optimizers"]]
+    assert all(name in parts[-1]["networks"] for name, _ in moments)  # moments stay with their parameter
 
 
 KILLED = """
@@ -106,13 +121,13 @@ from tests.training.test_keeper import keeper, trainer
 running, kept = trainer(), keeper(Path(sys.argv[1]))
 running.step()
 kept.checkpoint(running)
-kept.finish()
+kept.finish(running)
 real, written = checkpoints.save_tensors, []
 
 def save(path, tensors):
     real(path, tensors)
     written.append(path)
-    if len(written) == 2:
+    if len(written) == 1:
         print("half", flush=True)
         time.sleep(600)
 
@@ -137,6 +152,6 @@ def test_killed_half_way_through_the_older_one_is_whole_and_the_next_is_saved(tm
     running.stream = ToyStream(8)
     running.step()
     kept.checkpoint(running)
-    kept.finish()
+    kept.finish(running)
     assert CheckpointStore(tmp_path, 2).newest(print).manifest.images_seen == 16
     assert not list((tmp_path / "checkpoints").glob(".*"))

@@ -1,0 +1,53 @@
+"""Which checkpoint a run goes on from: the newest that every rank sees whole."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.contracts import Process
+from pipeline.engines.process import from_all, from_first
+from pipeline.errors import RunFailed
+from pipeline.storage.checkpoints import Checkpoint, CheckpointStore
+from pipeline.storage.manifest import MANIFEST, Damaged, digest_file
+
+
+def agreed_checkpoint(
+    store: CheckpointStore, process: Process, report: Callable[[str], None]
+) -> Checkpoint | None:
+    """The newest checkpoint that verifies on every rank, and is the same to all of them.
+
+    Hosts may see a shared folder differently for a while: each rank compares every file with its digest, and
+    the manifest with the first rank's. One that is passed over is named to the first rank's `report`.
+    Errors: RunFailed on all ranks if the first sees whole ones and others see none of them.
+    """
+    whole_here = None
+    for folder in from_first(store.folders(), process):
+        found, why = _look(store, folder)
+        mine = "" if found is None else digest_file(folder / MANIFEST)
+        if mine != from_first(mine, process) and not why:
+            why = f"{folder / MANIFEST}: another than the first process sees"
+        whys = from_all(why, process)
+        if found is not None and not any(whys):
+            return found
+        if not whys[0]:
+            whole_here = folder
+        if process.is_first:
+            report(f"checkpoint passed over: {next(why for why in whys if why)}")
+    if from_first(whole_here is not None, process):
+        raise RunFailed(
+            "checkpoints are whole on the first process's host and on another they are not; "
+            "allowed: a --run folder that all hosts share, or wait until they see the same"
+        )
+    return None
+
+
+def _look(store: CheckpointStore, folder: Path) -> tuple[Checkpoint | None, str]:
+    """What this rank sees in `folder`, or why it is not whole."""
+    try:
+        return store.verified(folder), ""
+    except Damaged as damage:
+        return None, str(damage)
+    except OSError as error:
+        return None, f"{folder} on {socket.gethostname()}: {error}"
