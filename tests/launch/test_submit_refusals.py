@@ -80,7 +80,7 @@ FAULTS = {
     "evaluate {tmp}/none --data {home}/shards --cluster {tmp}/cluster.yaml": "{tmp}/none: no such folder",
     "evaluate {tmp}/r --data {home}/no --cluster {tmp}/cluster.yaml": "{home}/no",
     "generate {tmp}/r out --cluster {tmp}/cluster.yaml": "missing option '--count'",
-    "generate {tmp}/r out --count 3 --cluster {tmp}/cluster.yaml": "nor a run with snapshots yet; allowed: --after JOB",
+    "generate {tmp}/r o --count 3 --cluster {tmp}/cluster.yaml": "snapshots yet; allowed: --after JOB, the",
     "": "missing command; allowed: train, evaluate, generate (see hrgan submit --help)",
 }
 
