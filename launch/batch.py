@@ -9,10 +9,11 @@ what the script runs is the plain command, as a person would type it.
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Literal
 
 from submitit import SlurmExecutor
 from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.helpers import clean_env
 
 from pipeline.config.cluster import ClusterConfig
 from pipeline.errors import RunFailed, UserError
@@ -82,7 +84,7 @@ def submit(batch: Batch) -> str:
     """Gives the job to SLURM and returns its number. UserError or RunFailed with what sbatch said."""
     batch.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with redirect_stderr(StringIO()):  # submitit prints what its error says again
+        with _outside_jobs(), redirect_stderr(StringIO()):  # submitit prints what its error says again
             return str(_executor(batch)._submit_command(_command(batch)).job_id)
     except (FailedJobError, FailedSubmissionError) as error:
         said = " ".join(line.removeprefix("sbatch: ").strip() for line in str(error).splitlines())
@@ -91,6 +93,19 @@ def submit(batch: Batch) -> str:
     finally:
         for aside in batch.folder.glob(".submission_file_*"):
             aside.unlink()
+
+
+@contextmanager
+def _outside_jobs() -> Iterator[None]:
+    """A job that is submitted from inside another would take over what that one was given."""
+    if "SLURM_JOB_ID" not in os.environ:
+        yield
+        return
+    conf = os.environ.get("SLURM_CONF")
+    with clean_env():
+        if conf is not None:  # this one says which cluster it is
+            os.environ["SLURM_CONF"] = conf
+        yield
 
 
 def log_pattern(work: Work, array: bool) -> str:
@@ -172,14 +187,12 @@ def _part(work: Work, batch: Batch, array: bool) -> list[str]:
     command = [*srun, *cluster.container, *_program(cluster), *work.words]
     lines = [f"# {shlex.join(('hrgan', *work.typed))}"]
     if work.run is not None:
+        settle = shlex.join((sys.executable, "-m", "launch.requeue", "--run", str(work.run), "--status"))
         return [
             *lines,
             f"export HRGAN_REQUEUE={cluster.max_requeues}",
+            f"trap {shlex.quote(f'{settle} $?')} EXIT",
             shlex.join(command),
-            "status=$?",
-            shlex.join((sys.executable, "-m", "launch.requeue", "--run", str(work.run), "--status"))
-            + ' "$status"',
-            'exit "$status"',
         ]
     return [
         *lines,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 _FORMAT = "%i|%A|%T|%r|%P|%k"
 _PATIENCE_SECONDS = 30
@@ -21,6 +24,16 @@ class Queued:
     partition: str
     comment: str
 
+    @property
+    def purpose(self) -> tuple[str, Path] | None:
+        """Kind and folder, of a job of `hrgan submit`."""
+        match = re.fullmatch(r"hrgan (train|evaluate|generate) (/.*)", self.comment)
+        return (match[1], Path(match[2])) if match else None
+
+    def __str__(self) -> str:
+        kind = self.purpose[0] if self.purpose else "job"
+        return f"{kind} {self.job_id} {self.state.lower()}" + (f" ({self.reason})" if self.reason else "")
+
 
 class Queue:
     """All jobs that the queue knows, by either of their numbers. `fault`: why it could not be asked."""
@@ -34,20 +47,26 @@ class Queue:
         """The job, if it waits or runs."""
         return self._jobs.get(job_id) if job_id is not None else None
 
-    def commented(self, comment: str) -> list[Queued]:
-        """Jobs with this comment."""
-        return sorted(
-            {job for job in self._jobs.values() if job.comment == comment}, key=lambda job: job.job_id
-        )
+    def all(self) -> list[Queued]:
+        """Each job once, by its number."""
+        return sorted(set(self._jobs.values()), key=lambda job: job.job_id)
+
+    def of(self, folder: Path) -> list[Queued]:
+        """Those that `hrgan submit` has submitted for this folder."""
+        return [job for job in self.all() if job.purpose is not None and job.purpose[1] == folder.resolve()]
 
 
 def ask_queue() -> Queue:
     """Asks squeue; a machine without it, or a controller that does not answer, gives an unknown queue."""
     if shutil.which("squeue") is None:
         return Queue(None)
-    command = ["squeue", "--array", "--noheader", f"--format={_FORMAT}"]
+    command = ["squeue", "--all", "--array", "--noheader", f"--format={_FORMAT}"]
+    # Filters that a person has set for squeue would make jobs look as if they were gone.
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=False)
+        done = subprocess.run(
+            command, env=plain, capture_output=True, text=True, timeout=_PATIENCE_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Queue(None, f"squeue: {str(error).splitlines()[0]}")
     if done.returncode:

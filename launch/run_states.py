@@ -98,8 +98,7 @@ def _say_state(run: Path, state: RunState, lines: list[dict[str, Any]], queue: Q
         state.waits = queued.reason
     silent = now - _last_sign(run, job)
     state.state = _judged(state, job, queued, queue, silent, _patience(job, lines, queue))
-    others = [other for kind in ("train", "evaluate", "generate") for other in _others(run, kind, queue, job)]
-    state.jobs = others
+    state.jobs = [str(other) for other in queue.of(run) if other != queued]
 
 
 def _judged(
@@ -141,16 +140,6 @@ def _last_sign(run: Path, job: Job | None) -> float:
         except OSError:
             continue
     return max(times, default=0.0)
-
-
-def _others(run: Path, kind: str, queue: Queue, job: Job | None) -> list[str]:
-    found = queue.commented(f"hrgan {kind} {run.resolve()}")
-    mine = queue.find(job.job_id) if job is not None else None
-    return [
-        f"{kind} {one.job_id} {one.state.lower()}" + (f" ({one.reason})" if one.reason else "")
-        for one in found
-        if one != mine
-    ]
 
 
 def _job(run: Path, state: RunState) -> Job | None:

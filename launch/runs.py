@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -62,23 +62,38 @@ def _look(folder: Path, as_json: bool) -> str:
     from launch.run_states import find_runs, run_state
 
     queue = ask_queue()
-    states = [run_state(run, queue) for run in find_runs(folder)]
+    found = list(find_runs(folder))
+    states = [run_state(run, queue) for run in found]
+    arrays = {parent: jobs for run in found if (jobs := _waiting(parent := run.parent, found, queue))}
     if as_json:
-        return json.dumps(
-            {"queue": queue.known, "fault": queue.fault, "runs": [asdict(state) for state in states]},
-            ensure_ascii=False,
-        )
-    return table(states, queue, str(folder))
+        report = {
+            "queue": queue.known,
+            "fault": queue.fault,
+            "runs": [asdict(state) for state in states],
+            "arrays": {str(parent): jobs for parent, jobs in arrays.items()},
+        }
+        return json.dumps(report, ensure_ascii=False)
+    return table(states, queue, str(folder), arrays)
 
 
-def table(states: Sequence[RunState], queue: Queue, folder: str) -> str:
-    """A line a run, and under it what a person should know besides."""
+def _waiting(parent: Path, runs: Sequence[Path], queue: Queue) -> list[str]:
+    """Jobs of an array for the runs of a sweep, which are not the trainings that the runs' rows show."""
+    if parent in runs:
+        return []
+    return [str(job) for job in queue.of(parent) if job.purpose is not None and job.purpose[0] != "train"]
+
+
+def table(
+    states: Sequence[RunState], queue: Queue, folder: str, arrays: Mapping[Path, Sequence[str]] | None = None
+) -> str:
+    """A line a run, and under it what a person should know besides. arrays: further jobs by folder."""
     notes = [f"queue: {queue.fault}; states are from files alone"] if queue.fault else []
     for state in states:
         if state.reason and state.state in ("failed", "stopped", "requeued"):
             notes.append(f"{state.run}: {state.state}: {state.reason}")
         notes += [f"{state.run}: {job}" for job in state.jobs]
         notes += [f"damaged: {fault}" for fault in state.damaged]
+    notes += [f"{parent}: {job}" for parent, jobs in (arrays or {}).items() for job in jobs]
     if not states:
         return "\n".join([f"{folder}: no runs", *notes])
     rows = [_HEADS, *(_row(state) for state in states)]

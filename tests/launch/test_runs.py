@@ -171,6 +171,23 @@ def test_jobs_that_belong_to_a_run_are_listed(tmp_path):
     assert run_state(run, Queue(parse_queue(text))).jobs == ["evaluate 18 pending (Dependency)"]
 
 
+def test_jobs_of_a_sweep_are_listed_with_its_folder(tmp_path, monkeypatch, capsys):
+    make_run(tmp_path / "sweep/rate=1", 400, job="running")
+    lines = f"17_0|17|RUNNING|None|main|hrgan train {tmp_path}/sweep\n"
+    lines += f"18_0|18|PENDING|Dependency|main|hrgan evaluate {tmp_path}/sweep\n"
+    _squeue(tmp_path, monkeypatch, f"printf '%s' '{lines}'")
+    assert main(["runs", str(tmp_path)]) == 0
+    row, _, *notes = capsys.readouterr().out.splitlines()[1:]
+    assert row.split()[1] == "running"
+    assert notes == [f"{tmp_path}/sweep: evaluate 18_0 pending (Dependency)"]
+
+
+def test_filters_that_a_person_has_set_for_squeue_are_not_taken(tmp_path, monkeypatch):
+    _squeue(tmp_path, monkeypatch, "env | grep ^SQUEUE_ >&2 && exit 1; exit 0")
+    monkeypatch.setenv("SQUEUE_PARTITION", "debug")
+    assert ask_queue().known
+
+
 def test_the_queue_as_squeue_prints_it():
     jobs = parse_queue("12_3|15|PENDING|Resources|gpu|a|b\n12_2|14|RUNNING|None|gpu|(null)\nnoise\n")
     assert jobs["12_3"] == jobs["15"] == Queued("12_3", "PENDING", "Resources", "gpu", "a|b")
@@ -219,6 +236,7 @@ def test_the_table_for_people(tmp_path, capsys, monkeypatch):
 
 def test_watching_ends_with_ctrl_c(tmp_path, monkeypatch, capsys):
     make_run(tmp_path / "run", 400, job="stopped")
+    monkeypatch.setenv("PATH", str(tmp_path))  # no squeue, whose time-out sleeps too
     seconds = []
 
     def sleep(duration: float) -> None:

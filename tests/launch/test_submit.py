@@ -117,6 +117,8 @@ def test_each_task_of_an_array_runs_its_own_run(home, tmp_path, capsys):
     assert asked["output"] == f"{tmp_path}/r/jobs/%A_%a_0_log.out"
     names = [f"family.r1_gamma={gamma},seed={seed}" for gamma in ("1", "2.5") for seed in (3, 4)]
     environment = _stand_ins(tmp_path)
+    called = f"trap {shlex.quote(f'{sys.executable} -m launch.requeue --run')}"
+    assert script.count(called[:-1]) == 4
     for number, name in enumerate(names):
         (tmp_path / "calls").unlink(missing_ok=True)
         task = {"SLURM_ARRAY_TASK_ID": str(number), "STATUS": "3"}
@@ -210,6 +212,24 @@ def test_a_submission_is_written_down_and_told(home, tmp_path, capsys, slurm_sta
         "hrgan runs",
     ):
         assert word in said
+
+
+def test_from_inside_a_job_nothing_of_it_is_passed_on(home, tmp_path, slurm_stand_ins, monkeypatch):
+    sbatch = slurm_stand_ins / "sbatch"
+    sbatch.write_text(f"#!/bin/bash\nenv > {slurm_stand_ins}/environment\necho Submitted batch job 40\n")
+    given = {
+        "SLURM_JOB_ID": "3",
+        "SLURM_MEM_PER_CPU": "100",
+        "RANK": "0",
+        "SLURM_CONF": "/etc/here",
+        "MINE": "1",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert submit_train(home, tmp_path) == 0
+    passed = dict(line.split("=", 1) for line in (slurm_stand_ins / "environment").read_text().splitlines())
+    assert {name for name in given if name in passed} == {"SLURM_CONF", "MINE"}
+    assert os.environ["SLURM_MEM_PER_CPU"] == "100"
 
 
 def test_a_sweep_writes_down_each_run(home, tmp_path, capsys, slurm_stand_ins):

@@ -57,7 +57,7 @@ def states(capsys, folder: Path) -> dict[str, dict]:
 def wait_until_queue_is_empty(capsys, folder: Path, seconds: float = 120) -> set[str]:
     """Every state of a run that was seen meanwhile."""
     seen, end = set(), time.monotonic() + seconds
-    while any(ask_queue().commented(f"hrgan {kind} {folder}") for kind in ("train", "evaluate")):
+    while ask_queue().of(folder):
         seen |= {run["state"] for run in states(capsys, folder).values()}
         assert time.monotonic() < end, logs(folder)
         time.sleep(0.5)
