@@ -20,13 +20,14 @@ PRODUCT = ("ops", "pipeline", "launch", "tools")
 
 # What everybody may import: the error for people, and seeds.
 FREE = {"pipeline.errors", "pipeline.randomness"}
-BASE = {"pipeline.contracts", "pipeline.config"}
+BASE = {"pipeline.contracts", "pipeline.latents", "pipeline.config"}
 # Room -> the rooms it may import, besides itself and FREE. The longest matching name is a file's room.
 ROOMS: dict[str, set[str]] = {
     "ops": set(),
     "pipeline.errors": set(),
     "pipeline.randomness": set(),
     "pipeline.contracts": set(),
+    "pipeline.latents": {"pipeline.contracts"},
     "pipeline.config": set(),
     "pipeline.storage": BASE,
     "pipeline.importing": set(),
@@ -38,6 +39,8 @@ ROOMS: dict[str, set[str]] = {
     "pipeline.training": BASE | {"pipeline.data", "pipeline.engines", "pipeline.storage"},
     "pipeline.evaluation": BASE | {"pipeline.data", "pipeline.storage"},
     "pipeline.generation": BASE | {"pipeline.data", "pipeline.storage", "pipeline.evaluation"},
+    "pipeline.exploration": BASE
+    | {"pipeline.data", "pipeline.storage", "pipeline.evaluation", "pipeline.generation"},
     "launch": {"ops", "pipeline"},
     "tools": {"ops", "pipeline", "launch"},
 }
@@ -47,6 +50,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pipeline.errors": set(),
     "pipeline.randomness": {"torch"},
     "pipeline.contracts": {"torch"},
+    "pipeline.latents": {"torch"},
     "pipeline.config": {"pydantic", "pydantic_core", "yaml", "omegaconf"},
     "pipeline.importing": {"torch"},
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,19 +33,30 @@ from pipeline.models.phases import (
     generator_phase,
     lazy_factors,
 )
-from pipeline.models.sampling import draw_one_by_one
+from pipeline.models.sampling import LatentSampler
 from pipeline.models.schedule import ConstantSchedule
+from pipeline.randomness import SampleRandomness
 
 Augmentation = Callable[[Tensor, Randomness], Tensor]
 
 
 class PlainGenerator(Protocol):
-    """z [N, z_dim] and labels [N] (None if `classes` is 0) to images [N, C, H, W]."""
+    """z [N, z_dim] and labels [N] (None if `classes` is 0) to images [N, C, H, W]: `decode` of `code`."""
 
     z_dim: int
     classes: int
 
     def __call__(self, z: Tensor, labels: Tensor | None, *, exact: bool = False) -> Tensor: ...
+
+    def code(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """z, then what the class becomes: [N, dim]."""
+        ...
+
+    def decode(self, code: Tensor, *, exact: bool = False) -> Tensor: ...
+
+    def code_weight(self) -> Tensor:
+        """The weight of the layer that sees codes, [outputs, dim]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -82,34 +93,35 @@ def labels_for(classes: int, labels: Tensor | None, randomness: Randomness) -> T
     return randomness.integers(classes) if labels is None else labels
 
 
-class PlainSampler:
-    """Draws z from each seed; truncation psi scales it (1: as trained)."""
+class PlainSampler(LatentSampler):
+    """Draws z from each seed; truncation psi scales it (1: as trained). Codes are what the generator's `code`
+    gives. Implements latents.LinearSpace."""
 
     def __init__(self, generator: nn.Module) -> None:
-        self.generator = generator
+        self.generator: PlainGenerator = generator  # type: ignore[assignment]
+        self._module = generator
 
-    @torch.no_grad()
-    def draw(
-        self,
-        seeds: Sequence[int],
-        *,
-        classes: Sequence[int] | None = None,
-        truncation: float = 1.0,
-    ) -> Fakes:
-        """Errors: UserError for classes that the model does not have or that do not match the seeds."""
-        generator: PlainGenerator = self.generator  # type: ignore[assignment]
+    @property
+    def device(self) -> torch.device:
+        return next(self._module.parameters()).device
 
-        def make(z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-            return generator(z * truncation, labels, exact=True), z
+    @property
+    def classes(self) -> int:
+        return self.generator.classes
 
-        return draw_one_by_one(
-            seeds,
-            classes,
-            known=generator.classes,
-            latents=lambda randomness: randomness.normal(generator.z_dim),
-            make=make,
-            device=next(self.generator.parameters()).device,
-        )
+    def _random(self, randomness: SampleRandomness, truncation: float) -> Tensor:
+        return randomness.normal(self.generator.z_dim) * truncation
+
+    def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor:
+        return self.generator.code(z, labels)[:, None]
+
+    def synthesise(self, codes: Tensor) -> Tensor:
+        return self.generator.decode(codes[:, 0], exact=True)
+
+    def code_weights(self) -> list[Tensor]:
+        weight = self.generator.code_weight().detach().clone()
+        weight[:, self.generator.z_dim :] = 0
+        return [weight]
 
 
 class PlainFamily(ABC):

@@ -2,45 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from pipeline.contracts import Fakes
 from pipeline.errors import UserError
+from pipeline.latents import Latents
 from pipeline.randomness import SampleRandomness
 
-Make = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
-"""Latents z [N, ...] and labels [N] or None -> images [N, C, H, W] and the latents they were made from."""
 
+class LatentSampler(ABC):
+    """Implements contracts.Sampler and latents.LatentSpace: `_random`, `map` and `synthesise` are all that a
+    family must add."""
 
-def draw_one_by_one(
-    seeds: Sequence[int],
-    classes: Sequence[int] | None,
-    *,
-    known: int,
-    latents: Callable[[SampleRandomness], Tensor],
-    make: Make,
-    device: torch.device,
-) -> Fakes:
-    """Images of `seeds`. known: number of classes of the model. latents: z from a sample's randomness.
+    @property
+    @abstractmethod
+    def device(self) -> torch.device: ...
 
-    On a CPU images are made one by one: the same bits in any batch. Elsewhere the batch is one computation
-    and an image may differ in rounding with the batch's size.
-    Errors: UserError for classes that the model does not have or that do not match the seeds.
-    """
-    # Numbers come from the CPU so that a seed means the same image on every kind of device.
-    randomness = SampleRandomness(seeds, device, source="cpu")
-    z = latents(randomness)
-    labels = labels_of(len(seeds), classes, known, randomness, device)
-    size = 1 if device.type == "cpu" else max(len(seeds), 1)
-    parts = [
-        make(z[i : i + size], None if labels is None else labels[i : i + size])
-        for i in range(0, max(len(seeds), 1), size)
-    ]
-    images, used = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    return Fakes(images, labels, used)
+    @property
+    @abstractmethod
+    def classes(self) -> int: ...
+
+    @property
+    def layers(self) -> int:
+        return 1
+
+    @abstractmethod
+    def _random(self, randomness: SampleRandomness, truncation: float) -> Tensor:
+        """z [N, z_dim] from each sample's stream. UserError for a truncation that the family has not."""
+
+    @abstractmethod
+    def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor: ...
+
+    @abstractmethod
+    def synthesise(self, codes: Tensor) -> Tensor: ...
+
+    def latents(
+        self, seeds: Sequence[int], *, classes: Sequence[int] | None = None, truncation: float = 1.0
+    ) -> Latents:
+        """Errors: UserError for classes that the model does not have or that do not match the seeds."""
+        # Numbers come from the CPU so that a seed means the same image on every kind of device.
+        randomness = SampleRandomness(seeds, self.device, source="cpu")
+        z = self._random(randomness, truncation)
+        return Latents(z, labels_of(len(seeds), classes, self.classes, randomness, self.device))
+
+    @torch.no_grad()
+    def draw(
+        self,
+        seeds: Sequence[int],
+        *,
+        classes: Sequence[int] | None = None,
+        truncation: float = 1.0,
+    ) -> Fakes:
+        """On a CPU images are made one by one: the same bits in any batch. Elsewhere the batch is one
+        computation and an image may differ in rounding with the batch's size. Errors: as `latents`."""
+        z, labels = self.latents(seeds, classes=classes, truncation=truncation)
+        size = 1 if self.device.type == "cpu" else max(len(seeds), 1)
+        images, used = [], []
+        for i in range(0, max(len(seeds), 1), size):
+            part = None if labels is None else labels[i : i + size]
+            codes = self.map(z[i : i + size], part, truncation=truncation)
+            images.append(self.synthesise(codes))
+            used.append(self._known(z[i : i + size], codes))
+        return Fakes(torch.cat(images), labels, torch.cat(used))
+
+    def _known(self, z: Tensor, codes: Tensor) -> Tensor:
+        """What `draw` gives as latents."""
+        return z
 
 
 def labels_of(

@@ -103,7 +103,7 @@ def test_every_small_resolution_makes_and_judges_images(variant, resolution):
 def test_each_block_sees_its_own_chunk_of_z():
     generator = made(ImageSpec(32, 32, 1, 4)).generator.eval()
     z, labels = torch.randn(2, 12), torch.tensor([1, 3])
-    first, conditions = generator._inputs(z, labels)
+    first, conditions = generator.inputs(generator.code(z, labels))
     assert torch.equal(first, z[:, :3])
     embedded = generator.shared.weight[labels]
     for i, condition in enumerate(conditions):
@@ -115,7 +115,7 @@ def test_deep_sees_all_of_z_everywhere():
     generator = made(variant="deep").generator
     z, labels = torch.randn(2, 12), torch.tensor([1, 3])
     whole = torch.cat([generator.shared.weight[labels], z], dim=1)
-    first, conditions = generator._inputs(z, labels)
+    first, conditions = generator.inputs(generator.code(z, labels))
     assert torch.equal(first, whole)
     assert len(conditions) == 2
     assert all(torch.equal(condition, whole) for condition in conditions)

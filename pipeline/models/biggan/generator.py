@@ -36,8 +36,16 @@ class Generator(nn.Module):
 
         exact: float32 throughout.
         """
-        first, conditions = self._inputs(z, labels)
-        x = self.linear(first).view(len(z), -1, LOWEST, LOWEST)
+        return self.decode(self.code(z, labels), exact=exact)
+
+    def code(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """The class's embedding, if there are classes, then z."""
+        return z if self.shared is None else torch.cat([self.shared(labels), z], dim=1)
+
+    def decode(self, code: Tensor, *, exact: bool = False) -> Tensor:
+        """`forward` from what `code` gives, or lies between such."""
+        first, conditions = self.inputs(code)
+        x = self.linear(first).view(len(code), -1, LOWEST, LOWEST)
         full = x.dtype
         x = ops.arranged(x, full if exact or self.low_precision is None else self.low_precision)
         for i, (block, condition) in enumerate(zip(self.blocks, conditions, strict=True)):
@@ -46,14 +54,14 @@ class Generator(nn.Module):
                 x = self.attention[str(i)](x, exact=exact)
         return torch.tanh(self.conv(self.norm(ops.arranged(x, full), act="relu")))
 
-    def _inputs(self, z: Tensor, labels: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
-        """What the first layer sees, and each block's condition: the class embedding, then its part of z."""
-        known = [] if self.shared is None else [self.shared(labels)]
+    def inputs(self, code: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+        """What the first layer sees, and each block's condition: the class embedding, then its part of z.
+        Both are linear in the code."""
+        known, z = code[:, : -self.z_dim], code[:, -self.z_dim :]
         count = len(self.blocks)
         if not self.chunk:
-            return z, [known[0] if known else None] * count
+            return z, [known if self.shared is not None else None] * count
         if self.deep:
-            whole = torch.cat([*known, z], dim=1)
-            return whole, [whole] * count
+            return code, [code] * count
         first, *chunks = torch.split(z, self.chunk, dim=1)
-        return first, [torch.cat([*known, chunk], dim=1) for chunk in chunks]
+        return first, [torch.cat([known, chunk], dim=1) for chunk in chunks]

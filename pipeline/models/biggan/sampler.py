@@ -4,66 +4,68 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from pipeline.contracts import Fakes
 from pipeline.errors import UserError
+from pipeline.models.biggan.blocks import ConditionalNorm
 from pipeline.models.biggan.generator import Generator
 from pipeline.models.layers import BatchNorm
-from pipeline.models.sampling import draw_one_by_one
+from pipeline.models.sampling import LatentSampler
 from pipeline.randomness import SampleRandomness, derive_seed
 
 WIDEST = 2.0  # the threshold that truncation comes to just below 1, as in the authors' released models
 
 
-class BigGANSampler:
+class BigGANSampler(LatentSampler):
     """Draws z from each seed, truncated where asked, and normalises by standing statistics.
 
-    These are computed at the first draw, on a copy of the generator as it is then, from `batches` batches
+    These are computed at the first image, on a copy of the generator as it is then, from `batches` batches
     of `batch_size` untruncated latents of fixed seeds: a function of the weights. batches 0: training's
-    running averages.
+    running averages. Truncation psi: components of z beyond 2 psi are drawn again until they are not, so that
+    0 gives z = 0; 1 truncates nothing. Codes are the class's embedding, then z. Implements
+    latents.LinearSpace.
     """
 
     def __init__(self, generator: Generator, batches: int, batch_size: int) -> None:
         self._source, self._batches, self._batch_size = generator, batches, batch_size
         self._ready: Generator | None = None
 
-    @torch.no_grad()
-    def draw(
-        self,
-        seeds: Sequence[int],
-        *,
-        classes: Sequence[int] | None = None,
-        truncation: float = 1.0,
-    ) -> Fakes:
-        """truncation psi: components of z beyond 2 psi are drawn again until they are not, so that 0 gives
-        z = 0; 1 truncates nothing.
+    @property
+    def device(self) -> torch.device:
+        return next(self._source.parameters()).device
 
-        Errors: UserError for a truncation that is not from 0 to 1, and for classes that the model does not
-        have or that do not match the seeds.
-        """
+    @property
+    def classes(self) -> int:
+        return self._source.classes
+
+    def _random(self, randomness: SampleRandomness, truncation: float) -> Tensor:
         if not 0 <= truncation <= 1:
             raise UserError(f"truncation {truncation}: this family truncates latents; allowed: 0 to 1")
-        generator = self._generator()
+        size = self._source.z_dim
+        return truncated(randomness.normal(size), randomness.uniform(size), truncation)
 
-        def latents(randomness: SampleRandomness) -> Tensor:
-            size = generator.z_dim
-            return truncated(randomness.normal(size), randomness.uniform(size), truncation)
+    def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor:
+        return self._source.code(z, labels)[:, None]
 
-        def make(z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-            return generator(z, labels, exact=True), z
+    def synthesise(self, codes: Tensor) -> Tensor:
+        return self._generator().decode(codes[:, 0], exact=True)
 
-        return draw_one_by_one(
-            seeds,
-            classes,
-            known=generator.classes,
-            latents=latents,
-            make=make,
-            device=next(generator.parameters()).device,
-        )
+    @torch.no_grad()
+    def code_weights(self) -> list[Tensor]:
+        """Of the first layer, then of each block's normalisations that codes condition."""
+        generator, size = self._source, self._source.z_dim
+        basis = torch.eye(self.map(*self.latents([0])).shape[-1], device=self.device)
+        basis[: len(basis) - size] = 0  # what the class's embedding does
+        first, conditions = generator.inputs(basis)
+        weights = [generator.linear.normalised() @ first.T]
+        for block, condition in zip(generator.blocks, conditions, strict=True):
+            norms = [norm for norm in block.modules() if isinstance(norm, ConditionalNorm)]
+            layers = [layer for norm in norms for layer in (norm.gain, norm.bias) if layer is not None]
+            if condition is not None:
+                weights.append(torch.cat([layer.normalised() @ condition.T for layer in layers]))
+        return weights
 
     def _generator(self) -> Generator:
         if self._ready is None:

@@ -59,7 +59,17 @@ class Generator(nn.Module):
         self.norms = nn.ModuleList(BatchNorm(width) for width in widths)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
-        x = self.project(self.latent(z, labels))
+        return self.decode(self.code(z, labels), exact=exact)
+
+    def code(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        code: Tensor = self.latent(z, labels)
+        return code
+
+    def code_weight(self) -> Tensor:
+        return self.project.weight
+
+    def decode(self, code: Tensor, *, exact: bool = False) -> Tensor:
+        x = self.project(code)
         x = ops.arranged(x.view(len(x), -1, LOWEST, LOWEST), x.dtype)
         for norm, conv in zip(self.norms, self.convs, strict=True):
             x = conv(norm(x, act="relu"))

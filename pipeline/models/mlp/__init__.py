@@ -36,7 +36,19 @@ class Generator(nn.Module):
         self.bounded = config.output == "tanh"
 
     def forward(self, z: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
-        x: Tensor = self.out(self.body(self.latent(z, labels)))
+        return self.decode(self.code(z, labels), exact=exact)
+
+    def code(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        code: Tensor = self.latent(z, labels)
+        return code
+
+    def code_weight(self) -> Tensor:
+        first = self.body[0]
+        assert isinstance(first, nn.Linear)
+        return first.weight
+
+    def decode(self, code: Tensor, *, exact: bool = False) -> Tensor:
+        x: Tensor = self.out(self.body(code))
         return (torch.tanh(x) if self.bounded else x).view(-1, *self.shape)
 
 

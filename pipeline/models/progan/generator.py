@@ -68,20 +68,27 @@ class Generator(nn.Module):
         resolution: None for all levels. fade: weight of the newest level's image; that of the level below
         has the rest (figure 2).
         """
+        return self.decode(self.code(z, labels), resolution=resolution, fade=fade, exact=exact)
+
+    def code(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """z, then the class one-hot: [N, z_dim + classes]."""
+        if not self.classes:
+            return z
+        assert labels is not None
+        return torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], dim=1)
+
+    def decode(
+        self, code: Tensor, *, resolution: int | None = None, fade: float = 1.0, exact: bool = False
+    ) -> Tensor:
+        """`forward` from what `code` gives, or lies between such."""
         level = level_of(resolution or self.resolution)
-        x = below = self.first(self._with_labels(z, labels), exact=exact)
+        x = below = self.first(code, exact=exact)
         for block in self.blocks[:level]:
             x, below = block(x, exact=exact), x
         image = self._image(level, x)
         if level and fade < 1:
             image = torch.lerp(doubled(self._image(level - 1, below)), image, fade)
         return image
-
-    def _with_labels(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        if not self.classes:
-            return z
-        assert labels is not None
-        return torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], dim=1)
 
     def _image(self, level: int, x: Tensor) -> Tensor:
         image: Tensor = self.to_image[level](x)

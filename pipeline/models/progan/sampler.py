@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.contracts import Fakes
 from pipeline.errors import UserError
 from pipeline.models.progan.generator import Generator
-from pipeline.models.sampling import draw_one_by_one
+from pipeline.models.sampling import LatentSampler
+from pipeline.randomness import SampleRandomness
 
 
-class ProGANSampler:
-    """Draws what has grown, repeating its pixels up to the data's resolution."""
+class ProGANSampler(LatentSampler):
+    """Draws what has grown, repeating its pixels up to the data's resolution.
+
+    Codes are z, then the class one-hot. There is no truncation: the generator normalises z, so that shorter
+    latents make the same images. Implements latents.LinearSpace.
+    """
 
     def __init__(self, generator: Generator, resolution: int, fade: float) -> None:
         self.generator, self.resolution, self.fade = generator, resolution, fade
 
-    @torch.no_grad()
-    def draw(
-        self,
-        seeds: Sequence[int],
-        *,
-        classes: Sequence[int] | None = None,
-        truncation: float = 1.0,
-    ) -> Fakes:
-        """Errors: UserError for classes that the model does not have or that do not match the seeds, and for
-        a truncation: the generator normalises z, so that shorter latents make the same images."""
+    @property
+    def device(self) -> torch.device:
+        return next(self.generator.parameters()).device
+
+    @property
+    def classes(self) -> int:
+        return self.generator.classes
+
+    def _random(self, randomness: SampleRandomness, truncation: float) -> Tensor:
         if truncation != 1:
             raise UserError(f"truncation={truncation}: progan normalises its latents; allowed: 1")
+        return randomness.normal(self.generator.z_dim)
+
+    def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor:
+        return self.generator.code(z, labels)[:, None]
+
+    def synthesise(self, codes: Tensor) -> Tensor:
         generator = self.generator
+        images = generator.decode(codes[:, 0], resolution=self.resolution, fade=self.fade, exact=True)
+        return F.interpolate(images, size=generator.resolution, mode="nearest")
 
-        def make(z: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-            images = generator(z, labels, resolution=self.resolution, fade=self.fade, exact=True)
-            return F.interpolate(images, size=generator.resolution, mode="nearest"), z
-
-        return draw_one_by_one(
-            seeds,
-            classes,
-            known=generator.classes,
-            latents=lambda randomness: randomness.normal(generator.z_dim),
-            make=make,
-            device=next(generator.parameters()).device,
-        )
+    def code_weights(self) -> list[Tensor]:
+        dense = self.generator.first.dense
+        weight = (dense.weight * dense.weight_gain).detach()
+        weight[:, self.generator.z_dim :] = 0
+        return [weight]

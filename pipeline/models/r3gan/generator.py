@@ -33,9 +33,19 @@ class Generator(nn.Module):
 
         exact: float32 throughout.
         """
-        if self.embed is not None:
-            z = torch.cat([z, self.embed(labels)], dim=1)
-        x = self.basis(z)
+        return self.decode(self.code(z, labels), exact=exact)
+
+    def code(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """z, then the class's embedding: [N, inputs of the basis]."""
+        return z if self.embed is None else torch.cat([z, self.embed(labels)], dim=1)
+
+    def code_weight(self) -> Tensor:
+        """The basis's, [widths[0], inputs]."""
+        return self.basis.weight
+
+    def decode(self, code: Tensor, *, exact: bool = False) -> Tensor:
+        """`forward` from what `code` gives, or lies between such."""
+        x = self.basis(code)
         for i, stage in enumerate(self.stages):
             x = stage(ops.arranged(x, self.shape.dtype(i, exact)))
         images: Tensor = self.to_image(x)

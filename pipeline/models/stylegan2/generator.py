@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import ops
-from pipeline.models.layers import Compilable, Conv2d, ModulatedConv2d, Recomputable, ToImage
+from pipeline.models.layers import Compilable, Conv2d, Linear, ModulatedConv2d, Recomputable, ToImage
 from pipeline.models.stylegan2.mapping import Mapping
 from pipeline.models.stylegan2.shape import LOWEST, Shape
 
@@ -101,6 +102,22 @@ class Synthesis(Compilable):
             start += count
         assert image is not None
         return image
+
+    @property
+    def convolutions(self) -> list[ModulatedConv2d]:
+        """In the order of their w."""
+        return [conv for block in self.blocks for conv in block.convs]  # type: ignore[union-attr]
+
+    @property
+    def fed(self) -> list[list[Linear]]:
+        """The layers that make styles of each w, w by w."""
+        fed: list[list[Linear]] = [[] for _ in range(self.layers)]
+        for place, conv in enumerate(self.convolutions):
+            fed[place].append(conv.affine)
+        for block, end in zip(self.blocks, itertools.accumulate(self.counts), strict=True):
+            if isinstance(block.to_image, ToImage):
+                fed[end].append(block.to_image.affine)
+        return fed
 
     @staticmethod
     def _noise(block: nn.Module, noise: Noise, start: int, count: int) -> list[Tensor | None]:

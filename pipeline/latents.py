@@ -1,0 +1,77 @@
+"""What a trained generator's latents offer to tools that walk them: protocols beyond `contracts.Sampler`.
+
+A tool asks for a protocol, never for a family. *Codes* [N, layers, dim] are what images are a function of,
+class included: StyleGAN2's w a layer; in other families z beside its class's embedding, with one layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts import Sampler
+
+
+class Latents(NamedTuple):
+    """z [N, z_dim] and class numbers `labels` [N] int64, None for a model without classes."""
+
+    z: Tensor
+    labels: Tensor | None
+
+
+@runtime_checkable
+class LatentSpace(Sampler, Protocol):
+    """A sampler whose images can be made in steps, differentiably: `draw` is the three of them in turn."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 without."""
+        ...
+
+    @property
+    def layers(self) -> int:
+        """How many layers take a code of their own."""
+        ...
+
+    def latents(
+        self, seeds: Sequence[int], *, classes: Sequence[int] | None = None, truncation: float = 1.0
+    ) -> Latents:
+        """What `draw` starts from. truncation takes effect here or in `map`, by family; pass it to both."""
+        ...
+
+    def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor:
+        """Codes [N, layers, dim] of z [N, z_dim] and labels [N]."""
+        ...
+
+    def synthesise(self, codes: Tensor) -> Tensor:
+        """Images [N, C, H, W] float32 in about [-1, 1] of codes [N, layers, dim]."""
+        ...
+
+
+@runtime_checkable
+class StyledSpace(LatentSpace, Protocol):
+    """Codes are a mapping network's w, one a layer; noise enters apart from them."""
+
+    def noise_maps(self) -> list[Tensor]:
+        """Copies of the stored noise that `synthesise` uses, [H, W] each; empty for a model without."""
+        ...
+
+    def synthesise_with(self, codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """`synthesise` with these noise maps."""
+        ...
+
+
+@runtime_checkable
+class LinearSpace(LatentSpace, Protocol):
+    """Codes go into linear layers first, whose weights say what changes images most (Shen and Zhou 2021)."""
+
+    def code_weights(self) -> list[Tensor]:
+        """The weights that see codes, layer by layer, [outputs, dim] each; 0 where a class's embedding
+        stands in the code."""
+        ...
