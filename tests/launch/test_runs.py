@@ -82,6 +82,13 @@ def test_a_slow_run_is_given_five_ticks(tmp_path):
     assert run_state(run, NO_QUEUE, later(5.1 * 3600)).state == "died"
 
 
+def test_of_other_peoples_jobs_the_queue_may_say_nothing(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", 400, job="running")
+    monkeypatch.setattr(os, "getuid", lambda: (run / "job.json").stat().st_uid + 1)
+    assert run_state(run, EMPTY, later(600)).state == "running"
+    assert run_state(run, EMPTY, later(3 * 3600)).state == "died"
+
+
 def test_figures(tmp_path):
     run = make_run(tmp_path / "run", 400, job="running")
     (run / "metrics").mkdir()
