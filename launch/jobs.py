@@ -16,7 +16,8 @@ from typer.main import get_command
 
 from launch.batch import Batch, Kind, Work, log_pattern, script, submit
 from launch.evaluate import evaluate, scope_of
-from launch.generate import generate, request_of
+from launch.generate import generate
+from launch.generating import Words
 from launch.queue import Queue, ask_queue
 from launch.sweep import Point, points
 from launch.train import check_start
@@ -113,17 +114,23 @@ def submit_generation(order: Order, arguments: Sequence[str]) -> None:
     """A job that runs `hrgan generate ARGUMENTS`."""
     given = _understood("generate", generate, arguments)
     snapshot, jobs = _source(given["source"], may_wait=order.after is not None)
+    asked = Words.of(given)
     if snapshot is not None:
-        request_of(snapshot, given, torch.device("cpu"))
-    _submit_other(order, "generate", arguments, jobs)
+        asked.request(snapshot, torch.device("cpu"))
+    if asked.grid:
+        _submit_other(order, "generate", arguments, jobs)
+    else:
+        _submit_other(order, "generate", arguments, jobs, order.nodes or 1, order.cluster.tasks)
 
 
-def _submit_other(order: Order, kind: Kind, arguments: Sequence[str], jobs: Path) -> None:
-    if order.nodes is not None and order.nodes > 1:
+def _submit_other(
+    order: Order, kind: Kind, arguments: Sequence[str], jobs: Path, nodes: int = 1, tasks: int = 1
+) -> None:
+    if order.nodes is not None and order.nodes > nodes:
         raise UserError(f"--nodes {order.nodes}: {kind} runs in one process; allowed: 1")
     words = (kind, *arguments)
     name = _name(kind, jobs.parent)
-    batch = Batch(kind, name, (Work(words, words, jobs),), jobs, order.cluster, 1, 1, order.after)
+    batch = Batch(kind, name, (Work(words, words, jobs),), jobs, order.cluster, nodes, tasks, order.after)
     if order.dry_run:
         _show(batch)
         return

@@ -1,4 +1,4 @@
-"""Several training processes on this machine: start them, pass signals on, end together."""
+"""Several processes of one command on this machine: start them, pass signals on, end together."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def is_one_of_many() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def run_ranks(arguments: Sequence[str], count: int) -> int:
+def run_ranks(arguments: Sequence[str], count: int, *, spare: bool = False) -> int:
     """Runs `hrgan ARGUMENTS` as `count` ranks on this machine and gives the exit code.
 
     SIGTERM, SIGINT and SIGUSR1 go to every rank. If one rank fails, the others are killed: they would
     wait for it in a collective, and what is on disk is whole at any moment.
+    spare: the others take over the work of one that is killed, and go on while there is one.
     """
     port = _free_port()
     ranks = [_start(arguments, rank, count, port) for rank in range(count)]
@@ -39,23 +40,27 @@ def run_ranks(arguments: Sequence[str], count: int) -> int:
     heard = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
     old = {number: signal.signal(number, forward) for number in heard}
     try:
-        return _wait(ranks)
+        return _wait(ranks, spare)
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
 
 
-def _wait(ranks: list[subprocess.Popen[bytes]]) -> int:
+def _wait(ranks: list[subprocess.Popen[bytes]], spare: bool) -> int:
+    lost: set[int] = set()
     while True:
         codes = [rank.poll() for rank in ranks]
-        failed = [(number, code) for number, code in enumerate(codes) if code]
-        if failed:
+        failed = [(number, code) for number, code in enumerate(codes) if code and number not in lost]
+        if spare and failed and failed[0][1] == -signal.SIGKILL and len(lost) + 1 < len(ranks):
+            lost.add(failed[0][0])
+            _say(f"warning: rank {failed[0][0]} was killed; the others take over its work")
+        elif failed:
             for rank in ranks:
                 rank.kill()
             for rank in ranks:
                 rank.wait()
             return _explain(*failed[0])
-        if all(code == 0 for code in codes):
+        if all(code == 0 for number, code in enumerate(codes) if number not in lost):
             return 0
         time.sleep(_POLL_SECONDS)
 
@@ -64,11 +69,12 @@ def _explain(rank: int, code: int) -> int:
     if code > 0:
         return code  # it has said why itself
     name = signal.Signals(-code).name
-    print(
-        f"hrgan: error: rank {rank} was ended by {name}; the same command goes on from the last checkpoint",
-        file=sys.stderr,
-    )
+    _say(f"error: rank {rank} was ended by {name}; the same command goes on from where it stood")
     return 1
+
+
+def _say(line: str) -> None:
+    print(f"hrgan: {line}", file=sys.stderr)
 
 
 def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subprocess.Popen[bytes]:

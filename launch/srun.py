@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from pipeline.errors import UserError
 
@@ -20,6 +21,28 @@ def join_srun() -> None:
     LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Elsewhere, and under another launcher, does nothing."""
     group = srun_group(os.environ)
     os.environ.update({name: value for name, value in group.items() if name not in os.environ})
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process stands among others that need not talk to each other.
+
+    first: it speaks for all. local_rank: its number on its machine. beside: processes there, itself included.
+    """
+
+    first: bool
+    local_rank: int
+    beside: int
+
+
+def place_of(environment: Mapping[str, str]) -> Place:
+    """From what a launcher or srun says; alone if none does."""
+    rank = environment.get("RANK", environment.get("SLURM_PROCID", "0"))
+    local = environment.get("LOCAL_RANK", environment.get("SLURM_LOCALID", "0"))
+    node = int(environment.get("SLURM_NODEID", "0"))
+    tasks = tasks_per_node(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    here = tasks[node] if node < len(tasks) else 1
+    return Place(rank == "0", int(local), int(environment.get("LOCAL_WORLD_SIZE", here)))
 
 
 def srun_group(

@@ -124,8 +124,9 @@ class ShardIndex:
         index = read_unfinished(path)
         where = index.root / INDEX_NAME
         if not index.complete:
+            after = f" after {index.count} samples" if index.count else ""
             raise UserError(
-                f"{where}: not complete, its writer was interrupted after {index.count} samples; "
+                f"{where}: not complete, its writer was interrupted{after}; "
                 "run the same command again to finish it"
             )
         if not index.count:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 from pipeline.data.index import ShardIndex
 from pipeline.data.samples import Damage, Encoded, Table, scan, take_apart
+from pipeline.errors import UserError
 
 _TABLES = 4096  # 8 bytes a sample: 32 MB at 1,000 samples a shard
 _FILES = 128  # far below the usual limit of 1,024 open files
@@ -88,3 +89,18 @@ class ShardReader:
                 os.close(self._files.popitem(last=False)[1])
         self._files.move_to_end(shard)
         return self._files[shard]
+
+
+def read_labels(index: ShardIndex) -> list[int]:
+    """The class of every sample of labelled shards, in order. UserError for a damaged sample."""
+    labels: list[int] = []
+    with ShardReader(index) as reader:
+        try:
+            for number, shard in enumerate(index.shards):
+                for member in range(shard.count):
+                    label = reader.read(number, member).label
+                    assert label is not None, "the reader refuses a sample without"
+                    labels.append(label)
+        except Damage as damage:
+            raise UserError(f"{damage}; restore it or make the data set again") from damage
+    return labels

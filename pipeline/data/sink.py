@@ -55,7 +55,7 @@ class ShardSink:
         self._index = ShardIndex(
             self._root, (), height, width, channels, tuple(classes), json.loads(json.dumps(settings)), False
         )
-        self._writer: _ShardWriter | None = None
+        self._writer: ShardWriter | None = None
         self._last_key = ""
         self._lock = contextlib.ExitStack()
         self._lock.enter_context(only_writer(self._root))
@@ -94,9 +94,7 @@ class ShardSink:
         """
         self._check(key, extension, label)
         if self._writer is None:
-            self._writer = _ShardWriter(
-                self._root / f"{self._name}-{len(self._index.shards):05d}.tar", self._root
-            )
+            self._writer = ShardWriter(self._root / f"{self._name}-{len(self._index.shards):05d}.tar")
         self._writer.add(key, image, extension, label, meta or {})
         self._last_key = key
         if self._writer.count == self._shard_size:
@@ -171,7 +169,7 @@ class ShardSink:
             self._refuse_strangers()
             return
         found = read_unfinished(self._root)
-        different = _differences(self._index, found)
+        different = differences(self._index, found)
         if different:
             raise UserError(
                 f"{self._root}: holds another data set ({'; '.join(different)}); "
@@ -186,7 +184,8 @@ class ShardSink:
                 raise UserError(f"{self._root}: not empty (holds {path.name}); give a new or empty folder")
 
 
-def _differences(asked: ShardIndex, found: ShardIndex) -> list[str]:
+def differences(asked: ShardIndex, found: ShardIndex) -> list[str]:
+    """In which settings a data set that is there is another one than is asked for, as a person reads it."""
     ours, theirs = asked.as_json(), found.as_json()
     pairs = [(key, theirs[key], ours[key]) for key in ("height", "width", "channels", "classes")]
     names = sorted({*ours["origin"], *theirs["origin"]})
@@ -194,12 +193,12 @@ def _differences(asked: ShardIndex, found: ShardIndex) -> list[str]:
     return [f"{key}: {had!r:.40} there, {asks!r:.40} asked" for key, had, asks in pairs if had != asks]
 
 
-class _ShardWriter:
-    """One shard in the making, under a name that no reader looks at."""
+class ShardWriter:
+    """One shard in the making, under a name that no reader looks at until it is published at `path`."""
 
-    def __init__(self, path: Path, root: Path) -> None:
+    def __init__(self, path: Path) -> None:
         self.count = 0
-        self._path, self._root = path, root
+        self._path, self._root = path, path.parent
         self._partial = path.with_name(path.name + ".partial")
         with explained(path):
             self._file = _Hashing(self._partial.open("wb"))
@@ -207,6 +206,7 @@ class _ShardWriter:
         self._tar = TarWriter(self._file, user="", group="", mtime=0, encoder=False)
 
     def add(self, key: str, image: bytes, extension: str, label: int | None, meta: Mapping[str, Any]) -> None:
+        """Adds a sample, bound together by a checksum (see `binding`)."""
         about = {**meta, "crc32": binding(key, image, label)}
         sample: dict[str, Any] = {"__key__": key, extension: image}
         sample["json"] = json.dumps(about, sort_keys=True).encode()
@@ -217,6 +217,7 @@ class _ShardWriter:
         self.count += 1
 
     def publish(self) -> Shard:
+        """Makes the shard durable under its name."""
         with explained(self._path):
             self._tar.close()
             self._file.sync()
@@ -225,6 +226,7 @@ class _ShardWriter:
         return Shard(self._path.name, self.count, self._file.size, self._file.digest())
 
     def abandon(self) -> None:
+        """Removes what was written."""
         with contextlib.suppress(OSError):  # a full disk is often why; what matters is that it goes
             self._tar.close()
         self._file.close()

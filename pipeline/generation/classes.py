@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from pipeline.data.index import ShardIndex
+from pipeline.data.reader import read_labels
 from pipeline.errors import UserError
 
+ALL = "all"
 
-def parse_classes(text: str, names: Sequence[str], count: int) -> tuple[int, ...]:
-    """`"0,3-5,smile"` -> (0, 3, 4, 5, number of smile): class numbers in the order given.
+
+@dataclass(frozen=True)
+class Classes:
+    """Class numbers, and a weight for each or none: they then come in turn."""
+
+    numbers: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+
+
+def parse_classes(text: str, names: Sequence[str], count: int) -> Classes:
+    """`"0,3-5,smile"` -> 0, 3, 4, 5 and the number of smile, in the order given; `"all"` -> every class;
+    `"0:3,smile:1"` -> 0 with weight 3 and smile with 1.
 
     names: of the model's classes by number, may be empty. count: how many classes the model has. A plain
     number is always a class number. UserError for what the model does not have.
@@ -18,7 +34,46 @@ def parse_classes(text: str, names: Sequence[str], count: int) -> tuple[int, ...
     if count == 0:
         raise UserError(f"--classes {text}: this generator was trained without classes; leave it out")
     words = [word.strip() for word in text.split(",")]
-    return tuple(number for word in words for number in _numbers(word, names, count))
+    if words == [ALL] and ALL not in names:
+        return Classes(tuple(range(count)))
+    weighed = [_weighed(word, names) for word in words]
+    chosen = [(number, weight) for word, weight in weighed for number in _numbers(word, names, count)]
+    numbers = tuple(number for number, _ in chosen)
+    given = [weight for _, weight in chosen if weight is not None]
+    if not given:
+        return Classes(numbers)
+    if len(given) != len(chosen):
+        raise UserError(
+            f"--classes {text}: some have a weight and some have none; give one to each or to none"
+        )
+    if len(set(numbers)) != len(numbers):
+        raise UserError(f"--classes {text}: names a class twice; with weights, name each once")
+    return Classes(numbers, tuple(given))
+
+
+def classes_like(index: ShardIndex, names: Sequence[str], count: int) -> Classes:
+    """Every class as often as the images of `index` have it. UserError if these are other classes."""
+    if not index.classes:
+        raise UserError(f"--classes-like {index.root}: its images have no classes")
+    known = tuple(names) or tuple(str(number) for number in range(count))
+    if index.classes != known:
+        raise UserError(f"--classes-like {index.root}: its classes are not the generator's")
+    found = Counter(read_labels(index))
+    numbers = tuple(sorted(found))
+    return Classes(numbers, tuple(float(found[number]) for number in numbers))
+
+
+def _weighed(word: str, names: Sequence[str]) -> tuple[str, float | None]:
+    head, colon, tail = word.rpartition(":")
+    if not colon or word in names:
+        return word, None
+    try:
+        weight = float(tail)
+    except ValueError:
+        return word, None
+    if not (math.isfinite(weight) and weight > 0):
+        raise UserError(f"--classes {word}: a weight must be a number above 0")
+    return head.strip(), weight
 
 
 def _numbers(word: str, names: Sequence[str], count: int) -> Sequence[int]:

@@ -36,7 +36,7 @@ def generate_grid(
     sampler = make_sampler()
     parts = []
     with tqdm(total=request.count, unit="img", desc="generate", disable=not progress) as bar:
-        for numbers in request.numbers:
+        for numbers in request.batches(range(request.count)):
             parts.append(to_uint8(request.draw(sampler, numbers).images).cpu())
             bar.update(len(numbers))
     grid = compose_grid(torch.cat(parts), columns or default_columns(request))

@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import torch
 
 from pipeline.contracts import Fakes, Sampler
 from pipeline.errors import UserError
+from pipeline.generation.computing import FIXED_BATCH
+from pipeline.randomness import derive_seed
 from pipeline.storage.pictures import FORMATS, PictureFormat
 from pipeline.storage.snapshots import Snapshot
 
 _SEEDS = 2**63
+Order = Literal["sequence", "mixed"]
 
 
 @dataclass(frozen=True)
 class Request:
     """Which images of which snapshot.
 
-    count: images, with seeds seed .. seed + count - 1. truncation: psi (Karras et al. 2019, appendix B):
-    1 as trained, 0 the average image. classes: class numbers, image i has number i of them in turn; empty:
-    a conditional generator draws the class from the seed. kind, quality: of the image files.
-    batch_size: images at once. device: where the sampler computes. for_shards: False for one picture,
+    count: images, with seeds seed .. seed + count - 1 (with filters: how many are accepted, from `seed` on).
+    truncation: psi (Karras et al. 2019, appendix B): 1 as trained, 0 the average image; of several, `order`
+    says whether each has its share of the images one after another, or image i has number i of them in turn.
+    classes: class numbers, image i has number i of them in turn; empty: a conditional generator draws the
+    class from the seed. weights: one a class; a class is then drawn from the image's seed by them.
+    kind, quality: of the image files. batch_size: images at once. device: where the sampler computes.
+    deterministic: a GPU too gives the same bits whatever the batch size. for_shards: False for one picture,
     whose format its file name says.
     """
 
     snapshot: Snapshot
     count: int
     seed: int = 0
-    truncation: float = 1.0
+    truncation: float | tuple[float, ...] = 1.0
+    order: Order = "sequence"
     classes: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
     kind: PictureFormat = "png"
     quality: int | None = None
     batch_size: int = 16
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    deterministic: bool = False
     for_shards: bool = True
 
     def __post_init__(self) -> None:
@@ -44,12 +56,22 @@ class Request:
             raise UserError(f"--count {self.count}: must be at least 1")
         if self.seed < 0 or self.seed + self.count > _SEEDS:
             raise UserError(f"--seed {self.seed}: must be at least 0, and seed + count at most 2^63")
-        if not math.isfinite(self.truncation):
-            raise UserError(f"--truncation {self.truncation}: must be a number, usually 0 to 1")
+        self._check_truncation()
+        if self.weights and len(self.weights) != len(self.classes):
+            raise ValueError(f"{len(self.weights)} weights for {len(self.classes)} classes")
         if self.batch_size < 1:
             raise UserError(f"--batch-size {self.batch_size}: must be at least 1")
         if self.for_shards:
             self._check_format()
+
+    def _check_truncation(self) -> None:
+        if not self.psis:
+            raise UserError("--truncation: names no number; allowed: one, or several such as 0.5,0.7,1")
+        for psi in self.psis:
+            if not math.isfinite(psi):
+                raise UserError(f"--truncation {psi}: must be a number, usually 0 to 1")
+        if self.order not in get_args(Order):
+            raise UserError(f"--truncation-order {self.order}: allowed: {', '.join(get_args(Order))}")
 
     def _check_format(self) -> None:
         if self.kind not in FORMATS:
@@ -60,37 +82,109 @@ class Request:
             raise UserError("--format webp: has no grey; allowed for grey images: png, jpg")
 
     @property
-    def numbers(self) -> Sequence[range]:
-        """The images by number, in batches. A restart takes the same batches, so that it computes the
-        same even where a device rounds differently in batches of other sizes."""
-        starts = range(0, self.count, self.batch_size)
-        return [range(start, min(start + self.batch_size, self.count)) for start in starts]
+    def psis(self) -> tuple[float, ...]:
+        """Every truncation that is asked for."""
+        return self.truncation if isinstance(self.truncation, tuple) else (self.truncation,)
 
-    def draw(self, sampler: Sampler, numbers: range) -> Fakes:
+    def psi(self, number: int) -> float:
+        """The truncation of image `number`."""
+        psis = self.psis
+        return psis[number % len(psis) if self.order == "mixed" else number * len(psis) // self.count]
+
+    def key(self, number: int) -> str:
+        """The name of image `number` in the shards."""
+        return f"seed-{self.seed + number:09d}"
+
+    def class_of(self, number: int) -> int | None:
+        """The class that image `number` is asked to have; None where the generator draws it."""
+        if not self.classes:
+            return None
+        if not self.weights:
+            return self.classes[number % len(self.classes)]
+        place = derive_seed("class", self.seed + number) / 2**63 * math.fsum(self.weights)
+        return self.classes[min(bisect.bisect_right(self._sums, place), len(self.classes) - 1)]
+
+    @cached_property
+    def _sums(self) -> list[float]:
+        return list(itertools.accumulate(self.weights))
+
+    def batches(self, numbers: range, multiple: int = 1) -> Sequence[range]:
+        """`numbers` in batches, the same whoever draws them, so that a device that rounds differently in
+        batches of other sizes computes the same again. multiple: of which the batches are."""
+        size = FIXED_BATCH if self._padded else self.batch_size
+        size = -(-size // multiple) * multiple
+        starts = range(numbers.start, numbers.stop, size)
+        return [range(start, min(start + size, numbers.stop)) for start in starts]
+
+    def draw(self, sampler: Sampler, numbers: Sequence[int]) -> Fakes:
         """Images `numbers` (0 is the first of this request)."""
-        classes = [self.classes[i % len(self.classes)] for i in numbers] if self.classes else None
-        seeds = [self.seed + i for i in numbers]
-        return sampler.draw(seeds, classes=classes, truncation=self.truncation)
+        groups: dict[float, list[int]] = {}
+        for place, number in enumerate(numbers):
+            groups.setdefault(self.psi(number), []).append(place)
+        parts = [
+            part
+            for psi, places in groups.items()
+            for part in self._draw_all(sampler, [numbers[place] for place in places], psi)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        order = torch.tensor([place for places in groups.values() for place in places]).argsort()
+        images, latents = (
+            torch.cat([getattr(part, name) for part in parts])[order.to(parts[0].images.device)]
+            for name in ("images", "latents")
+        )
+        known = [part.labels for part in parts if part.labels is not None]
+        return Fakes(images, torch.cat(known)[order.to(known[0].device)] if known else None, latents)
+
+    def _draw_all(self, sampler: Sampler, numbers: Sequence[int], psi: float) -> list[Fakes]:
+        """Images of one truncation, in batches of one size if bits must not depend on it."""
+        size = FIXED_BATCH if self._padded else len(numbers)
+        return [
+            self._draw_at_once(sampler, numbers[start : start + size], psi, size)
+            for start in range(0, len(numbers), size)
+        ]
+
+    def _draw_at_once(self, sampler: Sampler, numbers: Sequence[int], psi: float, size: int) -> Fakes:
+        filled = [*numbers, *[numbers[-1]] * (size - len(numbers))]
+        chosen = [label for number in filled if (label := self.class_of(number)) is not None]
+        seeds = [self.seed + number for number in filled]
+        fakes = sampler.draw(seeds, classes=chosen or None, truncation=psi)
+        count = len(numbers)
+        labels = None if fakes.labels is None else fakes.labels[:count]
+        return Fakes(fakes.images[:count], labels, fakes.latents[:count])
+
+    @property
+    def _padded(self) -> bool:
+        # On a CPU samplers compute image by image, so that batches make no difference.
+        return self.deterministic and self.device.type != "cpu"
 
     def origin(self) -> dict[str, Any]:
         """How the images are made, for the index: an interrupted data set is continued if all is equal."""
         names = self.snapshot.classes
-        return {
+        origin = {
             "made_by": "generate",
             "snapshot": self.snapshot.digest,
             "snapshot_images_seen": self.snapshot.images_seen,
             "family": self.snapshot.family.name,
             "seed": self.seed,
             "count": self.count,
-            "truncation": self.truncation,
+            "truncation": list(self.psis) if len(self.psis) > 1 else self.psis[0],
             "classes": [names[i] if names else str(i) for i in self.classes] or "by seed",
             "format": self.kind,
             "quality": self.quality,
             "quantisation": "floor(clamp(x * 127.5 + 128, 0, 255))",
             "computed": self._computed(),
         }
+        if len(self.psis) > 1:
+            origin["truncation_order"] = self.order
+        if self.weights:
+            origin["class_weights"] = list(self.weights)
+        return origin
 
     def _computed(self) -> str:
         # On a CPU samplers give the same bits in any batch; elsewhere the batch size may round.
         kind = self.device.type
-        return kind if kind == "cpu" else f"{kind}, batches of {self.batch_size}"
+        if kind == "cpu":
+            return kind
+        size = FIXED_BATCH if self._padded else self.batch_size
+        return f"{kind}, {'deterministic, ' if self._padded else ''}batches of {size}"

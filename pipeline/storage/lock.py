@@ -1,29 +1,74 @@
-"""One writer a run folder: a lock that dies with its owner."""
+"""Locks that die with their owner: the kernel frees them when a process ends, however it ends."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from pipeline.errors import UserError
 from pipeline.storage.atomic import explained
 
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Holds `folder`; a second writer gets a UserError. The kernel frees it when the process ends,
-    however it ends, so that nothing stale is ever left."""
-    path = folder / ".lock"
+    """Holds `folder`; a second writer gets a UserError."""
+    with _writer(folder, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def one_of_writers(folder: Path) -> Iterator[None]:
+    """Holds `folder` together with others that do the same work; `only_writer` gets a UserError meanwhile."""
+    with _writer(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def _writer(folder: Path, kind: int) -> Iterator[None]:
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+    file = _lock(folder / ".lock", kind | fcntl.LOCK_NB)
+    if file is None:
+        raise UserError(f"{folder}: another process is writing this folder; wait for it or stop it")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another process is writing this folder; wait for it or stop it"
-            ) from error
         yield
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Holds the file `path` after whoever holds it now; its folder must be there."""
+    file = _lock(path, fcntl.LOCK_EX)
+    assert file is not None, "a lock that waits is always had"
+    with file:
+        yield
+
+
+def try_lock(path: Path) -> IO[str] | None:
+    """Holds the file `path` until what is returned is closed; None if another holds it, in this process or
+    any other."""
+    return _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock(path: Path, kind: int) -> IO[str] | None:
+    with explained(path):
+        file = path.open("w")
+    try:
+        fcntl.flock(file, kind)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError as error:
+        file.close()
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise UserError(
+            f"{path.parent}: its file system has no locks (flock: {error.strerror}); "
+            "write to another one, or mount it with them"
+        ) from error
+    return file

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.generation.classes import parse_classes
+from pipeline.generation.classes import Classes, classes_like, parse_classes
+from tests.evaluation.worlds import write_shards
 
 NAMES = ("cat", "dog", "red-fox", "owl", "7")
 
@@ -23,7 +25,7 @@ NAMES = ("cat", "dog", "red-fox", "owl", "7")
     ],
 )
 def test_numbers_ranges_and_names(text: str, numbers: tuple[int, ...]) -> None:
-    assert parse_classes(text, NAMES, 5) == numbers
+    assert parse_classes(text, NAMES, 5) == Classes(numbers)
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,35 @@ def test_a_generator_without_classes() -> None:
 def test_classes_without_names() -> None:
     with pytest.raises(UserError, match=r"unknown class 'cat'; allowed: 0 to 9$"):
         parse_classes("cat", (), 10)
+
+
+def test_all_of_them_and_weights() -> None:
+    assert parse_classes("all", NAMES, 5) == Classes((0, 1, 2, 3, 4))
+    assert parse_classes("all", ("all", "none"), 2) == Classes((0,))
+    assert parse_classes("cat:3,2-3:.5", NAMES, 5) == Classes((0, 2, 3), (3.0, 0.5, 0.5))
+    assert parse_classes("a:1", ("a:1", "b"), 2) == Classes((0,))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cat:3,dog", "some have a weight and some have none"),
+        ("cat:3,0:1", "names a class twice"),
+        ("cat:0", "a weight must be a number above 0"),
+        ("cat:nan", "a weight must be a number above 0"),
+        ("cat:x", "unknown class 'cat:x'"),
+    ],
+)
+def test_weights_that_cannot_be(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_classes(text, NAMES, 5)
+
+
+def test_as_often_as_other_shards_have_them(tmp_path: Path) -> None:
+    index = write_shards(tmp_path / "a", 40, classes=("x", "y", "z"))
+    labels = [number * number % 3 for number in range(40)]  # as write_shards gives them: never 2
+    assert classes_like(index, index.classes, 3) == Classes((0, 1), (labels.count(0), labels.count(1)))
+    with pytest.raises(UserError, match="its classes are not the generator's"):
+        classes_like(index, ("x", "y", "w"), 3)
+    with pytest.raises(UserError, match="its images have no classes"):
+        classes_like(write_shards(tmp_path / "b", 2), index.classes, 3)

@@ -18,6 +18,7 @@ from pipeline.data.index import ShardIndex
 from pipeline.data.reader import ShardReader
 from pipeline.data.stream import read_uint8
 from pipeline.errors import UserError
+from pipeline.generation.computing import FIXED_BATCH
 from pipeline.generation.generate import generate_shards
 from pipeline.generation.grid import generate_grid
 from pipeline.generation.request import Request
@@ -106,6 +107,64 @@ def test_classes_from_the_seed(labelled: Snapshot, tmp_path: Path) -> None:
         assert reader.read(0, 1).meta["class"] == 2
 
 
+def test_classes_by_weight_come_as_often_as_asked_and_from_the_seed(
+    labelled: Snapshot, tmp_path: Path
+) -> None:
+    request = Request(labelled, 4000, classes=(2, 0), weights=(3.0, 1.0))
+    drawn = [request.class_of(number) for number in range(4000)]
+    # Three standard deviations of a binomial around 3,000 of 4,000.
+    assert abs(drawn.count(2) - 3000) < 3 * (4000 * 0.75 * 0.25) ** 0.5
+    assert drawn.count(0) == 4000 - drawn.count(2)
+    later = Request(labelled, 10, seed=100, classes=(2, 0), weights=(3.0, 1.0))
+    assert [later.class_of(number) for number in range(10)] == drawn[100:110]
+    index = generate(labelled, tmp_path / "out", 6, classes=(2, 0), weights=(3.0, 1.0))
+    assert [label for _, labels, _ in read_uint8(index) for label in labels or []] == drawn[:6]
+    assert index.origin["class_weights"] == [3.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("order", "psis"),
+    [("sequence", [0.2, 0.2, 0.2, 0.5, 0.5, 1.0, 1.0]), ("mixed", [0.2, 0.5, 1.0, 0.2, 0.5, 1.0, 0.2])],
+)
+def test_several_truncations(snapshot: Snapshot, tmp_path: Path, order: Any, psis: list[float]) -> None:
+    for batch in (1, 4):
+        index = generate(
+            snapshot, tmp_path / str(batch), 7, truncation=(0.2, 0.5, 1.0), order=order, batch_size=batch
+        )
+    assert files(tmp_path / "1") == files(tmp_path / "4")
+    images = torch.cat([images for images, _, _ in read_uint8(index)])
+    sampler = SmoothSampler(snapshot.spec)
+    expected = [sampler.draw([seed], truncation=psi).images for seed, psi in enumerate(psis)]
+    assert torch.equal(images, to_uint8(torch.cat(expected)))
+    with ShardReader(index) as reader:
+        assert [reader.read(0, i).meta["truncation"] for i in range(7)] == psis
+    assert index.origin["truncation"] == [0.2, 0.5, 1.0]
+    assert index.origin["truncation_order"] == order
+
+
+def test_deterministic_batches_have_one_size_and_the_same_content_whatever_is_asked(
+    snapshot: Snapshot,
+) -> None:
+    """On a device that rounds by batch: what is drawn together depends on the image's number alone."""
+
+    class Watched(SmoothSampler):
+        def draw(self, seeds: Any, **options: Any) -> Fakes:
+            calls.append(tuple(seeds))
+            return super().draw(seeds, **options)
+
+    made = []
+    for batch in (1, 5):
+        calls: list[tuple[int, ...]] = []
+        request = Request(snapshot, 13, device=torch.device("cuda"), deterministic=True, batch_size=batch)
+        sampler = Watched(snapshot.spec)
+        drawn = [request.draw(sampler, numbers).images for numbers in request.batches(range(13))]
+        assert torch.equal(torch.cat(drawn), SmoothSampler(snapshot.spec).draw(range(13)).images)
+        assert {len(call) for call in calls} == {FIXED_BATCH}
+        assert request.origin()["computed"] == f"cuda, deterministic, batches of {FIXED_BATCH}"
+        made.append(calls)
+    assert made[0] == made[1]
+
+
 def test_a_finished_data_set_is_left_as_it_is(snapshot: Snapshot, tmp_path: Path) -> None:
     generate(snapshot, tmp_path / "out")
     before = files(tmp_path / "out")
@@ -181,8 +240,13 @@ def test_an_error_while_drawing_keeps_what_is_durable(snapshot: Snapshot, tmp_pa
         generate_shards(
             request, lambda: Failing(snapshot.spec), tmp_path / "out", shard_size=5, progress=False
         )
-    with pytest.raises(UserError, match="not complete, its writer was interrupted after 10 samples"):
+    with pytest.raises(UserError, match="not complete, its writer was interrupted; run the same"):
         ShardIndex.read(tmp_path / "out")
+    assert [p.name for p in sorted((tmp_path / "out").glob("*.tar*"))][:2] == [
+        "images-00000.tar",
+        "images-00001.tar",
+    ]
+    assert not list((tmp_path / "out").glob("*.partial"))
     generate(snapshot, tmp_path / "out", shard_size=5)
     generate(snapshot, tmp_path / "whole", shard_size=5)
     assert files(tmp_path / "out") == files(tmp_path / "whole")
@@ -193,22 +257,33 @@ def start(run: Path, out: Path, batch: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
-def test_a_kill_in_the_middle_changes_no_byte(snapshot: Snapshot, tmp_path: Path) -> None:
-    """kill -9 twice, each time with another batch size, against a run that was left alone."""
+def wait_for_shards(out: Path, shards: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*.tar"))) < shards and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def test_kills_in_the_middle_change_no_byte(snapshot: Snapshot, tmp_path: Path) -> None:
+    """kill -9 of one process, of two, each time with other batch sizes, against one that was left alone;
+    finished shards are kept, and those who are left take the others' work over."""
     run, out = tmp_path / "run", tmp_path / "out"
-    for batch, shards in ((4, 2), (3, 5)):
-        process = start(run, out, batch)
-        deadline = time.monotonic() + 60
-        while len(list(out.glob("*.tar"))) < shards and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.kill()
-        assert process.wait() == -9
-        done = json.loads((out / "index.json").read_bytes())
-        assert not done["complete"]
-        assert done["count"] >= 7 * (shards - 1)
-    assert start(run, out, 4).wait(60) == 0
+    process = start(run, out, 4)
+    wait_for_shards(out, 2)
+    process.kill()
+    assert process.wait() == -9
+    assert not json.loads((out / "index.json").read_bytes())["complete"]
+    kept = {path: path.stat().st_mtime_ns for path in out.glob(".work/*.json")}
+    assert kept
+    shards = {out / f"images-{path.stem}.tar" for path in kept}
+    made = {path: path.stat().st_mtime_ns for path in shards}
+    pair = [start(run, out, 3), start(run, out, 5)]
+    wait_for_shards(out, 5)
+    pair[0].kill()
+    assert (pair[0].wait(), pair[1].wait(60)) == (-9, 0)
+    assert {path: path.stat().st_mtime_ns for path in shards} == made
     generate(snapshot, tmp_path / "whole", 60, shard_size=7, seed=5, kind="jpg")
     assert files(out) == files(tmp_path / "whole")
+    assert sorted(p.name for p in out.iterdir() if p.name.startswith(".")) == [".lock"]
     ShardIndex.read(out).verify()
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from pipeline.models.registry import build_family
 from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
 
 FAMILY = StyleGAN2Config(z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
+ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("circle", "square", "star")
 
 
@@ -67,6 +71,45 @@ def test_the_batch_does_not_change_a_byte(run: Path, tmp_path: Path) -> None:
     assert len(made[0]) == 4
 
 
+@pytest.mark.slow
+def test_the_number_of_processes_and_threads_does_not_change_a_byte(run: Path, tmp_path: Path) -> None:
+    """Two processes that the command starts, one with four threads, and two that srun's environment has."""
+    words = ["--count", "11", "--shard-size", "2", "--seed", "2"]
+    command = [sys.executable, "-m", "launch.main", "generate", str(run)]
+
+    def start(out: str, *more: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*command, str(tmp_path / out), *words, *more],
+            env={**os.environ, **environment},
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+        )
+
+    both = {"SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_NODEID": "0"}
+    started = [
+        start("two", "--processes", "2"),
+        start("one", OMP_NUM_THREADS="4"),
+        start("srun", SLURM_PROCID="0", SLURM_LOCALID="0", **both),
+        start("srun", SLURM_PROCID="1", SLURM_LOCALID="1", **both),
+    ]
+    said = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * 4
+    assert [line.count("11 images in 6 shards") for line in said] == [1, 1, 1, 0]
+    assert hrgan("generate", run, tmp_path / "here", *words) == 0
+    made = [shards(tmp_path / name) for name in ("two", "one", "srun", "here")]
+    assert made[0] == made[1] == made[2] == made[3]
+    assert len(made[0]) == 7
+
+
+def test_deterministic_is_the_same_on_a_cpu(run: Path, tmp_path: Path) -> None:
+    words = ("--count", 3, "--seed", 2)
+    assert hrgan("generate", run, tmp_path / "a", *words) == 0
+    assert hrgan("generate", run, tmp_path / "b", *words, "--deterministic") == 0
+    assert shards(tmp_path / "a") == shards(tmp_path / "b")
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_truncation_and_classes_reach_the_generator(run: Path, tmp_path: Path) -> None:
     words = ("--count", 4, "--truncation", 0, "--classes", "star,0")
     assert hrgan("generate", run, tmp_path / "out", *words) == 0
@@ -89,6 +132,10 @@ def test_a_grid(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     [
         (("--classes", "sqare"), "unknown class 'sqare'; allowed: 0 to 2, .* did you mean square?"),
         (("--columns", 2), "--columns: belongs to --grid"),
+        (("--grid", "--processes", 2), "--processes: makes shards"),
+        (("--deterministic", "--batch", 2), "--batch: --deterministic has a batch size of its own"),
+        (("--truncation", "0.5;1"), "--truncation 0.5;1: must be a number, or several such as 0.5,0.7,1"),
+        (("--classes", "0", "--classes-like", "x"), "--classes and --classes-like: give one"),
         (("--quality", 50), "--quality 50: allowed: 1 to 100, of jpg and webp"),
     ],
 )

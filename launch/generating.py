@@ -1,0 +1,144 @@
+"""From the words of `hrgan generate` to the work, in one process or several."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import typer
+
+from launch.operations import prepare_operations
+from launch.processes import is_one_of_many, run_ranks
+from launch.sampling import choose_device, sampler_of
+from launch.srun import place_of
+from pipeline.data.index import ShardIndex
+from pipeline.errors import UserError
+from pipeline.generation.classes import Classes, classes_like, parse_classes
+from pipeline.generation.computing import own_cores
+from pipeline.generation.generate import generate_shards, take_folder
+from pipeline.generation.grid import generate_grid
+from pipeline.generation.request import Order, Request
+from pipeline.storage.pictures import PictureFormat
+from pipeline.storage.snapshots import Snapshot, open_snapshot
+
+_BATCH, _BATCH_ON_CPU = 16, 4  # a CPU computes image by image: small batches are spread better over cores
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a person asked for, by option, not yet checked against the snapshot."""
+
+    source: Path
+    count: int
+    seed: int
+    truncation: str
+    truncation_order: Order
+    classes: str | None
+    classes_like: Path | None
+    format: PictureFormat
+    quality: int | None
+    batch: int | None
+    device: Literal["auto", "cpu", "cuda"]
+    deterministic: bool
+    grid: bool
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Words:
+        """From the command's parameters by name. UserError for what does not go together."""
+        if given["columns"] is not None and not given["grid"]:
+            raise UserError("--columns: belongs to --grid; add --grid, or leave it out")
+        if given["grid"] and given["processes"] > 1:
+            raise UserError("--processes: makes shards; leave it out with --grid")
+        if given["classes"] is not None and given["classes_like"] is not None:
+            raise UserError("--classes and --classes-like: give one")
+        if given["deterministic"] and given["batch"] is not None:
+            raise UserError("--batch: --deterministic has a batch size of its own; leave one out")
+        values = {name: given[name] for name in (field.name for field in fields(cls))}
+        return cls(**{name: v.value if isinstance(v, Enum) else v for name, v in values.items()})
+
+    def request(self, snapshot: Snapshot, device: torch.device) -> Request:
+        """The request, checked. UserError for what this snapshot cannot make."""
+        classes = self._classes(snapshot)
+        return Request(
+            snapshot,
+            self.count,
+            seed=self.seed,
+            truncation=parse_truncation(self.truncation),
+            order=self.truncation_order,
+            classes=classes.numbers,
+            weights=classes.weights,
+            kind=self.format,
+            quality=self.quality,
+            batch_size=self.batch or (_BATCH_ON_CPU if device.type == "cpu" else _BATCH),
+            device=device,
+            deterministic=self.deterministic,
+            for_shards=not self.grid,
+        )
+
+    def _classes(self, snapshot: Snapshot) -> Classes:
+        names, count = snapshot.classes, snapshot.spec.classes
+        if self.classes_like is not None:
+            if not count:
+                raise UserError("--classes-like: this generator was trained without classes; leave it out")
+            return classes_like(ShardIndex.read(self.classes_like), names, count)
+        return parse_classes(self.classes, names, count) if self.classes is not None else Classes()
+
+
+def parse_truncation(text: str) -> float | tuple[float, ...]:
+    """`"0.7"` -> 0.7, `"0.5,0.7,1"` -> (0.5, 0.7, 1.0)."""
+    try:
+        psis = tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        raise UserError(
+            f"--truncation {text}: must be a number, or several such as 0.5,0.7,1 (no spaces)"
+        ) from error
+    return psis if len(psis) > 1 else psis[0]
+
+
+def make_picture(words: Words, out: Path, columns: int | None) -> int:
+    """One picture of all images at `out`; returns the exit code."""
+    snapshot = open_snapshot(words.source)
+    request = words.request(snapshot, _own(choose_device(words.device)))
+    progress = sys.stderr.isatty()
+    generate_grid(
+        request, lambda: sampler_of(snapshot, request.device), out, columns=columns, progress=progress
+    )
+    typer.echo(f"{out}: {request.count} images")
+    return 0
+
+
+def make_shards(words: Words, out: Path, shard_size: int, processes: int) -> int:
+    """Shards in `out`; returns the exit code.
+
+    processes: to start on this machine; ignored in a process that already is one of many.
+    """
+    snapshot = open_snapshot(words.source)
+    request = words.request(snapshot, _own(choose_device(words.device)))
+    if processes > 1 and not is_one_of_many() and not take_folder(request, out, shard_size).complete:
+        prepare_operations("auto", words.device)
+        return run_ranks(sys.argv[1:], processes, spare=True)
+    place = place_of(os.environ)
+    index = generate_shards(
+        request,
+        lambda: sampler_of(snapshot, request.device),
+        out,
+        shard_size=shard_size,
+        cores=own_cores(place.beside),
+        progress=place.first and sys.stderr.isatty(),
+    )
+    if place.first:
+        typer.echo(f"{out}: {index.count} images in {len(index.shards)} shards")
+    return 0
+
+
+def _own(device: torch.device) -> torch.device:
+    """This process's one of several devices."""
+    if device.type != "cuda":
+        return device
+    return torch.device("cuda", place_of(os.environ).local_rank % torch.cuda.device_count())

@@ -1,0 +1,191 @@
+"""Blocks of image numbers, shared by any number of processes through the data set's own folder.
+
+A block is a fixed range of numbers and becomes one shard, so that names and bytes do not depend on who made
+it. Whoever holds a block's lock makes it; the lock dies with its process, and another takes the block over.
+No process talks to another: they may start and end at any time, on any machine that sees the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from pipeline.data.index import INDEX_NAME, Shard, ShardIndex, check_size, read_unfinished
+from pipeline.data.sink import ShardWriter, differences
+from pipeline.errors import UserError
+from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.lock import in_turn, try_lock
+
+WORK = ".work"
+NAME = "images"
+_OURS = (".lock", WORK, f".{INDEX_NAME}.partial")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a block came to.
+
+    images: a row for each accepted image, in order: its `number`, its `class` if it has one, and what filters
+    noted. refused: images by the filter that refused them. shard: holds the accepted ones; None without any.
+    """
+
+    block: int
+    images: Sequence[Mapping[str, Any]]
+    refused: Mapping[str, int]
+    shard: Shard | None
+
+
+class Claim:
+    """A block that this process alone works on, until it is recorded or released."""
+
+    def __init__(self, block: int, numbers: range, shard: Path, record: Path, lock: IO[str]) -> None:
+        self.block, self.numbers = block, numbers
+        self._path, self._record, self._lock = shard, record, lock
+        self._writer: ShardWriter | None = None
+        self._rows: list[Mapping[str, Any]] = []
+        self._refused: dict[str, int] = {}
+
+    def add(self, row: Mapping[str, Any], key: str, image: bytes, kind: str, meta: Mapping[str, Any]) -> None:
+        """Writes an accepted image. row: see `Record`."""
+        if self._writer is None:
+            self._writer = ShardWriter(self._path)
+        self._writer.add(key, image, kind, row.get("class"), meta)
+        self._rows.append(row)
+
+    def refuse(self, reason: str) -> None:
+        """Counts a refused image."""
+        self._refused[reason] = self._refused.get(reason, 0) + 1
+
+    def finish(self) -> Record:
+        """Makes the shard durable, then the record that it is."""
+        shard = None if self._writer is None else self._writer.publish()
+        self._writer = None
+        record = Record(self.block, self._rows, self._refused, shard)
+        publish_bytes(self._record, json.dumps(asdict(record)).encode())
+        self._lock.close()
+        return record
+
+    def release(self) -> None:
+        """Gives the block back; nothing of it remains."""
+        if self._writer is not None:
+            self._writer.abandon()
+        self._lock.close()
+
+
+class Blocks:
+    """The blocks of the data set that `index` describes, which is not complete yet.
+
+    size: numbers a block. stop: number after the last one. index: as it is asked for.
+    Errors: UserError if the folder holds anything but a beginning of the same data set.
+    """
+
+    def __init__(self, index: ShardIndex, size: int, stop: int) -> None:
+        self.root, self.index, self._size, self._stop = index.root, index, size, stop
+        self._work = index.root / WORK
+        self._records: dict[int, Record] = {}
+        self._held: set[int] = set()
+        if not self._agrees():
+            self._work.mkdir(exist_ok=True)
+            with in_turn(self._work / "index.lock"):
+                if not self._agrees():
+                    index.write()
+        if self.complete:
+            shutil.rmtree(self._work, ignore_errors=True)
+        else:
+            self._work.mkdir(exist_ok=True)
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return -(-self._stop // self._size)
+
+    @property
+    def complete(self) -> bool:
+        """Whether somebody has finished the data set."""
+        return read_unfinished(self.root).complete
+
+    def numbers(self, block: int) -> range:
+        """The image numbers of a block."""
+        return range(block * self._size, min((block + 1) * self._size, self._stop))
+
+    def record(self, block: int) -> Record | None:
+        """What a finished block came to; None if it is not, or if its shard is gone or was cut."""
+        if block not in self._records:
+            try:
+                found = self._read(block)
+                if found.shard is not None:
+                    check_size(self.root, found.shard)
+            except (FileNotFoundError, ValueError, KeyError, TypeError, UserError):
+                return None
+            self._records[block] = found
+        return self._records[block]
+
+    def claim(self) -> Claim | None:
+        """The first block that is neither finished nor in somebody's hands; None if there is none."""
+        for block in range(self.count):
+            if block in self._held or self.record(block) is not None:
+                continue
+            try:
+                lock = try_lock(self._work / f"{block:05d}.lock")
+            except FileNotFoundError:  # swept away by whoever finished the data set
+                return None
+            if lock is None:
+                continue
+            # It may have been finished between the two looks, and so may all of it.
+            if self.record(block) is None and not self.complete:
+                self._held.add(block)
+                return Claim(block, self.numbers(block), self._shard(block), self._path(block), lock)
+            lock.close()
+        return None
+
+    def finish(self, make: Callable[[], Sequence[Shard]]) -> None:
+        """Completes the index with the shards that `make` gives, unless another process has."""
+        try:
+            with in_turn(self._work / "finish.lock"):
+                if self.complete:
+                    return
+                shards = tuple(make())
+                if not shards:
+                    raise UserError(f"{self.root}: no image was accepted; a data set needs at least one")
+                replace(self.index, shards=shards, complete=True).write()
+                self._sweep({shard.name for shard in shards})
+        except FileNotFoundError:
+            if not self.complete:
+                raise
+
+    def _sweep(self, names: set[str]) -> None:
+        for path in (*self.root.glob(f"{NAME}-*.tar"), *self.root.glob("*.partial")):
+            if path.name not in names:
+                path.unlink(missing_ok=True)
+        shutil.rmtree(self._work, ignore_errors=True)
+
+    def _agrees(self) -> bool:
+        """False if nothing is there yet; UserError if something else is."""
+        if not (self.root / INDEX_NAME).exists():
+            for path in sorted(self.root.iterdir()):
+                if path.name not in _OURS:
+                    raise UserError(f"{self.root}: not empty (holds {path.name}); give a new or empty folder")
+            return False
+        different = differences(self.index, read_unfinished(self.root))
+        if different:
+            raise UserError(
+                f"{self.root}: holds another data set ({'; '.join(different)}); "
+                "give an empty folder, or repeat the settings it was made with"
+            )
+        return True
+
+    def _shard(self, block: int) -> Path:
+        return self.root / f"{NAME}-{block:05d}.tar"
+
+    def _path(self, block: int) -> Path:
+        return self._work / f"{block:05d}.json"
+
+    def _read(self, block: int) -> Record:
+        body = json.loads(self._path(block).read_bytes())
+        if body["shard"] is not None:
+            body["shard"] = Shard(**body["shard"])
+        return Record(**body)

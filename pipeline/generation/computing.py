@@ -1,0 +1,60 @@
+"""How images are computed so that they are the same bits wherever they are made on such a machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+FIXED_BATCH = 8
+"""Images at once on a GPU where bits must not depend on anything else."""
+
+_MOST_THREADS = 16
+
+
+def own_cores(beside: int = 1) -> int:
+    """Cores for this process: those it may use, shared by the `beside` processes on this machine."""
+    return min(max(len(os.sched_getaffinity(0)) // beside, 1), _MOST_THREADS)
+
+
+@contextmanager
+def repeatable(device: torch.device, *, deterministic: bool = False) -> Iterator[None]:
+    """Inside, an image is the same bits in every process of this kind.
+
+    On a CPU one thread computes an image: several would share sums out differently, and round differently.
+    deterministic: only algorithms that repeat bit for bit, no TF32; one that has no such form raises.
+    """
+    with ExitStack() as stack:
+        if device.type == "cpu":
+            stack.enter_context(_one_thread())
+        if deterministic:
+            stack.enter_context(_deterministic())
+        yield
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    # cuBLAS reads it when it starts: before the first product on a GPU.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    matmul, before = torch.backends.cuda.matmul, torch.are_deterministic_algorithms_enabled()
+    tf32 = matmul.allow_tf32
+    torch.use_deterministic_algorithms(True)
+    matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = tf32
+        torch.use_deterministic_algorithms(before)

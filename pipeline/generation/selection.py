@@ -1,0 +1,75 @@
+"""Which images of the finished blocks become the data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from pipeline.data.index import Shard
+from pipeline.data.rewrite import keep_samples
+from pipeline.generation.blocks import Blocks, Record
+
+
+class Selection:
+    """Takes the blocks in their order: the first `count` accepted images are the data set.
+
+    What it holds is a function of the blocks alone, not of who made them or when.
+    """
+
+    def __init__(self, blocks: Blocks, count: int) -> None:
+        self._blocks, self._count = blocks, count
+        self._next = 0  # block
+        self.total = 0
+        self.refused: Counter[str] = Counter()
+        self.kept: dict[int, list[int]] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether all images that were asked for are there."""
+        self._catch_up()
+        return self.total >= self._count
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every block is finished."""
+        self._catch_up()
+        return self._next == self._blocks.count
+
+    @property
+    def promised(self) -> int:
+        """Images there so far, with those of blocks that are finished before earlier ones."""
+        self._catch_up()
+        later = (self._blocks.record(block) for block in range(self._next, self._blocks.count))
+        return self.total + sum(len(record.images) for record in later if record is not None)
+
+    def _catch_up(self) -> None:
+        while self.total < self._count and self._next < self._blocks.count:
+            record = self._blocks.record(self._next)
+            if record is None:
+                return
+            self._take(record)
+            self._next += 1
+
+    def _take(self, record: Record) -> None:
+        rows = list(record.images)[: self._count - self.total]
+        self.kept[record.block] = [int(row["number"]) for row in rows]
+        self.total += len(rows)
+        self.refused.update(record.refused)
+
+
+def final_shards(blocks: Blocks, selection: Selection, key: Callable[[int], str]) -> list[Shard]:
+    """The shards of what was kept; one that holds more than that is written again without the rest.
+
+    key: of an image number.
+    """
+    shards = []
+    for block, numbers in selection.kept.items():
+        record = blocks.record(block)
+        assert record is not None, "the selection was made from records"
+        if record.shard is None or not numbers:
+            continue
+        if len(numbers) == record.shard.count:
+            shards.append(record.shard)
+        else:
+            shards.append(keep_samples(blocks.index, record.shard.name, {key(n) for n in numbers}))
+    return shards
