@@ -29,6 +29,7 @@ def generate(
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     deterministic: option.Deterministic = False,
     processes: option.Processes = 1,
+    licence: option.Licence = None,
 ) -> int:
     """Make new images: shards, or one picture.
 

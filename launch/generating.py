@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -19,6 +20,7 @@ from launch.sampling import choose_device, sampler_of
 from launch.srun import place_of
 from pipeline.data.index import ShardIndex
 from pipeline.errors import UserError
+from pipeline.generation.card import About
 from pipeline.generation.classes import Classes, classes_like, parse_classes
 from pipeline.generation.computing import own_cores
 from pipeline.generation.generate import generate_shards, take_folder
@@ -47,6 +49,8 @@ class Words:
     device: Literal["auto", "cpu", "cuda"]
     deterministic: bool
     grid: bool
+    licence: str | None
+    command: str
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Words:
@@ -59,8 +63,9 @@ class Words:
             raise UserError("--classes and --classes-like: give one")
         if given["deterministic"] and given["batch"] is not None:
             raise UserError("--batch: --deterministic has a batch size of its own; leave one out")
-        values = {name: given[name] for name in (field.name for field in fields(cls))}
-        return cls(**{name: v.value if isinstance(v, Enum) else v for name, v in values.items()})
+        plain = {name: v.value if isinstance(v, Enum) else v for name, v in given.items()}
+        names = {field.name for field in fields(cls)} - {"command"}
+        return cls(**{name: plain[name] for name in names}, command=_command(plain))
 
     def request(self, snapshot: Snapshot, device: torch.device) -> Request:
         """The request, checked. UserError for what this snapshot cannot make."""
@@ -88,6 +93,18 @@ class Words:
                 raise UserError("--classes-like: this generator was trained without classes; leave it out")
             return classes_like(ShardIndex.read(self.classes_like), names, count)
         return parse_classes(self.classes, names, count) if self.classes is not None else Classes()
+
+
+def _command(given: Mapping[str, Any]) -> str:
+    """What makes the same data set again, in one process."""
+    words = ["hrgan", "generate", str(given["source"]), str(given["out"])]
+    for name, value in given.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif value not in (None, False) and name not in ("source", "out", "processes"):
+            words += [flag, str(value)]
+    return shlex.join(words)
 
 
 def parse_truncation(text: str) -> float | tuple[float, ...]:
@@ -129,6 +146,7 @@ def make_shards(words: Words, out: Path, shard_size: int, processes: int) -> int
         lambda: sampler_of(snapshot, request.device),
         out,
         shard_size=shard_size,
+        about=About(words.command, words.licence),
         cores=own_cores(place.beside),
         progress=place.first and sys.stderr.isatty(),
     )

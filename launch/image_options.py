@@ -53,3 +53,6 @@ Deterministic = Annotated[
 Processes = Annotated[
     int, typer.Option(min=1, help="Processes on this machine; torchrun and srun start more elsewhere.")
 ]
+Licence = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Of the images, for the data card, such as CC-BY-4.0.")
+]

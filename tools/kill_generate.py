@@ -1,5 +1,5 @@
-"""Does a generated data set survive kill -9? Makes it once undisturbed by one process, and once by several, all of
-which are killed at a third of the shards, and one of which at two thirds; then compares every byte.
+"""Does a generated data set survive kill -9? Makes it once undisturbed by one process, and once by several:
+all of them are killed at a third of the shards, one at two thirds. Then compares every byte.
 
 python -m tools.kill_generate RUN --count 2000 --processes 2 --out out/killed -- --format jpg --shard-size 100
 """

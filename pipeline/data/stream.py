@@ -19,7 +19,7 @@ from pipeline.data.index import ShardIndex
 from pipeline.data.lanes import Order
 from pipeline.data.pyramid import level_sizes, open_level
 from pipeline.data.reader import ShardReader
-from pipeline.data.samples import Damage
+from pipeline.data.samples import Damage, Encoded
 from pipeline.data.workers import Chunk, Chunks, InlineChunks, WorkerChunks
 from pipeline.errors import UserError
 
@@ -256,18 +256,30 @@ def read_uint8(
                 raise UserError(f"{damage}; restore it or make the data set again") from damage
 
 
+def read_one(index: ShardIndex, reader: ShardReader, shard: int, member: int) -> tuple[Tensor, Encoded]:
+    """One sample as stored: its image [C, H, W] uint8, and the rest. UserError if it is damaged."""
+    try:
+        sample = reader.read(shard, member)
+        return _decoded(index, shard, sample).permute(2, 0, 1).contiguous(), sample
+    except Damage as damage:
+        raise UserError(f"{damage}; restore it or make the data set again") from damage
+
+
 def _read_batch(
     index: ShardIndex, reader: ShardReader, places: list[tuple[int, int]]
 ) -> tuple[Tensor, list[int] | None, list[str]]:
     images, labels, keys = [], [], []
     for shard, member in places:
         sample = reader.read(shard, member)
-        try:
-            images.append(decode(sample.image, sample.extension, index.spec))
-        except Damage as damage:
-            name = index.root / index.shards[shard].name
-            raise Damage(f"{name}: key {sample.key}: {damage}") from damage
+        images.append(_decoded(index, shard, sample))
         labels.append(sample.label)
         keys.append(sample.key)
     known = [label for label in labels if label is not None]
     return torch.stack(images).permute(0, 3, 1, 2).contiguous(), known if index.classes else None, keys
+
+
+def _decoded(index: ShardIndex, shard: int, sample: Encoded) -> Tensor:
+    try:
+        return decode(sample.image, sample.extension, index.spec)
+    except Damage as damage:
+        raise Damage(f"{index.root / index.shards[shard].name}: key {sample.key}: {damage}") from damage

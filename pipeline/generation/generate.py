@@ -19,6 +19,7 @@ from pipeline.contracts import Sampler
 from pipeline.data.index import Shard, ShardIndex
 from pipeline.errors import RunFailed
 from pipeline.generation.blocks import NAME, Blocks, Claim
+from pipeline.generation.card import About, write_card
 from pipeline.generation.computing import own_cores, repeatable
 from pipeline.generation.request import Request
 from pipeline.generation.selection import Selection, final_shards
@@ -36,6 +37,7 @@ def generate_shards(
     shard_size: int = 1000,
     cores: int | None = None,
     progress: bool = True,
+    about: About | None = None,
 ) -> ShardIndex:
     """Writes the request's images into shards in `out`, together with every other process that does the same,
     going on where interrupted ones stopped; returns when the data set is complete.
@@ -44,6 +46,7 @@ def generate_shards(
     its label if the generator is conditional. The bytes are a function of the request and `shard_size`.
     UserError if `out` holds anything but the same request's shards.
     cores: for drawing on a CPU and for encoding; None: all. make_sampler: called if there is work.
+    about: for the data card that is written beside the shards.
     """
     with one_of_writers(out):
         blocks = take_folder(request, out, shard_size)
@@ -53,7 +56,7 @@ def generate_shards(
                 bar = stack.enter_context(
                     tqdm(total=request.count, desc="generate", unit="img", disable=not progress)
                 )
-                _Work(blocks, Selection(blocks, request.count), crew, bar).run()
+                _Work(blocks, Selection(blocks, request.count), crew, bar, about or About()).run()
     return ShardIndex.read(out)
 
 
@@ -149,8 +152,11 @@ class _Batch:
 class _Work:
     """Claims blocks, has them drawn and encoded ahead, writes them, until the data set is complete."""
 
-    def __init__(self, blocks: Blocks, selection: Selection, crew: Crew, bar: tqdm[Any]) -> None:
-        self._blocks, self._selection, self._crew, self._bar = blocks, selection, crew, bar
+    def __init__(
+        self, blocks: Blocks, selection: Selection, crew: Crew, bar: tqdm[Any], about: About
+    ) -> None:
+        self._blocks, self._selection, self._crew = blocks, selection, crew
+        self._bar, self._about = bar, about
         self._open: list[Claim] = []
         self._written = 0  # images of blocks that are not finished
 
@@ -211,4 +217,8 @@ class _Work:
         return False
 
     def _shards(self) -> Sequence[Shard]:
-        return final_shards(self._blocks, self._selection, self._crew.request.key)
+        request = self._crew.request
+        shards = final_shards(self._blocks, self._selection, request.key)
+        if shards:
+            write_card(self._blocks, shards, self._selection, request, self._about)
+        return shards

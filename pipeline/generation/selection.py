@@ -42,6 +42,15 @@ class Selection:
         later = (self._blocks.record(block) for block in range(self._next, self._blocks.count))
         return self.total + sum(len(record.images) for record in later if record is not None)
 
+    def classes(self) -> Counter[int]:
+        """Images kept by class number."""
+        found: Counter[int] = Counter()
+        for block, numbers in self.kept.items():
+            record, keep = self._blocks.record(block), set(numbers)
+            assert record is not None, "the selection was made from records"
+            found.update(row["class"] for row in record.images if row["number"] in keep)
+        return found
+
     def _catch_up(self) -> None:
         while self.total < self._count and self._next < self._blocks.count:
             record = self._blocks.record(self._next)

@@ -58,7 +58,8 @@ def test_the_batch_does_not_change_a_byte(snapshot: Snapshot, tmp_path: Path) ->
         generate(snapshot, tmp_path / f"out{batch}", batch_size=batch)
         made.append(files(tmp_path / f"out{batch}"))
     assert made[0] == made[1] == made[2] == made[3]
-    assert sorted(made[0]) == ["images-00000.tar", "images-00001.tar", "images-00002.tar", "index.json"]
+    shards = ["images-00000.tar", "images-00001.tar", "images-00002.tar"]
+    assert sorted(made[0]) == ["README.md", "card.json", "contact.jpg", *shards, "index.json"]
 
 
 def test_the_output_is_a_data_set_of_these_images(snapshot: Snapshot, tmp_path: Path) -> None:

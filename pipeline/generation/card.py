@@ -1,0 +1,152 @@
+"""What a generated data set says of itself: README.md for people, card.json for programs, a contact sheet."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, features
+from PIL import __version__ as pillow_version
+from torch import Tensor
+
+from pipeline.data.index import Shard, ShardIndex
+from pipeline.data.reader import ShardReader
+from pipeline.data.stream import read_one
+from pipeline.generation.blocks import Blocks
+from pipeline.generation.request import Request
+from pipeline.generation.selection import Selection
+from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.manifest import code_version
+from pipeline.storage.pictures import compose_grid, write_picture
+
+README, CARD, SHEET = "README.md", "card.json", "contact.jpg"
+_COLUMNS, _MOST, _SIDE = 8, 64, 128
+_CODECS = {"png": "zlib", "jpg": "jpg", "webp": "webp"}
+
+
+@dataclass(frozen=True)
+class About:
+    """What only the caller knows of a data set: the command that makes it, and its licence."""
+
+    command: str = ""
+    licence: str | None = None
+
+
+def write_card(
+    blocks: Blocks, shards: Sequence[Shard], selection: Selection, request: Request, about: About
+) -> None:
+    """Publishes the three files in the folder of a data set whose shards are all there."""
+    index = replace(blocks.index, shards=tuple(shards), complete=True)
+    card = describe(index, blocks, selection, request, about)
+    write_picture(index.root / SHEET, contact_sheet(index))
+    publish_bytes(index.root / CARD, (json.dumps(card, indent=1) + "\n").encode())
+    publish_bytes(index.root / README, text_of(card).encode())
+
+
+def describe(
+    index: ShardIndex, blocks: Blocks, selection: Selection, request: Request, about: About
+) -> dict[str, Any]:
+    """The content of card.json."""
+    snapshot, numbers = request.snapshot, [n for kept in selection.kept.values() for n in kept]
+    seen = sum(len(blocks.numbers(block)) for block in selection.kept)
+    card = {
+        "format": "hrgan-card",
+        "version": 1,
+        "command": about.command,
+        "licence": about.licence or "not stated",
+        "count": index.count,
+        "shards": len(index.shards),
+        "image": {"height": index.height, "width": index.width, "channels": index.channels},
+        "file_format": {"kind": request.kind, "quality": request.quality},
+        "index_digest": index.digest,
+        "made": dict(index.origin),
+        "seeds": {"first": request.seed + numbers[0], "last": request.seed + numbers[-1]},
+        "truncation": {str(psi): n for psi, n in sorted(Counter(map(request.psi, numbers)).items())},
+        "candidates": {"drawn": seen, "accepted": index.count, "refused": dict(selection.refused)},
+        "snapshot": {
+            "digest": snapshot.digest,
+            "images_seen": snapshot.images_seen,
+            "family": snapshot.family.model_dump(mode="json"),
+            "trained_on": snapshot.manifest.details.get("data", {}),
+            "code": dict(snapshot.manifest.code),
+        },
+        "versions": versions(request.kind),
+        "contact_sheet": SHEET,
+    }
+    if index.classes:
+        card["classes"] = {
+            index.classes[number]: count for number, count in sorted(selection.classes().items())
+        }
+    return card
+
+
+def versions(kind: str) -> dict[str, str]:
+    """What wrote the images: other versions of the encoder may write other bytes for the same pixels."""
+    codec = _CODECS[kind]
+    return {
+        **code_version(),
+        "python": platform.python_version(),
+        "pillow": pillow_version,
+        codec: str(features.version(codec)),
+    }
+
+
+def contact_sheet(index: ShardIndex) -> Any:
+    """Up to 64 images from all over the data set, reduced, as one picture [H, W, C] uint8."""
+    count = min(index.count, _MOST)
+    places = [(s, m) for s, shard in enumerate(index.shards) for m in range(shard.count)]
+    chosen = [places[number * len(places) // count] for number in range(count)]
+    with ShardReader(index) as reader:
+        small = [reduced(read_one(index, reader, *place)[0]) for place in chosen]
+    return compose_grid(torch.stack(small), min(_COLUMNS, count))
+
+
+def reduced(image: Tensor) -> Tensor:
+    """[C, H, W] uint8, its longer side at most 128 pixels."""
+    scale = min(_SIDE / max(image.shape[1:]), 1.0)
+    if scale == 1.0:
+        return image
+    size = (max(round(image.shape[2] * scale), 1), max(round(image.shape[1] * scale), 1))
+    planes = [Image.fromarray(plane.numpy()).resize(size, Image.Resampling.BOX) for plane in image]
+    return torch.from_numpy(np.stack([np.asarray(plane) for plane in planes]))
+
+
+def text_of(card: Mapping[str, Any]) -> str:
+    """card.json in words."""
+    image, snapshot, drawn = card["image"], card["snapshot"], card["candidates"]
+    trained = snapshot["trained_on"].get("digest", "unknown")
+    lines = [
+        f"# {card['count']} generated images",
+        "",
+        f"None of these images is a photograph: a {snapshot['family']['name']} generator made all of them.",
+        "",
+        f"![Contact sheet]({card['contact_sheet']})",
+        "",
+        f"- Images: {card['count']} of {image['width']}x{image['height']}, "
+        f"{'grey' if image['channels'] == 1 else 'RGB'}, {card['file_format']['kind']}, "
+        f"in {card['shards']} WebDataset shards; `index.json` has the sha256 of each",
+        f"- Licence: {card['licence']}",
+        f"- Seeds: {card['seeds']['first']} to {card['seeds']['last']}, an image each",
+        f"- Truncation psi: {_counts(card['truncation'])}",
+        *([f"- Classes: {_counts(card['classes'])}"] if "classes" in card else []),
+        f"- Candidates: {drawn['drawn']} drawn, {drawn['accepted']} accepted"
+        + (f"; refused: {_counts(drawn['refused'])}" if drawn["refused"] else ""),
+        f"- Generator: snapshot {snapshot['digest']}, at {snapshot['images_seen']} images seen, "
+        f"trained on the data set with index digest {trained}",
+        f"- Versions: {', '.join(f'{name} {version}' for name, version in card['versions'].items())}",
+        "",
+        *(["Made by:", "", f"    {card['command']}", ""] if card["command"] else []),
+        "Beside each image, KEY.json holds its seed, psi, class and the snapshot's digest.",
+        "`card.json` has all of this for programs.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in counts.items())
