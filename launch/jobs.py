@@ -15,7 +15,7 @@ import typer
 from typer.main import get_command
 
 from launch.batch import Batch, Kind, Work, log_pattern, script, submit
-from launch.evaluate import evaluate, scope_of
+from launch.evaluate import check, evaluate
 from launch.generate import generate
 from launch.generating import Words
 from launch.queue import Queue, ask_queue
@@ -24,12 +24,8 @@ from launch.train import check_start
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.load import dump_config, load_cluster, load_config
 from pipeline.config.run import RunConfig
-from pipeline.data.index import ShardIndex
 from pipeline.errors import UserError
-from pipeline.evaluation.measure import check_size
-from pipeline.evaluation.plan import INCEPTION_METRICS, check_count, parse_metrics
 from pipeline.evaluation.results import run_of
-from pipeline.evaluation.weights import chosen_weights
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.job import JOB, Job, read_job, write_job
 from pipeline.storage.lock import only_writer
@@ -105,7 +101,7 @@ def submit_training(
 def submit_evaluation(order: Order, arguments: Sequence[str]) -> None:
     """A job that runs `hrgan evaluate ARGUMENTS`."""
     given = _understood("evaluate", evaluate, arguments)
-    _check_evaluation(given)
+    check(given)
     _, jobs = _source(given["source"], may_wait=order.after is not None or given["watch"])
     _submit_other(order, "evaluate", arguments, jobs)
 
@@ -182,7 +178,7 @@ def _evaluation_of(found: Sequence[Training], training: Batch, metrics: str) -> 
             metrics,
             "--all",
         )
-        _check_evaluation(_understood("evaluate", evaluate, words[1:]))
+        check(_understood("evaluate", evaluate, words[1:]))
         works.append(Work(words, words, one.run / JOBS))
     folder, name = training.folder, _name("evaluate", training.folder.parent)
     return lambda job: Batch(
@@ -196,17 +192,6 @@ def _understood(kind: Kind, command: Callable[..., int], arguments: Sequence[str
     app.command()(command)
     with get_command(app).make_context(f"hrgan {kind}", list(arguments)) as context:
         return dict(context.params)
-
-
-def _check_evaluation(given: Mapping[str, Any]) -> None:
-    scope_of(given["every"], given["watch"])
-    metrics = parse_metrics(given["metrics"])
-    index = ShardIndex.read(given["data"])
-    check_count(given["count"], index.count, str(index.root))
-    check_size(metrics, index.spec, str(index.root))
-    if not INCEPTION_METRICS.isdisjoint(metrics):
-        # Fetched here if need be: nodes often have no way out.
-        chosen_weights(given["inception_weights"], given["inception_digest"]).read()
 
 
 def _source(source: Path, *, may_wait: bool) -> tuple[Snapshot | None, Path]:

@@ -22,12 +22,18 @@ def is_one_of_many() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def run_ranks(arguments: Sequence[str], count: int, *, spare: bool = False) -> int:
+GO_ON = "the same command goes on from where it stood"
+
+
+def run_ranks(
+    arguments: Sequence[str], count: int, *, spare: bool = False, go_on: str = GO_ON
+) -> int:
     """Runs `hrgan ARGUMENTS` as `count` ranks on this machine and gives the exit code.
 
     SIGTERM, SIGINT and SIGUSR1 go to every rank. If one rank fails, the others are killed: they would
     wait for it in a collective, and what is on disk is whole at any moment.
     spare: the others take over the work of one that is killed, and go on while there is one.
+    go_on: what to do if one is killed, for people.
     """
     port = _free_port()
     ranks = [_start(arguments, rank, count, port) for rank in range(count)]
@@ -40,13 +46,13 @@ def run_ranks(arguments: Sequence[str], count: int, *, spare: bool = False) -> i
     heard = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
     old = {number: signal.signal(number, forward) for number in heard}
     try:
-        return _wait(ranks, spare)
+        return _wait(ranks, spare, go_on)
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
 
 
-def _wait(ranks: list[subprocess.Popen[bytes]], spare: bool) -> int:
+def _wait(ranks: list[subprocess.Popen[bytes]], spare: bool, go_on: str) -> int:
     lost: set[int] = set()
     while True:
         codes = [rank.poll() for rank in ranks]
@@ -59,17 +65,16 @@ def _wait(ranks: list[subprocess.Popen[bytes]], spare: bool) -> int:
                 rank.kill()
             for rank in ranks:
                 rank.wait()
-            return _explain(*failed[0])
-        if all(code == 0 for number, code in enumerate(codes) if number not in lost):
+    _say(f"error: rank {rank} was ended by {name}; {go_on}")
             return 0
         time.sleep(_POLL_SECONDS)
 
 
-def _explain(rank: int, code: int) -> int:
+def _explain(rank: int, code: int, go_on: str) -> int:
     if code > 0:
         return code  # it has said why itself
     name = signal.Signals(-code).name
-    _say(f"error: rank {rank} was ended by {name}; the same command goes on from where it stood")
+    _say(f"error: rank {rank} was ended by {name}; {go_on}")
     return 1
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import accumulate
 from types import TracebackType
 
 import torch
@@ -246,14 +247,36 @@ def read_uint8(
 
     Raises UserError for a damaged sample, naming shard and key.
     """
-    every = ((s, m) for s, shard in enumerate(index.shards) for m in range(shard.count))
-    places = islice(every, start, stop)
-    with ShardReader(index) as reader:
-        while batch := list(islice(places, batch_size)):
-            try:
-                yield _read_batch(index, reader, batch)
-            except Damage as damage:
-                raise UserError(f"{damage}; restore it or make the data set again") from damage
+    with UnflippedReader(index) as reader:
+        end = index.count if stop is None else min(stop, index.count)
+        for first in range(start, end, batch_size):
+            yield reader.read(range(first, min(first + batch_size, end)))
+
+
+class UnflippedReader:
+    """Samples as stored, unflipped, by their number in the data set."""
+
+    def __init__(self, index: ShardIndex) -> None:
+        self._index, self._reader = index, ShardReader(index)
+        self._starts = list(accumulate((shard.count for shard in index.shards), initial=0))
+
+    def read(self, numbers: range) -> tuple[Tensor, list[int] | None, list[str]]:
+        """(images [N, C, H, W] uint8, labels or None, keys). UserError for a damaged sample, naming shard
+        and key."""
+        try:
+            return _read_batch(self._index, self._reader, [self._place(number) for number in numbers])
+        except Damage as damage:
+            raise UserError(f"{damage}; restore it or make the data set again") from damage
+
+    def _place(self, number: int) -> tuple[int, int]:
+        shard = bisect_right(self._starts, number) - 1
+        return shard, number - self._starts[shard]
+
+    def __enter__(self) -> UnflippedReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
 
 
 def read_one(index: ShardIndex, reader: ShardReader, shard: int, member: int) -> tuple[Tensor, Encoded]:

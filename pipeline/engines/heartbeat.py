@@ -45,6 +45,17 @@ class Sign:
     collectives: int
 
 
+Words = Callable[[int, int], str]
+"""How far the work is and what to do, for people, from the last step and the images seen."""
+
+
+def training_words(step: int, images_seen: int) -> str:
+    """Of a training run."""
+    return (
+        f"the last step was {step}, at {images_seen} images; the same command goes on from the last checkpoint"
+    )
+
+
 class Watch:
     """What one rank makes of the signs of another.
 
@@ -52,8 +63,10 @@ class Watch:
     behind in the same exchange.
     """
 
-    def __init__(self, rank: int, silence: float, patience: float, now: float) -> None:
-        self._rank, self._silence, self._patience = rank, silence, patience
+    def __init__(
+        self, rank: int, silence: float, patience: float, now: float, words: Words = training_words
+    ) -> None:
+        self._rank, self._silence, self._patience, self._words = rank, silence, patience, words
         self._sign: Sign | None = None
         self._heard, self._moved = now, now
         self._left = False
@@ -85,10 +98,7 @@ class Watch:
         step, images = mine.step, mine.images_seen
         if sign is not None:
             step, images = max((step, images), (sign.step, sign.images_seen))
-        return (
-            f"rank {self._rank}{where} {why}; the last step was {step}, at {images} images; "
-            "the same command goes on from the last checkpoint"
-        )
+        return f"rank {self._rank}{where} {why}; {self._words(step, images)}"
 
 
 class Heartbeat:
@@ -96,7 +106,7 @@ class Heartbeat:
 
     folder: of all ranks' files. where: how far this rank is, asked from a thread. end: what to do about a
     rank that is lost, with a line for people; by default it prints the line and ends this process, whose
-    main thread may wait in an exchange for ever.
+    main thread may wait in an exchange for ever. words: how far the work is and what to do.
     """
 
     def __init__(
@@ -108,9 +118,10 @@ class Heartbeat:
         silence: float,
         patience: float,
         end: Callable[[str], None] | None = None,
+        words: Words = training_words,
     ) -> None:
         self._folder, self._process, self._where = folder, process, where
-        self._silence, self._patience = silence, patience
+        self._silence, self._patience, self._words = silence, patience, words
         self._end = end or _end_process
         self._over = threading.Event()
         self._beat = 0
@@ -159,14 +170,14 @@ class Heartbeat:
 
     def _live(self) -> None:
         following = self._following
-        watch = Watch(following, self._silence, self._patience, time.monotonic())
+        watch = Watch(following, self._silence, self._patience, time.monotonic(), self._words)
         last = time.monotonic()
         while not self._over.wait(self._interval):
             self._give_sign()
             now = time.monotonic()
             if now - last > self._silence / 2:
                 # This process itself was stopped, or starved: what it missed meanwhile is no evidence.
-                watch = Watch(following, self._silence, self._patience, now)
+                watch = Watch(following, self._silence, self._patience, now, self._words)
             last = now
             mine = self._where()
             why = watch.look(self._read(following), mine, now)

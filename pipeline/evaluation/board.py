@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from pipeline.evaluation.results import Result
 
 SUFFIX = ".metrics"
-_INNER = ("precision", "recall", "floor", "reals")
+_INNER = ("precision", "recall", "density", "coverage", "spread", "low", "high", "floor", "reals")
 Point = tuple[str, int, float]
 
 

@@ -28,7 +28,8 @@ class StatisticsCache:
     """
 
     def __init__(self, folder: Path, report: Report) -> None:
-        self._folder, self._report = folder, report
+        self.folder, self.report = folder, report
+        self._told: set[str] = set()
 
     def load(self, kind: str, key: Key) -> dict[str, Tensor] | None:
         """What was saved under `kind` and `key`, or None."""
@@ -38,7 +39,10 @@ class StatisticsCache:
         try:
             return self._read(path, _whole(kind, key))
         except Damaged as damage:
-            self._report(f"cached statistics passed over, computing them again: {damage}")
+            line = f"cached statistics passed over, computing them again: {damage}"
+            if line not in self._told:
+                self._told.add(line)
+                self.report(line)
             return None
 
     def save(self, kind: str, key: Key, tensors: Mapping[str, Tensor]) -> None:
@@ -51,7 +55,7 @@ class StatisticsCache:
 
     def _path(self, kind: str, key: Key) -> Path:
         text = json.dumps(_whole(kind, key), sort_keys=True)
-        return self._folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors"
+        return self.folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors"
 
     @staticmethod
     def _read(path: Path, key: Key) -> dict[str, Tensor]:

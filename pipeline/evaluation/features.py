@@ -10,14 +10,17 @@ from torch import Tensor
 from torch_fidelity import FeatureExtractorInceptionV3
 
 from pipeline.errors import UserError
-from pipeline.evaluation.weights import NAMES, InceptionWeights
+from pipeline.evaluation.weights import INCEPTION, InceptionWeights
 
 
 class InceptionExtractor:
     """Pool features and logits of torch-fidelity's Inception.
 
-    digest: the sha256 of its weights, which every cached statistic and every result names.
+    digest: the sha256 of its weights. See `statistics.Extractor` for the rest.
     """
+
+    name, size, has_logits = "inception", 2048, True
+    resize = "bilinear to 299 as TensorFlow 1 did, without antialiasing"
 
     def __init__(self, weights: InceptionWeights, device: torch.device | str = "cpu") -> None:
         self.digest = weights.sha256.lower()
@@ -45,7 +48,7 @@ def _network(state: dict[str, Tensor], path: Path | None) -> torch.nn.Module:
         )
     except RuntimeError as error:
         raise UserError(
-            f"{path or NAMES[0]}: Inception weights: names or shapes are not those of the 2015 Inception "
-            f"({str(error).splitlines()[0]})"
+            f"{path or INCEPTION.names[0]}: Inception weights: names or shapes are not those of the "
+            f"2015 Inception ({str(error).splitlines()[0]})"
         ) from error
     return network

@@ -1,22 +1,40 @@
-"""Which snapshots to evaluate: one, a run's newest, all that lack results, or each as it appears."""
+"""Which snapshots to evaluate: one, a run's newest, all that lack results, or each as it appears.
+
+Any number of jobs may evaluate one run: each snapshot is claimed by one of them, and taken over from one that
+died.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pipeline.config.load import read_dump
+from pipeline.errors import UserError
+from pipeline.evaluation.best import mark_best
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.results import Result, read_results, run_of
+from pipeline.evaluation.results import Result, read_results, result_path, run_of
 from pipeline.evaluation.table import results_table
-from pipeline.storage.job import JOB
+from pipeline.storage.claims import Claim, Claims
+from pipeline.storage.job import JOB, read_job
+from pipeline.storage.manifest import Damaged
 from pipeline.storage.runs import CONFIG
 from pipeline.storage.snapshots import Snapshot, list_snapshots, open_snapshot
 
 Scope = Literal["newest", "all", "watch"]
 POLL_SECONDS = 20.0
+_STOPPED_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What all processes of a job do next. snapshot: its folder, if `do` is evaluate."""
+
+    do: Literal["evaluate", "wait", "end"]
+    snapshot: Path | None = None
 
 
 def evaluate_target(
@@ -25,35 +43,84 @@ def evaluate_target(
     scope: Scope,
     report: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
+    poll_seconds: float = POLL_SECONDS,
 ) -> list[Result]:
-    """Evaluates what `target` (a snapshot or a run) and `scope` mean; reports the run's table.
+    """Evaluates what `target` (a snapshot or a run) and `scope` mean; reports the run's table. Gives the
+    results, on the first process.
 
     newest: of a run, its newest snapshot, and the untrained one too, for without it no figure says how
-    much was learnt. all: every snapshot of the run. watch: all, and then each new one, until the run's
-    length is reached (or the command is stopped: a result that stands is not measured again); a run that was
-    submitted and has not begun is waited for.
+    much was learnt. all: every snapshot of the run. watch: all, and then each new one, until the run is
+    finished (or the command is stopped: a result that stands is not measured again); a run that was submitted
+    and has not begun is waited for.
     """
-    results, last = [], None
-    for last in _snapshots(target, scope, sleep):
-        results.append(job.evaluate(last))
-        if scope == "watch":
-            report(_table(last, results[-1]))
-    if last is not None and scope != "watch":
+    peers, results = job.peers, list[Result]()
+    turns = Turns(job, target, scope) if peers.rank == 0 else None
+    last = None
+    while True:
+        turn = peers.from_first(turns.next() if turns is not None else Turn("end"))
+        if turn.do == "end":
+            break
+        if turn.do == "wait" or turn.snapshot is None:
+            if peers.rank == 0:
+                sleep(poll_seconds)
+            continue
+        last = open_snapshot(turn.snapshot)
+        try:
+            result = job.evaluate(last)
+        finally:
+            if turns is not None:
+                turns.release()
+        if result is not None:
+            results.append(result)
+            _mark(last, job)
+            if scope == "watch":
+                report(_table(last, result))
+    if last is not None and results and scope != "watch":
         report(_table(last, results[-1]))
     return results
 
 
-def _snapshots(target: Path, scope: Scope, sleep: Callable[[float], None]) -> Iterator[Snapshot]:
-    if scope == "watch" and is_run(target):
-        yield from _as_they_appear(target, sleep)
-        return
-    first = open_snapshot(target)
-    if first.folder == target or not list_snapshots(target):
-        yield first
-    else:
-        folders = list_snapshots(target)
-        ends = (_untrained(folders), folders[-1])
-        yield from (open_snapshot(folder) for folder in folders if scope == "all" or folder in ends)
+class Turns:
+    """Finds the next snapshot that nobody else is working on, and holds its claim until `release`."""
+
+    def __init__(self, job: EvaluationJob, target: Path, scope: Scope) -> None:
+        self._job, self._target, self._scope = job, target, scope
+        self._done: set[Path] = set()
+        self._claim: Claim | None = None
+        self._is_run = not _is_snapshot(target, scope)
+
+    def next(self) -> Turn:
+        """An unclaimed snapshot, claimed now; to wait, or the end."""
+        finished = self._scope != "watch" or not self._is_run or is_finished(self._target)
+        left = [folder for folder in self._folders() if folder not in self._done]
+        for folder in left:
+            if self._take(folder):
+                self._done.add(folder)
+                return Turn("evaluate", folder)
+        return Turn("wait") if left or not finished else Turn("end")
+
+    def release(self) -> None:
+        """Gives up the claim of the last snapshot."""
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+
+    def _take(self, folder: Path) -> bool:
+        snapshot = open_snapshot(folder)
+        if self._job.missing(snapshot):
+            path = result_path(snapshot)
+            self._claim = Claims(path.parent).take(path.stem)
+            return self._claim is not None
+        return True
+
+    def _folders(self) -> list[Path]:
+        if not self._is_run:
+            return [open_snapshot(self._target).folder]
+        folders = list_snapshots(self._target)
+        if self._scope == "newest":
+            ends = [folder for folder in folders if int(folder.name) == 0] + folders[-1:]
+            return sorted(set(ends))
+        return folders
 
 
 def is_run(target: Path) -> bool:
@@ -61,28 +128,34 @@ def is_run(target: Path) -> bool:
     return bool(list_snapshots(target)) or (target / CONFIG).is_file() or (target / JOB).is_file()
 
 
-def _untrained(folders: list[Path]) -> Path | None:
-    return next((folder for folder in folders if int(folder.name) == 0), None)
-
-
-def _as_they_appear(run: Path, sleep: Callable[[float], None]) -> Iterator[Snapshot]:
-    done: set[Path] = set()
-    while True:
-        new = [folder for folder in list_snapshots(run) if folder not in done]
-        for folder in new:
-            done.add(folder)
-            yield open_snapshot(folder)
-        if not new:
-            if _is_finished(run, done):
-                return
-            sleep(POLL_SECONDS)
-
-
-def _is_finished(run: Path, done: set[Path]) -> bool:
-    """Whether the last snapshot that the run's configuration promises is among `done`."""
+def is_finished(run: Path) -> bool:
+    """Whether no more snapshots of `run` are to be expected: it says so itself, or it says nothing and the
+    last snapshot that its configuration promises is there. One that was stopped is given ten minutes to be
+    started again."""
+    try:
+        job = read_job(run)
+    except Damaged as damage:
+        raise UserError(f"{damage}; remove it, or write what is true") from damage
+    if job is not None:
+        over = job.state == "stopped" and time.time() - job.updated > _STOPPED_SECONDS
+        return over or job.state in ("finished", "failed")
     if not (run / CONFIG).is_file():
-        return not (run / JOB).is_file()  # its job will write it
-    return max((int(folder.name) for folder in done), default=-1) >= read_dump(run / CONFIG).length.images
+        return True
+    length = read_dump(run / CONFIG).length.images
+    return any(int(folder.name) >= length for folder in list_snapshots(run))
+
+
+def _is_snapshot(target: Path, scope: Scope) -> bool:
+    """UserError if `target` is neither a snapshot nor a run; one without snapshots can be watched."""
+    if scope == "watch" and is_run(target):
+        return False
+    return open_snapshot(target).folder == target or not list_snapshots(target)
+
+
+def _mark(snapshot: Snapshot, job: EvaluationJob) -> None:
+    run, metric = run_of(snapshot), job.ranking
+    if run is not None and metric is not None:
+        mark_best(run, metric)
 
 
 def _table(snapshot: Snapshot, result: Result) -> str:

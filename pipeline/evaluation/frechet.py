@@ -15,6 +15,23 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     return float(difference @ difference + traces - 2 * sqrt_trace(first.covariance, second.covariance))
 
 
+def frechet_within(first: Tensor, second: Tensor) -> float:
+    """The distance between the normal distributions of two sets of features [N, D] and [M, D].
+
+    As `frechet_distance` of their moments; from the samples themselves where they are fewer than dimensions,
+    as within a class: the root's trace is then the sum of the singular values of the [N, M] products of
+    centred samples.
+    """
+    a, b = (samples.double() for samples in (first, second))
+    difference = a.mean(0) - b.mean(0)
+    a, b = (rows.sub(rows.mean(0)).div((len(rows) - 1) ** 0.5) for rows in (a, b))
+    if min(len(a), len(b)) >= a.shape[1]:
+        root = sqrt_trace(a.T @ a, b.T @ b)
+    else:
+        root = torch.linalg.svdvals(a @ b.T).sum()
+    return float(difference @ difference + a.square().sum() + b.square().sum() - 2 * root)
+
+
 def sqrt_trace(first: Tensor, second: Tensor) -> Tensor:
     """tr((A B)^(1/2)) of two covariances [D, D].
 

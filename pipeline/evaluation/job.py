@@ -1,30 +1,40 @@
 """The evaluation job: snapshots in, result files, TensorBoard scalars and a table out.
 
-It reads what training has published and never touches training itself.
+It reads what training has published and never touches training itself. Any number of processes give the same
+figures; the first of them writes.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pipeline.contracts import ImageSpec, Sampler
 from pipeline.data.index import ShardIndex
 from pipeline.errors import UserError
+from pipeline.evaluation.best import can_rank
 from pipeline.evaluation.board import write_scalars
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
-from pipeline.evaluation.measure import check_size, how_measured, measure
-from pipeline.evaluation.plan import WITHOUT_WEIGHTS, Settings, check_count, fake_needs
+from pipeline.evaluation.gathering import gather
+from pipeline.evaluation.measure import check_size, how_measured, joined, measure
+from pipeline.evaluation.peers import Alone, Peers
+from pipeline.evaluation.plan import (
+    SEED_STRIDE,
+    WITHOUT_WEIGHTS,
+    Settings,
+    check_count,
+    check_settings,
+    fake_needs,
+)
 from pipeline.evaluation.reference import Reference
 from pipeline.evaluation.results import Result, add_metrics, read_result, result_path, run_of
-from pipeline.evaluation.statistics import Extractor, Statistics
+from pipeline.evaluation.statistics import Extractor
 from pipeline.randomness import derive_seed
 from pipeline.storage.pictures import to_uint8
 from pipeline.storage.snapshots import Snapshot
@@ -36,45 +46,64 @@ Report = Callable[[str], None]
 class EvaluationJob:
     """Evaluates snapshots against one data set with one group of settings.
 
-    make_sampler: turns a snapshot into what draws images from it. The reals are looked at once, when
-    the first snapshot needs them.
+    make_sampler: turns a snapshot into what draws images from it. peers: processes that share the work; every
+    one of them makes the same job and calls `evaluate` with the same snapshots. The reals are looked at once,
+    when the first snapshot needs them.
     """
 
-    def __init__(self, data: Path, settings: Settings, make_sampler: MakeSampler, report: Report) -> None:
+    def __init__(
+        self,
+        data: Path,
+        settings: Settings,
+        make_sampler: MakeSampler,
+        report: Report,
+        peers: Peers | None = None,
+    ) -> None:
         self._settings, self._make_sampler, self._report = settings, make_sampler, report
+        self.peers: Peers = Alone() if peers is None else peers
         self._index = ShardIndex.read(data)
         where = str(self._index.root)
         check_count(settings.count, self._index.count, where)
         check_size(settings.metrics, self._index.spec, where)
         self._needs = fake_needs(settings, self._index.count)
-        self._extractor = _extractor(settings) if settings.needs_inception else None
+        self._extractor = _extractor(settings) if settings.needs_extractor else None
         self._reference: Reference | None = None
 
-    def evaluate(self, snapshot: Snapshot) -> Result:
-        """The snapshot's result, complete with the settings' metrics; measures what is not there yet."""
+    def evaluate(self, snapshot: Snapshot) -> Result | None:
+        """The snapshot's result, complete with the settings' metrics; measures what is not there yet. None
+        but on the first process."""
         self._check(snapshot)
-        result = read_result(result_path(snapshot))
-        missing = self.missing(snapshot)
-        if missing or result is None or result.snapshot != snapshot.digest:
-            reference = self._reals(result_path(snapshot).parent)
-            gathered = self._gather(snapshot, reference)
-            figures = measure(missing, gathered, reference, self._settings)
-            for name, values in figures.items():
-                values.update(self._how(name))
-            result = add_metrics(snapshot, figures, self._data(), self._report)
-        self._show(snapshot, result)
+        first = self.peers.rank == 0
+        missing = self.peers.from_first(self.missing(snapshot) if first else ())
+        result = read_result(result_path(snapshot)) if first else None
+        if missing:
+            figures = self._measure(snapshot, missing)
+            if first:
+                result = add_metrics(snapshot, figures, self._data(), self._report)
+        if result is not None:
+            self._show(snapshot, result)
         return result
+
+    @property
+    def ranking(self) -> str | None:
+        """The metric that says which snapshot is best: the first that can; None if none can."""
+        names = map(self._name, self._settings.metrics)
+        return next((name for name in names if can_rank(name)), None)
 
     def missing(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Metrics that have not been measured on this snapshot in this way."""
         result = read_result(result_path(snapshot))
         if result is None or result.snapshot != snapshot.digest:
             return self._settings.metrics
-        return tuple(name for name in self._settings.metrics if not result.holds(name, self._how(name)))
+        return tuple(
+            name for name in self._settings.metrics if not result.holds(self._name(name), self._how(name))
+        )
+
+    def _name(self, metric: str) -> str:
+        return metric
 
     def _how(self, metric: str) -> dict[str, Any]:
-        digest = self._extractor.digest if self._extractor is not None else None
-        return how_measured(metric, self._needs, self._index.digest, digest, self._settings.seed)
+        return how_measured(metric, self._needs, self._index.digest, self._extractor, self._settings, "")
 
     def _check(self, snapshot: Snapshot) -> None:
         ours, theirs = snapshot.spec, self._index.spec
@@ -86,24 +115,46 @@ class EvaluationJob:
                 f"{self._index.root}: its {theirs.classes} classes are not the {ours.classes} that "
                 f"{snapshot.folder} was trained with; they must have the same names in the same order"
             )
+        check_settings(self._settings, bool(ours.classes and theirs.classes), str(self._index.root))
 
     def _reals(self, results: Path) -> Reference:
         if self._reference is None:
             cache = StatisticsCache(cache_folder(self._index.root, results), self._report)
-            self._reference = Reference(self._index, self._settings, self._extractor, cache)
+            self._reference = Reference(self._index, self._settings, self._extractor, cache, self.peers)
         return self._reference
 
-    def _gather(self, snapshot: Snapshot, reference: Reference) -> Statistics:
-        settings = self._settings
+    def _measure(self, snapshot: Snapshot, missing: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """The figures by metric, on the first process."""
+        settings = replace(self._settings, metrics=missing)
+        reference = self._reals(result_path(snapshot).parent)
         sampler = self._make_sampler(snapshot)
         labels = reference.labels() if snapshot.spec.classes else None
-        gathered = Statistics(self._needs, self._index.spec, self._extractor, settings.seed, settings.device)
+        sets = [
+            self._measure_set(snapshot, sampler, labels, settings, number) for number in range(settings.seeds)
+        ]
+        if self.peers.rank != 0:
+            return {}
+        return {name: {**joined([figures[name] for figures in sets]), **self._how(name)} for name in missing}
+
+    def _measure_set(
+        self, snapshot: Snapshot, sampler: Sampler, labels: list[int] | None, settings: Settings, number: int
+    ) -> dict[str, dict[str, Any]]:
+        """The figures of one set of fakes, whose seeds begin at `number` strides."""
+        reference = self._reals(result_path(snapshot).parent)
+        needs = fake_needs(settings, self._index.count)
+        origin = number * SEED_STRIDE
         title = f"fakes at {snapshot.images_seen:,}"
-        with tqdm(total=self._needs.images, desc=title, unit="img", disable=None) as bar:
-            for images in draw_fakes(sampler, self._needs.images, settings.batch_size, labels):
-                gathered.add(images)
-                bar.update(len(images))
-        return gathered
+        fakes = gather(
+            needs,
+            self._index.spec,
+            self._extractor,
+            settings,
+            lambda places: draw_fakes(sampler, _shifted(places, origin), labels),
+            self.peers,
+            title,
+        )
+        classes = classes_of(range(origin, origin + needs.extracted), labels)
+        return measure(settings.metrics, fakes, classes, reference, settings, self.peers)
 
     def _data(self) -> dict[str, Any]:
         index = self._index
@@ -133,21 +184,22 @@ def _extractor(settings: Settings) -> Extractor:
     return InceptionExtractor(settings.inception, settings.device)
 
 
-def draw_fakes(
-    sampler: Sampler, count: int, batch_size: int, labels: list[int] | None = None
-) -> Iterator[Tensor]:
-    """uint8 fakes [N, C, H, W] with seeds 0..count-1, psi 1.
+def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) -> Tensor:
+    """uint8 fakes [N, C, H, W] of `seeds`, psi 1. labels: of the reals, see `classes_of`."""
+    with torch.inference_mode():
+        return to_uint8(sampler.draw(seeds, classes=classes_of(seeds, labels)).images)
 
-    labels: of the reals; fake i then has the class of a real that is drawn by i, so that classes are as
-    frequent as in the data. None: a conditional model draws classes from the seed.
-    """
-    for start in range(0, count, batch_size):
-        seeds = range(start, min(start + batch_size, count))
-        classes = None
-        if labels is not None:
-            classes = [labels[derive_seed("evaluation-class", seed) % len(labels)] for seed in seeds]
-        with torch.inference_mode():
-            yield to_uint8(sampler.draw(seeds, classes=classes).images)
+
+def classes_of(seeds: range, labels: list[int] | None) -> list[int] | None:
+    """The class of each fake: that of a real which is drawn by the fake's seed, so that classes are as
+    frequent as in the data. None without labels: a conditional model draws classes from the seed."""
+    if labels is None:
+        return None
+    return [labels[derive_seed("evaluation-class", seed) % len(labels)] for seed in seeds]
+
+
+def _shifted(places: range, origin: int) -> range:
+    return range(places.start + origin, places.stop + origin)
 
 
 def _shape(spec: ImageSpec) -> str:

@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Any, TypeVar
+
+from torch import Tensor
 
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-from pipeline.evaluation.frechet import frechet_distance
+from pipeline.evaluation.frechet import frechet_distance, frechet_within
 from pipeline.evaluation.msssim import WINDOW, scale_exponents
-from pipeline.evaluation.plan import INCEPTION_METRICS, Needs, Settings
+from pipeline.evaluation.neighbours import (
+    density_coverage,
+    meet,
+    neighbour_distances,
+    precision_recall,
+)
+from pipeline.evaluation.peers import Peers
+from pipeline.evaluation.plan import FEATURE_METRICS, PATH_METRICS, Needs, Settings
 from pipeline.evaluation.pyramid import SMALLEST_SIDE
 from pipeline.evaluation.reference import Reference
-from pipeline.evaluation.statistics import Statistics
+from pipeline.evaluation.statistics import Extractor, Statistics
 from pipeline.evaluation.swd import Distances, sliced_wasserstein
 
 T = TypeVar("T")
+Figures = dict[str, Any]
+
+SPREAD_OF = ("value", "precision", "recall", "density", "coverage")
 
 
-def how_measured(metric: str, needs: Needs, data: str, extractor: str | None, seed: int) -> dict[str, Any]:
-    """What decides a figure beside the snapshot: `count` of fakes, `data` (the index's digest), and the
-    extractor's digest or the seed of patches and directions."""
-    if metric in INCEPTION_METRICS:
-        return {"count": needs.inception, "data": data, "extractor": extractor}
+def how_measured(
+    metric: str, needs: Needs, data: str, extractor: Extractor | None, settings: Settings, perceptual: str
+) -> Figures:
+    """What decides a figure beside the snapshot: `count` of fakes, sets of them (`seeds`), `data` (the
+    index's digest), and the extractor, the seed of patches and directions, or how paths are taken.
+    perceptual: digest of the weights of LPIPS."""
+    common = {"data": data, "seeds": settings.seeds}
+    if metric in FEATURE_METRICS:
+        assert extractor is not None, "the plan asks for what the metrics need"
+        by = {"extractor": extractor.digest, "extractor_name": extractor.name, "resize": extractor.resize}
+        per_class = {"per_class": True} if metric == "fid" and settings.per_class else {}
+        return {**common, **by, **per_class, "count": needs.extracted}
+    if metric in PATH_METRICS:
+        paths = settings.paths
+        return {
+            "seeds": settings.seeds,
+            "count": needs.paths,
+            "sampling": paths.sampling,
+            "crop": paths.crop,
+            "perceptual": perceptual,
+        }
     if metric == "swd":
-        return {"count": needs.swd, "data": data, "seed": seed}
-    return {"count": needs.similarity, "data": data}
+        return {**common, "count": needs.swd, "seed": settings.seed}
+    return {**common, "count": needs.similarity}
 
 
 def check_size(metrics: Iterable[str], spec: ImageSpec, where: str) -> None:
@@ -37,52 +66,122 @@ def check_size(metrics: Iterable[str], spec: ImageSpec, where: str) -> None:
 
 
 def measure(
-    metrics: Iterable[str], fakes: Statistics, reference: Reference, settings: Settings
-) -> dict[str, dict[str, Any]]:
-    """The figures by metric, as the result file has them."""
-    return {metric: _figure(metric, fakes, reference, settings) for metric in metrics}
+    metrics: Iterable[str],
+    fakes: Statistics | None,
+    fake_labels: Sequence[int] | None,
+    reference: Reference,
+    settings: Settings,
+    peers: Peers,
+) -> dict[str, Figures]:
+    """The figures by metric, on the first process, where `fakes` is what was gathered; all processes must
+    call it. fake_labels: the class of each fake, for fid within classes."""
+    metrics = tuple(metrics)
+    figures = _by_neighbours(metrics, fakes, reference, settings, peers)
+    if fakes is None:
+        return {}
+    for metric in metrics:
+        if metric not in PATH_METRICS and metric not in figures:
+            figures[metric] = _figure(metric, fakes, reference, settings)
+    if settings.per_class and "fid" in metrics:
+        labels = _given(fake_labels), _given(reference.labels_here)
+        figures["fid"]["classes"] = _per_class(
+            fakes.features(), _given(reference.features), *labels, reference.class_names
+        )
+    return {metric: figures[metric] for metric in metrics if metric in figures}
 
 
-def _figure(metric: str, fakes: Statistics, reference: Reference, settings: Settings) -> dict[str, Any]:
+def _figure(metric: str, fakes: Statistics, reference: Reference, settings: Settings) -> Figures:
     if metric == "fid":
         return _fid(fakes, reference)
     if metric == "swd":
         return _swd(fakes, reference, settings)
-    return _msssim(fakes, reference) if metric == "msssim" else _of_features(metric, fakes, reference)
-
-
-def _of_features(metric: str, fakes: Statistics, reference: Reference) -> dict[str, Any]:
+    if metric == "msssim":
+        return _msssim(fakes, reference)
     # An optional library stands behind these; the other metrics do without.
-    from pipeline.evaluation.metrics import inception_score, kernel_distance, precision_recall
+    from pipeline.evaluation.metrics import inception_score, kernel_distance
 
     if metric == "is":
         return inception_score(fakes.logits())
-    compare = kernel_distance if metric == "kid" else precision_recall
-    return compare(fakes.features(), _given(reference.features))
+    return kernel_distance(fakes.features(), _given(reference.features))
 
 
-def _fid(fakes: Statistics, reference: Reference) -> dict[str, Any]:
+def _by_neighbours(
+    metrics: Sequence[str], fakes: Statistics | None, reference: Reference, settings: Settings, peers: Peers
+) -> dict[str, Figures]:
+    """Precision and recall, density and coverage: work for all processes."""
+    if not {"pr", "dc"} & set(metrics):
+        return {}
+    ours = peers.from_first(None if fakes is None else fakes.features())
+    theirs, around_theirs = peers.from_first((reference.features, reference.around))
+    around_ours = peers.from_first(neighbour_distances(_given(ours), peers, settings.device))
+    meeting = meet(_given(ours), _given(theirs), around_ours, _given(around_theirs), peers, settings.device)
+    if meeting is None:
+        return {}
+    found = {"pr": precision_recall(meeting), "dc": density_coverage(meeting)}
+    return {metric: found[metric] for metric in metrics if metric in found}
+
+
+def _fid(fakes: Statistics, reference: Reference) -> Figures:
     ours, theirs = _given(fakes.moments), _given(reference.moments)
     return {"value": frechet_distance(ours.gaussian(), theirs.gaussian()), "reals": theirs.count}
 
 
-def _swd(fakes: Statistics, reference: Reference, settings: Settings) -> dict[str, Any]:
+def _per_class(
+    fakes: Tensor,
+    reals: Tensor,
+    fake_labels: Sequence[int],
+    real_labels: Sequence[int],
+    names: Sequence[str],
+) -> dict[str, Figures]:
+    """FID within each class of which there are two fakes and two reals at least."""
+    found: dict[str, Figures] = {}
+    for number, name in enumerate(names):
+        ours = [place for place, label in enumerate(fake_labels) if label == number]
+        theirs = [place for place, label in enumerate(real_labels) if label == number]
+        if min(len(ours), len(theirs)) >= 2:
+            distance = frechet_within(fakes[ours], reals[theirs])
+            found[name] = {"value": distance, "count": len(ours), "reals": len(theirs)}
+    return found
+
+
+def _swd(fakes: Statistics, reference: Reference, settings: Settings) -> Figures:
     ours, theirs, floor = _given(fakes.descriptors), _given(reference.descriptors), _given(reference.floor)
     distances = sliced_wasserstein(ours, theirs, settings.seed, settings.device)
     return {**_distances(distances), "floor": {**_distances(floor), "count": theirs.count // 2}}
 
 
-def _distances(distances: Distances) -> dict[str, Any]:
+def _distances(distances: Distances) -> Figures:
     return {"value": distances.value, "levels": {str(side): d for side, d in distances.levels.items()}}
 
 
-def _msssim(fakes: Statistics, reference: Reference) -> dict[str, Any]:
-    found = _given(fakes.similarity)
+def _msssim(fakes: Statistics, reference: Reference) -> Figures:
+    found = fakes.similarities()
     return {
-        "value": found.value,
-        "pairs": found.pairs,
+        "value": float(found.mean()),
+        "pairs": len(found),
         "exponents": list(scale_exponents(fakes.spec.height, fakes.spec.width)),
         "reals": {"value": _given(reference.similarity), "count": reference.needs.similarity},
+    }
+
+
+def joined(sets: Sequence[Mapping[str, Any]]) -> Figures:
+    """The figures of several sets of fakes as one: means over the sets, `spread` (their standard deviation)
+    and each set's own value; whatever else is the first set's."""
+    first = dict(sets[0])
+    if len(sets) == 1:
+        return first
+    for key in SPREAD_OF:
+        if key in first:
+            first[key] = fmean(one[key] for one in sets)
+    values = [one["value"] for one in sets]
+    levels = {side: fmean(one["levels"][side] for one in sets) for side in first.get("levels", {})}
+    return {
+        **first,
+        **({"levels": levels} if levels else {}),
+        "spread": stdev(values),
+        "low": min(values),
+        "high": max(values),
+        "by_set": values,
     }
 
 

@@ -1,4 +1,4 @@
-"""Figures of merit from Inception features beside FID: KID, Inception score, precision and recall."""
+"""Figures of merit from Inception features beside FID: KID and the Inception score."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ from typing import Any
 from torch import Tensor
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
-from torch_fidelity.metric_prc import (
-    KEY_METRIC_F_SCORE,
-    KEY_METRIC_PRECISION,
-    KEY_METRIC_RECALL,
-    prc_features_to_metric,
-)
 
 SUBSETS_SEED = 2020
 """Seed of KID's subsets and of the Inception score's shuffle: torch-fidelity's default, so that
@@ -21,7 +15,6 @@ figures equal its own."""
 
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
-NEIGHBOURS = 3
 SPLITS = 10
 
 
@@ -57,20 +50,4 @@ def inception_score(logits: Tensor) -> dict[str, Any]:
         "std": found[KEY_METRIC_ISC_STD],
         "splits": SPLITS,
         "seed": SUBSETS_SEED,
-    }
-
-
-def precision_recall(fakes: Tensor, reals: Tensor) -> dict[str, Any]:
-    """Improved precision and recall (Kynkaanniemi et al. 2019, eqs. 1-2) with balls to the 3rd neighbour.
-
-    `value` is their harmonic mean. Distances are held in tiles of 10,000 rows, not all at once.
-    """
-    found = prc_features_to_metric(
-        fakes.cpu(), reals.cpu(), prc_neighborhood=NEIGHBOURS, save_cpu_ram=True, verbose=False
-    )
-    return {
-        "value": found[KEY_METRIC_F_SCORE],
-        "precision": found[KEY_METRIC_PRECISION],
-        "recall": found[KEY_METRIC_RECALL],
-        "neighbours": NEIGHBOURS,
     }

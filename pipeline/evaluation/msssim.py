@@ -66,26 +66,7 @@ def _window(images: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(images, across, groups=channels), across.transpose(2, 3), groups=channels)
 
 
-class PairSimilarity:
-    """The mean over the pairs (0, 1), (2, 3), ... of a stream of independent images."""
-
-    def __init__(self) -> None:
-        self.pairs, self._total = 0, 0.0
-        self._odd: Tensor | None = None
-
-    def add(self, images: Tensor) -> None:
-        """Adds uint8 images [N, C, H, W]."""
-        if self._odd is not None:
-            images = torch.cat([self._odd, images])
-        even = len(images) // 2 * 2
-        self._odd = images[even:] if len(images) > even else None
-        if even:
-            self.pairs += even // 2
-            self._total += float(ms_ssim(images[0:even:2], images[1:even:2]).double().sum())
-
-    @property
-    def value(self) -> float:
-        """The mean similarity; needs one pair at least."""
-        if not self.pairs:
-            raise ValueError("no pair of images was added")
-        return self._total / self.pairs
+def pair_similarities(images: Tensor) -> Tensor:
+    """uint8 images [N, C, H, W] -> [N // 2] float64 on the CPU: of images (0, 1), (2, 3), ..."""
+    even = len(images) // 2 * 2
+    return ms_ssim(images[0:even:2], images[1:even:2]).double().cpu()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
 from pipeline.errors import UserError
-from pipeline.evaluation.weights import InceptionWeights
+from pipeline.evaluation.weights import ExtractorChoice, InceptionWeights, PerceptualWeights
 
-METRICS = ("fid", "kid", "is", "pr", "swd", "msssim")
-INCEPTION_METRICS = frozenset(("fid", "kid", "is", "pr"))
+METRICS = ("fid", "kid", "is", "pr", "dc", "ppl-z", "ppl-w", "swd", "msssim")
+FEATURE_METRICS = frozenset(("fid", "kid", "is", "pr", "dc"))
+PATH_METRICS = frozenset(("ppl-z", "ppl-w"))
 WITHOUT_WEIGHTS = ("swd", "msssim")
 
 STANDARD_COUNT = 50_000
-"""Fakes for the Inception metrics, as published figures have it."""
+"""Fakes for the feature metrics, and pairs for path lengths, as published figures have it."""
 
 SWD_COUNT = 8192
 """Images for swd unless a count is given (Karras et al. 2018 took 16,384)."""
@@ -27,46 +29,74 @@ SIMILARITY_COUNT = 2000
 LEAST_COUNT = 10
 """Inception score has ten splits; precision and recall want neighbours; halves want images."""
 
+SEED_STRIDE = 2**32
+"""Between the seeds of one set of fakes and the next."""
+
+
+@dataclass(frozen=True)
+class PathSettings:
+    """How path lengths are measured, see `paths`.
+
+    sampling: `end` takes t = 0, `full` t from all of the path. crop: only the middle, where FFHQ has the
+    face. weights: of VGG16 and LPIPS.
+    """
+
+    sampling: Literal["end", "full"] = "end"
+    crop: bool = False
+    weights: PerceptualWeights = field(default_factory=PerceptualWeights)
+
 
 @dataclass(frozen=True)
 class Settings:
     """What to measure and with what.
 
-    metrics: of METRICS. count: fakes; None: 50,000 for the Inception metrics, 8,192 for swd and
-    2,000 for msssim.
-    seed: of swd's patches and directions (fakes have seeds 0..count-1 always). batch_size: images at once.
+    metrics: of METRICS. count: fakes; None: 50,000 for the feature metrics and path lengths, 8,192 for swd
+    and 2,000 for msssim.
+    seed: of swd's patches and directions (fakes have seeds 0..count-1 always). seeds: sets of fakes that are
+    measured, each with seeds of its own; figures are then their mean, with their spread.
+    batch_size: images at once. extractor: of the feature metrics. per_class: fid within each class too.
     """
 
     metrics: tuple[str, ...] = WITHOUT_WEIGHTS
     count: int | None = None
     seed: int = 0
+    seeds: int = 1
     batch_size: int = 32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     inception: InceptionWeights = field(default_factory=InceptionWeights)
+    extractor: ExtractorChoice = field(default_factory=ExtractorChoice)
+    paths: PathSettings = field(default_factory=PathSettings)
+    per_class: bool = False
 
     @property
-    def needs_inception(self) -> bool:
-        """Whether any metric looks at Inception features."""
-        return not INCEPTION_METRICS.isdisjoint(self.metrics)
+    def needs_extractor(self) -> bool:
+        """Whether any metric looks at features."""
+        return not FEATURE_METRICS.isdisjoint(self.metrics)
+
+    @property
+    def block(self) -> int:
+        """Images of one block of work: even, so that msssim's pairs lie within."""
+        return self.batch_size + self.batch_size % 2
 
 
 @dataclass(frozen=True)
 class Needs:
     """What to gather of one set of images: for each kind the number of images from the first on, 0: none.
 
-    features, logits: keep them, beyond their moments.
+    features, logits: keep them, beyond their moments. paths: pairs of neighbours on paths.
     """
 
-    inception: int = 0
+    extracted: int = 0
     features: bool = False
     logits: bool = False
     swd: int = 0
     similarity: int = 0
+    paths: int = 0
 
     @property
     def images(self) -> int:
         """How many images must be looked at."""
-        return max(self.inception, self.swd, self.similarity)
+        return max(self.extracted, self.swd, self.similarity)
 
 
 def parse_metrics(words: str | Iterable[str]) -> tuple[str, ...]:
@@ -88,25 +118,39 @@ def check_count(count: int | None, reals: int, where: str) -> None:
         raise UserError(f"{where}: holds {reals} images; evaluation needs at least {LEAST_COUNT}")
 
 
+def check_settings(settings: Settings, conditional: bool, where: str) -> None:
+    """UserError for settings that do not go together. conditional: both the model and the reals at `where`
+    have classes."""
+    if settings.seeds < 1:
+        raise UserError(f"--seeds {settings.seeds}: must be at least 1")
+    if settings.per_class and "fid" not in settings.metrics:
+        raise UserError("--per-class: is fid within each class; add fid to --metrics")
+    if settings.per_class and not conditional:
+        raise UserError(
+            f"--per-class: needs a conditional model and labelled data; {where} or the model is not"
+        )
+
+
 def fake_needs(settings: Settings, reals: int) -> Needs:
     """Of the fakes. swd compares sets of equal size: never more than there are reals."""
-    metrics = settings.metrics
-    swd = settings.count if settings.count is not None else SWD_COUNT
-    similarity = settings.count if settings.count is not None else SIMILARITY_COUNT
+    metrics, count = settings.metrics, settings.count
+    swd = count if count is not None else SWD_COUNT
+    similarity = count if count is not None else SIMILARITY_COUNT
     return Needs(
-        inception=(settings.count or STANDARD_COUNT) if settings.needs_inception else 0,
-        features=_any(metrics, "kid", "pr"),
+        extracted=(count or STANDARD_COUNT) if settings.needs_extractor else 0,
+        features=_any(metrics, "kid", "pr", "dc") or settings.per_class,
         logits="is" in metrics,
         swd=min(swd, reals) if "swd" in metrics else 0,
         similarity=similarity // 2 * 2 if "msssim" in metrics else 0,
+        paths=(count or STANDARD_COUNT) if _any(metrics, *PATH_METRICS) else 0,
     )
 
 
 def real_needs(settings: Settings, reals: int) -> Needs:
-    """Of the reals: all of them for the Inception metrics."""
+    """Of the reals: all of them for the feature metrics."""
     fakes = fake_needs(settings, reals)
     return Needs(
-        inception=reals if _any(settings.metrics, "fid", "kid", "pr") else 0,
+        extracted=reals if _any(settings.metrics, "fid", "kid", "pr", "dc") else 0,
         features=fakes.features,
         swd=fakes.swd,
         similarity=min(fakes.similarity, reals) // 2 * 2,

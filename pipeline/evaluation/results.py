@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.storage.atomic import publish_bytes
-from pipeline.storage.manifest import code_version
+from pipeline.storage.manifest import MANIFEST, code_version
 from pipeline.storage.snapshots import Snapshot
 
 Figures = Mapping[str, Any]
@@ -59,6 +59,14 @@ def result_path(snapshot: Snapshot) -> Path:
         folder = snapshot.folder.resolve()
         return folder.with_name(f"metrics-{folder.name}.json")
     return run / "metrics" / f"{snapshot.folder.resolve().name}.json"
+
+
+def results_folder(target: Path) -> Path:
+    """Where results of `target`, a run or a snapshot, go."""
+    if (target / MANIFEST).is_file():
+        alone = target.resolve().parent.name != "snapshots"
+        return target.resolve().parent if alone else target.resolve().parent.parent / "metrics"
+    return target / "metrics"
 
 
 def read_result(path: Path) -> Result | None:

@@ -48,6 +48,32 @@ class Distances:
         return sum(self.levels.values()) / len(self.levels)
 
 
+class PatchCutter:
+    """Cuts the patches of a set of `count` images; where they lie is a function of `seed` and the place of
+    the image in the set."""
+
+    def __init__(self, count: int, height: int, width: int, seed: int) -> None:
+        sizes = level_sizes(height, width)
+        self.count, self.sides = count, [min(size) for size in sizes]
+        self._positions = [_positions(count, size, derive_seed("swd-patches", seed, *size)) for size in sizes]
+
+    def cut(self, images: Tensor, first: int) -> list[Tensor]:
+        """uint8 images [N, C, H, W], the first of which has place `first` -> a level: [n * 128, C, 49]
+        float32 on the CPU, of the n that lie in the set."""
+        images = images[: max(self.count - first, 0)]
+        # Small pieces stay in the caches and in memory that the allocator has already.
+        size = max(_PIECE // images.shape[1:].numel(), 1)
+        pieces = [self._cut(images[at : at + size], first + at) for at in range(0, len(images), size)]
+        return [torch.cat(level) for level in zip(*pieces, strict=True)]
+
+    def _cut(self, images: Tensor, first: int) -> list[Tensor]:
+        levels = laplacian_pyramid(images.float())
+        last = first + len(images)
+        return [
+            _patches(level, at[first:last]).cpu() for level, at in zip(levels, self._positions, strict=True)
+        ]
+
+
 class Descriptors:
     """The patches of a set of `count` images, level by level, in files that vanish with the object.
 
@@ -55,11 +81,9 @@ class Descriptors:
     memory then holds what the kernel can spare.
     """
 
-    def __init__(self, count: int, channels: int, height: int, width: int, seed: int) -> None:
-        sizes = level_sizes(height, width)
-        self.count, self.sides = count, [min(size) for size in sizes]
+    def __init__(self, count: int, channels: int, height: int, width: int) -> None:
+        self.count, self.sides = count, [min(size) for size in level_sizes(height, width)]
         self._filled = 0
-        self._positions = [_positions(count, size, derive_seed("swd-patches", seed, *size)) for size in sizes]
         shape = (count * PATCHES, channels, PATCH * PATCH)
         self._levels = [_spill(shape) for _ in self.sides]
 
@@ -68,20 +92,12 @@ class Descriptors:
         """Whether all images have been added."""
         return self._filled == self.count
 
-    def add(self, images: Tensor) -> None:
-        """Adds uint8 images [N, C, H, W]; those beyond `count` are left out."""
-        images = images[: self.count - self._filled]
-        # Small pieces stay in the caches and in memory that the allocator has already.
-        size = max(_PIECE // images.shape[1:].numel(), 1)
-        for at in range(0, len(images), size):
-            self._add(images[at : at + size])
-
-    def _add(self, images: Tensor) -> None:
-        start, stop = self._filled, self._filled + len(images)
-        levels = laplacian_pyramid(images.float())
-        for level, positions, store in zip(levels, self._positions, self._levels, strict=True):
-            store[start * PATCHES : stop * PATCHES] = _patches(level, positions[start:stop]).cpu().numpy()
-        self._filled = stop
+    def add(self, levels: Sequence[Tensor]) -> None:
+        """Adds the patches of the next images, as a `PatchCutter` cuts them."""
+        start = self._filled * PATCHES
+        for rows, store in zip(levels, self._levels, strict=True):
+            store[start : start + len(rows)] = rows.numpy()
+        self._filled += len(levels[0]) // PATCHES
 
     def level(self, number: int, first: int = 0, last: int | None = None) -> Tensor:
         """Normalised descriptors [images * 128, C * 49] of images [first, last) at a level."""

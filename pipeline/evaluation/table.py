@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.evaluation.best import base_of
 from pipeline.evaluation.plan import METRICS
 from pipeline.evaluation.results import Result
 
-_HEADS = {"fid": "FID", "kid": "KID x1000", "is": "IS", "swd": "SWD x1000", "msssim": "MS-SSIM"}
+_HEADS = {
+    "fid": "FID",
+    "kid": "KID x1000",
+    "is": "IS",
+    "ppl-z": "PPL z",
+    "ppl-w": "PPL w",
+    "swd": "SWD x1000",
+    "msssim": "MS-SSIM",
+}
+_TWO = {"pr": ("precision", "recall"), "dc": ("density", "coverage")}
 
 
 def results_table(results: Sequence[Result]) -> str:
     """A line a snapshot: images seen and each metric, with its ratio to the untrained generator's in
-    brackets where that is known. Lower is better for FID, KID, SWD; higher for IS, precision, recall."""
-    columns = [name for name in METRICS if any(name in result.metrics for result in results)]
+    brackets where that is known. Lower is better for FID, KID, SWD, PPL;
+    higher for IS, precision, recall, density, coverage. Over several sets of fakes, +- their spread."""
+    measured = {name for result in results for name in result.metrics}
+    columns = sorted(measured, key=lambda name: (METRICS.index(base_of(name)), name))
     control = _untrained(results)
     untrained = control.metrics if control is not None else {}
     heads = ["images seen", *(head for name in columns for head in _head(name))]
@@ -35,20 +47,24 @@ def _untrained(results: Sequence[Result]) -> Result | None:
 
 
 def _head(name: str) -> list[str]:
-    return ["precision", "recall"] if name == "pr" else [_HEADS[name]]
+    base = base_of(name)
+    extractor = name[len(base) :].replace("-", " ", 1)
+    return [f"{head}{extractor}" for head in _TWO.get(base, (_HEADS.get(base, base),))]
 
 
 def _cells(
     name: str, metrics: Mapping[str, Mapping[str, Any]], untrained: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    keys = ["precision", "recall"] if name == "pr" else ["value"]
+    keys = _TWO.get(base_of(name), ("value",))
     if name not in metrics:
         return ["-"] * len(keys)
-    return [_cell(name, metrics[name][key], untrained.get(name, {}).get(key)) for key in keys]
+    spread = metrics[name].get("spread") if keys == ("value",) else None
+    return [_cell(name, metrics[name][key], untrained.get(name, {}).get(key), spread) for key in keys]
 
 
-def _cell(name: str, value: float, untrained: float | None) -> str:
-    shown = f"{value * 1000:.4g}" if name == "kid" else f"{value:.4g}"
+def _cell(name: str, value: float, untrained: float | None, spread: float | None) -> str:
+    factor = 1000 if base_of(name) == "kid" else 1
+    shown = f"{value * factor:.4g}" + (f" +-{spread * factor:.2g}" if spread is not None else "")
     return shown if not untrained else f"{shown} ({value / untrained:.2f}x)"
 
 

@@ -1,6 +1,6 @@
-"""The file of Inception's weights: found or fetched, and checked before anything reads it.
+"""Files of published weights (Inception's, VGG's, ...): found or fetched, and checked before they are read.
 
-It is a pickle, so that its sha256 is compared first, and what then reads it executes no code.
+Most are pickles, so that the sha256 is compared first, and what then reads them executes no code.
 """
 
 from __future__ import annotations
@@ -22,58 +22,129 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.storage.atomic import explained
 
-INCEPTION_URL = (
-    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
-    "weights-inception-2015-12-05-6726825d.pth"
-)
-INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Of the published file; its first eight digits stand in the file's name, as torch hub has it."""
-
-NAMES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
-"""The same file as torch-fidelity and as pytorch-fid publish it."""
-
 _PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class InceptionWeights:
-    """Where the weights come from.
+class Published:
+    """A file that others have published.
 
-    path: the file; None looks into torch hub's folder ($TORCH_HOME/hub/checkpoints) and downloads it
-    there if it is not. sha256: what it must have; any but the published one gives figures that compare
-    with nothing else, so that every result records it.
+    what: whose weights, for people. names: under which it may lie in torch hub's folder
+    ($TORCH_HOME/hub/checkpoints); under the first it is kept after a download. sha256: of its bytes.
+    option: that takes another place of it. without: what can be done without it.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    url: str
+    sha256: str
+    option: str
+    without: str = "swd and msssim need no weights"
+
+
+INCEPTION = Published(
+    "Inception",
+    # The same file as torch-fidelity and as pytorch-fid publish it.
+    ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth"),
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth",
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    "--inception-weights FILE",
+)
+VGG16 = Published(
+    "VGG16",
+    ("vgg16-397923af.pth",),
+    "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    "--vgg-weights FILE",
+)
+LPIPS = Published(
+    "LPIPS",
+    ("lpips-vgg-v0.1.pth", "vgg.pth"),
+    "https://github.com/richzhang/PerceptualSimilarity/raw/082bb24f84c091ea94de2867d34c4544f68e0963/"
+    "lpips/weights/v0.1/vgg.pth",
+    "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+    "--lpips-weights FILE",
+)
+
+
+@dataclass(frozen=True)
+class InceptionWeights:
+    """Where Inception's weights come from.
+
+    path: the file; None looks into torch hub's folder and downloads it there if it is not. sha256: what it
+    must have; any but the published one gives figures that compare with nothing else, so that every result
+    records it.
     """
 
     path: Path | None = None
-    sha256: str = INCEPTION_SHA256
+    sha256: str = INCEPTION.sha256
 
     def read(self) -> dict[str, Tensor]:
         """The weights by name. UserError, in one line, for a file that is missing or not the right one."""
-        path = self.path if self.path is not None else _found_or_fetched()
-        return _load(path, self.sha256)
+        return read_tensors(INCEPTION, self.path, self.sha256)
 
 
-def _found_or_fetched() -> Path:
+@dataclass(frozen=True)
+class PerceptualWeights:
+    """Files of VGG16's and of LPIPS's weights; None as for `InceptionWeights`. With sha256 of their own,
+    figures compare with nothing else."""
+
+    vgg: Path | None = None
+    lpips: Path | None = None
+    vgg_sha256: str = VGG16.sha256
+    lpips_sha256: str = LPIPS.sha256
+
+
+@dataclass(frozen=True)
+class ExtractorChoice:
+    """Whose features: `inception`, `dinov2`, `clip`, or an import path `package.module:factory`.
+
+    path, sha256: of the weights of the second and third, if not torch hub's and the published ones.
+    """
+
+    name: str = "inception"
+    path: Path | None = None
+    sha256: str | None = None
+
+
+def read_tensors(
+    published: Published, path: Path | None = None, sha256: str | None = None
+) -> dict[str, Tensor]:
+    """Named tensors from a published file, or from `path` with the sha256 that the person vouches for."""
+    path, data = read_checked(published, path, sha256)
+    return _unpickled(published, path, data)
+
+
+def read_checked(
+    published: Published, path: Path | None = None, sha256: str | None = None
+) -> tuple[Path, bytes]:
+    """The file and its content, after checking that its sha256 is the expected one."""
+    path = path if path is not None else _found_or_fetched(published)
+    return path, _checked(published, path, sha256 or published.sha256)
+
+
+def _found_or_fetched(published: Published) -> Path:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    for name in NAMES:
+    for name in published.names:
         if (folder / name).is_file():
             return folder / name
-    return _fetch(folder / NAMES[0])
+    return _fetch(published, folder / published.names[0])
 
 
-def _fetch(path: Path) -> Path:
+def _fetch(published: Published, path: Path) -> Path:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _impatient():
             # Written aside, checked and renamed by torch hub.
-            torch.hub.download_url_to_file(INCEPTION_URL, str(path), hash_prefix=INCEPTION_SHA256)
+            torch.hub.download_url_to_file(published.url, str(path), hash_prefix=published.sha256)
     except (OSError, RuntimeError) as error:
         reason = str(getattr(error, "reason", error)).splitlines()[0]
         raise UserError(
-            f"{path}: Inception weights not there, and the download failed ({reason}); on a machine with "
-            f"network: curl -LO {INCEPTION_URL} , then put the file there or give --inception-weights FILE; "
-            "swd and msssim need no weights"
+            f"{path}: {published.what} weights not there, and the download failed ({reason}); on a machine "
+            f"with network: curl -Lo {path.name} {published.url} , then put the file there or give "
+            f"{published.option}; {published.without}"
         ) from error
     return path
 
@@ -88,42 +159,49 @@ def _impatient() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _load(path: Path, sha256: str) -> dict[str, Tensor]:
+def _checked(published: Published, path: Path, sha256: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(
-            f"{path}: Inception weights: {os.strerror(error.errno or 0)}; "
-            f"expected {NAMES[0]} from {INCEPTION_URL}"
+            f"{path}: {published.what} weights: {os.strerror(error.errno or 0)}; "
+            f"expected {published.names[0]} from {published.url}"
         ) from error
     # The bytes that were checked are the bytes that are read: no second look at the file.
     found = hashlib.sha256(data).hexdigest()
     if found != sha256.lower():
         raise UserError(
-            f"{path}: Inception weights: sha256 is {found}, must be {sha256}; get the file again from "
-            f"{INCEPTION_URL}"
+            f"{path}: {published.what} weights: sha256 is {found}, must be {sha256}; get the file again from "
+            f"{published.url}"
         )
-    return _unpickled(path, data)
+    return data
 
 
-def _unpickled(path: Path, data: bytes) -> dict[str, Tensor]:
+def _unpickled(published: Published, path: Path, data: bytes) -> dict[str, Tensor]:
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise UserError(
-            f"{path}: Inception weights: not a file of plain tensors; none of its code was run"
+            f"{path}: {published.what} weights: not a file of plain tensors; none of its code was run"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path}: Inception weights: must be tensors by name")
+        raise UserError(f"{path}: {published.what} weights: must be tensors by name")
     return state
+
+
+def check_digest(sha256: str | None, path: Path | None, option: str) -> str | None:
+    """The sha256 that a person gave for their own file, in lower case. UserError unless it is one and comes
+    with a file. option: of the digest, --NAME-digest, beside --NAME-weights."""
+    if sha256 is None:
+        return None
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise UserError(f"{option} {sha256}: must be a sha256, 64 hexadecimal digits")
+    if path is None:
+        file = option.replace("-digest", "-weights")
+        raise UserError(f"{option}: needs {file} FILE, the file that has this sha256")
+    return sha256.lower()
 
 
 def chosen_weights(path: Path | None, sha256: str | None) -> InceptionWeights:
     """The published weights, or others of which both the file and its sha256 are named."""
-    if sha256 is None:
-        return InceptionWeights(path)
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise UserError(f"--inception-digest {sha256}: must be a sha256, 64 hexadecimal digits")
-    if path is None:
-        raise UserError("--inception-digest: needs --inception-weights FILE, the file that has this sha256")
-    return InceptionWeights(path, sha256.lower())
+    return InceptionWeights(path, check_digest(sha256, path, "--inception-digest") or INCEPTION.sha256)

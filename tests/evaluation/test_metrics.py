@@ -1,4 +1,4 @@
-"""KID, Inception score, precision and recall of features, against their definitions in plain numpy."""
+"""KID and Inception score of features, against their definitions in plain numpy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.evaluation.metrics import inception_score, kernel_distance, precision_recall
+from pipeline.evaluation.metrics import inception_score, kernel_distance
 
 
 def features(count: int, seed: int, shift: float = 0.0, size: int = 8) -> torch.Tensor:
@@ -53,21 +53,3 @@ def test_the_inception_score_is_its_definition() -> None:
     found = inception_score(logits)
     assert found["value"] == pytest.approx(np.mean(scores), rel=1e-9)
     assert found["std"] == pytest.approx(np.std(scores), rel=1e-9)
-
-
-def covered(points: np.ndarray, centres: np.ndarray) -> float:
-    """How many points lie in a ball around a centre that reaches to the centre's third neighbour."""
-
-    def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(x[:, None] - y[None], axis=2)
-
-    radii = np.sort(distances(centres, centres), axis=1)[:, 3]
-    return float((distances(points, centres) <= radii).any(axis=1).mean())
-
-
-def test_precision_and_recall_are_their_definitions() -> None:
-    fakes, reals = features(80, 4, shift=0.8, size=3), features(90, 5, size=3)
-    found = precision_recall(fakes, reals)
-    assert 0 < found["precision"] < 1
-    assert found["precision"] == pytest.approx(covered(fakes.numpy(), reals.numpy()), abs=1e-6)
-    assert found["recall"] == pytest.approx(covered(reals.numpy(), fakes.numpy()), abs=1e-6)

@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from pipeline.evaluation.msssim import EXPONENTS, PairSimilarity, ms_ssim, scale_exponents
+from pipeline.evaluation.msssim import EXPONENTS, ms_ssim, pair_similarities, scale_exponents
 from pipeline.storage.pictures import to_uint8
 from tests.evaluation.worlds import smooth_images
 
@@ -67,19 +67,10 @@ def test_scales_fit_the_image(side: int, scales: int) -> None:
     assert not scales or sum(found) == pytest.approx(1)
 
 
-def test_pairs_are_neighbours_in_the_stream_whatever_the_batches() -> None:
-    images = pictures(0, 8, 32)
-    expected = float(ms_ssim(images[0::2], images[1::2]).double().mean())
-    for batch in (1, 3, 8):
-        similarity = PairSimilarity()
-        for part in images.split(batch):
-            similarity.add(part)
-        assert similarity.pairs == 4
-        assert similarity.value == pytest.approx(expected, rel=1e-6)
-
-
-def test_no_pair_no_value() -> None:
-    similarity = PairSimilarity()
-    similarity.add(pictures(0, 1, 32))
-    with pytest.raises(ValueError, match="no pair"):
-        _ = similarity.value
+def test_pairs_are_neighbours_in_the_stream() -> None:
+    images = pictures(0, 9, 32)
+    found = pair_similarities(images)
+    assert found.dtype == torch.float64
+    assert found.tolist() == pytest.approx(
+        [float(ms_ssim(images[i : i + 1], images[i + 1 : i + 2])) for i in (0, 2, 4, 6)], rel=1e-6
+    )

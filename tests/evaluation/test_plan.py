@@ -15,7 +15,10 @@ def test_names_are_read_in_any_order_once() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("fdi", "unknown metric 'fdi'; allowed: fid, kid, is, pr, swd, msssim; did you mean fid?"),
+        (
+            "fdi",
+            "unknown metric 'fdi'; allowed: fid, kid, is, pr, dc, ppl-z, ppl-w, swd, msssim; did you mean fid?",
+        ),
         ("swd,ms-ssim", "unknown metric 'ms-ssim'; .*; did you mean msssim?"),
         ("", "unknown metric ''; allowed: fid"),
     ],
@@ -27,9 +30,9 @@ def test_an_unknown_name_is_answered_with_the_nearest(words: str, message: str) 
 
 def test_standard_counts() -> None:
     fakes = fake_needs(Settings(("fid", "swd", "msssim")), reals=70_000)
-    assert fakes == Needs(inception=50_000, swd=8192, similarity=2000)
+    assert fakes == Needs(extracted=50_000, swd=8192, similarity=2000)
     reals = real_needs(Settings(("fid", "swd", "msssim")), reals=70_000)
-    assert reals == Needs(inception=70_000, swd=8192, similarity=2000)
+    assert reals == Needs(extracted=70_000, swd=8192, similarity=2000)
 
 
 def test_swd_takes_no_more_than_there_are_reals() -> None:

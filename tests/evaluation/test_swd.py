@@ -9,7 +9,7 @@ import torch
 
 from pipeline.evaluation import swd
 from pipeline.evaluation.pyramid import laplacian_pyramid, level_sizes
-from pipeline.evaluation.swd import Descriptors, sliced_wasserstein, split_distance
+from pipeline.evaluation.swd import Descriptors, PatchCutter, sliced_wasserstein, split_distance
 from pipeline.randomness import derive_seed
 from pipeline.storage.pictures import to_uint8
 from tests.evaluation.worlds import smooth_images
@@ -61,9 +61,10 @@ def pictures(start: int, count: int, size: int = 32, rough: float = 0.0) -> torc
 
 
 def gathered(images: torch.Tensor, seed: int = 0, batch: int = 5) -> Descriptors:
-    descriptors = Descriptors(len(images), *images.shape[1:], seed)
-    for part in images.split(batch):
-        descriptors.add(part)
+    cutter = PatchCutter(len(images), *images.shape[2:], seed)
+    descriptors = Descriptors(len(images), *images.shape[1:])
+    for at in range(0, len(images), batch):
+        descriptors.add(cutter.cut(images[at : at + batch], at))
     return descriptors
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import urllib.error
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from pipeline.errors import UserError
 from pipeline.evaluation import weights as module
 from pipeline.evaluation.features import InceptionExtractor
-from pipeline.evaluation.weights import INCEPTION_SHA256, NAMES, InceptionWeights, chosen_weights
+from pipeline.evaluation.weights import INCEPTION, LPIPS, VGG16, InceptionWeights, chosen_weights
 
 
 def save(path: Path, content: object) -> str:
@@ -23,8 +24,9 @@ def save(path: Path, content: object) -> str:
 
 
 def test_the_files_name_carries_its_digest() -> None:
-    assert len(INCEPTION_SHA256) == 64
-    assert all(f"-{INCEPTION_SHA256[:8]}." in name for name in NAMES)
+    assert all(len(published.sha256) == 64 for published in (INCEPTION, VGG16, LPIPS))
+    for published in (INCEPTION, VGG16):
+        assert all(f"-{published.sha256[:8]}." in name for name in published.names)
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
@@ -37,7 +39,7 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
 def test_another_file_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "w.pth", {"a": torch.ones(1)})
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("was read"))
-    with pytest.raises(UserError, match=f"sha256 is [0-9a-f]{{64}}, must be {INCEPTION_SHA256}") as caught:
+    with pytest.raises(UserError, match=f"sha256 is [0-9a-f]{{64}}, must be {INCEPTION.sha256}") as caught:
         InceptionWeights(tmp_path / "w.pth").read()
     assert "\n" not in str(caught.value)
 
@@ -76,7 +78,7 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
         InceptionExtractor(InceptionWeights(tmp_path / "w.pth", digest))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", INCEPTION.names)
 def test_torch_hubs_folder_is_looked_into(torch_home: Path, name: str) -> None:
     digest = save(torch_home / name, {"a": torch.ones(1)})
     assert list(InceptionWeights(sha256=digest).read()) == ["a"]
@@ -90,10 +92,10 @@ def test_offline_one_line_says_how_to_get_it(torch_home: Path, monkeypatch: pyte
     with pytest.raises(UserError) as caught:
         InceptionWeights().read()
     message = str(caught.value)
-    assert message.startswith(str(torch_home / NAMES[0]))
+    assert message.startswith(str(torch_home / INCEPTION.names[0]))
     for part in (
         "name resolution",
-        "curl -LO https://github.com/",
+        "curl -Lo weights-inception-2015-12-05-6726825d.pth https://github.com/",
         "--inception-weights FILE",
         "swd and msssim",
     ):
@@ -106,13 +108,14 @@ def test_a_download_is_checked_and_kept(
     torch_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = save(tmp_path / "published.pth", {"a": torch.ones(1)})
-    monkeypatch.setattr(module, "INCEPTION_URL", (tmp_path / "published.pth").as_uri())
+    here = replace(INCEPTION, url=(tmp_path / "published.pth").as_uri())
+    monkeypatch.setattr(module, "INCEPTION", here)
     with pytest.raises(UserError, match="download failed"):
         InceptionWeights().read()  # not the published digest
     assert list(torch_home.iterdir()) == []
-    monkeypatch.setattr(module, "INCEPTION_SHA256", digest)
+    monkeypatch.setattr(module, "INCEPTION", replace(here, sha256=digest))
     assert list(InceptionWeights(sha256=digest).read()) == ["a"]
-    assert (torch_home / NAMES[0]).is_file()
+    assert (torch_home / INCEPTION.names[0]).is_file()
 
 
 def test_a_digest_of_ones_own_needs_a_file_of_ones_own(tmp_path: Path) -> None:

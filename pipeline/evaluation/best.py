@@ -1,0 +1,80 @@
+"""The best snapshot of a run by a metric, and whether a run still gets better."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.evaluation.plan import METRICS
+from pipeline.evaluation.results import Result, read_results
+from pipeline.storage.atomic import publish_bytes
+
+BEST = "best.json"
+_HIGHER = frozenset(("is", "pr", "dc"))
+_NO_ORDER = frozenset(("msssim",))  # as low as the reals' is best, not as low as can be
+_SAME_WAY = ("data", "count", "seeds", "extractor", "seed", "sampling", "crop", "perceptual")
+
+
+@dataclass(frozen=True)
+class Best:
+    """A run's best snapshot. folder: inside the run."""
+
+    metric: str
+    value: float
+    images_seen: int
+    snapshot: str
+    folder: str
+
+
+def base_of(metric: str) -> str:
+    """fid-dinov2 -> fid: which of METRICS a name in a result stands for."""
+    return max(
+        (name for name in METRICS if metric == name or metric.startswith(f"{name}-")), key=len, default=metric
+    )
+
+
+def can_rank(metric: str) -> bool:
+    """Whether better and worse mean something for it."""
+    return base_of(metric) in METRICS and base_of(metric) not in _NO_ORDER
+
+
+def is_better(metric: str, value: float, than: float, least: float = 0.0) -> bool:
+    """Whether `value` improves on `than` by more than the share `least` of it."""
+    gain = value - than if base_of(metric) in _HIGHER else than - value
+    return gain > abs(than) * least
+
+
+def find_best(results: Sequence[Result], metric: str, least: float = 0.0) -> tuple[Best, int] | None:
+    """The best, and the images seen of the newest result, of those measured as the newest one is; None
+    without any. least: see `is_better`; of equal ones the earliest."""
+    measured = [result for result in results if metric in result.metrics]
+    if not measured:
+        return None
+    newest = measured[-1].metrics[metric]
+    same = [
+        result
+        for result in measured
+        if all(result.metrics[metric].get(key) == newest.get(key) for key in _SAME_WAY)
+    ]
+    best = same[0]
+    for result in same[1:]:
+        if is_better(metric, result.metrics[metric]["value"], best.metrics[metric]["value"], least):
+            best = result
+    folder = f"snapshots/{best.images_seen:012d}"
+    found = Best(metric, best.metrics[metric]["value"], best.images_seen, best.snapshot, folder)
+    return found, measured[-1].images_seen
+
+
+def mark_best(run: Path, metric: str) -> Best | None:
+    """Publishes RUN/best.json from all results of the run.
+
+    Others may publish results meanwhile: whoever writes looks again afterwards, so that the last to write
+    has seen all results that were there.
+    """
+    written = None
+    while (found := find_best(read_results(run), metric)) is not None and found[0] != written:
+        written = found[0]
+        publish_bytes(run / BEST, (json.dumps(asdict(written), indent=1) + "\n").encode())
+    return written

@@ -1,0 +1,44 @@
+"""One pass over a set of images, by all processes; what was seen ends up at the first, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from tqdm import tqdm
+
+from pipeline.contracts import ImageSpec
+from pipeline.evaluation.peers import Peers, blocks, in_order
+from pipeline.evaluation.plan import Needs, Settings
+from pipeline.evaluation.statistics import Extractor, Observer, Seen, Statistics
+
+
+def gather(
+    needs: Needs,
+    spec: ImageSpec,
+    extractor: Extractor | None,
+    settings: Settings,
+    images: Callable[[range], Tensor],
+    peers: Peers,
+    title: str,
+) -> Statistics | None:
+    """What `needs` says of a set; None but on the first process.
+
+    images: the set's uint8 images [n, C, H, W] of a range of places. title: of the progress bar.
+    """
+    observer = Observer(needs, spec, extractor, settings.seed, settings.device)
+
+    def look(places: range) -> Seen:
+        return observer.look(images(places), places.start)
+
+    parts = blocks(needs.images, settings.block)
+    if peers.rank != 0:
+        for _ in in_order(parts, look, peers):
+            raise AssertionError("only the first process is given anything")
+        return None
+    gathered = Statistics(needs, spec, extractor.size if extractor is not None else 0)
+    with tqdm(total=needs.images, desc=title, unit="img", disable=None) as bar:
+        for part, seen in zip(parts, in_order(parts, look, peers), strict=True):
+            gathered.add(seen)
+            bar.update(len(part))
+    return gathered

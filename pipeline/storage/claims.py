@@ -1,0 +1,160 @@
+"""Work that many processes look for and one at a time may do: claims as files, with signs of life.
+
+They need nothing but a file system that all see, with hard links: no server, no locks that some network file
+systems lack. A claim whose owner died is taken over, by exactly one of those who want it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import threading
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from pipeline.storage.atomic import explained
+
+STALE_SECONDS = 60.0
+_BEATS = 6  # signs of life in the time after which a silent owner counts as dead
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a claim. place: the machine and its table of processes, in which `pid` means something."""
+
+    token: str
+    host: str
+    pid: int
+    place: str
+
+    @property
+    def is_dead_here(self) -> bool:
+        """True if it ran in this very table of processes and is gone; others are judged by their silence."""
+        if self.place != _place():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            pass
+        return False
+
+
+class Claims:
+    """The claims in `folder`, by name.
+
+    A claim is the file .NAME.claim-N of the highest N. Whoever finds it stale makes N + 1, which the file
+    system lets only one of them do; nothing is ever renamed over another's claim or removed by whoever
+    does not hold it. stale_seconds: silence after which an owner counts as dead, by the file system's clock.
+    """
+
+    def __init__(self, folder: Path, stale_seconds: float = STALE_SECONDS) -> None:
+        self._folder, self._stale = folder, stale_seconds
+
+    def take(self, name: str) -> Claim | None:
+        """The claim, if it is now ours; None while somebody alive holds it.
+
+        Look again whether there is work left after taking it: who held it before may have finished.
+        """
+        with explained(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            owner = Owner(uuid.uuid4().hex, socket.gethostname(), os.getpid(), _place())
+            mine = self._folder / f".{name}.{owner.token}.partial"
+            mine.write_text(json.dumps(asdict(owner)))
+            try:
+                return self._take(name, mine, owner)
+            finally:
+                mine.unlink(missing_ok=True)
+
+    def holder(self, name: str) -> Owner | None:
+        """Whoever holds the claim, alive or not."""
+        held = self._held(name)
+        return _read(self._path(name, held[-1])) if held else None
+
+    def _take(self, name: str, mine: Path, owner: Owner) -> Claim | None:
+        held = self._held(name)
+        before = self._path(name, held[-1]) if held else None
+        stale = None
+        if before is not None:
+            stale = _read(before)
+            # Both times are the file system's own, whatever the clocks of the machines say.
+            if not self._is_stale(before, stale, mine.stat().st_mtime):
+                return None
+        number = held[-1] + 1 if held else 0
+        path = self._path(name, number)
+        try:
+            os.link(mine, path)
+        except FileExistsError:
+            return None
+        claim = Claim(path, owner, self._stale / _BEATS, [self._path(name, n) for n in held])
+        if before is not None and _read(before) != stale:
+            claim.release()  # its owner ended in good order while we looked
+            return None
+        return claim
+
+    def _is_stale(self, path: Path, owner: Owner | None, now: float) -> bool:
+        try:
+            age = now - path.stat().st_mtime
+        except FileNotFoundError:
+            return False  # just released: the next look will find nothing
+        return age > self._stale or (owner is not None and owner.is_dead_here)
+
+    def _held(self, name: str) -> list[int]:
+        pattern = re.compile(re.escape(f".{name}.claim-") + r"(\d+)")
+        found = (pattern.fullmatch(entry) for entry in os.listdir(self._folder))
+        return sorted(int(match[1]) for match in found if match)
+
+    def _path(self, name: str, number: int) -> Path:
+        return self._folder / f".{name}.claim-{number}"
+
+
+class Claim:
+    """A claim of this process, with signs of life from a thread until it is released."""
+
+    def __init__(self, path: Path, owner: Owner, interval: float, older: list[Path]) -> None:
+        self._path, self._owner, self._older = path, owner, older
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._live, args=(interval,), name="claim", daemon=True)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Gives the claim up; the claims of the dead before it go first, so that it covers them."""
+        self._over.set()
+        self._thread.join()
+        for path in (*self._older, self._path):
+            path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _live(self, interval: float) -> None:
+        while not self._over.wait(interval):
+            # A file system that is away for a moment is no reason to stop: what was claimed is work that
+            # gives the same result whoever does it.
+            with suppress(OSError):
+                os.utime(self._path)
+
+
+def _read(path: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _place() -> str:
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    return uuid.uuid4().hex  # a system that does not tell: nobody is of our place
