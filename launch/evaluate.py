@@ -30,50 +30,82 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="SNAPSHOT_OR_RUN", help="A snapshot, or a run: its newest and its untrained."),
+]
+Data = Annotated[Path, typer.Option(help="Shards of real images to compare with.")]
+Metrics = Annotated[
+    str,
+    typer.Option(
+        help="Any of fid,kid,is,pr,dc (Inception weights), ppl-z,ppl-w (LPIPS weights), swd,msssim."
+    ),
+]
+Count = Annotated[
+    int | None,
+    typer.Option(
+        help="Generated images; else 50,000 for features and paths, 8,192 for swd, 2,000 for msssim."
+    ),
+]
+Every = Annotated[bool, typer.Option("--all", help="Every snapshot of the run.")]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Every snapshot, as training writes them, to the run's end.")
+]
+Poll = Annotated[float, typer.Option(min=0.1, help="Seconds between two looks for new snapshots.")]
+Processes = Annotated[
+    int, typer.Option(min=1, help="Processes on this machine; started by torchrun or srun, it is one.")
+]
+Seed = Annotated[int, typer.Option(help="Of swd's patches and directions.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Sets of generated images; more than one give the spread.")]
+BatchSize = Annotated[int, typer.Option("--batch", "--batch-size", min=1, help="Images at once.")]
+PerClass = Annotated[bool, typer.Option("--per-class", help="fid within each class too.")]
+InceptionFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Inception weights that lie outside $TORCH_HOME.")
+]
+InceptionDigest = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHA256",
+        help="Of weights that are not the published ones; figures then compare with nothing else.",
+    ),
+]
+ExtractorName = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Whose features: inception, dinov2, clip or your own module:factory."),
+]
+ExtractorFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Weights of dinov2 or clip, outside $TORCH_HOME.")
+]
+ExtractorDigest = Annotated[
+    str | None, typer.Option(metavar="SHA256", help="Of such weights that are not the published ones.")
+]
+Silence = Annotated[
+    float, typer.Option(min=1, help="Seconds without a sign of life after which a process is dead.")
+]
+Patience = Annotated[float, typer.Option(min=1, help="Minutes that processes wait for one that is behind.")]
+
+
 def evaluate(
-    source: Annotated[
-        Path,
-        typer.Argument(metavar="SNAPSHOT_OR_RUN", help="A snapshot, or a run: its newest and its untrained."),
-    ],
-    data: Annotated[Path, typer.Option(help="Shards of real images to compare with.")],
-    metrics: Annotated[
-        str, typer.Option(help="Any of fid,kid,is,pr,dc,swd,msssim; the first five need Inception weights.")
-    ] = "swd,msssim",
-    count: Annotated[
-        int | None,
-        typer.Option(
-            help="Generated images; else 50,000 for Inception metrics, 8,192 for swd, 2,000 for msssim."
-        ),
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every snapshot of the run.")] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Every snapshot, as training writes them, to the run's end.")
-    ] = False,
-    poll: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks for new snapshots.")] = 20.0,
-    processes: Annotated[
-        int, typer.Option(min=1, help="Processes on this machine; started by torchrun or srun, it is one.")
-    ] = 1,
-    seed: Annotated[int, typer.Option(help="Of swd's patches and directions.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Sets of generated images; gives the spread.")] = 1,
-    batch: Annotated[int, typer.Option("--batch", "--batch-size", min=1, help="Images at once.")] = 32,
+    source: Source,
+    data: Data,
+    metrics: Metrics = "swd,msssim",
+    count: Count = None,
+    every: Every = False,
+    watch: Watch = False,
+    poll: Poll = 20.0,
+    processes: Processes = 1,
+    seed: Seed = 0,
+    seeds: Seeds = 1,
+    batch: BatchSize = 32,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
-    per_class: Annotated[bool, typer.Option("--per-class", help="fid within each class too.")] = False,
-    inception_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Inception weights that lie outside $TORCH_HOME.")
-    ] = None,
-    inception_digest: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHA256",
-            help="Of weights that are not the published ones; figures then compare with nothing else.",
-        ),
-    ] = None,
-    silence: Annotated[
-        float, typer.Option(min=1, help="Seconds without a sign of life after which a process is dead.")
-    ] = 60.0,
-    patience: Annotated[
-        float, typer.Option(min=1, help="Minutes that processes wait for one that is behind.")
-    ] = 120.0,
+    per_class: PerClass = False,
+    inception_weights: InceptionFile = None,
+    inception_digest: InceptionDigest = None,
+    extractor: ExtractorName = "inception",
+    extractor_weights: ExtractorFile = None,
+    extractor_digest: ExtractorDigest = None,
+    silence: Silence = 60.0,
+    patience: Patience = 120.0,
 ) -> int:
     """Measure generated images against real ones.
 
@@ -87,12 +119,12 @@ def evaluate(
       hrgan evaluate runs/faces --data shards --metrics fid,kid,pr --processes 8
       hrgan evaluate runs/faces --data shards --watch
     """
+    given = dict(locals())
     from launch.group import Group, run_as_group
     from launch.operations import prepare_operations
     from launch.processes import is_one_of_many, run_ranks
     from launch.srun import join_srun
 
-    given = dict(locals())
     settings, scope = settings_of(given), scope_of(every, watch)
     join_srun()
     if processes > 1 and not is_one_of_many():
@@ -121,7 +153,7 @@ def evaluate(
 def settings_of(given: Mapping[str, Any]) -> Settings:
     """What the command's arguments, by name, ask to be measured."""
     from pipeline.evaluation.plan import Settings, parse_metrics
-    from pipeline.evaluation.weights import chosen_weights
+    from pipeline.evaluation.weights import chosen_extractor, chosen_weights
 
     return Settings(
         metrics=parse_metrics(given["metrics"]),
@@ -131,6 +163,7 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
         batch_size=given["batch"],
         inception=chosen_weights(given["inception_weights"], given["inception_digest"]),
         per_class=given["per_class"],
+        extractor=chosen_extractor(given["extractor"], given["extractor_weights"], given["extractor_digest"]),
     )
 
 
@@ -138,6 +171,7 @@ def check(given: Mapping[str, Any]) -> None:
     """Refuses, before anything is started, arguments that the command would refuse; fetches weights that
     it will need, for where it runs there may be no way out."""
     from pipeline.data.index import ShardIndex
+    from pipeline.evaluation.extractors import fetch_weights
     from pipeline.evaluation.measure import check_size
     from pipeline.evaluation.plan import check_count
 
@@ -147,7 +181,7 @@ def check(given: Mapping[str, Any]) -> None:
     check_count(settings.count, index.count, str(index.root))
     check_size(settings.metrics, index.spec, str(index.root))
     if settings.needs_extractor:
-        settings.inception.read()
+        fetch_weights(settings)
 
 
 def scope_of(every: bool, watch: bool) -> Scope:

@@ -166,7 +166,7 @@ def size_faults(source: Source) -> list[str]:
 
 
 # What no text of the product may hold: promises instead of work, and traces of where it was made.
-_SITES = r"(?:arxiv\.org|github\.com|pytorch\.org|keepachangelog\.com|semver\.org)"
+_SITES = r"(?:arxiv\.org|github\.com|pytorch\.org|keepachangelog\.com|semver\.org|fbaipublicfiles\.com)"
 _HOSTS = rf"[\w.]*\b{_SITES}|localhost|127\.0\.0\.1|host\b|example\."
 FORBIDDEN = {
     r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X)\b": "unfinished",

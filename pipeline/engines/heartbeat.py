@@ -51,9 +51,8 @@ Words = Callable[[int, int], str]
 
 def training_words(step: int, images_seen: int) -> str:
     """Of a training run."""
-    return (
-        f"the last step was {step}, at {images_seen} images; the same command goes on from the last checkpoint"
-    )
+    where = f"the last step was {step}, at {images_seen} images"
+    return f"{where}; the same command goes on from the last checkpoint"
 
 
 class Watch:

@@ -6,7 +6,6 @@ figures; the first of them writes.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,12 +20,13 @@ from pipeline.errors import UserError
 from pipeline.evaluation.best import can_rank
 from pipeline.evaluation.board import write_scalars
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
+from pipeline.evaluation.extractors import make_extractor
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.measure import check_size, how_measured, joined, measure
 from pipeline.evaluation.peers import Alone, Peers
 from pipeline.evaluation.plan import (
+    FEATURE_METRICS,
     SEED_STRIDE,
-    WITHOUT_WEIGHTS,
     Settings,
     check_count,
     check_settings,
@@ -34,7 +34,6 @@ from pipeline.evaluation.plan import (
 )
 from pipeline.evaluation.reference import Reference
 from pipeline.evaluation.results import Result, add_metrics, read_result, result_path, run_of
-from pipeline.evaluation.statistics import Extractor
 from pipeline.randomness import derive_seed
 from pipeline.storage.pictures import to_uint8
 from pipeline.storage.snapshots import Snapshot
@@ -66,7 +65,12 @@ class EvaluationJob:
         check_count(settings.count, self._index.count, where)
         check_size(settings.metrics, self._index.spec, where)
         self._needs = fake_needs(settings, self._index.count)
-        self._extractor = _extractor(settings) if settings.needs_extractor else None
+        self._extractor = make_extractor(settings) if settings.needs_extractor else None
+        if "is" in settings.metrics and self._extractor is not None and not self._extractor.has_logits:
+            raise UserError(
+                f"--metrics is: the extractor {self._extractor.name} gives no classes; "
+                "take is from the list, or --extractor inception"
+            )
         self._reference: Reference | None = None
 
     def evaluate(self, snapshot: Snapshot) -> Result | None:
@@ -100,7 +104,11 @@ class EvaluationJob:
         )
 
     def _name(self, metric: str) -> str:
-        return metric
+        """In results: figures of other extractors than Inception have names of their own."""
+        extractor = self._extractor
+        if metric not in FEATURE_METRICS or extractor is None or extractor.name == "inception":
+            return metric
+        return f"{metric}-{extractor.name}"
 
     def _how(self, metric: str) -> dict[str, Any]:
         return how_measured(metric, self._needs, self._index.digest, self._extractor, self._settings, "")
@@ -134,7 +142,10 @@ class EvaluationJob:
         ]
         if self.peers.rank != 0:
             return {}
-        return {name: {**joined([figures[name] for figures in sets]), **self._how(name)} for name in missing}
+        return {
+            self._name(name): {**joined([figures[name] for figures in sets]), **self._how(name)}
+            for name in missing
+        }
 
     def _measure_set(
         self, snapshot: Snapshot, sampler: Sampler, labels: list[int] | None, settings: Settings, number: int
@@ -171,17 +182,6 @@ class EvaluationJob:
         run = run_of(snapshot)
         if run is not None:
             write_scalars(run, [result])
-
-
-def _extractor(settings: Settings) -> Extractor:
-    if importlib.util.find_spec("torch_fidelity") is None:
-        raise UserError(
-            f"--metrics {','.join(settings.metrics)}: torch-fidelity is not installed; allowed: "
-            f"pip install 'hrgan[eval]', or --metrics {','.join(WITHOUT_WEIGHTS)}"
-        )
-    from pipeline.evaluation.features import InceptionExtractor
-
-    return InceptionExtractor(settings.inception, settings.device)
 
 
 def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) -> Tensor:

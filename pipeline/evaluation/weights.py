@@ -113,7 +113,7 @@ def read_tensors(
 ) -> dict[str, Tensor]:
     """Named tensors from a published file, or from `path` with the sha256 that the person vouches for."""
     path, data = read_checked(published, path, sha256)
-    return _unpickled(published, path, data)
+    return parse_tensors(published, path, data)
 
 
 def read_checked(
@@ -177,7 +177,8 @@ def _checked(published: Published, path: Path, sha256: str) -> bytes:
     return data
 
 
-def _unpickled(published: Published, path: Path, data: bytes) -> dict[str, Tensor]:
+def parse_tensors(published: Published, path: Path, data: bytes) -> dict[str, Tensor]:
+    """Named tensors from the content of a file that was checked; none of its code is run."""
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
@@ -205,3 +206,8 @@ def check_digest(sha256: str | None, path: Path | None, option: str) -> str | No
 def chosen_weights(path: Path | None, sha256: str | None) -> InceptionWeights:
     """The published weights, or others of which both the file and its sha256 are named."""
     return InceptionWeights(path, check_digest(sha256, path, "--inception-digest") or INCEPTION.sha256)
+
+
+def chosen_extractor(name: str, path: Path | None, sha256: str | None) -> ExtractorChoice:
+    """What a person chose; UserError for a digest without a file."""
+    return ExtractorChoice(name, path, check_digest(sha256, path, "--extractor-digest"))

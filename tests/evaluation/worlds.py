@@ -92,3 +92,17 @@ def write_toy_snapshot(
         data={},
     )
     return open_snapshot(folder)
+
+
+class CoarseExtractor:
+    """Features that need no weights: the images at 4x4, and sums of them as logits."""
+
+    name, digest, resize = "coarse", "c" * 64, "means of squares to 4"
+    size, has_logits = 48, True
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        small = torch.nn.functional.adaptive_avg_pool2d(images.float() / 64, 4).flatten(1)
+        return small, small.unflatten(1, (12, 4)).sum(2)

@@ -1,0 +1,37 @@
+"""Any number of processes measures the same, to the bit, and one that dies ends the job by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.distributed.gang import run_gang
+from tests.evaluation.worlds import write_shards, write_toy_snapshot
+
+
+def evaluated(root: Path, ranks: int) -> dict[str, Any]:
+    run = root / f"run-{ranks}"
+    write_toy_snapshot(run, 8, classes=("a", "b", "c"))
+    run_gang("evaluation_ranks.py", ranks, str(root / f"data-{ranks}"), str(run))
+    # Neither claims nor signs of life are left.
+    assert [path.name for path in (run / "metrics").iterdir()] == ["000000000008.json"]
+    return json.loads((run / "metrics/000000000008.json").read_text())["metrics"]
+
+
+@pytest.mark.slow
+def test_one_two_and_three_processes_give_the_same_bits(tmp_path: Path) -> None:
+    for ranks in (1, 2, 3):
+        write_shards(tmp_path / f"data-{ranks}", 40, classes=("a", "b", "c"))
+    alone = evaluated(tmp_path, 1)
+    assert set(alone) == {"fid-coarse", "kid-coarse", "is-coarse", "pr-coarse", "dc-coarse", "swd", "msssim"}
+    assert alone["fid-coarse"]["value"] > 0
+    assert alone["fid-coarse"]["seeds"] == 2
+    assert len(set(alone["fid-coarse"]["by_set"])) == 2
+    assert alone["fid-coarse"]["low"] < alone["fid-coarse"]["value"] < alone["fid-coarse"]["high"]
+    assert set(alone["fid-coarse"]["classes"]) == {"a", "b"}  # squares modulo 3
+    assert 0 < alone["dc-coarse"]["coverage"] < 1
+    for ranks in (2, 3):
+        assert evaluated(tmp_path, ranks) == alone
