@@ -77,6 +77,5 @@ def _watched(group: Group, process: Process, peers: ProcessPeers) -> Iterator[No
         except RuntimeError as error:
             if process.world_size == 1 or not lost_contact(error):
                 raise
-            heartbeat.name_the_lost()
             first = str(error).splitlines()[0]
-            raise RunFailed(f"lost contact with another process ({first}); {group.go_on}") from error
+            raise RunFailed(f"{heartbeat.name_the_lost()} ({first}); {group.go_on}") from error

@@ -25,9 +25,7 @@ def is_one_of_many() -> bool:
 GO_ON = "the same command goes on from where it stood"
 
 
-def run_ranks(
-    arguments: Sequence[str], count: int, *, spare: bool = False, go_on: str = GO_ON
-) -> int:
+def run_ranks(arguments: Sequence[str], count: int, *, spare: bool = False, go_on: str = GO_ON) -> int:
     """Runs `hrgan ARGUMENTS` as `count` ranks on this machine and gives the exit code.
 
     SIGTERM, SIGINT and SIGUSR1 go to every rank. If one rank fails, the others are killed: they would
@@ -65,7 +63,8 @@ def _wait(ranks: list[subprocess.Popen[bytes]], spare: bool, go_on: str) -> int:
                 rank.kill()
             for rank in ranks:
                 rank.wait()
-    _say(f"error: rank {rank} was ended by {name}; {go_on}")
+            return _explain(*failed[0], go_on)
+        if all(code == 0 for number, code in enumerate(codes) if number not in lost):
             return 0
         time.sleep(_POLL_SECONDS)
 

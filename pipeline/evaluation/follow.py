@@ -129,18 +129,18 @@ def is_run(target: Path) -> bool:
 
 
 def is_finished(run: Path) -> bool:
-    """Whether no more snapshots of `run` are to be expected: it says so itself, or it says nothing and the
-    last snapshot that its configuration promises is there. One that was stopped is given ten minutes to be
-    started again."""
+    """Whether no more snapshots of `run` are to be expected: it says so itself, or the last snapshot that its
+    configuration promises is there. One that was stopped is given ten minutes to be started again."""
     try:
         job = read_job(run)
     except Damaged as damage:
         raise UserError(f"{damage}; remove it, or write what is true") from damage
-    if job is not None:
-        over = job.state == "stopped" and time.time() - job.updated > _STOPPED_SECONDS
-        return over or job.state in ("finished", "failed")
-    if not (run / CONFIG).is_file():
+    if job is not None and job.state in ("finished", "failed"):
         return True
+    if job is not None and job.state == "stopped" and time.time() - job.updated > _STOPPED_SECONDS:
+        return True
+    if not (run / CONFIG).is_file():
+        return job is None  # its job will write it
     length = read_dump(run / CONFIG).length.images
     return any(int(folder.name) >= length for folder in list_snapshots(run))
 
