@@ -1,4 +1,4 @@
-"""Loader images/s against a bare decode loop over the same JPEGs, and memory of order and index.
+"""Loader images/s against a bare decode loop over the same JPEGs.
 
 The bare loop: as many processes as the loader has workers, each calling the same JPEG decoder on its
 share of the files, held in memory, and throwing the pixels away. No order, tar, label, check or batch.
@@ -33,7 +33,7 @@ from pipeline.data.chunks import Decoder, Share, chunk_size, copy_pixels
 from pipeline.data.decode import decode
 from pipeline.data.faces.portrait import portrait
 from pipeline.data.faces.traits import traits
-from pipeline.data.index import Shard, ShardIndex
+from pipeline.data.index import ShardIndex
 from pipeline.data.lanes import Order
 from pipeline.data.pyramid import build_pyramid
 from pipeline.data.reader import ShardReader
@@ -55,7 +55,6 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [row for side in arguments.sizes for row in speed_rows(side, arguments.rounds)]
     rows += [level_row(side, arguments.rounds) for side in arguments.sizes]
-    rows.append(memory_row(10_000_000))
     for row in rows:
         print(row["op"], row["size"], row["note"], sep=" | ")
     write_rows(arguments.json, rows)
@@ -242,31 +241,6 @@ def _drain(take: Callable[[], object], size: int) -> None:
     ahead = WORKERS * DataConfig().prefetch * size
     for _ in range(-(-ahead // BATCH) + 1):
         take()
-
-
-def memory_row(samples: int) -> dict[str, Any]:
-    """Resident memory of an index of `samples` with its order, after 100,000 positions were found."""
-    process = psutil.Process()
-    before = process.memory_info().rss
-    shards = tuple(Shard(f"data-{i:05d}.tar", 1000, 10**8, "0" * 64) for i in range(samples // 1000))
-    index = ShardIndex(Path(), shards, 1024, 1024, 3)
-    order = Order([shard.count for shard in index.shards], seed=0, lanes=64)
-    began = time.perf_counter()
-    for position in range(0, 2 * samples, samples // 50_000):
-        order.locate(position)
-    seconds = time.perf_counter() - began
-    megabytes = (process.memory_info().rss - before) / 1e6
-    return {
-        "op": "index and order",
-        "size": f"{samples} samples",
-        "mode": "fwd",
-        "ms": seconds / 1e5 * 1e3,
-        "vs_reference": None,
-        "vs_peer": None,
-        "floor_ms": None,
-        "megabytes": megabytes,
-        "note": f"{megabytes:.0f} MB resident, {seconds / 1e5 * 1e6:.0f} us a random position",
-    }
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""One rank of two: what a real step sends, and the bytes of what it holds, as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from pipeline.config.load import load_config
+from pipeline.contracts import ImageSpec, Networks
+from pipeline.engines.process import start_process, stop_process
+from pipeline.engines.replicated import Replicated
+from pipeline.engines.zero import Zero
+from pipeline.training.trainer import Trainer
+from tools.scale.counting import FixedStage, NoData, family_of
+
+SPEC = ImageSpec(16, 16, 3, 10)
+
+
+def main(out: str, images: int, *configs: str) -> None:
+    torch.set_num_threads(1)
+    process = start_process("cpu")
+    sizes: list[int] = []
+    original = dist.all_reduce
+
+    def noted(tensor, *arguments, **settings):
+        sizes.append(tensor.numel() * tensor.element_size())
+        return original(tensor, *arguments, **settings)
+
+    found: dict[str, object] = defaultdict(dict)
+    for name in configs:
+        config = load_config(Path(name), [])
+        engines = {"replicated": lambda: Replicated(process)}
+        if find_spec("deepspeed"):
+            engines |= {"zero1": lambda: Zero(process, 1), "zero2": lambda: Zero(process, 2)}
+        for kind, make in engines.items():
+            family = family_of(config, SPEC)
+            family.schedule = FixedStage(family.schedule.at(0), 2 * images)
+            networks = family.networks()
+            engine = make()
+            engine.attach(networks, family.optimizers)
+            trainer = Trainer(family, networks, engine, NoData(SPEC, images), seed=0)
+            dist.all_reduce = noted
+            sizes.clear()
+            trainer.step()
+            dist.all_reduce = original
+            found[Path(name).name][kind] = {"sent": list(sizes), **held(networks, engine, trainer)}
+    if process.is_first:
+        Path(out).write_text(json.dumps(found))
+    stop_process()
+
+
+def held(networks: Networks, engine: Replicated | Zero, trainer: Trainer) -> dict[str, int]:
+    """Bytes of weights, gradients, moments and average on this rank."""
+    modules = [module for _, module in networks.items()]
+    return {
+        "weights": sum(size(t) for module in modules for t in module.state_dict().values()),
+        "average": sum(size(t) for t in trainer.averager.average.state_dict().values()),
+        "gradients": sum(size(p.grad) for m in modules for p in m.parameters() if p.grad is not None),
+        "moments": sum(size(value) for value in moments(engine)),
+    }
+
+
+def moments(engine: Replicated | Zero) -> list[torch.Tensor]:
+    players = engine._players.values()
+    adams = [p.optimizer if isinstance(engine, Replicated) else p._adam for p in players]
+    states = [entry for adam in adams for entry in adam.state.values()]
+    return [value for entry in states for name, value in entry.items() if name.startswith("exp_avg")]
+
+
+def size(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
