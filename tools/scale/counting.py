@@ -268,20 +268,23 @@ def stages(family: Family, images: int, samples: int = 400) -> list[tuple[int, S
     return list(found.values())
 
 
-def count_stage(config: RunConfig, spec: ImageSpec, stage: Stage, *, recompute: bool) -> Count:
-    """One step with every phase, at two numbers of images, from which all others follow."""
+def count_stage(
+    config: RunConfig, spec: ImageSpec, stage: Stage, *, recompute: bool = False, proportional: bool = False
+) -> Count:
+    """One step with every phase, at two numbers of images, from which all others follow; proportional: at
+    one, as if nothing were fixed."""
     group = smallest_batch(family_of(config, spec))
-    runs = [(images, *_fake_step(config, spec, stage, images, recompute)) for images in (group, 2 * group)]
-    (few, seen, family, trainable, held), (more, seen2, *_) = runs
+    seen, family, trainable, held = _fake_step(config, spec, stage, group, recompute)
+    more = None if proportional else _fake_step(config, spec, stage, 2 * group, recompute)[0]
     phases = []
     for phase in family.phases:
-        (flops, peak), (flops2, peak2) = seen.phases[phase.name], seen2.phases[phase.name]
+        few = seen.phases[phase.name]
+        many = (2 * few[0], 2 * few[1]) if more is None else more.phases[phase.name]
         sent = seen.exchanges[phase.name]
         phases.append(
             PhaseCount(
                 phase.name, phase.trains, phase.every, phase.repeats,
-                Linear.through(few, flops, more, flops2),
-                Linear.through(few, peak, more, peak2),
+                *(Linear.through(group, one, 2 * group, two) for one, two in zip(few, many, strict=True)),
                 tuple(one for one in sent if one.kind == "norm"),
                 tuple(one for one in sent if one.kind == "gradients"),
             )
@@ -342,12 +345,14 @@ def count_run(
     recompute: bool = False,
     overrides: tuple[str, ...] = (),
     last_only: bool = False,
+    proportional: bool = False,
 ) -> tuple[RunConfig, list[Span]]:
-    """The configuration at `path`, and the spans of its run. last_only: just the final one."""
+    """The configuration at `path`, and the spans of its run. last_only: just the final one. proportional: see
+    `count_stage`."""
     config = load_config(path, [*overrides])
     spec = ImageSpec(resolution, resolution, 3, classes)
     config = with_auto_settings(config, spec)
     use_operations("reference", torch.device("cpu"))
     found = stages(family_of(config, spec), config.length.images)
-    count = partial(count_stage, config, spec, recompute=recompute)
+    count = partial(count_stage, config, spec, recompute=recompute, proportional=proportional)
     return config, [Span(images, count(stage)) for images, stage in (found[-1:] if last_only else found)]
