@@ -284,7 +284,8 @@ def count_stage(
         phases.append(
             PhaseCount(
                 phase.name, phase.trains, phase.every, phase.repeats,
-                *(Linear.through(group, one, 2 * group, two) for one, two in zip(few, many, strict=True)),
+                Linear.through(group, few[0], 2 * group, many[0]),
+                Linear.through(group, few[1], 2 * group, many[1]),
                 tuple(one for one in sent if one.kind == "norm"),
                 tuple(one for one in sent if one.kind == "gradients"),
             )
