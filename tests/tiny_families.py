@@ -1,156 +1,37 @@
-"""Every family in a size that tests can run by the hundred, with seeded weights and digits to learn from."""
+"""The tiny families of `tools`, and a game to play with one."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from pydantic import TypeAdapter
-from sklearn.datasets import load_digits
-from torch import Tensor
-
-from pipeline.config.families import FamilyConfig
-from pipeline.contracts import Batch, Engine, Family, ImageSpec, Networks, Process
-from pipeline.engines.replicated import Replicated
-from pipeline.models.registry import build_family
+from pipeline.contracts import Family, Game, Networks
 from pipeline.randomness import SampleRandomness
-from pipeline.training.trainer import Trainer
+from tools.tiny_families import (
+    BATCH,
+    DIGITS,
+    PLAIN,
+    SIDE,
+    TINY,
+    DigitStream,
+    seeded_networks,
+    tiny_config,
+    tiny_family,
+    tiny_trainer,
+)
 
-SIDE = 8
-BATCH = 8
-DIGITS = ImageSpec(SIDE, SIDE, 1, 10)
-PLAIN = ImageSpec(SIDE, SIDE, 1)
-
-TINY: dict[str, dict[str, Any]] = {
-    "progan": {
-        "z_dim": 12,
-        "fmap_base": 64,
-        "fmap_max": 16,
-        "minibatch_stddev_group": 2,
-        "stable_images": 20,
-        "fade_images": 20,
-        "gpus": None,
-        "level_batches": [16, 8],
-    },
-    "biggan": {
-        "z_dim": 8,
-        "shared_dim": 6,
-        "generator_channels": 4,
-        "discriminator_channels": 4,
-        "standing_batches": 2,
-        "standing_batch_size": 4,
-        "ema_half_life_images": 200,
-        "ema_from_images": 0,
-    },
-    "stylegan2": {
-        "z_dim": 12,
-        "w_dim": 10,
-        "mapping_layers": 2,
-        "channel_base": 128,
-        "channel_max": 16,
-        "minibatch_stddev_group": 2,
-        "r1_every": 2,
-        "path_length_every": 2,
-        "ema_half_life_images": 200,
-    },
-    "r3gan": {
-        "z_dim": 12,
-        "widths": [12, 8],
-        "cardinalities": [3, 2],
-        "blocks": [1, 1],
-        "label_dim": 6,
-        "burn_in_images": 60,
-        "ema_half_life_images_end": 200,
-    },
-    "dcgan": {
-        "z_dim": 12,
-        "generator_channels": 8,
-        "discriminator_channels": 8,
-        "r1_gamma": 1.0,
-        "r1_every": 2,
-        "lecam_weight": 0.1,
-    },
-    "mlp": {
-        "z_dim": 12,
-        "width": 24,
-        "layers": 2,
-        "loss": "wasserstein",
-        "gp_weight": 1.0,
-        "drift_weight": 0.01,  # without it the last bias has no gradient
-        "discriminator_repeats": 2,
-    },
-}
-"""A config by family name: of 8px images and global batches of 8, every term switched on."""
-FLOAT32_ALONE = ("dcgan", "mlp")
-"""Families that refuse engine.precision=bfloat16."""
+__all__ = [
+    "BATCH",
+    "DIGITS",
+    "PLAIN",
+    "SIDE",
+    "TINY",
+    "DigitStream",
+    "seeded_networks",
+    "tiny_config",
+    "tiny_family",
+    "tiny_game",
+    "tiny_trainer",
+]
 
 
-def tiny_config(name: str, **changes: Any) -> FamilyConfig:
-    return TypeAdapter(FamilyConfig).validate_python({"name": name, **TINY[name], **changes})
-
-
-def tiny_family(name: str, spec: ImageSpec = DIGITS, low_precision=None, **changes: Any) -> Family:
-    return build_family(tiny_config(name, **changes), spec, batch_size=BATCH, low_precision=low_precision)
-
-
-def seeded_networks(family: Family, seed: int = 1) -> Networks:
-    torch.manual_seed(seed)
-    return family.networks()
-
-
-def tiny_game(family: Family, networks: Networks, count: int = BATCH, images_seen: int = 0):
+def tiny_game(family: Family, networks: Networks, count: int = BATCH, images_seen: int = 0) -> Game:
     randomness = SampleRandomness(range(count))
     return family.game(networks, family.schedule.at(images_seen), randomness)
-
-
-def tiny_trainer(
-    family: Family,
-    *,
-    seed: int = 3,
-    micro: int | None = None,
-    process: Process | None = None,
-    engine: Engine | None = None,
-) -> Trainer:
-    process = engine.process if engine else process or Process()
-    networks = seeded_networks(family)
-    for module in (networks.generator, networks.discriminator, family.memory):
-        module.to(process.device)
-    engine = engine or Replicated(process)
-    engine.attach(networks, family.optimizers)
-    stream = DigitStream(family.spec, process=process)
-    return Trainer(family, networks, engine, stream, seed=seed, micro=micro)
-
-
-class DigitStream:
-    """8px digits as a function of position, at any smaller power of two besides; dealt to ranks in turn."""
-
-    damaged = 0
-
-    def __init__(
-        self, spec: ImageSpec = DIGITS, images_seen: int = 0, process: Process | None = None
-    ) -> None:
-        self.process = process or Process()
-        digits = load_digits()
-        self.images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1
-        self.labels = torch.tensor(digits.target)
-        self.labelled = bool(spec.classes)
-        self.position = images_seen
-
-    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
-        return [self._next(batch_size, resolution or SIDE) for _ in range(times)]
-
-    def _next(self, count: int, resolution: int) -> Batch:
-        rank, ranks, device = self.process.rank, self.process.world_size, self.process.device
-        places = torch.arange(self.position + rank, self.position + count, ranks) % len(self.images)
-        self.position += count
-        images = torch.nn.functional.avg_pool2d(self.images[places], SIDE // resolution)
-        return Batch(images.to(device), self.labels[places].to(device) if self.labelled else None)
-
-
-def sliced_distance(a: Tensor, b: Tensor) -> float:
-    """Mean distance of sorted projections of pixels onto 64 random directions (sliced Wasserstein-1)."""
-    generator = torch.Generator().manual_seed(1)
-    directions = torch.randn(64, a[0].numel(), generator=generator)
-    directions /= directions.norm(dim=1, keepdim=True)
-    first, second = ((x.flatten(1) @ directions.T).sort(dim=0).values for x in (a, b))
-    return float((first - second).abs().mean())

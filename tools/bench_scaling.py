@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -26,9 +27,11 @@ from pipeline.contracts import Batch, ImageSpec, Process
 from pipeline.engines.process import start_process, stop_process
 from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
+from pipeline.training.state import Share, copied, take
 from pipeline.training.trainer import Trainer
 from tools.machine import write_rows
-from tools.ranks import run_module, two_hosts
+from tools.namespaces import TwoHosts
+from tools.ranks import run_module, wait_for
 
 _SIDE, _STEPS = 64, 4  # four steps: every lazy phase of this configuration once
 _BUCKETS = (0.0, 1.0, 4.0)
@@ -100,19 +103,33 @@ def measure_here(out: Path, batch: int, rounds: int, buckets: Sequence[float]) -
             if turn:
                 seconds = time.perf_counter() - start
                 taken[number].append((seconds / _STEPS, (waits.seconds - waited) / _STEPS))
+    stalls = [stall(trainers[0]) for _ in range(rounds + 1)][1:]
     if process.is_first:
         size = sum(p.numel() for _, module in trainers[0].networks.items() for p in module.parameters())
-        out.write_text(json.dumps({"taken": taken, "parameters": size}))
+        out.write_text(json.dumps({"taken": taken, "parameters": size, "stalls": stalls}))
     stop_process()
+
+
+def stall(trainer: Trainer) -> float:
+    """Seconds that a checkpoint in the background stops training for: asking whether the one before is
+    written, and copying this rank's share."""
+    engine = trainer.engine
+    engine.any(False)  # together from the start
+    start = time.perf_counter()
+    engine.any(False)
+    copied(take(trainer, Share(trainer.networks, engine.process).holds))
+    return time.perf_counter() - start
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians of a step in ms, and of waiting in it, by bucket size; gradients of both networks in MB."""
+    """Medians of a step in ms, and of waiting in it, by bucket size; gradients of both networks in MB; median
+    of a checkpoint's stall in ms."""
 
     step: list[float]
     waits: list[float]
     megabytes: float
+    stall: float
 
 
 def measure(ranks: int, batch: int, rounds: int, buckets: Sequence[float], megabits: int) -> Measured:
@@ -122,22 +139,31 @@ def measure(ranks: int, batch: int, rounds: int, buckets: Sequence[float], megab
         arguments = ["--rank-out", str(out), "--batch", str(batch), "--rounds", str(rounds), "--buckets"]
         arguments += [str(size) for size in buckets]
         if megabits and ranks > 1:
-            with two_hosts(megabits) as (places, master):
-                run_module("tools.bench_scaling", ranks, arguments, places, master)
+            with TwoHosts() as hosts:
+                hosts.limit(megabits)
+                module = ["-m", "tools.bench_scaling", *arguments]
+                codes = wait_for(hosts.start(module, environment={**os.environ, "OMP_NUM_THREADS": "1"}))
+            if any(codes):
+                raise RuntimeError(f"exit codes {codes}")
         else:
             run_module("tools.bench_scaling", ranks, arguments)
         found = json.loads(out.read_text())
     columns = [
         [1e3 * statistics.median(column) for column in zip(*kind, strict=True)] for kind in found["taken"]
     ]
-    return Measured([c[0] for c in columns], [c[1] for c in columns], 4e-6 * found["parameters"])
+    return Measured(
+        [c[0] for c in columns],
+        [c[1] for c in columns],
+        4e-6 * found["parameters"],
+        1e3 * statistics.median(found["stalls"]),
+    )
 
 
 def scaling_rows(images: int, rounds: int, megabits: int) -> list[dict[str, Any]]:
     """images: of one process alone."""
     alone = measure(1, images, rounds, (0.0,), 0)
     link = f"{megabits} Mbit/s" if megabits else "loopback"
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind, batch, ideal in (("weak", 2 * images, alone.step[0]), ("strong", images, alone.step[0] / 2)):
         two = measure(2, batch, rounds, _BUCKETS, megabits)
         for number, bucket_mb in enumerate(_BUCKETS):
@@ -153,7 +179,21 @@ def scaling_rows(images: int, rounds: int, megabits: int) -> list[dict[str, Any]
                 "vs_reference": ms / ideal, "vs_peer": None, "floor_ms": ideal,
                 "communication_share": share,
             })  # fmt: skip
+        if kind == "strong":
+            rows.append(stall_row(alone, two))
     return rows
+
+
+def stall_row(alone: Measured, two: Measured) -> dict[str, Any]:
+    """What a checkpoint written in the background stops training for."""
+    print(
+        f"training waits for a checkpoint | {two.stall:.1f} ms on 2 ranks, one process {alone.stall:.1f} ms"
+    )
+    return {
+        "op": "training waits for a checkpoint, on 2 ranks / 1", "size": f"{4 * alone.megabytes:.0f} MB",
+        "mode": "save", "ms": two.stall, "vs_reference": two.stall / alone.stall, "vs_peer": None,
+        "floor_ms": alone.stall,
+    }  # fmt: skip
 
 
 def main() -> None:

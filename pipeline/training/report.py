@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summary
 from tqdm import tqdm
 
-from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.atomic import explained, publish_bytes
 
 Figures = Mapping[str, float]
 _HEADLINES = ("loss/", "penalty/", "state/")
@@ -122,7 +122,7 @@ class Report:
         return rate * max(self._total - images_seen, 0)
 
     def _append(self, entry: Mapping[str, float]) -> None:
-        with self._log.open("a") as file:
+        with explained(self._log), self._log.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
     def _scalars(self, figures: Figures, images_seen: int) -> None:

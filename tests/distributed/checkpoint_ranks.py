@@ -18,8 +18,10 @@ from pipeline.errors import RunFailed, UserError
 from pipeline.storage import checkpoints
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.training.keeper import RunKeeper
+from pipeline.training.loop import Loop
 from pipeline.training.resume import agreed_checkpoint
 from pipeline.training.state import copied, take
+from pipeline.training.stop import StopRequest
 from pipeline.training.trainer import Trainer
 from tests.tiny_families import tiny_config
 from tests.toy import ToyFamily, ToyStream
@@ -80,6 +82,19 @@ def main(out: str) -> None:
     with pytest.raises(RunFailed, match="a --run folder that all hosts share"):
         agreed_checkpoint(store, process, said.append)
     checkpoints.verify = real_verify
+
+    # One rank's gradients go bad and stay so: all skip together, and end together.
+    running.stream.factor = float("nan") if stale else 1.0
+    before = copied(take(running))
+    bad = config.model_copy(update={"engine": config.engine.model_copy(update={"bad_steps": 3})})
+    with pytest.raises(
+        RunFailed, match=r"3 updates in a row .* up to 48 images; the last checkpoint is whole"
+    ):
+        Loop(running, bad, keeper, None, StopRequest()).run()
+    after = take(running)["networks"]
+    for name in (name for name in after if name.startswith("discriminator.")):  # the one that sees reals
+        assert torch.equal(after[name], before["networks"][name]), name
+    running.stream.factor = 1.0
 
     # One rank's disk is full: every rank ends with that rank's line.
     def full(path, tensors):

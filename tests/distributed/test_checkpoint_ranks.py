@@ -14,6 +14,7 @@ from tests.small_run import hrgan, start_hrgan, wait_for, write_config
 from tools.compare_runs import differences
 
 
+@pytest.mark.slow
 def test_saved_by_all_stale_views_passed_over_and_a_full_disk_ends_all(tmp_path):
     run_gang("checkpoint_ranks.py", 2, str(tmp_path))
     found = CheckpointStore(tmp_path, 9).newest(pytest.fail)

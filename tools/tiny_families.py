@@ -1,0 +1,98 @@
+"""Every family in a size that can be run by the hundred, with seeded weights and digits to learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import TypeAdapter
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from pipeline.config.families import FamilyConfig
+from pipeline.contracts import Batch, Engine, Family, ImageSpec, Networks, Process
+from pipeline.engines.replicated import Replicated
+from pipeline.models.registry import build_family
+from pipeline.training.trainer import Trainer
+
+SIDE = 8
+BATCH = 8
+DIGITS = ImageSpec(SIDE, SIDE, 1, 10)
+PLAIN = ImageSpec(SIDE, SIDE, 1)
+
+TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+"""A config by family name."""
+
+
+def tiny_config(name: str, **changes: Any) -> FamilyConfig:
+    """Its configuration, with some keys changed."""
+    return TypeAdapter(FamilyConfig).validate_python({"name": name, **TINY[name], **changes})
+
+
+def tiny_family(
+    name: str, spec: ImageSpec = DIGITS, low_precision: torch.dtype | None = None, **changes: Any
+) -> Family:
+    """The family of that configuration, for labelled digits if nothing else is said."""
+    return build_family(tiny_config(name, **changes), spec, batch_size=BATCH, low_precision=low_precision)
+
+
+def seeded_networks(family: Family, seed: int = 1) -> Networks:
+    """Fresh networks, the same for the same seed."""
+    torch.manual_seed(seed)
+    return family.networks()
+
+
+def tiny_trainer(
+    family: Family,
+    *,
+    seed: int = 3,
+    micro: int | None = None,
+    process: Process | None = None,
+    engine: Engine | None = None,
+) -> Trainer:
+    """A trainer on digits. engine: `replicated` on `process` if none is given."""
+    process = engine.process if engine else process or Process()
+    networks = seeded_networks(family)
+    for module in (networks.generator, networks.discriminator, family.memory):
+        module.to(process.device)
+    engine = engine or Replicated(process)
+    engine.attach(networks, family.optimizers)
+    stream = DigitStream(family.spec, process=process)
+    return Trainer(family, networks, engine, stream, seed=seed, micro=micro)
+
+
+class DigitStream:
+    """8px digits as a function of position, at any smaller power of two besides; dealt to ranks in turn."""
+
+    damaged = 0
+
+    def __init__(
+        self, spec: ImageSpec = DIGITS, images_seen: int = 0, process: Process | None = None
+    ) -> None:
+        self.process = process or Process()
+        digits = load_digits()
+        self.images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1
+        self.labels = torch.tensor(digits.target)
+        self.labelled = bool(spec.classes)
+        self.position = images_seen
+
+    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
+        return [self._next(batch_size, resolution or SIDE) for _ in range(times)]
+
+    def _next(self, count: int, resolution: int) -> Batch:
+        rank, ranks, device = self.process.rank, self.process.world_size, self.process.device
+        places = torch.arange(self.position + rank, self.position + count, ranks) % len(self.images)
+        self.position += count
+        images = torch.nn.functional.avg_pool2d(self.images[places], SIDE // resolution)
+        return Batch(images.to(device), self.labels[places].to(device) if self.labelled else None)
+
+
+def sliced_distance(a: Tensor, b: Tensor) -> float:
+    """Mean distance of sorted projections of pixels onto 64 random directions (sliced Wasserstein-1)."""
+    generator = torch.Generator().manual_seed(1)
+    directions = torch.randn(64, a[0].numel(), generator=generator)
+    directions /= directions.norm(dim=1, keepdim=True)
+    first, second = ((x.flatten(1) @ directions.T).sort(dim=0).values for x in (a, b))
+    return float((first - second).abs().mean())
