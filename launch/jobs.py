@@ -258,7 +258,8 @@ def _tell(batch: Batch, job_id: str, runs: Sequence[str]) -> None:
     for number, (work, run) in enumerate(zip(batch.works, runs, strict=True)):
         typer.echo(f"  run     {run}")
         log = log_pattern(work, array).replace("%A_%a", f"{job_id}_{number}").replace("%j", job_id)
-        typer.echo(f"  log     {log.replace('%t', '0')} (and one for each other process)")
+        others = "" if batch.nodes * batch.tasks == 1 else " (and one for each other process)"
+        typer.echo(f"  log     {log.replace('%t', '0')}{others}")
     typer.echo(f"  script  {batch.folder}/{job_id}_submission.sh")
     typer.echo(f"  next    hrgan runs {batch.folder.parent}; squeue -j {job_id}; scancel {job_id}")
 
