@@ -113,17 +113,16 @@ def submit_generation(order: Order, arguments: Sequence[str]) -> None:
     asked = Words.of(given)
     if snapshot is not None:
         asked.request(snapshot, torch.device("cpu"))
-    if asked.grid:
-        _submit_other(order, "generate", arguments, jobs)
-    else:
-        _submit_other(order, "generate", arguments, jobs, order.nodes or 1, order.cluster.tasks)
+    if asked.grid and order.nodes not in (None, 1):
+        raise UserError(f"--nodes {order.nodes}: one process makes a --grid; allowed: 1")
+    _submit_other(order, "generate", arguments, jobs, tasks=1 if asked.grid else None)
 
 
 def _submit_other(
-    order: Order, kind: Kind, arguments: Sequence[str], jobs: Path, nodes: int = 1, tasks: int = 1
+    order: Order, kind: Kind, arguments: Sequence[str], jobs: Path, tasks: int | None = None
 ) -> None:
-    if order.nodes is not None and order.nodes > nodes:
-        raise UserError(f"--nodes {order.nodes}: {kind} runs in one process; allowed: 1")
+    """On one node unless told, which is what most evaluations and data sets need."""
+    nodes, tasks = order.nodes or 1, tasks or order.cluster.tasks
     words = (kind, *arguments)
     name = _name(kind, jobs.parent)
     batch = Batch(kind, name, (Work(words, words, jobs),), jobs, order.cluster, nodes, tasks, order.after)
@@ -180,9 +179,9 @@ def _evaluation_of(found: Sequence[Training], training: Batch, metrics: str) -> 
         )
         check(_understood("evaluate", evaluate, words[1:]))
         works.append(Work(words, words, one.run / JOBS))
-    folder, name = training.folder, _name("evaluate", training.folder.parent)
+    folder, cluster, name = training.folder, training.cluster, _name("evaluate", training.folder.parent)
     return lambda job: Batch(
-        "evaluate", name, tuple(works), folder, training.cluster, 1, 1, job, each=len(works) > 1
+        "evaluate", name, tuple(works), folder, cluster, 1, cluster.tasks, job, each=len(works) > 1
     )
 
 

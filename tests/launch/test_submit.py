@@ -153,7 +153,7 @@ def test_an_evaluation_ended_by_the_limit_goes_on_and_no_other(
     assert calls[1:] == (["scontrol requeue 5"] if requeued else [])
 
 
-def test_an_evaluation_is_one_process_and_waits(home, tmp_path, capsys):
+def test_an_evaluation_takes_one_node_unless_told_and_waits(home, tmp_path, capsys):
     write_job(tmp_path / "r", Job("pending", "17"))
     words = (
         "evaluate",
@@ -167,13 +167,22 @@ def test_an_evaluation_is_one_process_and_waits(home, tmp_path, capsys):
     asked = options(dry(capsys, *words, "--after", "17_2"))
     expected = {
         "nodes": "1",
-        "ntasks-per-node": "1",
-        "gpus-per-node": "1",
-        "mem": "25728M",  # a quarter: a training has four processes on a node
+        "ntasks-per-node": "4",
+        "gpus-per-node": "4",
+        "mem": "102912M",
         "dependency": "afterok:17_2",
         "kill-on-invalid-dep": "yes",
         "comment": f"hrgan evaluate {tmp_path}/r",
     }
+    assert expected.items() <= asked.items()
+    assert options(dry(capsys, *words, "--nodes", 3))["nodes"] == "3"
+
+
+def test_a_picture_takes_one_process_and_its_share_of_a_node(home, tmp_path, capsys):
+    write_job(tmp_path / "r", Job("pending", "17"))
+    words = ("generate", tmp_path / "r", "a.png", "--count", 4, "--grid", "--cluster", cluster_file(tmp_path))
+    asked = options(dry(capsys, *words, "--after", "17"))
+    expected = {"nodes": "1", "ntasks-per-node": "1", "gpus-per-node": "1", "mem": "25728M"}  # a quarter
     assert expected.items() <= asked.items()
 
 

@@ -51,6 +51,7 @@ def test_a_wrong_cluster_file(home, tmp_path, capsys, name):
 
 TRAIN = "train {home}/c.yaml --cluster {tmp}/cluster.yaml --run {tmp}/r"
 EVALUATE = "evaluate {tmp}/r --data {home}/shards --cluster {tmp}/cluster.yaml --after 17"
+PICTURE = "generate {tmp}/r a.png --count 4 --grid --cluster {tmp}/cluster.yaml --after 17"
 FAULTS = {
     "train {home}/c.yaml": "missing option '--cluster'",
     "train {home}/c.yaml --cluster {tmp}/clustr.yaml": "no such file; did you mean {tmp}/cluster.yaml?",
@@ -71,10 +72,9 @@ FAULTS = {
     TRAIN + " --evaluate fdi": "--metrics: unknown metric 'fdi'; allowed: fid, kid",
     "train {home}/c.yaml --cluster {tmp}/cluster.yaml --run {tmp}/100%": "allowed: a path without %",
     EVALUATE + " --metrics swdd": "--metrics: unknown metric 'swdd'",
-    EVALUATE
-    + " --mertics swd": "no such option: --mertics; did you mean --metrics? (see hrgan evaluate --help)",
+    EVALUATE + " --mertics swd": "no such option: --mertics; did you mean --metrics",
     EVALUATE + " --all --watch": "--all and --watch: give one",
-    EVALUATE + " --nodes 2": "--nodes 2: evaluate runs in one process; allowed: 1",
+    PICTURE + " --nodes 2": "--nodes 2: one process makes a --grid; allowed: 1",
     EVALUATE + " --count 3": "--count 3: must be at least 10",
     "evaluate {tmp}/r --cluster {tmp}/cluster.yaml": "missing option '--data'",
     "evaluate {tmp}/none --data {home}/shards --cluster {tmp}/cluster.yaml": "{tmp}/none: no such folder",
