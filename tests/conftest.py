@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 # Before anything imports torch: a test's numbers must not depend on the machine's cores, and workers of
 # pytest-xdist must not fight for them.
@@ -29,8 +30,31 @@ def _compiled_operations() -> None:
     ops.use("auto", devices=("cpu",))
 
 
+_TESTS = Path(__file__).parent
+# Folders whose tests share what takes long to make: a worker of pytest-xdist takes a whole file of them, or
+# the whole folder, and they begin first, so that none is left over for one worker at the end.
+_BY_FILE = ("distributed", "restart", "launch", "tools")
+_BY_FOLDER = ("slurm",)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked gpu are skipped, and named, where there is no CUDA device."""
+    """Puts tests that share fixtures together; skips, by name, what needs a missing CUDA device."""
+    groups = {item: group for item in items if (group := _group(item.path))}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item not in groups)
+    _skip_without_gpu(items)
+
+
+def _group(path: Path) -> str | None:
+    folder = path.relative_to(_TESTS).parts[0] if path.is_relative_to(_TESTS) else ""
+    if folder in _BY_FOLDER:
+        return folder
+    return f"{folder}/{path.stem}" if folder in _BY_FILE else None
+
+
+def _skip_without_gpu(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

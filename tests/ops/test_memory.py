@@ -87,14 +87,19 @@ def test_a_child_of_a_fork_allocates_while_parents_threads_did():
     run("""
         torch.set_num_threads(1)
         ops.keep_memory()
-        stop = threading.Event()
+        begun, stop = threading.Event(), threading.Event()
 
         def churn():
             while not stop.is_set():
                 torch.empty(1 << 20)
+                begun.set()
 
+        # What is set up once, at the first use, is set up: a fork in the middle of that would hang the child
+        # whoever allocates.
+        torch.empty(1 << 20)[-1] = 1
         thread = threading.Thread(target=churn)
         thread.start()
+        begun.wait()
         for _ in range(20):
             child = os.fork()
             if child == 0:
