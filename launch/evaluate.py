@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 _GO_ON = "what has been measured stands, and the same command goes on"
 
 
+class Sampling(StrEnum):
+    """Where on a path its length is measured."""
+
+    end = "end"
+    full = "full"
+
+
 class Device(StrEnum):
     """Where to compute."""
 
@@ -76,9 +83,17 @@ ExtractorName = Annotated[
 ExtractorFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Weights of dinov2 or clip, outside $TORCH_HOME.")
 ]
-ExtractorDigest = Annotated[
+VggFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="VGG16 weights (for ppl) outside $TORCH_HOME.")
+]
+LpipsFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="LPIPS weights (for ppl) outside $TORCH_HOME.")
+]
+OtherDigest = Annotated[
     str | None, typer.Option(metavar="SHA256", help="Of such weights that are not the published ones.")
 ]
+PathSampling = Annotated[Sampling, typer.Option(help="Where on a path ppl takes its steps.")]
+PathCrop = Annotated[bool, typer.Option("--ppl-crop", help="ppl looks at the middle, where FFHQ has faces.")]
 Silence = Annotated[
     float, typer.Option(min=1, help="Seconds without a sign of life after which a process is dead.")
 ]
@@ -103,7 +118,13 @@ def evaluate(
     inception_digest: InceptionDigest = None,
     extractor: ExtractorName = "inception",
     extractor_weights: ExtractorFile = None,
-    extractor_digest: ExtractorDigest = None,
+    extractor_digest: OtherDigest = None,
+    ppl_sampling: PathSampling = Sampling.end,
+    ppl_crop: PathCrop = False,
+    vgg_weights: VggFile = None,
+    vgg_digest: OtherDigest = None,
+    lpips_weights: LpipsFile = None,
+    lpips_digest: OtherDigest = None,
     silence: Silence = 60.0,
     patience: Patience = 120.0,
 ) -> int:
@@ -152,9 +173,12 @@ def evaluate(
 
 def settings_of(given: Mapping[str, Any]) -> Settings:
     """What the command's arguments, by name, ask to be measured."""
-    from pipeline.evaluation.plan import Settings, parse_metrics
-    from pipeline.evaluation.weights import chosen_extractor, chosen_weights
+    from pipeline.evaluation.plan import PathSettings, Settings, parse_metrics
+    from pipeline.evaluation.weights import chosen_extractor, chosen_perceptual, chosen_weights
 
+    weights = chosen_perceptual(
+        given["vgg_weights"], given["vgg_digest"], given["lpips_weights"], given["lpips_digest"]
+    )
     return Settings(
         metrics=parse_metrics(given["metrics"]),
         count=given["count"],
@@ -162,6 +186,7 @@ def settings_of(given: Mapping[str, Any]) -> Settings:
         seeds=given["seeds"],
         batch_size=given["batch"],
         inception=chosen_weights(given["inception_weights"], given["inception_digest"]),
+        paths=PathSettings(given["ppl_sampling"].value, given["ppl_crop"], weights),
         per_class=given["per_class"],
         extractor=chosen_extractor(given["extractor"], given["extractor_weights"], given["extractor_digest"]),
     )
@@ -180,8 +205,7 @@ def check(given: Mapping[str, Any]) -> None:
     index = ShardIndex.read(given["data"])
     check_count(settings.count, index.count, str(index.root))
     check_size(settings.metrics, index.spec, str(index.root))
-    if settings.needs_extractor:
-        fetch_weights(settings)
+    fetch_weights(settings)
 
 
 def scope_of(every: bool, watch: bool) -> Scope:

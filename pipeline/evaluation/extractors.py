@@ -11,6 +11,7 @@ import difflib
 import importlib
 import importlib.util
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.evaluation.plan import WITHOUT_WEIGHTS, Settings
+from pipeline.evaluation.plan import PATH_METRICS, WITHOUT_WEIGHTS, Settings
 from pipeline.evaluation.statistics import Extractor
-from pipeline.evaluation.weights import ExtractorChoice, Published, parse_tensors, read_checked
+from pipeline.evaluation.weights import LPIPS, VGG16, ExtractorChoice, Published, parse_tensors, read_checked
 
 NAMES = ("inception", "dinov2", "clip")
 _OPTION = "--extractor-weights FILE"
@@ -60,14 +61,21 @@ def make_extractor(settings: Settings) -> Extractor:
 
 
 def fetch_weights(settings: Settings) -> None:
-    """Sees to it that the extractor's weights are there, without building it."""
+    """Sees to it that all weights which the metrics need are there."""
     choice = settings.extractor
+    if not PATH_METRICS.isdisjoint(settings.metrics):
+        weights = settings.paths.weights
+        read_checked(VGG16, weights.vgg, weights.vgg_sha256)
+        read_checked(LPIPS, weights.lpips, weights.lpips_sha256)
+    if not settings.needs_extractor or ":" in choice.name:
+        return
     if choice.name == "inception":
         settings.inception.read()
     elif choice.name == "dinov2":
         _dinov2_code()
         read_checked(DINOV2, choice.path, choice.sha256)
     elif choice.name == "clip":
+        _need_torch_fidelity(settings)
         read_checked(_clip(), choice.path, choice.sha256)
 
 
@@ -139,9 +147,11 @@ class ClipExtractor:
         self.digest, self.device = (choice.sha256 or published.sha256).lower(), device
         try:
             # A TorchScript archive: named tensors are taken from it, and what it could compute is not run.
-            network = FeatureExtractorCLIP(
-                _CLIP_MODEL, ["clip"], feature_extractor_weights_path=io.BytesIO(data), verbose=False
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch's, of the archive's format
+                network = FeatureExtractorCLIP(
+                    _CLIP_MODEL, ["clip"], feature_extractor_weights_path=io.BytesIO(data), verbose=False
+                )
         except (RuntimeError, KeyError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{path}: CLIP weights: not an archive of CLIP ({reason})") from error

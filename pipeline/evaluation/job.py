@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from pipeline.contracts import ImageSpec, Sampler
 from pipeline.data.index import ShardIndex
@@ -22,10 +23,13 @@ from pipeline.evaluation.board import write_scalars
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
 from pipeline.evaluation.extractors import make_extractor
 from pipeline.evaluation.gathering import gather
+from pipeline.evaluation.lpips import Perceptual
 from pipeline.evaluation.measure import check_size, how_measured, joined, measure
-from pipeline.evaluation.peers import Alone, Peers
+from pipeline.evaluation.paths import Steps, path_length
+from pipeline.evaluation.peers import Alone, Peers, blocks, in_order
 from pipeline.evaluation.plan import (
     FEATURE_METRICS,
+    PATH_METRICS,
     SEED_STRIDE,
     Settings,
     check_count,
@@ -34,6 +38,7 @@ from pipeline.evaluation.plan import (
 )
 from pipeline.evaluation.reference import Reference
 from pipeline.evaluation.results import Result, add_metrics, read_result, result_path, run_of
+from pipeline.latents import LatentSpace, StyledSpace
 from pipeline.randomness import derive_seed
 from pipeline.storage.pictures import to_uint8
 from pipeline.storage.snapshots import Snapshot
@@ -72,6 +77,7 @@ class EvaluationJob:
                 "take is from the list, or --extractor inception"
             )
         self._reference: Reference | None = None
+        self._perceptual: Perceptual | None = None
 
     def evaluate(self, snapshot: Snapshot) -> Result | None:
         """The snapshot's result, complete with the settings' metrics; measures what is not there yet. None
@@ -111,7 +117,7 @@ class EvaluationJob:
         return f"{metric}-{extractor.name}"
 
     def _how(self, metric: str) -> dict[str, Any]:
-        return how_measured(metric, self._needs, self._index.digest, self._extractor, self._settings, "")
+        return how_measured(metric, self._needs, self._index.digest, self._extractor, self._settings)
 
     def _check(self, snapshot: Snapshot) -> None:
         ours, theirs = snapshot.spec, self._index.spec
@@ -165,7 +171,32 @@ class EvaluationJob:
             title,
         )
         classes = classes_of(range(origin, origin + needs.extracted), labels)
-        return measure(settings.metrics, fakes, classes, reference, settings, self.peers)
+        figures = measure(settings.metrics, fakes, classes, reference, settings, self.peers)
+        for metric in sorted(PATH_METRICS & set(settings.metrics)):
+            figures[metric] = self._measure_paths(
+                metric, sampler, range(origin, origin + needs.paths), labels
+            )
+        return figures
+
+    def _measure_paths(
+        self, metric: str, sampler: Sampler, seeds: range, labels: list[int] | None
+    ) -> dict[str, Any]:
+        settings, which = self._settings, metric.removeprefix("ppl-")
+        if not isinstance(sampler, StyledSpace if which == "w" else LatentSpace):
+            allowed = "; allowed: ppl-z" if isinstance(sampler, LatentSpace) else ""
+            raise UserError(f"--metrics {metric}: this family has no space {which} to walk in{allowed}")
+        if self._perceptual is None:
+            self._perceptual = Perceptual(settings.paths.weights, settings.device)
+        steps = Steps(sampler, "w" if which == "w" else "z", settings.paths, self._perceptual)
+
+        def work(places: range) -> Tensor:
+            some = _shifted(places, seeds.start)
+            return steps.lengths(some, classes_of(some, labels))
+
+        parts = blocks(len(seeds), settings.block)
+        off = None if self.peers.rank == 0 else True
+        found = list(tqdm(in_order(parts, work, self.peers), metric, len(parts), unit="block", disable=off))
+        return path_length(torch.cat(found)) if found else {}
 
     def _data(self) -> dict[str, Any]:
         index = self._index

@@ -11,6 +11,7 @@ from torch import Tensor
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
 from pipeline.evaluation.frechet import frechet_distance, frechet_within
+from pipeline.evaluation.lpips import perceptual_digest
 from pipeline.evaluation.msssim import WINDOW, scale_exponents
 from pipeline.evaluation.neighbours import (
     density_coverage,
@@ -28,15 +29,15 @@ from pipeline.evaluation.swd import Distances, sliced_wasserstein
 T = TypeVar("T")
 Figures = dict[str, Any]
 
+_LEAST_SIDES = (("ppl-z", 16), ("ppl-w", 16), ("swd", SMALLEST_SIDE), ("msssim", WINDOW))
 SPREAD_OF = ("value", "precision", "recall", "density", "coverage")
 
 
 def how_measured(
-    metric: str, needs: Needs, data: str, extractor: Extractor | None, settings: Settings, perceptual: str
+    metric: str, needs: Needs, data: str, extractor: Extractor | None, settings: Settings
 ) -> Figures:
     """What decides a figure beside the snapshot: `count` of fakes, sets of them (`seeds`), `data` (the
-    index's digest), and the extractor, the seed of patches and directions, or how paths are taken.
-    perceptual: digest of the weights of LPIPS."""
+    index's digest), and the extractor, the seed of patches and directions, or how paths are taken."""
     common = {"data": data, "seeds": settings.seeds}
     if metric in FEATURE_METRICS:
         assert extractor is not None, "the plan asks for what the metrics need"
@@ -50,7 +51,7 @@ def how_measured(
             "count": needs.paths,
             "sampling": paths.sampling,
             "crop": paths.crop,
-            "perceptual": perceptual,
+            "perceptual": perceptual_digest(paths.weights),
         }
     if metric == "swd":
         return {**common, "count": needs.swd, "seed": settings.seed}
@@ -60,7 +61,7 @@ def how_measured(
 def check_size(metrics: Iterable[str], spec: ImageSpec, where: str) -> None:
     """UserError if images are too small for a metric."""
     side = min(spec.height, spec.width)
-    for metric, least in (("swd", SMALLEST_SIDE), ("msssim", WINDOW)):
+    for metric, least in _LEAST_SIDES:
         if metric in metrics and side < least:
             raise UserError(f"{where}: images of {side} pixels; {metric} needs at least {least}")
 

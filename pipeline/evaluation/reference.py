@@ -77,7 +77,7 @@ class Reference:
         key = {"data": self._index.digest}
         found = self._cache.load("labels", key)
         if found is None:
-            found = {"labels": torch.tensor(_read_labels(self._index))}
+            found = {"labels": torch.tensor(read_labels(self._index))}
             self._cache.save("labels", key, found)
         labels: list[int] = found["labels"].tolist()
         return labels
@@ -211,7 +211,8 @@ class Reference:
             self._cache.save("neighbours", self._features_key(), {"distances": found})
 
 
-def _read_labels(index: ShardIndex) -> list[int]:
+def read_labels(index: ShardIndex) -> list[int]:
+    """The class of every sample, in order; UserError for damage."""
     labels: list[int] = []
     with ShardReader(index) as reader:
         try:

@@ -211,3 +211,15 @@ def chosen_weights(path: Path | None, sha256: str | None) -> InceptionWeights:
 def chosen_extractor(name: str, path: Path | None, sha256: str | None) -> ExtractorChoice:
     """What a person chose; UserError for a digest without a file."""
     return ExtractorChoice(name, path, check_digest(sha256, path, "--extractor-digest"))
+
+
+def chosen_perceptual(
+    vgg: Path | None, vgg_sha256: str | None, lpips: Path | None, lpips_sha256: str | None
+) -> PerceptualWeights:
+    """What a person chose; UserError for a digest without a file."""
+    return PerceptualWeights(
+        vgg,
+        lpips,
+        check_digest(vgg_sha256, vgg, "--vgg-digest") or VGG16.sha256,
+        check_digest(lpips_sha256, lpips, "--lpips-digest") or LPIPS.sha256,
+    )

@@ -1,0 +1,81 @@
+"""LPIPS (Zhang et al. 2018), version 0.1 with VGG16: how different two images look to a person."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+from pipeline.evaluation.weights import LPIPS, VGG16, PerceptualWeights, Published, read_tensors
+
+# Simonyan and Zisserman 2015, table 1, column D: widths of the convolutions between poolings.
+_STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+_MEAN, _DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+_EPSILON = 1e-10
+
+
+class Perceptual(nn.Module):
+    """The distance between images, differentiable. digest: of both files of weights, as one sha256."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, weights: PerceptualWeights, device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        vgg = read_tensors(VGG16, weights.vgg, weights.vgg_sha256)
+        linear = read_tensors(LPIPS, weights.lpips, weights.lpips_sha256)
+        self.digest = perceptual_digest(weights)
+        self.stages = _stages()
+        self.weights = nn.ParameterList(torch.zeros(1, stage[-1], 1, 1) for stage in _STAGES)
+        layers = {f"features.{name.split('.', 1)[1]}": p for name, p in self.stages.named_parameters()}
+        _copy(layers, vgg, VGG16)
+        _copy({f"lin{n}.model.1.weight": p for n, p in enumerate(self.weights)}, linear, LPIPS)
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False).to(device)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """RGB images [N, 3, H, W] twice, floats from 0 to 255, at least 16 pixels a side -> distance [N]."""
+        x, y = (((images / 127.5 - 1) - self.mean) / self.deviation for images in (first, second))
+        distance = first.new_zeros(len(first))
+        for stage, weight in zip(self.stages, self.weights, strict=True):
+            x, y = stage(x), stage(y)
+            distance = distance + (weight * (_unit(x) - _unit(y)).square()).sum(1).mean(dim=(1, 2))
+        return distance
+
+
+def perceptual_digest(weights: PerceptualWeights) -> str:
+    """What results name the weights by."""
+    return hashlib.sha256(f"{weights.vgg_sha256} {weights.lpips_sha256}".lower().encode()).hexdigest()
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Each place's vector of channels at length 1."""
+    return features / (features.square().sum(1, keepdim=True).sqrt() + _EPSILON)
+
+
+def _stages() -> nn.ModuleList:
+    """Names of parameters count layers through all stages, as the published file does."""
+    stages, width, number = nn.ModuleList(), 3, 0
+    for place, widths in enumerate(_STAGES):
+        stage = nn.Sequential()
+        if place:
+            stage.add_module(str(number), nn.MaxPool2d(2))
+            number += 1
+        for wide in widths:
+            stage.add_module(str(number), nn.Conv2d(width, wide, 3, padding=1))
+            stage.add_module(str(number + 1), nn.ReLU())
+            width, number = wide, number + 2
+        stages.append(stage)
+    return stages
+
+
+def _copy(parameters: Mapping[str, Tensor], found: dict[str, Tensor], published: Published) -> None:
+    for name, parameter in parameters.items():
+        if name not in found or found[name].shape != parameter.shape:
+            what = f"{published.names[0]}: {published.what} weights"
+            raise UserError(f"{what}: {name} is missing or of another shape")
+        parameter.data.copy_(found[name])

@@ -1,0 +1,85 @@
+"""The best snapshot of a run: by the metric, among figures measured alike, whoever writes last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.evaluation import best as module
+from pipeline.evaluation.best import base_of, can_rank, find_best, is_better, mark_best
+from pipeline.evaluation.results import Result
+
+
+def result(images_seen: int, value: float, metric: str = "fid", **how: Any) -> Result:
+    figures: dict[str, Mapping[str, Any]] = {metric: {"value": value, "count": 100, **how}}
+    return Result(images_seen, f"snapshot {images_seen}", figures)
+
+
+def publish(run: Path, *results: Result) -> None:
+    (run / "metrics").mkdir(parents=True, exist_ok=True)
+    for one in results:
+        (run / f"metrics/{one.images_seen:012d}.json").write_bytes(one.to_bytes())
+
+
+def test_lower_fid_and_higher_is() -> None:
+    found = find_best([result(0, 9.0), result(8, 3.0), result(16, 4.0)], "fid")
+    assert found is not None
+    assert (found[0].images_seen, found[0].value, found[1]) == (8, 3.0, 16)
+    found = find_best([result(0, 9.0, "is"), result(8, 3.0, "is")], "is")
+    assert found is not None
+    assert found[0].images_seen == 0
+    assert find_best([result(0, 1.0)], "kid") is None
+
+
+def test_names_with_an_extractor() -> None:
+    assert base_of("fid-dinov2") == "fid"
+    assert base_of("ppl-w") == "ppl-w"
+    assert is_better("is-own", 3, 2)
+    assert not is_better("fid-own", 3, 2)
+    assert is_better("fid", 98.9, 100, least=0.01)
+    assert not is_better("fid", 99.1, 100, least=0.01)
+    assert can_rank("swd")
+    assert not can_rank("msssim")
+
+
+def test_figures_of_other_counts_do_not_compete() -> None:
+    """FID of few images is higher: a count that was changed on the way is no progress and no loss."""
+    found = find_best([result(0, 1.0, count=9), result(8, 5.0), result(16, 4.0)], "fid")
+    assert found is not None
+    assert found[0].images_seen == 16
+
+
+def test_it_is_marked(tmp_path: Path) -> None:
+    assert mark_best(tmp_path, "fid") is None
+    publish(tmp_path, result(0, 9.0), result(8, 3.0))
+    mark_best(tmp_path, "fid")
+    said = json.loads((tmp_path / "best.json").read_text())
+    assert said == {
+        "metric": "fid",
+        "value": 3.0,
+        "images_seen": 8,
+        "snapshot": "snapshot 8",
+        "folder": "snapshots/000000000008",
+    }
+
+
+def test_a_result_that_comes_while_it_is_written_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another evaluator finishes, and marks, between our reading and our writing."""
+    publish(tmp_path, result(0, 9.0), result(8, 3.0))
+    plain, others = module.publish_bytes, [result(16, 1.0)]
+
+    def late(path: Path, data: bytes) -> None:
+        if others:
+            publish(tmp_path, others.pop())
+            mark_best(tmp_path, "fid")
+        plain(path, data)
+
+    monkeypatch.setattr(module, "publish_bytes", late)
+    mark_best(tmp_path, "fid")
+    assert json.loads((tmp_path / "best.json").read_text())["images_seen"] == 16

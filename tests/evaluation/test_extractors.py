@@ -1,0 +1,157 @@
+"""Other extractors than Inception: found, checked, refused in one line; a user's own."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch_fidelity import feature_extractor_clip
+
+from pipeline.errors import UserError
+from pipeline.evaluation.extractors import DINOV2, fetch_weights, make_extractor
+from pipeline.evaluation.job import EvaluationJob
+from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.weights import ExtractorChoice
+from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
+
+HUBCONF = """
+import torch
+def dinov2_vitl14(pretrained=True):
+    assert not pretrained
+    return torch.nn.Sequential(torch.nn.AvgPool2d(56), torch.nn.Flatten(), torch.nn.Linear(48, 7))
+"""
+
+
+def settings(name: str, **choice: Any) -> Settings:
+    return Settings(("fid",), count=12, extractor=ExtractorChoice(name, **choice))
+
+
+def saved(path: Path, content: object) -> dict[str, Any]:
+    torch.save(content, path)
+    return {"path": path, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def hub_code(torch_home: Path) -> None:
+    folder = torch_home.parent / "facebookresearch_dinov2_main"
+    folder.mkdir()
+    (folder / "hubconf.py").write_text(HUBCONF)
+
+
+def test_an_unknown_one_is_answered_with_the_nearest() -> None:
+    with pytest.raises(
+        UserError, match=r"--extractor dino2: unknown; allowed: inception, .*; did you mean dinov2\?"
+    ):
+        make_extractor(settings("dino2"))
+
+
+def test_dinov2_sees_normalised_images_with_checked_weights(torch_home: Path, tmp_path: Path) -> None:
+    hub_code(torch_home)
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(48, 7)
+    state = {f"2.{name}": value for name, value in linear.state_dict().items()}
+    extractor = make_extractor(settings("dinov2", **saved(tmp_path / "w.pth", state)))
+    grey = torch.full((2, 3, 32, 32), 51, dtype=torch.uint8)  # a fifth
+    features, logits = extractor(grey)
+    assert logits is None
+    shown = torch.tensor([(0.2 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (0.2 - 0.406) / 0.225])
+    torch.testing.assert_close(
+        features, linear(shown.repeat_interleave(16).expand(2, -1)), rtol=1e-4, atol=1e-4
+    )
+    assert extractor.digest == hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
+    with pytest.raises(UserError, match="DINOv2 weights: not of dinov2_vitl14"):
+        make_extractor(settings("dinov2", **saved(tmp_path / "v.pth", {"a": torch.ones(1)})))
+
+
+def test_without_dinov2s_code_one_line_says_how_to_get_it(torch_home: Path) -> None:
+    for act in (make_extractor, fetch_weights):
+        with pytest.raises(UserError, match=r"no code of DINOv2 there; .*git clone") as caught:
+            act(settings("dinov2"))
+        assert "\n" not in str(caught.value)
+
+
+def test_other_weights_of_dinov2_are_refused(torch_home: Path, tmp_path: Path) -> None:
+    hub_code(torch_home)
+    saved(tmp_path / "w.pth", {})
+    with pytest.raises(UserError, match=f"DINOv2 weights: sha256 is [0-9a-f]+, must be {DINOV2.sha256}"):
+        make_extractor(settings("dinov2", path=tmp_path / "w.pth"))
+
+
+class Archive(torch.nn.Module):
+    """Tensors under CLIP's names; as TorchScript, like the published file."""
+
+    def __init__(self, visual: torch.nn.Module) -> None:
+        super().__init__()
+        self.visual = visual
+        self.text_projection = torch.nn.Parameter(torch.zeros(4, 6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_clip_is_torch_fidelitys(tmp_path: Path, torch_home: Path) -> None:
+    torch.manual_seed(0)
+    visual = feature_extractor_clip.CLIPVisual(6, 32, 2, 64, 16).visual
+    for parameter in visual.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    torch.jit.trace_module(Archive(visual), {"forward": torch.zeros(1)}).save(tmp_path / "clip.pt")
+    digest = hashlib.sha256((tmp_path / "clip.pt").read_bytes()).hexdigest()
+    extractor = make_extractor(settings("clip", path=tmp_path / "clip.pt", sha256=digest))
+    images = torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8)
+    reference = feature_extractor_clip.FeatureExtractorCLIP(
+        "clip-vit-b-32", ["clip"], feature_extractor_weights_path=str(tmp_path / "clip.pt")
+    )
+    assert extractor.size == 6
+    torch.testing.assert_close(extractor(images)[0], reference(images)[0])
+    with pytest.raises(UserError, match="CLIP weights: sha256 is"):
+        make_extractor(settings("clip", path=tmp_path / "clip.pt"))
+    other = saved(tmp_path / "other.pt", {"a": torch.ones(1)})
+    with pytest.raises(UserError, match="CLIP weights: not an archive of CLIP"):
+        make_extractor(settings("clip", **other))
+
+
+def test_ones_own_has_names_of_its_own_in_the_result(tmp_path: Path) -> None:
+    write_shards(tmp_path / "data", 12)
+    snapshot = write_toy_snapshot(tmp_path / "run", 8)
+    own = settings("tests.evaluation.worlds:CoarseExtractor")
+    job = EvaluationJob(tmp_path / "data", own, lambda s: SmoothSampler(s.spec), print)
+    found = job.evaluate(snapshot)
+    assert found is not None
+    figures = found.metrics["fid-coarse"]
+    assert figures["extractor"] == "c" * 64
+    assert figures["extractor_name"] == "coarse"
+    assert figures["resize"]
+    assert job.missing(snapshot) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no.such:thing", "cannot be imported .*PYTHONPATH"),
+        ("tests.evaluation.worlds:Nothing", "cannot be imported"),
+        ("tests.evaluation.test_extractors:Empty", "lacks name, digest, resize, size, has_logits; needed"),
+    ],
+)
+def test_what_is_none_is_refused(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"--extractor {name}: .*{message}"):
+        make_extractor(settings(name))
+
+
+class Empty:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+
+def test_the_inception_score_needs_classes(tmp_path: Path) -> None:
+    class Blind:
+        name, digest, resize, size, has_logits = "blind", "b", "none", 3, False
+
+    write_shards(tmp_path / "data", 12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.evaluation.job.make_extractor", lambda _: Blind())
+        with pytest.raises(UserError, match="--metrics is: the extractor blind gives no classes"):
+            EvaluationJob(
+                tmp_path / "data", Settings(("is",), count=12), lambda s: SmoothSampler(s.spec), print
+            )
