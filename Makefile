@@ -35,7 +35,7 @@ quickstart: setup
 	@echo
 	@echo "Picture of samples:     $(QUICK)/grid.png"
 	@echo "Data set of samples:    $(QUICK)/generated (1,000 images in shards)"
-	@echo "Curves and samples:     $(BIN)/tensorboard --logdir $(QUICK)/run"
+	@echo "Curves and samples:     $(BIN)/hrgan board $(QUICK)/run"
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(STRICT)

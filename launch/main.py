@@ -1,4 +1,4 @@
-"""The command line: `hrgan prepare | train | generate | evaluate | import | runs | doctor | submit`.
+"""The command line: `hrgan prepare | train | generate | evaluate | import | runs | board | doctor | submit`.
 
 Heavy imports stay inside the commands, so that help and completion answer at once.
 """
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
+from launch.board import board
 from launch.doctor import doctor
 from launch.evaluate import evaluate
 from launch.generate import generate
@@ -93,6 +94,7 @@ for _command in (prepare, train, generate, evaluate):
     app.command(no_args_is_help=False)(_command)
 app.command("import", no_args_is_help=False)(import_weights)
 app.command(no_args_is_help=False)(runs)
+app.command(no_args_is_help=False)(board)
 app.command(no_args_is_help=False)(doctor)
 app.add_typer(submit)
 

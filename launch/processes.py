@@ -98,12 +98,12 @@ def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subpro
         [sys.executable, "-m", "launch.main", *arguments],
         env=environment,
         start_new_session=True,
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )
 
 
-def _end_with_parent() -> None:
-    # If this launcher is killed outright, its ranks save and stop instead of holding the run folder.
+def end_with_parent() -> None:
+    """For the child of a fork: SIGTERM when the parent is gone, even if that was killed outright."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

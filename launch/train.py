@@ -16,6 +16,7 @@ from launch.processes import is_one_of_many, run_ranks
 from pipeline.config.load import dump_config, identity
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Family, ImageSpec, Networks, Process
+from pipeline.data.card import data_card
 from pipeline.data.index import ShardIndex
 from pipeline.data.stream import ImageStream
 from pipeline.engines.heartbeat import Heartbeat, Place, lost_contact
@@ -252,7 +253,8 @@ def _report(config: RunConfig, run: Path, start: int, process: Process) -> Repor
 
 def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex) -> None:
     """Once a run: what it is, and a picture of what it learns from."""
-    report.describe(dump_config(config), identity(config))
+    texts = {"config": f"```yaml\n{dump_config(config)}\n```", "data": data_card(index)}
+    report.describe(texts, identity(config))
     data = config.data.model_copy(update={"workers": 0})
     count = config.snapshots.grid
     with ImageStream(index, data, seed=config.seed, process=Process(), images_seen=0, labels=False) as stream:

@@ -1,25 +1,38 @@
-"""Results as TensorBoard scalars at the images seen of their snapshots.
-
-They go into RUN/tensorboard/evaluation, a folder of their own: TensorBoard follows one file a folder at
-a time, so that a second writer beside training's would end the live curves of training.
-"""
+"""Results as TensorBoard scalars at the images seen of their snapshots, in RUN/tensorboard/evaluation."""
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.custom_scalar import metadata as custom_tab
+from tensorboard.plugins.scalar import metadata as scalar_tab
 from tensorboard.util import tensor_util
-from torch.utils.tensorboard import SummaryWriter
 
+from pipeline.config.load import identity, read_dump
 from pipeline.evaluation.results import Result
+from pipeline.storage.atomic import explained
+from pipeline.storage.events import (
+    EVALUATION,
+    Layout,
+    event_of,
+    layout_summary,
+    publish_events,
+    read_events,
+    scalar_summary,
+    settings_summary,
+)
+from pipeline.storage.runs import CONFIG
 
-SUFFIX = ".metrics"
+QUALITY = "quality"
 _INNER = ("precision", "recall", "density", "coverage", "spread", "low", "high", "floor", "reals")
-Point = tuple[str, int, float]
+_RANGE = ("low", "high")
+Point = tuple[str, int]
 
 
 def scalars(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
@@ -34,33 +47,79 @@ def scalars(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, flo
             yield f"metrics/{name}/{side}px", distance
 
 
-def write_scalars(run: Path, results: Sequence[Result]) -> int:
-    """Writes the figures that are not there yet, and returns how many they were."""
-    folder = run / "tensorboard" / "evaluation"
-    there = dict(_written(folder))
-    new = [
-        (tag, result.images_seen, value)
-        for result in results
-        for tag, value in scalars(result.metrics)
-        if there.get((tag, result.images_seen)) != _as_stored(value)
-    ]
-    if new:
-        _append(folder, new)
-    return len(new)
+def write_scalars(run: Path, results: Sequence[Result]) -> None:
+    """Makes the figures of `results` all that is shown at their images seen.
+
+    Evaluators of one run wait for each other.
+    """
+    folder = run / EVALUATION
+    steps = {result.images_seen for result in results}
+    figures = [(result.images_seen, *figure) for result in results for figure in scalars(result.metrics)]
+    new = {(tag, step): _as_stored(value) for step, tag, value in figures}
+    with _only_one(folder):
+        others, points = _read(folder)
+        known = {point: _value(event) for point, event in points.items()}
+        times = {
+            point: event.wall_time
+            for point, event in points.items()
+            if new.get(point) in (None, known[point])
+        }
+        wanted = {**{point: value for point, value in known.items() if point[1] not in steps}, **new}
+        if wanted != known:
+            layout = event_of(layout_summary(quality_layout([tag for tag, _ in wanted])), 0)
+            shown = [
+                event_of(scalar_summary(tag, value), step, times.get((tag, step)))
+                for (tag, step), value in wanted.items()
+            ]
+            publish_events(folder, [*(others or _settings(run)), layout, *shown])
 
 
-def _append(folder: Path, points: Sequence[Point]) -> None:
-    with SummaryWriter(str(folder), filename_suffix=SUFFIX) as writer:
-        for tag, images_seen, value in points:
-            writer.add_scalar(tag, value, images_seen)
+def _settings(run: Path) -> list[Event]:
+    """Of a run that was trained without TensorBoard."""
+    if not (run / CONFIG).is_file():
+        return []
+    return [event_of(settings_summary(identity(read_dump(run / CONFIG))), 0)]
 
 
-def _written(folder: Path) -> Iterator[tuple[tuple[str, int], float]]:
-    """((tag, images seen), value) of our own event files, oldest first."""
-    for path in sorted(folder.glob(f"events.out.tfevents.*{SUFFIX}")):
-        for event in EventFileLoader(str(path)).Load():
-            for value in event.summary.value:
-                yield (value.tag, event.step), float(tensor_util.make_ndarray(value.tensor))
+def quality_layout(tags: Sequence[str]) -> Layout:
+    """A chart a metric, with the figures that belong to it; another of its range over seeds if there is one."""
+    known = sorted(set(tags))
+    charts: dict[str, list[Any]] = {}
+    for tag in known:
+        _, name, *inner = tag.split("/")
+        if not inner or inner[-1] not in ("spread", *_RANGE):
+            charts.setdefault(name, ["Multiline", []])[1].append(f"^{tag}$")
+    for name in list(charts):
+        ends = [f"metrics/{name}/{end}" for end in _RANGE]
+        if set(ends) <= set(known):
+            charts[f"{name} over seeds"] = ["Margin", [f"metrics/{name}", *ends]]
+    return {QUALITY: charts}
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(folder: Path) -> tuple[list[Event], dict[Point, Event]]:
+    """What is there: events that no metric made, but for the layout, and the points, by tag and step."""
+    others, points = [], {}
+    for event in read_events(folder):
+        (value,) = event.summary.value
+        plugin = value.metadata.plugin_data.plugin_name
+        if plugin == scalar_tab.PLUGIN_NAME:
+            points[value.tag, event.step] = event
+        elif plugin != custom_tab.PLUGIN_NAME:
+            others.append(event)
+    return others, points
+
+
+def _value(event: Event) -> float:
+    return float(tensor_util.make_ndarray(event.summary.value[0].tensor))
 
 
 def _as_stored(value: float) -> float:

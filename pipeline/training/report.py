@@ -6,7 +6,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +16,32 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams as hparams_summary
 from tqdm import tqdm
 
 from pipeline.storage.atomic import explained, publish_bytes
+from pipeline.storage.events import TRAINING, Layout, begin_evaluation
 
 Figures = Mapping[str, float]
 _HEADLINES = ("loss/", "penalty/", "state/")
+# Category -> charts and what their curves' names begin with; without a name, a chart a curve.
+_CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "losses": {
+        "losses": ("loss/",),
+        "logits of the discriminator": ("logits/",),
+        "mean sign of D(real)": ("signs/",),
+        "classes recognised": ("classified/",),
+    },
+    "regularisers": {"": ("penalty/", "path_length")},
+    "ADA": {"probability of augmentation": ("state/ada_p",)},
+    "gradients": {"gradient norms": ("gradient_norm/",), "skipped updates": ("skipped_updates",)},
+    "throughput": {
+        "images a second": ("speed/images_per_second",),
+        "seconds for 1,000 images": ("speed/seconds_per_kimg",),
+        "peak memory, GiB": ("memory/",),
+        "damaged images": ("data/",),
+    },
+    "quality": {},
+}
 
 
 class Report:
@@ -34,17 +53,19 @@ class Report:
     """
 
     def __init__(self, run: Path, *, total: int, start: int, device: torch.device, tensorboard: bool) -> None:
+        self._run = run
         self._log = run / "log.jsonl"
         self._device = device
         self._total = total
         self._images, self._time = start, time.perf_counter()
         self._first_images, self._first_time = start, self._time
-        drop_after(self._log, start)
+        has_ticks = drop_after(self._log, start) > 0
+        self._is_laid_out = has_ticks and any((run / TRAINING).glob("events.*"))
         self._has_terminal = True
         self._writer = None
         if tensorboard:
             purge = start + 1 if start else 0  # from the start again: all that an earlier try wrote
-            self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=purge, flush_secs=30)
+            self._writer = SummaryWriter(str(run / TRAINING), purge_step=purge, flush_secs=30)
         self._bar = tqdm(
             total=total,
             initial=start,
@@ -86,14 +107,13 @@ class Report:
         else:
             yield
 
-    def describe(self, config_text: str, settings: Mapping[str, Any]) -> None:
-        """Once a run: its configuration as text and as hyperparameters."""
+    def describe(self, texts: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+        """Once a run: what it is in Markdown, by name, and its settings among those of other runs."""
         if self._writer is None:
             return
-        self._writer.add_text("config", f"```yaml\n{config_text}\n```", 0)
-        plain = {k: v if isinstance(v, int | float | str | bool) else str(v) for k, v in settings.items()}
-        for summary in hparams_summary(plain, {"speed/seconds_per_kimg": 0.0}):  # type: ignore[no-untyped-call]
-            self._writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
+        for name, text in texts.items():
+            self._writer.add_text(name, text, 0)
+        begin_evaluation(self._run, settings)
 
     def tick(self, images_seen: int, step: int, figures: Figures) -> None:
         """Means since the last tick: one line for a person, one in the log, one point a curve."""
@@ -126,10 +146,27 @@ class Report:
             file.write(json.dumps(entry) + "\n")
 
     def _scalars(self, figures: Figures, images_seen: int) -> None:
-        if self._writer is not None:
-            for name, value in figures.items():
-                self._writer.add_scalar(name, value, images_seen)
-            self._writer.flush()
+        if self._writer is None:
+            return
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, images_seen)
+        if not self._is_laid_out:  # the first tick has every phase, and so every curve
+            self._writer.add_custom_scalars(curves_layout(figures))
+            self._is_laid_out = True
+        self._writer.flush()
+
+
+def curves_layout(tags: Iterable[str]) -> Layout:
+    """The charts of TensorBoard's custom tab: what belongs together side by side, without what has no curve.
+    `quality` is filled by evaluation."""
+    known = sorted(tags)
+    layout: dict[str, dict[str, list[Any]]] = {}
+    for category, charts in _CHARTS.items():
+        found = layout.setdefault(category, {})
+        for chart, beginnings in charts.items():
+            for tag in (tag for tag in known if tag.startswith(beginnings)):
+                found.setdefault(chart or tag, ["Multiline", []])[1].append(f"^{tag}$")
+    return {category: charts for category, charts in layout.items() if charts or not _CHARTS[category]}
 
 
 def tick_line(images_seen: int, total: int, figures: Figures, seconds_left: float) -> str:
@@ -167,10 +204,10 @@ def peak_gib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def drop_after(log: Path, images_seen: int) -> None:
-    """Removes lines beyond `images_seen`, and a last line that a kill cut short."""
+def drop_after(log: Path, images_seen: int) -> int:
+    """Removes lines beyond `images_seen`, and a last line that a kill cut short; returns how many stay."""
     if not log.exists():
-        return
+        return 0
     kept = []
     for line in log.read_text().splitlines():
         try:
@@ -180,3 +217,4 @@ def drop_after(log: Path, images_seen: int) -> None:
         if entry["images_seen"] <= images_seen:
             kept.append(line)
     publish_bytes(log, "".join(f"{line}\n" for line in kept).encode())
+    return len(kept)

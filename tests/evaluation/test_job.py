@@ -58,8 +58,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     board = EventAccumulator(str(run / "tensorboard" / "evaluation"))
     board.Reload()
-    tags = board.Tags()["tensors"] + board.Tags()["scalars"]
-    return {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in tags}
+    return {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
 
 
 def test_a_run_gets_its_newest_and_its_untrained_snapshot(world: Path) -> None:

@@ -40,6 +40,11 @@ def curves(run) -> dict[str, list[int]]:
     return {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
+def pictures(run) -> dict[str, list[int]]:
+    events = EventAccumulator(str(run / "tensorboard"), {"images": 0}).Reload()
+    return {tag: [event.step for event in events.Images(tag)] for tag in events.Tags()["images"]}
+
+
 def without_time(entry: dict) -> dict:
     return {k: v for k, v in entry.items() if k != "time" and not k.startswith(("speed/", "memory/"))}
 
@@ -52,8 +57,10 @@ def assert_same(straight, run) -> None:
     assert len(list((run / "checkpoints").iterdir())) == 2
     ours, theirs = (list(map(without_time, logged(r))) for r in (run, straight))
     assert json.dumps(ours) == json.dumps(theirs)
-    steps = curves(run)["loss/generator"]
-    assert steps == list(range(8, 193, 8))
+    steps = curves(run)
+    assert steps["loss/generator"] == list(range(8, 193, 8))
+    assert steps == curves(straight)  # without gaps and doubles
+    assert pictures(run) == {"reals": [0], "samples": [0, 96, 192]}
 
 
 def test_the_undisturbed_run_is_whole(straight):

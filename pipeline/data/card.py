@@ -1,0 +1,46 @@
+"""What a data set is, as a page for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from pipeline.data.index import ShardIndex
+
+_MOST_CLASSES = 40
+
+
+def data_card(index: ShardIndex) -> str:
+    """Markdown: a table of what the index says, how the set was made, and the set's own README.md if it has
+    one."""
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in _rows(index))
+    parts = [f"| | |\n|---|---|\n{rows}"]
+    own = index.root / "README.md"
+    if own.is_file():
+        parts.append(own.read_text(encoding="utf-8", errors="replace"))
+    return "\n\n".join(parts)
+
+
+def _rows(index: ShardIndex) -> Iterator[tuple[str, object]]:
+    size = sum(shard.bytes for shard in index.shards)
+    yield "folder", str(index.root)
+    yield (
+        "images",
+        f"{index.count:,}, {index.width}x{index.height}, {'RGB' if index.channels == 3 else 'grey'}",
+    )
+    yield "shards", f"{len(index.shards)}, {size / 2**20:,.1f} MiB"
+    yield "classes", _classes(index.classes)
+    yield "digest", index.digest
+    for name, value in index.origin.items():
+        yield name.replace("_", " "), value if isinstance(value, str) else json.dumps(value)
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    if not names:
+        return "none"
+    more = f", ... ({len(names):,} in all)" if len(names) > _MOST_CLASSES else ""
+    return ", ".join(names[:_MOST_CLASSES]) + more
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")
