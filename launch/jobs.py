@@ -152,11 +152,14 @@ def _refuse_busy(run: Path, queue: Queue) -> None:
         job = read_job(run)
     except Damaged as damage:
         raise UserError(f"{damage}; move it away if no job of this run waits or runs") from damage
+    queued = queue.find(job.job_id) if job is not None else None
     # A queue that answers and does not know the job: it was cancelled or killed, and could not say so.
-    waits = job is not None and (queue.find(job.job_id) is not None or not queue.known)
-    if job is not None and job.state in BUSY and job.job_id is not None and waits:
+    # One that has it, whatever the run has said: SLURM may have put it back by itself.
+    unsure = not queue.known and job is not None and job.state in BUSY and job.job_id is not None
+    if job is not None and (queued is not None or unsure):
+        now = queued.state.lower() if queued is not None else job.state
         raise UserError(
-            f"{run}: is {job.state} as job {job.job_id}; wait for it (hrgan runs {run}), "
+            f"{run}: is {now} as job {job.job_id}; wait for it (hrgan runs {run}), "
             f"or scancel {job.job_id} first"
         )
     if (run / ".lock").exists():

@@ -80,7 +80,8 @@ def run_state(run: Path, queue: Queue, now: float | None = None) -> RunState:
     state = RunState(str(run))
     lines = _log(run, state)
     state.images_total = _total(run, state)
-    state.images_seen = max([int(line.get("images_seen", 0)) for line in lines[-1:]] + _saved(run))
+    logged = [int(line.get("images_seen", 0)) for line in lines[-1:]]
+    state.images_seen = max(0, *logged, *_saved(run, "checkpoints"), *_saved(run, "snapshots"))
     state.seconds_per_kimg = _speed(lines)
     _newest_metrics(run, state)
     _say_state(run, state, lines, queue, now)
@@ -101,7 +102,8 @@ def _say_state(run: Path, state: RunState, lines: list[dict[str, Any]], queue: Q
     if queued is not None and queued.state == "PENDING":
         state.waits = queued.reason
     silent = now - _last_sign(run, job)
-    state.state = _judged(state, job, queued, queue, silent, _patience(job, lines, queue))
+    whole = state.images_total is not None and max(_saved(run, "checkpoints")) >= state.images_total
+    state.state = _judged(state, whole, job, queued, queue, silent, _patience(job, lines, queue))
 
 
 def _own(run: Path) -> bool:
@@ -113,14 +115,20 @@ def _own(run: Path) -> bool:
 
 
 def _judged(
-    state: RunState, job: Job | None, queued: Queued | None, queue: Queue, silent: float, patience: float
+    state: RunState,
+    whole: bool,
+    job: Job | None,
+    queued: Queued | None,
+    queue: Queue,
+    silent: float,
+    patience: float,
 ) -> str:
-    """One word, from what the run says of itself and what the queue knows."""
+    """One word, from what the run says of itself and what the queue knows. whole: its end is saved."""
+    if queued is not None and queued.state == "PENDING":  # whatever it said when SLURM put it back
+        return "requeued" if state.requeues or state.images_seen else "pending"
     if queued is not None and (job is None or job.state in ("pending", "running", "requeued")):
-        if queued.state == "PENDING":
-            return "requeued" if state.requeues or state.images_seen else "pending"
         return "running"
-    if state.images_total is not None and state.images_seen >= state.images_total:
+    if whole:
         return "finished"
     if job is None:
         return ("running" if silent < patience else "stopped") if state.images_seen else "new"
@@ -205,10 +213,10 @@ def _total(run: Path, state: RunState) -> int | None:
     return None
 
 
-def _saved(run: Path) -> list[int]:
-    """Images seen at each checkpoint and snapshot that is whole, and 0."""
-    found = [path for name in ("checkpoints", "snapshots") for path in (run / name).glob("[0-9]*")]
-    return [0, *(int(path.name) for path in found if path.name.isdigit() and (path / MANIFEST).exists())]
+def _saved(run: Path, name: str) -> list[int]:
+    """Images seen at each checkpoint or snapshot that is whole, and -1."""
+    found = (run / name).glob("[0-9]*")
+    return [-1, *(int(path.name) for path in found if path.name.isdigit() and (path / MANIFEST).exists())]
 
 
 def _speed(lines: list[dict[str, Any]]) -> float | None:

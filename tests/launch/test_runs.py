@@ -32,6 +32,9 @@ def make_run(folder, images=0, total=1000, job=None, **more):
             for seen in range(images // 4, images + 1, images // 4)
         ]
         (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if images == total:
+        (folder / f"checkpoints/{total:012d}").mkdir(parents=True)
+        (folder / f"checkpoints/{total:012d}/manifest.json").touch()
     if job is not None:
         write_job(folder, Job(job, "17"))
     return folder
@@ -60,6 +63,9 @@ def later(seconds: float) -> float:
         ("requeued", queue_with("RUNNING"), 400, 0, "running"),
         ("requeued", EMPTY, 400, 60, "cancelled"),
         ("stopped", EMPTY, 400, 0, "stopped"),
+        ("stopped", queue_with("PENDING", "BeginTime"), 400, 0, "requeued"),  # preempted
+        ("stopped", queue_with("COMPLETING"), 400, 0, "stopped"),
+        ("failed", EMPTY, 999, 0, "failed"),
         ("failed", EMPTY, 400, 0, "failed"),
         ("finished", EMPTY, 1000, 0, "finished"),
         ("running", EMPTY, 1000, 3600, "finished"),
@@ -72,6 +78,12 @@ def later(seconds: float) -> float:
 def test_state(tmp_path, job, queue, images, after, expected):
     run = make_run(tmp_path / "run", images, job=job)
     assert run_state(run, queue, later(after)).state == expected
+
+
+def test_a_run_whose_last_checkpoint_is_missing_is_not_finished(tmp_path):
+    run = make_run(tmp_path / "run", 1000, job="running")
+    (run / f"checkpoints/{1000:012d}/manifest.json").unlink()
+    assert run_state(run, EMPTY, later(3600)).state == "died"
 
 
 def test_a_slow_run_is_given_five_ticks(tmp_path):

@@ -131,12 +131,12 @@ def test_what_sbatch_refuses_leaves_no_trace(home, tmp_path, capsys, slurm_stand
     assert read_job(tmp_path / "r").reason == "SIGUSR2"
 
 
-@pytest.mark.parametrize("state", ["pending", "running", "requeued"])
+@pytest.mark.parametrize("state", ["pending", "running", "requeued", "stopped"])
 def test_a_run_that_waits_or_runs_is_refused_with_its_job(home, tmp_path, capsys, slurm_stand_ins, state):
     write_job(tmp_path / "r", Job(state, "17"))
     (slurm_stand_ins / "queue").write_text("17|17|PENDING|Resources|gpu|(null)\n")
     assert submit_train(home, tmp_path) == 2
-    assert f"{tmp_path}/r: is {state} as job 17; wait for it" in capsys.readouterr().err
+    assert f"{tmp_path}/r: is pending as job 17; wait for it" in capsys.readouterr().err
     (slurm_stand_ins / "queue").write_text("")  # it was cancelled, or died
     assert submit_train(home, tmp_path) == 0
 
