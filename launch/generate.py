@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from launch import image_options as option
-from launch.evaluate import Device
+from launch.evaluate import Device, ExtractorDigest, ExtractorFile, InceptionDigest, InceptionFile
 from launch.prepare import Format
 
 
@@ -30,6 +30,16 @@ def generate(
     deterministic: option.Deterministic = False,
     processes: option.Processes = 1,
     licence: option.Licence = None,
+    filter: option.FilterWords = None,
+    discriminator: option.DiscriminatorOf = None,
+    reference: option.Reference = None,
+    neighbours: option.Neighbours = False,
+    most: option.Most = None,
+    extractor: option.Comparison = "inception",
+    inception_weights: InceptionFile = None,
+    inception_digest: InceptionDigest = None,
+    extractor_weights: ExtractorFile = None,
+    extractor_digest: ExtractorDigest = None,
 ) -> int:
     """Make new images: shards, or one picture.
 
@@ -42,6 +52,8 @@ def generate(
       hrgan generate runs/faces faces.png --count 64 --grid --truncation 0.7
       hrgan generate runs/faces/snapshots/000025000000 more --count 50000 --seed 1000000 --format webp
       hrgan generate runs/faces faces --count 50000 --processes 8 --deterministic
+      hrgan generate runs/faces best --count 5000 --filter discriminator:30% --filter duplicates:10
+      hrgan generate runs/faces real --count 5000 --filter realism:1 --reference shards --neighbours
     """
     from launch.generating import Words, make_picture, make_shards
 

@@ -14,15 +14,19 @@ from typing import Any, Literal
 import torch
 import typer
 
+from launch.judging import Judges
 from launch.operations import prepare_operations
 from launch.processes import is_one_of_many, run_ranks
 from launch.sampling import choose_device, sampler_of
 from launch.srun import place_of
 from pipeline.data.index import ShardIndex
 from pipeline.errors import UserError
+from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.weights import chosen_extractor, chosen_weights
 from pipeline.generation.card import About
 from pipeline.generation.classes import Classes, classes_like, parse_classes
 from pipeline.generation.computing import own_cores
+from pipeline.generation.filters import Filters, parse_filters
 from pipeline.generation.generate import generate_shards, take_folder
 from pipeline.generation.grid import generate_grid
 from pipeline.generation.request import Order, Request
@@ -50,6 +54,16 @@ class Words:
     deterministic: bool
     grid: bool
     licence: str | None
+    filter: list[str] | None
+    discriminator: Path | None
+    reference: Path | None
+    neighbours: bool
+    most: int | None
+    extractor: str
+    inception_weights: Path | None
+    inception_digest: str | None
+    extractor_weights: Path | None
+    extractor_digest: str | None
     command: str
 
     @classmethod
@@ -67,9 +81,29 @@ class Words:
         names = {field.name for field in fields(cls)} - {"command"}
         return cls(**{name: plain[name] for name in names}, command=_command(plain))
 
-    def request(self, snapshot: Snapshot, device: torch.device) -> Request:
+    def judges(self, snapshot: Snapshot, device: torch.device) -> Judges:
+        """What judges the images, not loaded yet."""
+        asked = parse_filters(self.filter or ())
+        if self.grid and (asked or self.neighbours):
+            raise UserError("--filter, --neighbours: make shards; leave them out with --grid")
+        compares = "realism" in asked or self.neighbours
+        if compares and self.reference is None:
+            raise UserError(
+                "--reference: not given; --filter realism and --neighbours compare with its shards"
+            )
+        extractor = chosen_extractor(self.extractor, self.extractor_weights, self.extractor_digest)
+        inception = chosen_weights(self.inception_weights, self.inception_digest)
+        return Judges(
+            snapshot,
+            device,
+            discriminator=(self.discriminator or self.source) if "discriminator" in asked else None,
+            reference=self.reference if compares else None,
+            settings=Settings((), batch_size=1, device=device, inception=inception, extractor=extractor),
+        )
+
+    def request(self, snapshot: Snapshot, judges: Judges) -> Request:
         """The request, checked. UserError for what this snapshot cannot make."""
-        classes = self._classes(snapshot)
+        classes, device = self._classes(snapshot), judges.device
         return Request(
             snapshot,
             self.count,
@@ -84,7 +118,13 @@ class Words:
             device=device,
             deterministic=self.deterministic,
             for_shards=not self.grid,
+            filters=self.filters(judges),
         )
+
+    def filters(self, judges: Judges) -> Filters:
+        """What is asked of images, with the digests of what judges them."""
+        asked = parse_filters(self.filter or ())
+        return Filters(**asked, neighbours=self.neighbours, most=self.most, sources=judges.digests)
 
     def _classes(self, snapshot: Snapshot) -> Classes:
         names, count = snapshot.classes, snapshot.spec.classes
@@ -102,6 +142,8 @@ def _command(given: Mapping[str, Any]) -> str:
         flag = f"--{name.replace('_', '-')}"
         if value is True:
             words.append(flag)
+        elif isinstance(value, list):
+            words += [word for one in value for word in (flag, one)]
         elif value not in (None, False) and name not in ("source", "out", "processes"):
             words += [flag, str(value)]
     return shlex.join(words)
@@ -121,7 +163,7 @@ def parse_truncation(text: str) -> float | tuple[float, ...]:
 def make_picture(words: Words, out: Path, columns: int | None) -> int:
     """One picture of all images at `out`; returns the exit code."""
     snapshot = open_snapshot(words.source)
-    request = words.request(snapshot, _own(choose_device(words.device)))
+    request = words.request(snapshot, words.judges(snapshot, choose_device(words.device)))
     progress = sys.stderr.isatty()
     generate_grid(
         request, lambda: sampler_of(snapshot, request.device), out, columns=columns, progress=progress
@@ -136,7 +178,8 @@ def make_shards(words: Words, out: Path, shard_size: int, processes: int) -> int
     processes: to start on this machine; ignored in a process that already is one of many.
     """
     snapshot = open_snapshot(words.source)
-    request = words.request(snapshot, _own(choose_device(words.device)))
+    judges = words.judges(snapshot, _own(choose_device(words.device)))
+    request = words.request(snapshot, judges)
     if processes > 1 and not is_one_of_many() and not take_folder(request, out, shard_size).complete:
         prepare_operations("auto", words.device)
         return run_ranks(sys.argv[1:], processes, spare=True)
@@ -146,6 +189,7 @@ def make_shards(words: Words, out: Path, shard_size: int, processes: int) -> int
         lambda: sampler_of(snapshot, request.device),
         out,
         shard_size=shard_size,
+        make_panel=lambda: judges.panel(request.filters, out),
         about=About(words.command, words.licence),
         cores=own_cores(place.beside),
         progress=place.first and sys.stderr.isatty(),

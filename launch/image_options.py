@@ -53,6 +53,35 @@ Deterministic = Annotated[
 Processes = Annotated[
     int, typer.Option(min=1, help="Processes on this machine; torchrun and srun start more elsewhere.")
 ]
+FilterWords = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="NAME:VALUE",
+        help="discriminator:LOGIT, realism:SCORE (or a share such as 50%), duplicates:BITS; may be repeated.",
+    ),
+]
+DiscriminatorOf = Annotated[
+    Path | None,
+    typer.Option(
+        "--discriminator",
+        metavar="RUN",
+        help="Run, checkpoint or snapshot that has it; else SNAPSHOT_OR_RUN's.",
+    ),
+]
+Reference = Annotated[
+    Path | None, typer.Option(metavar="SHARDS", help="Training images, for realism and --neighbours.")
+]
+Neighbours = Annotated[
+    bool, typer.Option("--neighbours", help="List and show the nearest training images of each image.")
+]
+Most = Annotated[int | None, typer.Option(min=1, help="Candidates at most, with --filter; else 20 an image.")]
+Comparison = Annotated[
+    str,
+    typer.Option(
+        "--extractor", metavar="NAME", help="Features to compare by: as of hrgan evaluate, or pixels."
+    ),
+]
 Licence = Annotated[
     str | None, typer.Option(metavar="TEXT", help="Of the images, for the data card, such as CC-BY-4.0.")
 ]

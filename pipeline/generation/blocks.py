@@ -142,12 +142,25 @@ class Blocks:
             lock.close()
         return None
 
+    def agree(self, name: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """What the first process that asks makes, for all of them."""
+        path = self._work / f"{name}.json"
+        with in_turn(self._work / f"{name}.lock"):
+            if not path.exists():
+                publish_bytes(path, json.dumps(make()).encode())
+            found: dict[str, float] = json.loads(path.read_bytes())
+        return found
+
     def finish(self, make: Callable[[], Sequence[Shard]]) -> None:
-        """Completes the index with the shards that `make` gives, unless another process has."""
+        """Completes the index with the shards that `make` gives, unless another process has. The caller
+        must hold no claim."""
         try:
             with in_turn(self._work / "finish.lock"):
                 if self.complete:
                     return
+                for path in self._work.glob("[0-9]*.lock"):
+                    with in_turn(path):  # whoever works on a block that is not needed lets go of it
+                        pass
                 shards = tuple(make())
                 if not shards:
                     raise UserError(f"{self.root}: no image was accepted; a data set needs at least one")

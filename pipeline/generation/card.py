@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
-from pipeline.data.index import Shard, ShardIndex
+from pipeline.data.index import ShardIndex
 from pipeline.data.reader import ShardReader
 from pipeline.data.stream import read_one
 from pipeline.generation.blocks import Blocks
@@ -39,11 +39,19 @@ class About:
 
 
 def write_card(
-    blocks: Blocks, shards: Sequence[Shard], selection: Selection, request: Request, about: About
+    index: ShardIndex,
+    blocks: Blocks,
+    selection: Selection,
+    request: Request,
+    about: About,
+    least: Mapping[str, float],
 ) -> None:
-    """Publishes the three files in the folder of a data set whose shards are all there."""
-    index = replace(blocks.index, shards=tuple(shards), complete=True)
+    """Publishes the three files in the folder of a data set whose shards are all there.
+
+    least: what scores had to be.
+    """
     card = describe(index, blocks, selection, request, about)
+    card["candidates"]["least"] = dict(least)
     write_picture(index.root / SHEET, contact_sheet(index))
     publish_bytes(index.root / CARD, (json.dumps(card, indent=1) + "\n").encode())
     publish_bytes(index.root / README, text_of(card).encode())
@@ -68,7 +76,12 @@ def describe(
         "made": dict(index.origin),
         "seeds": {"first": request.seed + numbers[0], "last": request.seed + numbers[-1]},
         "truncation": {str(psi): n for psi, n in sorted(Counter(map(request.psi, numbers)).items())},
-        "candidates": {"drawn": seen, "accepted": index.count, "refused": dict(selection.refused)},
+        "candidates": {
+            "drawn": seen,
+            "accepted": index.count,
+            "refused": dict(sorted(selection.refused.items())),
+            "surplus": selection.surplus,
+        },
         "snapshot": {
             "digest": snapshot.digest,
             "images_seen": snapshot.images_seen,
@@ -80,9 +93,8 @@ def describe(
         "contact_sheet": SHEET,
     }
     if index.classes:
-        card["classes"] = {
-            index.classes[number]: count for number, count in sorted(selection.classes().items())
-        }
+        found = Counter(row["class"] for row in selection.rows())
+        card["classes"] = {index.classes[number]: count for number, count in sorted(found.items())}
     return card
 
 
@@ -136,7 +148,9 @@ def text_of(card: Mapping[str, Any]) -> str:
         f"- Truncation psi: {_counts(card['truncation'])}",
         *([f"- Classes: {_counts(card['classes'])}"] if "classes" in card else []),
         f"- Candidates: {drawn['drawn']} drawn, {drawn['accepted']} accepted"
-        + (f"; refused: {_counts(drawn['refused'])}" if drawn["refused"] else ""),
+        + (f"; refused: {_counts(drawn['refused'])}" if drawn["refused"] else "")
+        + (f"; not needed: {drawn['surplus']}" if drawn["surplus"] else ""),
+        *([f"- Scores at least: {_counts(drawn['least'])}"] if drawn["least"] else []),
         f"- Generator: snapshot {snapshot['digest']}, at {snapshot['images_seen']} images seen, "
         f"trained on the data set with index digest {trained}",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in card['versions'].items())}",
@@ -148,5 +162,5 @@ def text_of(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _counts(counts: Mapping[str, int]) -> str:
+def _counts(counts: Mapping[str, float]) -> str:
     return ", ".join(f"{name}: {count}" for name, count in counts.items())

@@ -8,19 +8,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
-from pipeline.contracts import Sampler
+from pipeline.contracts import Fakes, Sampler
 from pipeline.data.index import Shard, ShardIndex
 from pipeline.errors import RunFailed
 from pipeline.generation.blocks import NAME, Blocks, Claim
 from pipeline.generation.card import About, write_card
 from pipeline.generation.computing import own_cores, repeatable
+from pipeline.generation.filters import SAMPLE, Opinion, Panel
+from pipeline.generation.neighbours import write_neighbours
 from pipeline.generation.request import Request
 from pipeline.generation.selection import Selection, final_shards
 from pipeline.storage.lock import one_of_writers
@@ -38,6 +41,7 @@ def generate_shards(
     cores: int | None = None,
     progress: bool = True,
     about: About | None = None,
+    make_panel: Callable[[], Panel] | None = None,
 ) -> ShardIndex:
     """Writes the request's images into shards in `out`, together with every other process that does the same,
     going on where interrupted ones stopped; returns when the data set is complete.
@@ -46,24 +50,31 @@ def generate_shards(
     its label if the generator is conditional. The bytes are a function of the request and `shard_size`.
     UserError if `out` holds anything but the same request's shards.
     cores: for drawing on a CPU and for encoding; None: all. make_sampler: called if there is work.
-    about: for the data card that is written beside the shards.
+    about: for the data card that is written beside the shards. make_panel: judges by the request's filters;
+    needed if there are any.
     """
     with one_of_writers(out):
         blocks = take_folder(request, out, shard_size)
         if not blocks.complete:
             with repeatable(request.device, deterministic=request.deterministic), ExitStack() as stack:
-                crew = stack.enter_context(Crew(request, make_sampler(), cores or own_cores()))
+                panel = make_panel() if make_panel is not None else Panel(request.filters)
+                crew = stack.enter_context(Crew(request, make_sampler(), panel, cores or own_cores()))
+                if request.filters.refuse:
+                    panel.least = blocks.agree("least", lambda: panel.settle(crew.sample))
                 bar = stack.enter_context(
                     tqdm(total=request.count, desc="generate", unit="img", disable=not progress)
                 )
-                _Work(blocks, Selection(blocks, request.count), crew, bar, about or About()).run()
+                selection = Selection(blocks, request.count, request.filters.duplicates)
+                _Work(blocks, selection, crew, bar, about or About()).run()
     return ShardIndex.read(out)
 
 
 def take_folder(request: Request, out: Path, shard_size: int) -> Blocks:
     """The blocks of the request's data set in `out`. UserError if `out` holds anything else."""
     out.mkdir(parents=True, exist_ok=True)
-    return Blocks(_index(request, out, shard_size), shard_size, request.count)
+    # Where nobody knows how many will be needed, not more at once than are asked for.
+    size = min(shard_size, request.count) if request.filters.refuse else shard_size
+    return Blocks(_index(request, out, shard_size), size, request.candidates)
 
 
 def _index(request: Request, out: Path, shard_size: int) -> ShardIndex:
@@ -77,11 +88,12 @@ def _index(request: Request, out: Path, shard_size: int) -> ShardIndex:
 
 @dataclass(frozen=True)
 class Image:
-    """One image on its way to the disk; `file` is its bytes as soon as a thread has encoded them."""
+    """One image on its way to the disk; `file` is its bytes as soon as a thread has encoded them, or the name
+    of the filter that refuses it."""
 
     row: dict[str, Any]
     key: str
-    file: Future[bytes]
+    file: Future[bytes] | str
     meta: dict[str, Any]
 
 
@@ -91,8 +103,8 @@ class Crew:
     On a CPU every core draws, one image each; elsewhere one thread feeds the device.
     """
 
-    def __init__(self, request: Request, sampler: Sampler, cores: int) -> None:
-        self.request, self._sampler = request, sampler
+    def __init__(self, request: Request, sampler: Sampler, panel: Panel, cores: int) -> None:
+        self.request, self.panel, self._sampler = request, panel, sampler
         self.drawers = cores if request.device.type == "cpu" else 1
         self._drawing = ThreadPoolExecutor(self.drawers, "draw")
         self._encoding = ThreadPoolExecutor(cores, "encode")
@@ -105,20 +117,34 @@ class Crew:
         for pool in (self._drawing, self._encoding):
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def batches(self, numbers: range) -> Sequence[range]:
+        """`numbers` as they are drawn."""
+        return self.request.batches(numbers, self.panel.together)
+
     def draw(self, numbers: range) -> Future[list[Image]]:
         """The images of `numbers`, as soon as they are drawn."""
         return self._drawing.submit(self._draw, numbers)
 
-    def _draw(self, numbers: range) -> list[Image]:
+    def sample(self) -> list[Opinion]:
+        """What the panel says of the first candidates."""
+        parts = self.batches(range(min(SAMPLE, self.request.candidates)))
+        return [one for found in self._drawing.map(self._judged, parts) for one in found[2]]
+
+    def _judged(self, numbers: range) -> tuple[Tensor, list[int] | None, list[Opinion]]:
         fakes = self._fakes(numbers)
-        pixels = to_uint8(fakes.images).permute(0, 2, 3, 1).cpu().contiguous().numpy()
+        pixels = to_uint8(fakes.images)
         labels = None if fakes.labels is None else fakes.labels.tolist()
+        return pixels, labels, self.panel.opinions(pixels, fakes.labels)
+
+    def _draw(self, numbers: range) -> list[Image]:
+        images, labels, opinions = self._judged(numbers)
+        pixels = images.permute(0, 2, 3, 1).cpu().contiguous().numpy()
         return [
-            self._image(number, pixels[place], None if labels is None else labels[place])
+            self._image(number, pixels[place], None if labels is None else labels[place], opinions[place])
             for place, number in enumerate(numbers)
         ]
 
-    def _fakes(self, numbers: range) -> Any:
+    def _fakes(self, numbers: range) -> Fakes:
         if self._warm:
             return self.request.draw(self._sampler, numbers)
         with self._first:  # samplers may get ready at their first draw
@@ -126,17 +152,19 @@ class Crew:
             self._warm = True
         return fakes
 
-    def _image(self, number: int, pixels: Pixels, label: int | None) -> Image:
+    def _image(self, number: int, pixels: Pixels, label: int | None, opinion: Opinion) -> Image:
         request = self.request
         meta = {
             "seed": request.seed + number,
             "truncation": request.psi(number),
             "snapshot": request.snapshot.digest,
         }
-        row: dict[str, Any] = {"number": number}
+        meta |= opinion.scores
+        row: dict[str, Any] = {"number": number, **opinion.notes}
         if label is not None:
             meta["class"] = row["class"] = label
-        file = self._encoding.submit(encode_picture, pixels, request.kind, request.quality)
+        refusal = self.panel.refusal(opinion)
+        file = refusal or self._encoding.submit(encode_picture, pixels, request.kind, request.quality)
         return Image(row, request.key(number), file, meta)
 
 
@@ -165,60 +193,73 @@ class _Work:
         try:
             self._run()
         finally:
-            for claim in self._open:
-                claim.release()
+            self._let_go()
 
     def _run(self) -> None:
         tasks, queue = self._tasks(), deque[_Batch]()
-        while True:
+        while not self._selection.full:
             while len(queue) < self._crew.drawers + 2 and (batch := next(tasks)) is not None:
                 queue.append(batch)
             if queue:
                 self._write(queue.popleft())
             elif self._blocks.complete:
                 return
-            elif not self._settle():
+            elif self._selection.exhausted:
+                raise RunFailed(self._too_few())
+            else:
                 time.sleep(_POLL_SECONDS)
-            if self._selection.full:
-                queue.clear()
+        self._let_go()  # of blocks that turned out not to be needed
+        self._blocks.finish(self._shards)
+
+    def _let_go(self) -> None:
+        while self._open:
+            self._open.pop().release()
 
     def _tasks(self) -> Iterator[_Batch | None]:
         """Batches of one block after another, drawn from the moment they are asked for; None while there is
         nothing to claim."""
         while True:
-            claim = None if self._selection.full else self._blocks.claim()
+            enough = self._selection.promised >= self._crew.request.count
+            claim = None if enough else self._blocks.claim()
             if claim is None:
                 yield None
                 continue
             self._open.append(claim)
-            for numbers in self._crew.request.batches(claim.numbers):
+            for numbers in self._crew.batches(claim.numbers):
                 yield _Batch(claim, self._crew.draw(numbers), numbers.stop == claim.numbers.stop)
 
     def _write(self, batch: _Batch) -> None:
+        claim = batch.claim
         for image in batch.images.result():
-            claim, request = batch.claim, self._crew.request
-            claim.add(image.row, image.key, image.file.result(), request.kind, image.meta)
+            if isinstance(image.file, str):
+                claim.refuse(image.file)
+                continue
+            claim.add(image.row, image.key, image.file.result(), self._crew.request.kind, image.meta)
             self._written += 1
             self._bar.update()
         if batch.last:
-            record = batch.claim.finish()
-            self._open.remove(batch.claim)
+            record = claim.finish()
+            self._open.remove(claim)
             self._written -= len(record.images)
             self._bar.n = min(self._selection.promised + self._written, self._crew.request.count)
             self._bar.refresh()  # with what others have made meanwhile
 
-    def _settle(self) -> bool:
-        """Completes the data set if all of it is there."""
-        if self._selection.full:
-            self._blocks.finish(self._shards)
-            return True
-        if self._selection.exhausted:
-            raise RunFailed(f"{self._blocks.root}: holds {self._selection.total} images")
-        return False
+    def _too_few(self) -> str:
+        selection, request = self._selection, self._crew.request
+        why = ", ".join(f"{name} {count}" for name, count in selection.refused.items())
+        return (
+            f"{self._blocks.root}: {selection.total} of {request.count} images after {request.candidates} "
+            f"candidates; refused: {why}; ask for less by --filter or --count, or for more by --most, in "
+            "another folder"
+        )
 
     def _shards(self) -> Sequence[Shard]:
         request = self._crew.request
         shards = final_shards(self._blocks, self._selection, request.key)
         if shards:
-            write_card(self._blocks, shards, self._selection, request, self._about)
+            index = replace(self._blocks.index, shards=tuple(shards), complete=True)
+            panel = self._crew.panel
+            if request.filters.neighbours and panel.training is not None:
+                write_neighbours(index, self._selection.rows(), request.key, panel.training)
+            write_card(index, self._blocks, self._selection, request, self._about, panel.least)
         return shards

@@ -15,11 +15,15 @@ import torch
 from pipeline.contracts import Fakes, Sampler
 from pipeline.errors import UserError
 from pipeline.generation.computing import FIXED_BATCH
+from pipeline.generation.filters import Filters
 from pipeline.randomness import derive_seed
 from pipeline.storage.pictures import FORMATS, PictureFormat
 from pipeline.storage.snapshots import Snapshot
 
 _SEEDS = 2**63
+_CANDIDATES = 20
+"""An image, where filters refuse some and nothing else is said."""
+
 Order = Literal["sequence", "mixed"]
 
 
@@ -34,7 +38,7 @@ class Request:
     class from the seed. weights: one a class; a class is then drawn from the image's seed by them.
     kind, quality: of the image files. batch_size: images at once. device: where the sampler computes.
     deterministic: a GPU too gives the same bits whatever the batch size. for_shards: False for one picture,
-    whose format its file name says.
+    whose format its file name says. filters: what images must come up to.
     """
 
     snapshot: Snapshot
@@ -50,11 +54,12 @@ class Request:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     deterministic: bool = False
     for_shards: bool = True
+    filters: Filters = field(default_factory=Filters)
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise UserError(f"--count {self.count}: must be at least 1")
-        if self.seed < 0 or self.seed + self.count > _SEEDS:
+        if self.seed < 0 or self.seed + self.candidates > _SEEDS:
             raise UserError(f"--seed {self.seed}: must be at least 0, and seed + count at most 2^63")
         self._check_truncation()
         if self.weights and len(self.weights) != len(self.classes):
@@ -72,6 +77,15 @@ class Request:
                 raise UserError(f"--truncation {psi}: must be a number, usually 0 to 1")
         if self.order not in get_args(Order):
             raise UserError(f"--truncation-order {self.order}: allowed: {', '.join(get_args(Order))}")
+        if len(self.psis) > 1 and self.order == "sequence" and self.filters.refuse:
+            raise UserError(
+                "--truncation-order sequence: with --filter nobody knows beforehand whose turn an image is; "
+                "allowed: mixed"
+            )
+        if self.candidates < self.count:
+            raise UserError(
+                f"--most {self.candidates}: fewer candidates than images; allowed: at least {self.count}"
+            )
 
     def _check_format(self) -> None:
         if self.kind not in FORMATS:
@@ -86,9 +100,17 @@ class Request:
         """Every truncation that is asked for."""
         return self.truncation if isinstance(self.truncation, tuple) else (self.truncation,)
 
+    @property
+    def candidates(self) -> int:
+        """Images that may be drawn at most."""
+        most = self.filters.most
+        return self.count if not self.filters.refuse else self.count * _CANDIDATES if most is None else most
+
     def psi(self, number: int) -> float:
         """The truncation of image `number`."""
         psis = self.psis
+        if len(psis) == 1:
+            return psis[0]
         return psis[number % len(psis) if self.order == "mixed" else number * len(psis) // self.count]
 
     def key(self, number: int) -> str:
@@ -179,7 +201,7 @@ class Request:
             origin["truncation_order"] = self.order
         if self.weights:
             origin["class_weights"] = list(self.weights)
-        return origin
+        return origin | self.filters.origin()
 
     def _computed(self) -> str:
         # On a CPU samplers give the same bits in any batch; elsewhere the batch size may round.

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from pipeline.data.index import Shard
 from pipeline.data.rewrite import keep_samples
 from pipeline.generation.blocks import Blocks, Record
+from pipeline.generation.duplicates import Seen
 
 
 class Selection:
     """Takes the blocks in their order: the first `count` accepted images are the data set.
 
-    What it holds is a function of the blocks alone, not of who made them or when.
+    duplicates: one whose picture hash is within so many bits of an earlier one's is left out. What it holds
+    is a function of the blocks alone, not of who made them or when.
     """
 
-    def __init__(self, blocks: Blocks, count: int) -> None:
+    def __init__(self, blocks: Blocks, count: int, duplicates: int | None = None) -> None:
         self._blocks, self._count = blocks, count
+        self._seen = None if duplicates is None else Seen(duplicates)
         self._next = 0  # block
-        self.total = 0
+        self.total = self.surplus = 0
         self.refused: Counter[str] = Counter()
         self.kept: dict[int, list[int]] = {}
 
@@ -42,14 +46,12 @@ class Selection:
         later = (self._blocks.record(block) for block in range(self._next, self._blocks.count))
         return self.total + sum(len(record.images) for record in later if record is not None)
 
-    def classes(self) -> Counter[int]:
-        """Images kept by class number."""
-        found: Counter[int] = Counter()
+    def rows(self) -> Iterator[Mapping[str, Any]]:
+        """What the records say of the images kept, in their order."""
         for block, numbers in self.kept.items():
             record, keep = self._blocks.record(block), set(numbers)
             assert record is not None, "the selection was made from records"
-            found.update(row["class"] for row in record.images if row["number"] in keep)
-        return found
+            yield from (row for row in record.images if row["number"] in keep)
 
     def _catch_up(self) -> None:
         while self.total < self._count and self._next < self._blocks.count:
@@ -60,9 +62,15 @@ class Selection:
             self._next += 1
 
     def _take(self, record: Record) -> None:
-        rows = list(record.images)[: self._count - self.total]
-        self.kept[record.block] = [int(row["number"]) for row in rows]
-        self.total += len(rows)
+        kept = self.kept[record.block] = []
+        for row in record.images:
+            if self._seen is not None and not self._seen.take(row["hash"]):
+                self.refused["duplicates"] += 1
+            elif self.total == self._count:
+                self.surplus += 1
+            else:
+                kept.append(int(row["number"]))
+                self.total += 1
         self.refused.update(record.refused)
 
 

@@ -1,0 +1,42 @@
+"""Pictures that look the same: a hash of coarse gradients, and who came first."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+_SIDE = 16
+HASH_BITS = _SIDE * _SIDE
+
+_ONES = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
+_START = 1024  # rows that the table of hashes begins with
+
+
+def picture_hash(pixels: Tensor) -> list[str]:
+    """uint8 [N, C, H, W] -> 256 bits each, in hex: whether the mean grey of a cell, in 16 rows of 17, is
+    above that of the cell to its left. Other scales, brightness or encoding change few bits."""
+    grey = pixels.double().mean(dim=1, keepdim=True).cpu()
+    cells = F.adaptive_avg_pool2d(grey, (_SIDE, _SIDE + 1))[:, 0]
+    bits = (cells[:, :, 1:] > cells[:, :, :-1]).flatten(1).numpy()
+    return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
+
+
+class Seen:
+    """The hashes of the images kept so far."""
+
+    def __init__(self, bits: int) -> None:
+        self._bits, self._count = bits, 0
+        self._rows = np.zeros((_START, HASH_BITS // 8), dtype=np.uint8)
+
+    def take(self, text: str) -> bool:
+        """Keeps the image unless one before is within `bits` of it; whether it does."""
+        row = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
+        apart = _ONES[self._rows[: self._count] ^ row].sum(axis=1, dtype=np.int64)
+        if self._count and int(apart.min()) <= self._bits:
+            return False
+        if self._count == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        self._rows[self._count] = row
+        self._count += 1
+        return True

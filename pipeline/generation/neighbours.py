@@ -1,0 +1,68 @@
+"""The nearest training images of every generated one, listed and shown, so that copies are seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.data.index import ShardIndex
+from pipeline.data.reader import ShardReader
+from pipeline.data.samples import keys
+from pipeline.data.stream import read_one
+from pipeline.generation.card import reduced
+from pipeline.generation.training_images import TrainingImages
+from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.pictures import compose_grid, write_picture
+
+LIST, SHEET = "neighbours.json", "neighbours.jpg"
+_SHOWN = 16
+
+
+def write_neighbours(
+    index: ShardIndex,
+    rows: Iterable[Mapping[str, Any]],
+    key: Callable[[int], str],
+    training: TrainingImages,
+) -> None:
+    """Publishes a list of all images of `index`, those nearest to a training image first, and a sheet of its
+    beginning: in each row a generated image and its nearest training images.
+
+    rows: `number` and `nearest` of each image. key: of a number.
+    """
+    near = sorted(((key(row["number"]), row["nearest"]) for row in rows), key=lambda one: one[1][0][1])
+    names = [name for shard in training.index.shards for name in keys(training.index.root / shard.name)]
+    listed = [
+        {"key": name, "nearest": [{"key": names[number], "distance": apart} for number, apart in nearest]}
+        for name, nearest in near
+    ]
+    typical = float(training.balls.nearest.median())
+    about = {
+        "training_images": training.index.digest,
+        "features": training.features.digest,
+        "median_distance_between_training_images_and_their_nearest": typical,
+        "images": listed,
+    }
+    write_picture(index.root / SHEET, _sheet(index, training.index, near[:_SHOWN]))
+    publish_bytes(index.root / LIST, (json.dumps(about, indent=1) + "\n").encode())
+
+
+def _sheet(index: ShardIndex, training: ShardIndex, near: list[tuple[str, Any]]) -> Any:
+    wanted = {name for name, _ in near}
+    ours = {
+        name: (number, member)
+        for number, shard in enumerate(index.shards)
+        for member, name in enumerate(keys(index.root / shard.name))
+        if name in wanted
+    }
+    theirs = [(s, m) for s, shard in enumerate(training.shards) for m in range(shard.count)]
+    pictures: list[Tensor] = []
+    with ShardReader(index) as reader, ShardReader(training) as reference:
+        for name, nearest in near:
+            pictures.append(reduced(read_one(index, reader, *ours[name])[0]))
+            places = [theirs[number] for number, _ in nearest]
+            pictures += [reduced(read_one(training, reference, *place)[0]) for place in places]
+    return compose_grid(torch.stack(pictures), 1 + len(near[0][1]))

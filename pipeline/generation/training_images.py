@@ -1,0 +1,142 @@
+"""Generated images beside the training images: how real they look, and which they are nearest to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.data.index import ShardIndex
+from pipeline.data.stream import read_uint8
+from pipeline.errors import UserError
+from pipeline.evaluation.cache import StatisticsCache
+from pipeline.evaluation.statistics import Extractor, as_rgb
+
+NEIGHBOURS = 3
+"""k of the balls around training images (Kynkaanniemi et al. 2019, section 3.1), and neighbours listed."""
+
+_ROWS = 4096  # of training images at once, in float64
+_CELLS = 16
+
+
+class Features(Protocol):
+    """What images are compared by. digest, resize: name it, for what is kept on disk."""
+
+    digest: str
+    resize: str
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """uint8 [N, C, H, W] -> [N, D] float32, on the CPU."""
+        ...
+
+
+class PixelFeatures:
+    """The mean colours of 16 x 16 cells, in [0, 1]: needs no weights, sees copies, not realism."""
+
+    digest, resize = "pixels", f"means of {_CELLS}x{_CELLS} cells"
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        cells = F.adaptive_avg_pool2d(pixels.double() / 255, (_CELLS, _CELLS))
+        return cells.flatten(1).float().cpu()
+
+
+class ExtractedFeatures:
+    """The features of one of evaluation's extractors."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        self._extractor = extractor
+        self.digest, self.resize = extractor.digest, extractor.resize
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return self._extractor(as_rgb(pixels))[0].cpu()
+
+
+@dataclass(frozen=True)
+class Balls:
+    """features [M, D]; of each training image the distances to its nearest other, `nearest` [M], and to its
+    third nearest, `radius` [M], float64."""
+
+    features: Tensor
+    nearest: Tensor
+    radius: Tensor
+
+
+class TrainingImages:
+    """The images of `index` as features, gathered once and kept on disk by `cache`."""
+
+    def __init__(
+        self, index: ShardIndex, features: Features, cache: StatisticsCache, device: torch.device
+    ) -> None:
+        if index.count <= NEIGHBOURS:
+            raise UserError(f"--reference {index.root}: needs more than {NEIGHBOURS} images")
+        self.index, self.features, self._device = index, features, device
+        self.balls = _balls(index, features, cache, device)
+        # Balls in sparse regions say little: the paper leaves out those above the median radius.
+        self._small = self.balls.radius <= self.balls.radius.median()
+
+    def look(self, pixels: Tensor) -> tuple[list[float], list[list[tuple[int, float]]]]:
+        """Of uint8 images [N, C, H, W] realism, and numbers of the nearest training images with distances.
+
+        Realism: the largest ratio of a training image's radius to its distance, over the smaller half of
+        the balls (eq. 3); above 1 is inside one.
+        """
+        apart = distances(self.features(pixels), self.balls.features, self._device)
+        ratio = self.balls.radius / apart.clamp(min=1e-12)
+        realism = ratio.masked_fill(~self._small, 0).amax(dim=1)
+        values, places = apart.topk(NEIGHBOURS, largest=False)
+        nearest = [
+            [(int(p), round(float(v), 6)) for p, v in zip(*row, strict=True)]
+            for row in zip(places.tolist(), values.tolist(), strict=True)
+        ]
+        return [min(one, 1e6) for one in realism.tolist()], nearest
+
+
+def distances(some: Tensor, all_: Tensor, device: torch.device) -> Tensor:
+    """Euclidean distances [N, M] of rows [N, D] and [M, D], float64 on the CPU.
+
+    By products in float64, in which two equal rows are 1e-7 of their length apart at most.
+    """
+    left = some.to(device, torch.float64)
+    parts = []
+    for start in range(0, len(all_), _ROWS):
+        rows = all_[start : start + _ROWS]
+        right = rows.to(device, torch.float64)
+        square = left.square().sum(1)[:, None] + right.square().sum(1) - 2 * left @ right.T
+        parts.append(square.clamp(min=0).sqrt().cpu())
+    return torch.cat(parts, dim=1)
+
+
+def _balls(index: ShardIndex, features: Features, cache: StatisticsCache, device: torch.device) -> Balls:
+    key = {"data": index.digest, "extractor": features.digest, "resize": features.resize}
+    rows = _kept(cache, "features", key, lambda: {"features": _gather(index, features)})["features"]
+
+    def measure() -> dict[str, Tensor]:
+        found = []
+        for start in range(0, len(rows), 512):
+            apart = distances(rows[start : start + 512], rows, device)
+            own = torch.arange(len(apart))
+            apart[own, own + start] = torch.inf
+            found.append(apart.topk(NEIGHBOURS, largest=False).values)
+        near = torch.cat(found)
+        return {"nearest": near[:, 0].contiguous(), "radius": near[:, -1].contiguous()}
+
+    radii = _kept(cache, "radii", {**key, "neighbours": NEIGHBOURS}, measure)
+    return Balls(rows, radii["nearest"], radii["radius"])
+
+
+def _kept(
+    cache: StatisticsCache, kind: str, key: Mapping[str, object], make: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    found = cache.load(kind, key)
+    if found is None:
+        found = make()
+        cache.save(kind, key, found)
+    return found
+
+
+def _gather(index: ShardIndex, features: Features) -> Tensor:
+    return torch.cat([features(pixels) for pixels, _, _ in read_uint8(index, batch_size=32)])
