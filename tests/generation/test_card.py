@@ -40,7 +40,7 @@ def test_the_card_counts_what_is_there(tmp_path: Path) -> None:
     assert card["seeds"] == {"first": 5, "last": 17}
     assert card["truncation"] == dict(Counter(str(meta["truncation"]) for meta in metas))
     assert card["classes"] == dict(Counter(index.classes[meta["class"]] for meta in metas))
-    assert card["candidates"] == {"drawn": 13, "accepted": 13, "refused": {}}
+    assert card["candidates"] == {"drawn": 13, "accepted": 13, "refused": {}, "surplus": 0, "least": {}}
     assert card["snapshot"]["digest"] == snapshot.digest
     assert card["versions"]["torch"] == torch.__version__
     text = (tmp_path / "out" / "README.md").read_text()
