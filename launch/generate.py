@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from launch import image_options as option
-from launch.evaluate import Device, ExtractorDigest, ExtractorFile, InceptionDigest, InceptionFile
+from launch.evaluate import Device, ExtractorFile, InceptionDigest, InceptionFile, OtherDigest
 from launch.prepare import Format
 
 
@@ -39,7 +39,7 @@ def generate(
     inception_weights: InceptionFile = None,
     inception_digest: InceptionDigest = None,
     extractor_weights: ExtractorFile = None,
-    extractor_digest: ExtractorDigest = None,
+    extractor_digest: OtherDigest = None,
 ) -> int:
     """Make new images: shards, or one picture.
 
