@@ -6,6 +6,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from pipeline.models.layers import compile_main_phases, recompute_blocks
 from pipeline.models.registry import build_family, low_precision_of
 from pipeline.randomness import derive_seed
 from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.storage.ending import asked_to_end
 from pipeline.storage.lock import only_writer
 from pipeline.storage.pictures import compose_grid, write_picture
 from pipeline.storage.runs import check_claim, claim_run
@@ -155,7 +157,8 @@ def _run(
                 _begin(report, run, config, index)
         try:
             stack.callback(keeper.give_up)  # of no account when the run has ended well
-            return Loop(trainer, config, keeper, report, stop).run()
+            end = partial(asked_to_end, run, config.stop)
+            return Loop(trainer, config, keeper, report, stop, end).run()
         except RuntimeError as error:
             if process.world_size == 1 or not lost_contact(error):
                 raise

@@ -35,6 +35,7 @@ MAY_CHANGE = (
     "ops.backend",
     "checkpoints",
     "snapshots",
+    "stop",
     "report",
 )
 """Keys (or sections) that a run may be continued under with other values: they decide how long, how

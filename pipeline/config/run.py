@@ -133,6 +133,19 @@ class SnapshotsConfig(Strict):
     """Images in the sample grid drawn with each snapshot."""
 
 
+class StopConfig(Strict):
+    """An end before the run's length, when `hrgan evaluate RUN --watch` finds no progress."""
+
+    metric: (
+        Annotated[str, Field(pattern=r"^(fid|kid|is|pr|dc|swd|ppl-z|ppl-w)(-[\w.]+)?$", max_length=80)] | None
+    ) = None
+    """By which metric, as evaluation names it: fid, swd, fid-dinov2, ... null: no such end."""
+    patience_images: PositiveCount = 2_000_000
+    """Images since the best snapshot after which a run that gets no better ends, as finished."""
+    least_improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the best value by which another must be better to count."""
+
+
 class ReportConfig(Strict):
     """How often progress is written."""
 
@@ -165,6 +178,8 @@ class RunConfig(Strict):
     """What a restart needs."""
     snapshots: SnapshotsConfig = SnapshotsConfig()
     """What sampling needs."""
+    stop: StopConfig = StopConfig()
+    """When no progress ends it."""
     report: ReportConfig = ReportConfig()
     """What a person reads."""
 

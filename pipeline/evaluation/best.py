@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.config.run import StopConfig
 from pipeline.evaluation.plan import METRICS
 from pipeline.evaluation.results import Result, read_results
 from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.ending import Ending
 
 BEST = "best.json"
 _HIGHER = frozenset(("is", "pr", "dc"))
@@ -65,6 +67,19 @@ def find_best(results: Sequence[Result], metric: str, least: float = 0.0) -> tup
     folder = f"snapshots/{best.images_seen:012d}"
     found = Best(metric, best.metrics[metric]["value"], best.images_seen, best.snapshot, folder)
     return found, measured[-1].images_seen
+
+
+def find_ending(results: Sequence[Result], stop: StopConfig) -> Ending | None:
+    """The end that the settings ask for, if the run has got no better for long enough."""
+    found = find_best(results, stop.metric, stop.least_improvement) if stop.metric is not None else None
+    if found is None:
+        return None
+    best, newest = found
+    if newest - best.images_seen < stop.patience_images:
+        return None
+    return Ending(
+        best.metric, stop.patience_images, stop.least_improvement, best.value, best.images_seen, newest
+    )
 
 
 def mark_best(run: Path, metric: str) -> Best | None:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.config.load import read_dump
+from pipeline.config.run import StopConfig
 from pipeline.errors import UserError
-from pipeline.evaluation.best import mark_best
+from pipeline.evaluation.best import find_ending, mark_best
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.results import Result, read_results, result_path, run_of
 from pipeline.evaluation.table import results_table
 from pipeline.storage.claims import Claim, Claims
+from pipeline.storage.ending import ask_to_end, asked_to_end
 from pipeline.storage.job import JOB, read_job
 from pipeline.storage.manifest import Damaged
 from pipeline.storage.runs import CONFIG
@@ -72,7 +74,7 @@ def evaluate_target(
                 turns.release()
         if result is not None:
             results.append(result)
-            _mark(last, job)
+            _conclude(last, job, report)
             if scope == "watch":
                 report(_table(last, result))
     if last is not None and results and scope != "watch":
@@ -152,10 +154,19 @@ def _is_snapshot(target: Path, scope: Scope) -> bool:
     return open_snapshot(target).folder == target or not list_snapshots(target)
 
 
-def _mark(snapshot: Snapshot, job: EvaluationJob) -> None:
-    run, metric = run_of(snapshot), job.ranking
-    if run is not None and metric is not None:
+def _conclude(snapshot: Snapshot, job: EvaluationJob, report: Callable[[str], None]) -> None:
+    """What follows for the run: which snapshot is best, and whether it shall go on."""
+    run = run_of(snapshot)
+    if run is None:
+        return
+    stop = read_dump(run / CONFIG).stop if (run / CONFIG).is_file() else StopConfig()
+    metric = stop.metric if stop.metric is not None else job.ranking
+    if metric is not None:
         mark_best(run, metric)
+    ending = find_ending(read_results(run), stop)
+    if ending is not None and asked_to_end(run, stop) is None:
+        ask_to_end(run, ending)
+        report(f"asked the run to end: {ending.reason}")
 
 
 def _table(snapshot: Snapshot, result: Result) -> str:

@@ -49,12 +49,20 @@ class Outcome:
 class Loop:
     """Runs `trainer` to `config.length.images` or until all ranks agree to stop.
 
-    report is None on ranks that do not write.
+    report is None on ranks that do not write. end: asked once a tick, on the rank that does, whether there is
+    a reason to end the run, as finished, before its length.
     """
 
     def __init__(
-        self, trainer: Trainer, config: RunConfig, keeper: Keeper, report: Report | None, stop: StopRequest
+        self,
+        trainer: Trainer,
+        config: RunConfig,
+        keeper: Keeper,
+        report: Report | None,
+        stop: StopRequest,
+        end: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self._end, self._ended = end, False
         self._trainer, self._config, self._keeper = trainer, config, keeper
         self._report, self._stop = report, stop
         # On a GPU the flags of a step are read one step later: by then they have arrived, and the
@@ -69,7 +77,8 @@ class Loop:
         if progress.images_seen == 0:
             self._keeper.snapshot(self._trainer, self._report)
         stopped = False
-        while progress.images_seen < total and not stopped:
+        self._look_for_end()
+        while not (progress.images_seen >= total or stopped or self._ended):
             before = progress.images_seen
             # A rank that could not write asks to stop: all meet at the next checkpoint, and there end alike.
             self._trainer.wants_stop = self._stop.reason is not None or self._keeper.failed
@@ -77,7 +86,7 @@ class Loop:
             stopped = self._agreed_stop()
             self._between(before, stopped or progress.images_seen >= total)
         self._keeper.finish(self._trainer)
-        finished = progress.images_seen >= total
+        finished = progress.images_seen >= total or self._ended
         return Outcome(progress.images_seen, None if finished else self._reason())
 
     def _reason(self) -> str:
@@ -101,7 +110,8 @@ class Loop:
         progress, config = self._trainer.progress, self._config
         now = progress.images_seen
         self._when(last or crossed(before, now, config.report.every_images), self._tick)
-        finished = now >= config.length.images
+        last = last or self._ended
+        finished = now >= config.length.images or self._ended
         self._when(
             finished or crossed(before, now, config.snapshots.every_images),
             lambda: self._keeper.snapshot(self._trainer, self._report),
@@ -123,6 +133,16 @@ class Loop:
         figures = {**self._trainer.meters.flush(), **self._damaged()}
         if self._report is not None:
             self._report.tick(progress.images_seen, progress.step, figures)
+        self._look_for_end()
+
+    def _look_for_end(self) -> None:
+        """All ranks learn here what one has been told."""
+        if self._config.stop.metric is None or self._ended:
+            return
+        reason = self._end() if self._report is not None else None
+        self._ended = self._trainer.engine.any(reason is not None)
+        if self._report is not None and reason is not None:
+            self._report.say(f"the run ends here: {reason}")
 
     def _damaged(self) -> dict[str, float]:
         """Images passed over by all ranks since this start, if any were."""

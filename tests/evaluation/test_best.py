@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.config.run import StopConfig
 from pipeline.evaluation import best as module
-from pipeline.evaluation.best import base_of, can_rank, find_best, is_better, mark_best
+from pipeline.evaluation.best import base_of, can_rank, find_best, find_ending, is_better, mark_best
 from pipeline.evaluation.results import Result
+from pipeline.storage.ending import Ending, ask_to_end, asked_to_end
 
 
 def result(images_seen: int, value: float, metric: str = "fid", **how: Any) -> Result:
@@ -83,3 +85,26 @@ def test_a_result_that_comes_while_it_is_written_is_not_lost(
     monkeypatch.setattr(module, "publish_bytes", late)
     mark_best(tmp_path, "fid")
     assert json.loads((tmp_path / "best.json").read_text())["images_seen"] == 16
+
+
+def test_no_progress_for_long_enough_asks_for_the_end() -> None:
+    stop = StopConfig(metric="fid", patience_images=16, least_improvement=0.1)
+    better = [result(0, 9.0), result(8, 5.0), result(16, 4.9)]
+    assert find_ending(better, stop) is None  # 4.9 is no tenth better than 5.0, but 8 images are not 16
+    ending = find_ending([*better, result(24, 4.6)], stop)
+    assert ending is not None
+    assert (ending.best_images, ending.newest_images, ending.best_value) == (8, 24, 5.0)
+    assert find_ending([*better, result(24, 4.4)], stop) is None
+    assert find_ending([*better, result(24, 4.6)], StopConfig()) is None
+
+
+def test_the_end_is_asked_for_under_the_same_settings_only(tmp_path: Path) -> None:
+    stop = StopConfig(metric="fid", patience_images=16)
+    assert asked_to_end(tmp_path, stop) is None
+    ask_to_end(tmp_path, Ending("fid", 16, 0.0, 5.0, 8, 24))
+    reason = asked_to_end(tmp_path, stop)
+    assert reason == "fid has not improved on 5, of 8 images, up to 24 (stop.patience_images=16)"
+    assert asked_to_end(tmp_path, StopConfig(metric="fid", patience_images=17)) is None
+    assert asked_to_end(tmp_path, StopConfig()) is None
+    (tmp_path / "stop.json").write_text("{")
+    assert asked_to_end(tmp_path, stop) is None

@@ -1,0 +1,54 @@
+"""A run's end before its length, asked for by evaluation in a file that training looks at: neither waits for
+the other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.config.run import StopConfig
+from pipeline.storage.atomic import publish_bytes
+
+ENDING = "stop.json"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """That a run has got no better for `patience_images`, by a metric: its best value was at `best_images`,
+    the newest snapshot that was measured at `newest_images`. least_improvement: see `StopConfig`."""
+
+    metric: str
+    patience_images: int
+    least_improvement: float
+    best_value: float
+    best_images: int
+    newest_images: int
+
+    @property
+    def reason(self) -> str:
+        """For people."""
+        return (
+            f"{self.metric} has not improved on {self.best_value:.4g}, of {self.best_images} images, up to "
+            f"{self.newest_images} (stop.patience_images={self.patience_images})"
+        )
+
+
+def ask_to_end(run: Path, ending: Ending) -> None:
+    """Publishes RUN/stop.json."""
+    body = {**asdict(ending), "reason": ending.reason}
+    publish_bytes(run / ENDING, (json.dumps(body, indent=1) + "\n").encode())
+
+
+def asked_to_end(run: Path, config: StopConfig) -> str | None:
+    """Why the run shall end, if it was asked to under these settings: one that goes on with others, or
+    without the file, is free to."""
+    try:
+        body = json.loads((run / ENDING).read_bytes())
+        body.pop("reason", None)
+        ending = Ending(**body)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None  # none, or nothing that evaluation has written
+    asked = (ending.metric, ending.patience_images, ending.least_improvement)
+    wanted = (config.metric, config.patience_images, config.least_improvement)
+    return ending.reason if asked == wanted else None
