@@ -1,4 +1,4 @@
-"""The command line: `hrgan prepare | train | generate | evaluate | import | runs | board | doctor | submit`.
+"""The command line: `hrgan prepare | train | generate | evaluate | explore | import | ...`.
 
 Heavy imports stay inside the commands, so that help and completion answer at once.
 """
@@ -18,6 +18,7 @@ from typer.main import get_command
 from launch.board import board
 from launch.doctor import doctor
 from launch.evaluate import evaluate
+from launch.explore import explore
 from launch.generate import generate
 from launch.importing import import_weights
 from launch.prepare import prepare
@@ -96,6 +97,7 @@ app.command("import", no_args_is_help=False)(import_weights)
 app.command(no_args_is_help=False)(runs)
 app.command(no_args_is_help=False)(board)
 app.command(no_args_is_help=False)(doctor)
+app.add_typer(explore)
 app.add_typer(submit)
 
 

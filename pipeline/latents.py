@@ -35,6 +35,11 @@ class LatentSpace(Sampler, Protocol):
         ...
 
     @property
+    def truncates(self) -> bool:
+        """Whether truncation changes images; if not, only 1 is taken."""
+        ...
+
+    @property
     def layers(self) -> int:
         """How many layers take a code of their own."""
         ...

@@ -27,6 +27,10 @@ class LatentSampler(ABC):
     def classes(self) -> int: ...
 
     @property
+    def truncates(self) -> bool:
+        return True
+
+    @property
     def layers(self) -> int:
         return 1
 

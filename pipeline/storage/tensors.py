@@ -8,18 +8,18 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipeline.storage.manifest import Damaged
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes named tensors; an OSError if the disk refuses."""
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
+    """Writes named tensors, and `about` them in the file's header; an OSError if the disk refuses."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        save_file(plain, path)
+        save_file(plain, path, metadata=None if about is None else dict(about))
     except SafetensorError as error:
         # The library reports I/O failures as text only; the number is needed to explain them.
         code = re.search(r"os error (\d+)", str(error))
@@ -31,5 +31,14 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Reads named tensors onto the CPU. Raises Damaged if the file is not what it says."""
     try:
         return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise Damaged(f"{path}: {error}") from error
+
+
+def read_about(path: Path) -> dict[str, str]:
+    """What stands about the tensors in a file's header. Raises Damaged as `load_tensors`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise Damaged(f"{path}: {error}") from error

@@ -30,6 +30,10 @@ class ProGANSampler(LatentSampler):
     def classes(self) -> int:
         return self.generator.classes
 
+    @property
+    def truncates(self) -> bool:
+        return False
+
     def _random(self, randomness: SampleRandomness, truncation: float) -> Tensor:
         if truncation != 1:
             raise UserError(f"truncation={truncation}: progan normalises its latents; allowed: 1")

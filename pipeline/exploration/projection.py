@@ -1,0 +1,188 @@
+"""A photograph into a generator's latent space (Karras et al. 2020a, appendix D)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from pipeline.data.images import Target, Unreadable, fit, load
+from pipeline.errors import UserError
+from pipeline.exploration.distance import PIXELS, Distance
+from pipeline.exploration.sheet import Sheet, check_sheet
+from pipeline.exploration.subject import Subject
+from pipeline.exploration.vectors import save_vectors
+from pipeline.latents import StyledSpace
+from pipeline.randomness import derive_seed
+from pipeline.storage.pictures import to_uint8
+
+Into = Literal["w", "w+"]
+_SAMPLES = 10_000
+_LEAST_NOISE = 8  # pixels a side: the lowest level that noise is regularised at
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The published settings. steps: of Adam. rate: its highest. jitter: of w at the start, in its spread.
+    noise_weight: of the noise's regularisation; 0 leaves the stored noise as it is."""
+
+    into: Into = "w"
+    steps: int = 1000
+    rate: float = 0.1
+    jitter: float = 0.05
+    noise_weight: float = 1e5
+    seed: int = 0
+    distance: Distance = field(default=PIXELS)
+
+    def rate_at(self, step: int) -> float:
+        """Up in the first 1/20 of the steps, down along a cosine in the last quarter."""
+        t = step / self.steps
+        down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / 0.25))
+        return self.rate * down * min(1.0, t / 0.05)
+
+    def jitter_at(self, step: int) -> float:
+        """Down to 0 at three quarters of the steps."""
+        return self.jitter * max(0.0, 1 - step / self.steps / 0.75) ** 2
+
+
+@dataclass(frozen=True)
+class Found:
+    """codes: [1, layers, dim]. noise: maps that belong to them. mean: the code that it began from. distance:
+    of the image to the photograph; distance_of_mean: of the mean's."""
+
+    codes: Tensor
+    noise: list[Tensor]
+    mean: Tensor
+    distance: float
+    distance_of_mean: float
+
+
+def read_photo(path: Path, height: int, width: int, channels: int) -> Tensor:
+    """A photograph as `prepare` would have it, [1, C, height, width] in [-1, 1]. UserError for a file that it
+    would refuse."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is not a file; allowed: a photograph")
+    try:
+        picture = fit(load(path.read_bytes()), Target(height, width, channels))
+    except Unreadable as reason:
+        raise UserError(f"{path}: {reason}") from reason
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+    return pixels.view(1, height, width, channels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def project(
+    space: StyledSpace, photo: Tensor, plan: Plan, *, classes: Sequence[int] = (), progress: bool
+) -> Found:
+    """The code, and noise, whose image is nearest to `photo` [1, C, H, W] in [-1, 1]."""
+    mean, spread = statistics(space, plan.seed, classes)
+    measure = plan.distance.to(photo.to(space.device))
+    width = space.layers if plan.into == "w+" else 1
+    start = mean.expand(1, width, -1)
+    w = start.clone().requires_grad_()
+    learns = plan.noise_weight > 0
+    noise = [found.requires_grad_(learns) for found in space.noise_maps()]
+    optimizer = torch.optim.Adam([w, *noise] if learns else [w], betas=(0.9, 0.999))
+    numbers = torch.Generator().manual_seed(derive_seed("project", plan.seed))
+    with tqdm(total=plan.steps, unit="step", desc="project", disable=not progress) as bar:
+        for step in range(plan.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate_at(step)
+            shake = torch.randn(w.shape, generator=numbers).to(w.device) * spread * plan.jitter_at(step)
+            codes = (w + shake).expand(-1, space.layers, -1)
+            distance = measure(space.synthesise_with(codes, noise)).sum()
+            loss = distance + plan.noise_weight * noise_regularisation(noise) if learns else distance
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if learns:
+                normalise(noise)
+            bar.update()
+            bar.set_postfix(distance=f"{distance.item():.4f}", refresh=False)
+    with torch.no_grad():
+        codes = w.detach().expand(-1, space.layers, -1)
+        noise = [found.detach() for found in noise]
+        middle = mean.expand(1, space.layers, -1)
+        near = float(measure(space.synthesise_with(codes, noise)))
+        return Found(codes, noise, middle, near, float(measure(space.synthesise(middle))))
+
+
+@torch.no_grad()
+def statistics(space: StyledSpace, seed: int, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mean of w [1, 1, dim] and its spread, the root of E|w - mean|^2, 0-d; of the first layer's w of 10,000
+    z. classes: in turn; none: by seed."""
+    numbers = torch.Generator().manual_seed(derive_seed("project statistics", seed))
+    z_dim = space.latents([0], classes=classes[:1] or None).z.shape[1]
+    z = torch.randn(_SAMPLES, z_dim, generator=numbers).to(space.device)
+    labels = None
+    if space.classes:
+        drawn = torch.randint(space.classes, (_SAMPLES,), generator=numbers)
+        chosen = torch.tensor(list(classes) or [0])[torch.arange(_SAMPLES) % max(len(classes), 1)]
+        labels = (chosen if classes else drawn).to(space.device)
+    w = space.map(z, labels)[:, 0].double()
+    mean = w.mean(0)
+    spread = (w - mean).square().sum(1).mean().sqrt()
+    return mean.float()[None, None], spread.float()
+
+
+def noise_regularisation(noise: Sequence[Tensor]) -> Tensor:
+    """Squared correlation of each map with itself moved by a pixel, down and across, summed over a pyramid
+    that keeps the variance: noise stays noise, and does not draw the photograph."""
+    total = torch.zeros([], device=noise[0].device if noise else None)
+    for found in noise:
+        level = found[None, None]
+        while True:
+            for dim in (2, 3):
+                total = total + (level * level.roll(1, dim)).mean().square()
+            if min(level.shape[2:]) <= _LEAST_NOISE:
+                break
+            level = F.avg_pool2d(level, 2) * 2  # the mean of four has a quarter of the variance
+    return total
+
+
+@torch.no_grad()
+def normalise(noise: Sequence[Tensor]) -> None:
+    """Each map to mean 0 and variance 1, in place."""
+    for found in noise:
+        found.sub_(found.mean())
+        found.mul_(found.square().mean().rsqrt())
+
+
+def show_projection(
+    subject: Subject, out: Path, photo: Path, plan: Plan, classes: Sequence[int]
+) -> tuple[Path, Found]:
+    """Photograph, projection, the same with the stored noise, and the mean, side by side. Vectors: codes
+    [1, layers, dim], noise.0, noise.1, ..., the mean's codes."""
+    spec, space = subject.snapshot.spec, subject.space
+    assert isinstance(space, StyledSpace)
+    check_sheet(out, 1, 4, spec.height, spec.width)
+    pixels = read_photo(photo, spec.height, spec.width, spec.channels)
+    found = project(space, pixels, plan, classes=classes, progress=subject.progress)
+    with torch.no_grad():
+        near = space.synthesise_with(found.codes, found.noise)
+        images = [pixels, near, space.synthesise(found.codes), space.synthesise(found.mean)]
+    columns = [
+        "photograph",
+        f"projected: {found.distance:.3g}",
+        "without its noise",
+        f"mean: {found.distance_of_mean:.3g}",
+    ]
+    title = f"{photo.name} in {plan.into}, {plan.steps} steps; distance by {plan.distance.name}"
+    Sheet(torch.cat([to_uint8(image).cpu() for image in images]), [""], columns, title).write(out)
+    tensors = {"codes": found.codes, "mean": found.mean}
+    tensors |= {f"noise.{i}": noise for i, noise in enumerate(found.noise)}
+    about = {"photo": photo.name, "into": plan.into, "steps": plan.steps, "distance": found.distance}
+    about |= {
+        "measured_by": plan.distance.name,
+        "distance_of_mean": found.distance_of_mean,
+        "seed": plan.seed,
+    }
+    return save_vectors(out, tensors, subject.snapshot, tool="project", **about), found

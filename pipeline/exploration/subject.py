@@ -1,0 +1,94 @@
+"""What a tool explores: a snapshot's latent space, and what it makes of codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pipeline.contracts import Sampler
+from pipeline.errors import UserError
+from pipeline.latents import Latents, LatentSpace, LinearSpace, StyledSpace
+from pipeline.storage.pictures import to_uint8
+from pipeline.storage.snapshots import Snapshot
+
+NEEDS: dict[str, tuple[type, str]] = {
+    "truncation": (LatentSpace, "truncation"),
+    "interpolate": (LatentSpace, "latents to start from"),
+    "mix": (StyledSpace, "styles of each layer, to mix"),
+    "direction": (LatentSpace, "latents to start from"),
+    "sefa": (LinearSpace, "linear layers that see latents"),
+    "walk": (LatentSpace, "latents to start from"),
+    "project": (StyledSpace, "styles of each layer, to project into"),
+}
+"""What each tool asks of a generator, and how to say that it has none."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A snapshot and its latent space. batch: images at once, but on a CPU, where they are made one by one,
+    as `generate` makes them. progress: whether a bar is shown."""
+
+    snapshot: Snapshot
+    space: LatentSpace
+    batch: int = 16
+    progress: bool = False
+
+    def start(self, seeds: Sequence[int], classes: Sequence[int] = (), psi: float = 1.0) -> Latents:
+        """z and labels of `seeds`; classes: in turn, none: by seed."""
+        chosen = [classes[i % len(classes)] for i in range(len(seeds))] if classes else None
+        return self.space.latents(seeds, classes=chosen, truncation=psi)
+
+    @torch.no_grad()
+    def map(self, start: Latents, psi: float = 1.0) -> Tensor:
+        """Codes [N, layers, dim], each as `generate` has it."""
+        parts = [
+            self.space.map(
+                start.z[part], None if start.labels is None else start.labels[part], truncation=psi
+            )
+            for part in self._parts(len(start.z))
+        ]
+        return torch.cat(parts)
+
+    def codes(self, seeds: Sequence[int], classes: Sequence[int] = (), psi: float = 1.0) -> Tensor:
+        """Codes [N, layers, dim] of `seeds`."""
+        return self.map(self.start(seeds, classes, psi), psi)
+
+    @torch.no_grad()
+    def images(self, codes: Tensor, what: str = "images") -> Tensor:
+        """[N, C, H, W] uint8 on the CPU of codes [N, layers, dim]."""
+        made = []
+        with tqdm(total=len(codes), unit="img", desc=what, disable=not self.progress) as bar:
+            for part in self._parts(len(codes)):
+                made.append(to_uint8(self.space.synthesise(codes[part])).cpu())
+                bar.update(len(made[-1]))
+        return torch.cat(made)
+
+    def names(self, seeds: Sequence[int], start: Latents) -> list[str]:
+        """Seeds, and classes if there are any, for people."""
+        if start.labels is None:
+            return [f"seed {seed}" for seed in seeds]
+        known = self.snapshot.classes
+        labels = [known[label] if known else str(label) for label in start.labels.tolist()]
+        return [f"seed {seed}: {label}" for seed, label in zip(seeds, labels, strict=True)]
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        size = 1 if self.space.device.type == "cpu" else self.batch
+        return (slice(i, i + size) for i in range(0, count, size))
+
+
+def space_for(tool: str, sampler: Sampler, family: str) -> LatentSpace:
+    """The sampler as what `tool` needs. UserError that names the tools which this generator has."""
+    if not isinstance(sampler, LatentSpace) or not _has(sampler, tool):
+        able = [name for name in NEEDS if isinstance(sampler, LatentSpace) and _has(sampler, name)]
+        raise UserError(
+            f"{tool}: a {family} generator has no {NEEDS[tool][1]}; allowed: {', '.join(able) or 'no tool'}"
+        )
+    return sampler
+
+
+def _has(space: LatentSpace, tool: str) -> bool:
+    return isinstance(space, NEEDS[tool][0]) and (tool != "truncation" or space.truncates)

@@ -1,0 +1,83 @@
+"""Vectors beside their pictures: safetensors with a line of JSON about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.storage.atomic import publish_file
+from pipeline.storage.manifest import Damaged
+from pipeline.storage.snapshots import Snapshot
+from pipeline.storage.tensors import load_tensors, read_about, save_tensors
+
+_KEY = "hrgan"
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What a tool kept: tensors by name, and how they came about."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    about: Mapping[str, Any]
+
+    def of(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """The float32 tensor `name` of [N, *shape]. UserError if it is another generator's, or none."""
+        found = self.tensors.get(name)
+        if found is None:
+            there = ", ".join(sorted(self.tensors)) or "nothing"
+            raise UserError(f"{self.path}: holds {there}; must hold {name}")
+        if found.ndim != len(shape) + 1 or tuple(found.shape[1:]) != shape or len(found) == 0:
+            raise UserError(
+                f"{self.path}: its {name} are {list(found.shape)}; this generator takes "
+                f"{['N', *shape]}: layers and components".replace("'", "")
+            )
+        found = found.float()
+        if not torch.isfinite(found).all():
+            raise UserError(f"{self.path}: its {name} are not all finite numbers")
+        return found
+
+
+def vectors_path(picture: Path) -> Path:
+    """Where the vectors of a picture lie: beside it."""
+    return picture.with_suffix(".safetensors")
+
+
+def save_vectors(picture: Path, tensors: Mapping[str, Tensor], snapshot: Snapshot, **about: Any) -> Path:
+    """Publishes a picture's vectors; about: plain data. Returns the file."""
+    path = vectors_path(picture)
+    known = {
+        "snapshot": snapshot.digest,
+        "images_seen": snapshot.images_seen,
+        "family": snapshot.family.name,
+        **about,
+    }
+    # Tensors that share memory, as an expanded w does, are not for a file.
+    plain = {
+        name: tensor.detach().float().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    with publish_file(path) as aside:
+        save_tensors(aside, plain, {_KEY: json.dumps(known, sort_keys=True)})
+    return path
+
+
+def load_vectors(path: Path) -> Vectors:
+    """What `save_vectors` wrote. UserError for any other file."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; allowed: the .safetensors that a tool wrote")
+    try:
+        tensors, header = load_tensors(path), read_about(path)
+        about = json.loads(header.get(_KEY, "null"))
+    except (Damaged, ValueError) as error:
+        raise UserError(f"{path}: no vectors of hrgan explore ({str(error).splitlines()[-1]:.80})") from error
+    if not isinstance(about, dict):
+        raise UserError(f"{path}: safetensors, but no vectors of hrgan explore")
+    return Vectors(path, tensors, about)

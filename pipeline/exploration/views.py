@@ -1,0 +1,182 @@
+"""The tools that show what latents make: truncation sweeps, interpolations, style mixing, walks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.exploration.animation import check_animation, is_animation, write_animation
+from pipeline.exploration.numbers import listed, parse_layers, shown
+from pipeline.exploration.paths import Route, Way, segments
+from pipeline.exploration.sheet import Sheet, check_sheet, enlarged, factor
+from pipeline.exploration.subject import Subject
+from pipeline.exploration.vectors import save_vectors
+from pipeline.latents import Latents
+from pipeline.storage.pictures import compose_grid
+
+
+@dataclass(frozen=True)
+class Points:
+    """Whom a tool shows: seeds, classes in turn (none: by seed), truncation psi."""
+
+    seeds: tuple[int, ...]
+    classes: tuple[int, ...] = ()
+    psi: float = 1.0
+
+
+def sweep(subject: Subject, out: Path, points: Points, values: Sequence[float]) -> Path:
+    """Rows: seeds. Columns: truncation psi. Vectors: codes [seeds * psi, layers, dim]."""
+    _check(subject, out, len(points.seeds), len(values))
+    names = subject.names(points.seeds, subject.start(points.seeds, points.classes, values[-1]))
+    codes = torch.stack([subject.codes(points.seeds, points.classes, psi) for psi in values], dim=1)
+    images = subject.images(codes.flatten(0, 1), "truncation")
+    Sheet(images, names, [f"psi {shown(psi)}" for psi in values], f"truncation{_of(subject)}").write(out)
+    return save_vectors(
+        out,
+        {"codes": codes.flatten(0, 1)},
+        subject.snapshot,
+        tool="truncation",
+        seeds=points.seeds,
+        psi=values,
+    )
+
+
+def interpolate(
+    subject: Subject, out: Path, points: Points, *, way: Way, steps: int, loop: bool, per_second: float
+) -> Path:
+    """A strip a pair of neighbours or, by `out`'s ending, an animation along all. Vectors: codes."""
+    seeds, start = _paired(subject, points)
+    if len(seeds) < 2:
+        raise UserError("interpolate: needs two points or more: several --seeds, or several --classes")
+    ways = segments(len(seeds), steps, loop=loop)
+    moving = is_animation(out)
+    if moving:
+        # The last place of a segment is the first of the next.
+        last = ways[-1:] if not loop else []
+        ways = [(a, b, t[:-1]) for a, b, t in ways[: len(ways) - len(last)]] + last
+        _check_frames(subject, out, sum(len(t) for _, _, t in ways), 1)
+    else:
+        _check(subject, out, len(ways), steps)
+    flat = [(a, b, t) for a, b, places in ways for t in places]
+    codes = Route(subject, start, points.psi, way).between(*(list(part) for part in zip(*flat, strict=True)))
+    images = subject.images(codes, "interpolate")
+    if moving:
+        _write_frames(out, images[:, None], per_second)
+    else:
+        names = subject.names(seeds, start)
+        rows = [f"{names[a]} to {names[b]}" for a, b, _ in ways]
+        title = f"{_WAYS[way]}{_of(subject)}"
+        Sheet(images, rows, [shown(t) for t in ways[0][2]], title).write(out)
+    about = {"seeds": seeds, "way": way, "psi": points.psi}
+    return save_vectors(out, {"codes": codes}, subject.snapshot, tool="interpolate", **about)
+
+
+def corners(subject: Subject, out: Path, points: Points, *, way: Way, steps: int) -> Path:
+    """A grid between four points, one a corner. Vectors: codes [steps * steps, layers, dim]."""
+    seeds, start = _paired(subject, points)
+    if len(seeds) != 4:
+        raise UserError(f"interpolate --grid: needs 4 points, one a corner, not {len(seeds)}")
+    _check(subject, out, steps, steps)
+    places = [i / (steps - 1) for i in range(steps)]
+    codes = Route(subject, start, points.psi, way).corners(places, places)
+    names = subject.names(seeds, start)
+    between = [""] * (steps - 2)
+    title = f"{_WAYS[way]}; bottom right: {names[3]}{_of(subject)}"
+    rows, columns = [names[0], *between, names[2]], ["", *between, names[1]]
+    Sheet(subject.images(codes, "interpolate"), rows, columns, title).write(out)
+    about = {"seeds": seeds, "way": way, "psi": points.psi}
+    return save_vectors(out, {"codes": codes}, subject.snapshot, tool="interpolate", **about)
+
+
+def mix(subject: Subject, out: Path, rows: Points, columns: tuple[int, ...], layers: str | None) -> Path:
+    """Style mixing (Karras et al. 2019, figure 3): row seeds' images with the styles of `layers` from the
+    column seeds'. None: the upper half. Vectors: codes [rows * columns, layers, dim]."""
+    count = subject.space.layers
+    taken = parse_layers(layers or f"{count // 2}-{count - 1}", count)
+    _check(subject, out, len(rows.seeds) + 1, len(columns) + 1)
+    first, second = (subject.start(seeds, rows.classes, rows.psi) for seeds in (rows.seeds, columns))
+    down, across = subject.map(first, rows.psi), subject.map(second, rows.psi)
+    codes = down[:, None].repeat(1, len(columns), 1, 1)
+    codes[:, :, list(taken)] = across[None, :, list(taken)]
+    images = subject.images(torch.cat([down, across, codes.flatten(0, 1)]), "mix")
+    blank = torch.full_like(images[:1], 255)
+    n, m = len(rows.seeds), len(columns)
+    cells = [blank, images[n : n + m]]
+    for i in range(n):
+        cells += [images[i : i + 1], images[n + m + i * m : n + m + (i + 1) * m]]
+    names, heads = subject.names(rows.seeds, first), subject.names(columns, second)
+    title = f"rows, with layers {listed(taken)} of 0-{count - 1} from the columns{_of(subject)}"
+    Sheet(torch.cat(cells), ["", *names], ["", *heads], title).write(out)
+    about = {"rows": rows.seeds, "columns": columns, "layers": taken, "psi": rows.psi}
+    return save_vectors(out, {"codes": codes.flatten(0, 1)}, subject.snapshot, tool="mix", **about)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """From codes [N, layers, dim], named, along directions [N, layers, dim]."""
+
+    codes: Tensor
+    names: Sequence[str]
+    directions: Tensor
+
+
+def walk(
+    subject: Subject,
+    out: Path,
+    way: Walk,
+    strengths: Sequence[float],
+    *,
+    title: str,
+    per_second: float = 10.0,
+) -> None:
+    """Codes plus each strength times their direction: a row a code or, by `out`'s ending, an animation of
+    all side by side, there and back."""
+    count, moving = len(way.codes), is_animation(out)
+    if moving:
+        _check_frames(subject, out, 2 * len(strengths), count)
+    else:
+        _check(subject, out, count, len(strengths))
+    scale = torch.tensor(list(strengths), device=way.codes.device)[:, None, None]
+    moved = way.codes[:, None] + scale * way.directions.to(way.codes.device)[:, None]
+    images = subject.images(moved.flatten(0, 1), "walk")
+    if moving:
+        frames = images.view(count, len(strengths), *images.shape[1:]).transpose(0, 1)
+        _write_frames(out, torch.cat([frames, frames.flip(0)[1:-1]]), per_second)
+    else:
+        columns = [f"{value:+.3g}" if value else "0" for value in strengths]
+        Sheet(images, way.names, columns, f"{title}{_of(subject)}").write(out)
+
+
+_WAYS: dict[str, str] = {"w": "linear in w", "z": "spherical in z"}
+
+
+def _of(subject: Subject) -> str:
+    return f", {subject.snapshot.images_seen} images seen"
+
+
+def _paired(subject: Subject, points: Points) -> tuple[tuple[int, ...], Latents]:
+    """One point a seed or a class, whichever are more; one seed with several classes stays where it is."""
+    count = max(len(points.seeds), len(points.classes))
+    seeds = tuple(points.seeds[i % len(points.seeds)] for i in range(count))
+    return seeds, subject.start(seeds, points.classes, points.psi)
+
+
+def _check(subject: Subject, out: Path, rows: int, columns: int) -> None:
+    spec = subject.snapshot.spec
+    check_sheet(out, rows, columns, spec.height, spec.width)
+
+
+def _check_frames(subject: Subject, out: Path, frames: int, across: int) -> None:
+    spec = subject.snapshot.spec
+    scale = factor(spec.height, spec.width)
+    check_animation(out, frames, spec.height * scale, spec.width * scale * across)
+
+
+def _write_frames(out: Path, frames: Tensor, per_second: float) -> None:
+    """frames: [frames, across, C, H, W] uint8."""
+    write_animation(out, [compose_grid(enlarged(frame), len(frame)) for frame in frames], per_second)
