@@ -84,11 +84,9 @@ ExtractorFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Weights of dinov2 or clip, outside $TORCH_HOME.")
 ]
 VggFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="VGG16 weights (for ppl) outside $TORCH_HOME.")
+    Path | None, typer.Option(metavar="FILE", help="VGG16 weights (for LPIPS) outside $TORCH_HOME.")
 ]
-LpipsFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="LPIPS weights (for ppl) outside $TORCH_HOME.")
-]
+LpipsFile = Annotated[Path | None, typer.Option(metavar="FILE", help="LPIPS weights outside $TORCH_HOME.")]
 OtherDigest = Annotated[
     str | None, typer.Option(metavar="SHA256", help="Of such weights that are not the published ones.")
 ]

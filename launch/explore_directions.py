@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from launch.evaluate import Device
+from launch.evaluate import Device, LpipsFile, OtherDigest, VggFile
 from launch.explore_options import (
     Batch,
     Classes,
+    How,
     Into,
     Layers,
     Out,
@@ -184,6 +185,13 @@ def project(
     ] = Into.w,
     steps: Annotated[int, typer.Option(min=1, max=100_000, help="Steps of the optimiser.")] = 1000,
     noise: Annotated[bool, typer.Option("--noise/--no-noise", help="Find the noise maps too.")] = True,
+    distance: Annotated[
+        How, typer.Option(help="What is brought near; auto: lpips if its weights are there, else pixels.")
+    ] = How.auto,
+    vgg_weights: VggFile = None,
+    vgg_digest: OtherDigest = None,
+    lpips_weights: LpipsFile = None,
+    lpips_digest: OtherDigest = None,
     classes: Classes = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the optimiser's random numbers.")] = 0,
     device: Where = Device.auto,
@@ -194,12 +202,18 @@ def project(
     Examples:
       hrgan explore runs/faces project me.png --photo me.jpg --into w+
     """
-    from pipeline.exploration.distance import PIXELS
-    from pipeline.exploration.projection import Plan, show_projection
+    from pipeline.evaluation.weights import chosen_perceptual
+    from pipeline.exploration.distance import chosen_distance
+    from pipeline.exploration.projection import Plan, prepared_photo, show_projection
 
+    weights = chosen_perceptual(vgg_weights, vgg_digest, lpips_weights, lpips_digest)
     subject = subject_of(context, 1, device)
-    plan = Plan(into=into.value, steps=steps, noise_weight=1e5 if noise else 0.0, seed=seed, distance=PIXELS)
-    kept, found = show_projection(subject, out, photo, plan, classes_of(subject, classes))
+    labels, pixels = classes_of(subject, classes), prepared_photo(subject, out, photo)
+    chosen, said = chosen_distance(distance.value, weights, subject.snapshot.spec, subject.space.device)
+    if said is not None:
+        typer.echo(f"hrgan: {said}", err=True)
+    plan = Plan(into=into.value, steps=steps, noise_weight=1e5 if noise else 0.0, seed=seed, distance=chosen)
+    kept, found = show_projection(subject, out, pixels, photo.name, plan, labels)
     typer.echo(
         f"distance {found.distance:.4g}, of the mean {found.distance_of_mean:.4g} (by {plan.distance.name})"
     )

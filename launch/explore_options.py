@@ -31,6 +31,14 @@ class Into(StrEnum):
     w_plus = "w+"
 
 
+class How(StrEnum):
+    """What a projection brings near."""
+
+    auto = "auto"
+    lpips = "lpips"
+    pixels = "pixels"
+
+
 Out = Annotated[
     Path,
     typer.Argument(metavar="OUT", help="The picture (.png, .jpg, .webp); its vectors are kept beside it."),

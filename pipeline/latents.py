@@ -80,3 +80,28 @@ class LinearSpace(LatentSpace, Protocol):
         """The weights that see codes, layer by layer, [outputs, dim] each; 0 where a class's embedding
         stands in the code."""
         ...
+
+
+def lerp(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
+    """Points `at` [N] (0: first, 1: second) on straight lines [N, ...]; computed in float64."""
+    at = at.double().view(-1, *[1] * (first.dim() - 1))
+    return torch.lerp(first.double(), second.double(), at).to(first.dtype)
+
+
+def slerp(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
+    """Points `at` [N] on great circles between vectors [N, D] (Shoemake 1985); lengths change evenly from
+    the first's to the second's. Computed in float64; at 0 and 1 the vectors themselves, bit for bit.
+
+    Vectors on one line through the origin have no such circle: a straight line.
+    """
+    a, b, t = first.double(), second.double(), at.double()[:, None]
+    lengths = torch.lerp(a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True), t)
+    unit, other = (torch.nn.functional.normalize(vectors, dim=1) for vectors in (a, b))
+    cosine = (unit * other).sum(1, keepdim=True).clamp(-1, 1)
+    aside, angle = other - cosine * unit, cosine.acos()
+    on_a_line = aside.norm(dim=1, keepdim=True) < 1e-6
+    aside = torch.nn.functional.normalize(aside, dim=1)
+    round_way = lengths * (unit * (t * angle).cos() + aside * (t * angle).sin())
+    # lerp is exact at its ends.
+    straight = on_a_line | (t == 0) | (t == 1)
+    return torch.where(straight, torch.lerp(a, b, t), round_way).to(first.dtype)

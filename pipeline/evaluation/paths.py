@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.evaluation.lpips import Perceptual
 from pipeline.evaluation.plan import PathSettings
 from pipeline.evaluation.statistics import as_rgb
-from pipeline.latents import LatentSpace
+from pipeline.latents import LatentSpace, lerp, slerp
 from pipeline.randomness import SampleRandomness, derive_seed
 
 EPSILON = 1e-4
@@ -71,26 +71,6 @@ class Steps:
         if factor > 1:
             images = torch.nn.functional.avg_pool2d(images, factor)
         return as_rgb((images + 1) * 127.5)
-
-
-def lerp(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
-    """Points `at` [N] (0: first, 1: second) on straight lines [N, ...]; computed in float64."""
-    at = at.double().view(-1, *[1] * (first.dim() - 1))
-    return torch.lerp(first.double(), second.double(), at).to(first.dtype)
-
-
-def slerp(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
-    """Points `at` [N] on great circles between vectors [N, D] (Shoemake 1985); lengths change evenly from
-    the first's to the second's. Computed in float64."""
-    a, b = first.double(), second.double()
-    from_length, to_length = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
-    a, b = a / from_length, b / to_length
-    at = at.double()[:, None]
-    angle = (a * b).sum(1, keepdim=True).clamp(-1, 1).acos()
-    aside = torch.nn.functional.normalize(b - (a * b).sum(1, keepdim=True) * a, dim=1)
-    point = a * (at * angle).cos() + aside * (at * angle).sin()
-    found: Tensor = (point * torch.lerp(from_length, to_length, at)).to(first.dtype)
-    return found
 
 
 def path_length(lengths: Tensor) -> dict[str, Any]:

@@ -124,12 +124,19 @@ def read_checked(
     return path, _checked(published, path, sha256 or published.sha256)
 
 
+def hub_folder() -> Path:
+    """Torch hub's folder of weights, which $TORCH_HOME moves."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def found(published: Published) -> Path | None:
+    """The file in torch hub's folder, whatever it holds; None if it is not there."""
+    paths = [hub_folder() / name for name in published.names]
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _found_or_fetched(published: Published) -> Path:
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    for name in published.names:
-        if (folder / name).is_file():
-            return folder / name
-    return _fetch(published, folder / published.names[0])
+    return found(published) or _fetch(published, hub_folder() / published.names[0])
 
 
 def _fetch(published: Published, path: Path) -> Path:

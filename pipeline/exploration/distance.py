@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.contracts import ImageSpec
+from pipeline.errors import UserError
+from pipeline.evaluation.lpips import Perceptual
+from pipeline.evaluation.weights import LPIPS, VGG16, PerceptualWeights, found, hub_folder, read_checked
+
 Measure = Callable[[Tensor], Tensor]
 """Images [N, C, H, W] in [-1, 1] -> distance of each to the photograph, [N]."""
 
+Choice = Literal["auto", "lpips", "pixels"]
 _LOWEST = 4
+_LPIPS_LEAST, _LPIPS_MOST = 16, 256  # pixels a side
 
 
 @dataclass(frozen=True)
@@ -30,13 +38,63 @@ def pixel_and_pyramid(photo: Tensor) -> Measure:
 
     def measure(images: Tensor) -> Tensor:
         pairs = zip(_pyramid(images), levels, strict=True)
-        apart = torch.stack([(found - wanted).abs().flatten(1).mean(1) for found, wanted in pairs])
+        apart = torch.stack([(near - wanted).abs().flatten(1).mean(1) for near, wanted in pairs])
         return (images - photo).square().flatten(1).mean(1) + apart.mean(0)
 
     return measure
 
 
 PIXELS = Distance("pixels and pyramid", pixel_and_pyramid)
+
+
+def perceptual(weights: PerceptualWeights, device: torch.device) -> Distance:
+    """LPIPS of images that are reduced to 256 pixels by averaging if they are larger (Karras et al. 2020a,
+    appendix D); grey is repeated. UserError for weights that are not there or not the right ones."""
+    files = ((VGG16, weights.vgg, weights.vgg_sha256), (LPIPS, weights.lpips, weights.lpips_sha256))
+    for published, path, sha256 in files:
+        read_checked(replace(published, without="--distance pixels needs no weights"), path, sha256)
+    distance = Perceptual(weights, device)
+
+    def to(photo: Tensor) -> Measure:
+        wanted = _seen(photo)
+        return lambda images: distance(_seen(images), wanted.expand(len(images), -1, -1, -1))
+
+    return Distance("LPIPS", to)
+
+
+def chosen_distance(
+    choice: Choice, weights: PerceptualWeights, spec: ImageSpec, device: torch.device
+) -> tuple[Distance, str | None]:
+    """LPIPS if it is asked for or its weights are there, else pixels, with a line that says so and how to
+    mend it. Nothing is downloaded unless LPIPS is asked for."""
+    if choice == "pixels":
+        return PIXELS, None
+    small = min(spec.height, spec.width) < _LPIPS_LEAST
+    if choice == "lpips" and small:
+        raise UserError(
+            f"--distance lpips: needs images of {_LPIPS_LEAST} pixels a side or more; allowed: pixels"
+        )
+    if choice == "lpips":
+        return perceptual(weights, device), None
+    files = ((VGG16, weights.vgg), (LPIPS, weights.lpips))
+    missing = [published for published, path in files if path is None and found(published) is None]
+    if not missing and not small:
+        return perceptual(weights, device), None
+    if small:
+        return (
+            PIXELS,
+            f"images below {_LPIPS_LEAST} pixels a side: measured by pixels and pyramid, not by LPIPS",
+        )
+    mend = " and ".join(f"curl -Lo {hub_folder() / one.names[0]} {one.url}" for one in missing)
+    return PIXELS, f"LPIPS weights are not there: measured by pixels and pyramid; to mend it: {mend}"
+
+
+def _seen(images: Tensor) -> Tensor:
+    """[N, C, H, W] in [-1, 1] -> [N, 3, h, w] from 0 to 255."""
+    factor = min(images.shape[2:]) // _LPIPS_MOST
+    if factor > 1:
+        images = F.avg_pool2d(images, factor)
+    return ((images + 1) * 127.5).expand(-1, 3, -1, -1)
 
 
 def _pyramid(images: Tensor) -> list[Tensor]:

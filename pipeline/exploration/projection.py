@@ -156,15 +156,21 @@ def normalise(noise: Sequence[Tensor]) -> None:
         found.mul_(found.square().mean().rsqrt())
 
 
+def prepared_photo(subject: Subject, out: Path, photo: Path) -> Tensor:
+    """`read_photo` in the size of the generator's images. UserError, before any work, for an `out` that cannot
+    be written too."""
+    spec = subject.snapshot.spec
+    check_sheet(out, 1, 4, spec.height, spec.width)
+    return read_photo(photo, spec.height, spec.width, spec.channels)
+
+
 def show_projection(
-    subject: Subject, out: Path, photo: Path, plan: Plan, classes: Sequence[int]
+    subject: Subject, out: Path, pixels: Tensor, name: str, plan: Plan, classes: Sequence[int]
 ) -> tuple[Path, Found]:
     """Photograph, projection, the same with the stored noise, and the mean, side by side. Vectors: codes
     [1, layers, dim], noise.0, noise.1, ..., the mean's codes."""
-    spec, space = subject.snapshot.spec, subject.space
+    space = subject.space
     assert isinstance(space, StyledSpace)
-    check_sheet(out, 1, 4, spec.height, spec.width)
-    pixels = read_photo(photo, spec.height, spec.width, spec.channels)
     found = project(space, pixels, plan, classes=classes, progress=subject.progress)
     with torch.no_grad():
         near = space.synthesise_with(found.codes, found.noise)
@@ -175,11 +181,11 @@ def show_projection(
         "without its noise",
         f"mean: {found.distance_of_mean:.3g}",
     ]
-    title = f"{photo.name} in {plan.into}, {plan.steps} steps; distance by {plan.distance.name}"
+    title = f"{name} in {plan.into}, {plan.steps} steps; distance by {plan.distance.name}"
     Sheet(torch.cat([to_uint8(image).cpu() for image in images]), [""], columns, title).write(out)
     tensors = {"codes": found.codes, "mean": found.mean}
     tensors |= {f"noise.{i}": noise for i, noise in enumerate(found.noise)}
-    about = {"photo": photo.name, "into": plan.into, "steps": plan.steps, "distance": found.distance}
+    about = {"photo": name, "into": plan.into, "steps": plan.steps, "distance": found.distance}
     about |= {
         "measured_by": plan.distance.name,
         "distance_of_mean": found.distance_of_mean,

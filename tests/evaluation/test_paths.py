@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +15,11 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from pipeline.errors import UserError
 from pipeline.evaluation.lpips import Perceptual
-from pipeline.evaluation.paths import Steps, lerp, path_length, slerp
+from pipeline.evaluation.paths import Steps, path_length
 from pipeline.evaluation.plan import PathSettings
 from pipeline.evaluation.weights import PerceptualWeights
-from pipeline.latents import Latents, LatentSpace
+from pipeline.latents import Latents, LatentSpace, lerp, slerp
+from tests.evaluation.perceptual import random_perceptual
 
 SIZE = 12
 
@@ -27,7 +27,7 @@ SIZE = 12
 class PlainSpace:
     """z and w are the pixels of an image of 2x2 RGB."""
 
-    device, classes, layers = torch.device("cpu"), 0, 1
+    device, classes, layers, truncates = torch.device("cpu"), 0, 1, True
 
     def draw(self, seeds: Sequence[int], **_: Any) -> Any:
         raise AssertionError
@@ -110,19 +110,7 @@ def test_what_the_distance_sees(crop: bool, shape: tuple[int, int]) -> None:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> PerceptualWeights:
-    """Random ones, in the published files' layout."""
-    folder = tmp_path_factory.mktemp("lpips")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        layers = make_layers(cfgs["D"], batch_norm=False)
-        vgg = {f"features.{name}": value for name, value in layers.state_dict().items()}
-        linear = {
-            f"lin{n}.model.1.weight": torch.rand(1, c, 1, 1) for n, c in enumerate((64, 128, 256, 512, 512))
-        }
-    torch.save(vgg, folder / "vgg.pth")
-    torch.save(linear, folder / "lpips.pth")
-    digests = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("vgg.pth", "lpips.pth")]
-    return PerceptualWeights(folder / "vgg.pth", folder / "lpips.pth", *digests)
+    return random_perceptual(tmp_path_factory.mktemp("lpips"))
 
 
 def test_lpips_is_torch_fidelitys(weights: PerceptualWeights, monkeypatch: pytest.MonkeyPatch) -> None:

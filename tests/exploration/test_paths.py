@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 
-from pipeline.exploration.paths import Route, segments, slerp
+from pipeline.exploration.paths import Route, segments
 from pipeline.exploration.subject import Subject
+from pipeline.latents import slerp
 
 
 def pair(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
