@@ -73,7 +73,8 @@ def train(
 ) -> int:
     """Train a generator, or go on where the run stands.
 
-    The same command again resumes. SIGTERM, SIGUSR1 or Ctrl-C saves and exits 0.
+    The same command again resumes. SIGTERM, SIGUSR1, SIGUSR2 or Ctrl-C saves and exits 0; with HRGAN_REQUEUE
+    set, as in a job that may go back into the queue, 75.
 
     \b
     Examples:

@@ -9,10 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
-_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+from launch.record import EXIT_REQUEUE
+
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+_WELL = (0, EXIT_REQUEUE)  # each of the ranks ends so by itself, when it has saved
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.1
 
@@ -25,13 +28,20 @@ def is_one_of_many() -> bool:
 GO_ON = "the same command goes on from where it stood"
 
 
-def run_ranks(arguments: Sequence[str], count: int, *, spare: bool = False, go_on: str = GO_ON) -> int:
+def run_ranks(
+    arguments: Sequence[str],
+    count: int,
+    *,
+    spare: bool = False,
+    go_on: str = GO_ON,
+    record: Callable[[str], None] = lambda line: None,
+) -> int:
     """Runs `hrgan ARGUMENTS` as `count` ranks on this machine and gives the exit code.
 
-    SIGTERM, SIGINT and SIGUSR1 go to every rank. If one rank fails, the others are killed: they would
-    wait for it in a collective, and what is on disk is whole at any moment.
+    SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 go to every rank. If one rank fails, the others are killed: they
+    would wait for it in a collective, and what is on disk is whole at any moment.
     spare: the others take over the work of one that is killed, and go on while there is one.
-    go_on: what to do if one is killed, for people.
+    go_on: what to do if one is killed, for people. record: gets the line that says so.
     """
     port = _free_port()
     ranks = [_start(arguments, rank, count, port) for rank in range(count)]
@@ -44,17 +54,20 @@ def run_ranks(arguments: Sequence[str], count: int, *, spare: bool = False, go_o
     heard = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
     old = {number: signal.signal(number, forward) for number in heard}
     try:
-        return _wait(ranks, spare, go_on)
+        return _wait(ranks, spare, go_on, record)
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
 
 
-def _wait(ranks: list[subprocess.Popen[bytes]], spare: bool, go_on: str) -> int:
+def _wait(
+    ranks: list[subprocess.Popen[bytes]], spare: bool, go_on: str, record: Callable[[str], None]
+) -> int:
     lost: set[int] = set()
     while True:
         codes = [rank.poll() for rank in ranks]
-        failed = [(number, code) for number, code in enumerate(codes) if code and number not in lost]
+        left = {number: code for number, code in enumerate(codes) if number not in lost}
+        failed = [(number, code) for number, code in left.items() if code not in (None, *_WELL)]
         if spare and failed and failed[0][1] == -signal.SIGKILL and len(lost) + 1 < len(ranks):
             lost.add(failed[0][0])
             _say(f"warning: rank {failed[0][0]} was killed; the others take over its work")
@@ -63,17 +76,19 @@ def _wait(ranks: list[subprocess.Popen[bytes]], spare: bool, go_on: str) -> int:
                 rank.kill()
             for rank in ranks:
                 rank.wait()
-            return _explain(*failed[0], go_on)
-        if all(code == 0 for number, code in enumerate(codes) if number not in lost):
-            return 0
+            return _explain(*failed[0], go_on, record)
+        elif None not in left.values():
+            return max(code or 0 for code in left.values())
         time.sleep(_POLL_SECONDS)
 
 
-def _explain(rank: int, code: int, go_on: str) -> int:
+def _explain(rank: int, code: int, go_on: str, record: Callable[[str], None]) -> int:
     if code > 0:
         return code  # it has said why itself
     name = signal.Signals(-code).name
-    _say(f"error: rank {rank} was ended by {name}; {go_on}")
+    line = f"rank {rank} was ended by {name}; {go_on}"
+    record(line)
+    _say(f"error: {line}")
     return 1
 
 

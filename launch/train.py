@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from torch import nn
 
 from launch.operations import prepare_operations, use_operations
 from launch.processes import is_one_of_many, run_ranks
+from launch.record import EXIT_REQUEUE, most_requeues, record_end, record_failure, recorded, restarts
 from pipeline.config.load import dump_config, identity
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Family, ImageSpec, Networks, Process
 from pipeline.data.card import data_card
 from pipeline.data.index import ShardIndex
 from pipeline.data.stream import ImageStream
-from pipeline.engines.heartbeat import Heartbeat, Place, lost_contact
-from pipeline.engines.process import from_first, start_process, stop_process
+from pipeline.engines.heartbeat import Heartbeat, Place, end_process, lost_contact
+from pipeline.engines.process import from_all, from_first, start_process, stop_process
 from pipeline.engines.select import check_engine, select_engine
 from pipeline.errors import RunFailed, UserError
 from pipeline.models.auto import with_auto_settings
@@ -52,13 +54,14 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
 
     processes: ranks to start on this machine; ignored in a process that already is one of many.
     """
+    most_requeues()  # what is wrong in the environment is said before any work
     index = open_data(config)
     spec = trained_spec(config, index)
     config = with_auto_settings(config, spec)
     if processes > 1 and not is_one_of_many():
         _check(config, spec, processes)
         prepare_operations(config.ops.backend, config.engine.device)
-        return run_ranks(sys.argv[1:], processes)
+        return run_ranks(sys.argv[1:], processes, record=lambda line: record_failure(run, line))
     patience = config.engine.timeout_minutes
     process = start_process(config.engine.device, patience + min(patience, _GRACE_MINUTES))
     try:
@@ -66,14 +69,35 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
         use_operations(config.ops.backend, process.device, tell=process.is_first)
         with StopRequest(config.length.time).listening() as stop, ExitStack() as held:
             if process.is_first:
-                held.enter_context(only_writer(run))
+                # After a failed node, what is left of the start before may still be about to end.
+                wait = 2 * config.engine.silence_seconds if restarts() else 0
+                held.enter_context(only_writer(run, wait))
                 claim_run(
                     run, config, {"digest": index.digest, "count": index.count, "path": str(index.root)}
                 )
-            _finish(run, _run(config, run, index, family, process, stop), process)
+                held.enter_context(recorded(run))
+            with _contact(process):
+                outcome = _run(config, run, index, family, process, stop)
+                return _finish(run, outcome, stop, process)
     finally:
         stop_process()
-    return 0
+
+
+@contextmanager
+def _contact(process: Process) -> Iterator[None]:
+    """Where another rank has failed, with a line of its own, this one needs no traceback."""
+    try:
+        yield
+    except RunFailed:
+        raise
+    except RuntimeError as error:
+        if process.world_size == 1 or not lost_contact(error):
+            raise
+        raise RunFailed(f"lost contact with another process, which says why ({_said(error)})") from error
+
+
+def _said(error: BaseException) -> str:
+    return shorten(str(error), 120, placeholder=" ...")
 
 
 def check_start(config: RunConfig, run: Path, processes: int) -> None:
@@ -162,10 +186,10 @@ def _run(
         except RuntimeError as error:
             if process.world_size == 1 or not lost_contact(error):
                 raise
-            lost = heartbeat.name_the_lost()
-            progress, first = trainer.progress, str(error).splitlines()[0]
+            lost = heartbeat.name_the_lost(told=lambda: stop.by_signal)
+            progress, said = trainer.progress, _said(error)
             raise RunFailed(
-                f"{lost}; the last step was {progress.step}, at {progress.images_seen} images ({first}); "
+                f"{lost}; the last step was {progress.step}, at {progress.images_seen} images ({said}); "
                 "the same command goes on from the last checkpoint"
             ) from error
 
@@ -175,10 +199,15 @@ def _heartbeat(config: RunConfig, run: Path, trainer: Trainer) -> Heartbeat:
         progress = trainer.progress
         return Place(progress.step, progress.images_seen, trainer.engine.collectives)
 
+    def end(line: str) -> None:
+        record_failure(run, line)
+        end_process(line)
+
     return Heartbeat(
         run / "heartbeats",
         trainer.engine.process,
         where,
+        end=end,
         silence=config.engine.silence_seconds,
         patience=60 * config.engine.timeout_minutes,
     )
@@ -267,14 +296,22 @@ def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex) -> N
     report.picture("reals", picture, 0)
 
 
-def _finish(run: Path, outcome: Outcome, process: Process) -> None:
-    if not process.is_first:
-        return
-    if outcome.stopped_by is None:
-        _tell(f"finished: {outcome.images_seen} images, in {run}")
-    else:
-        where = f"at {outcome.images_seen} images, saved in {run}"
-        _tell(f"stopped by {outcome.stopped_by} {where}; the same command goes on")
+def _finish(run: Path, outcome: Outcome, stop: StopRequest, process: Process) -> int:
+    """Once rank 0 has saved, on all ranks: says how the run ended and gives the exit code. Any rank may have
+    been asked to stop, and none leaves early, which some launchers take for a reason to end the others."""
+    asked = from_all((stop.reason, stop.by_signal), process)
+    stopped_by = None
+    if outcome.stopped_by is not None:
+        stopped_by = next((reason for reason, _ in asked if reason is not None), outcome.stopped_by)
+    if process.is_first:
+        record_end(run, stopped_by)
+        if stopped_by is None:
+            _tell(f"finished: {outcome.images_seen} images, in {run}")
+        else:
+            where = f"at {outcome.images_seen} images, saved in {run}"
+            _tell(f"stopped by {stopped_by} {where}; the same command goes on")
+    signalled = stopped_by is not None and any(by_signal for _, by_signal in asked)
+    return EXIT_REQUEUE if signalled and most_requeues() is not None else 0
 
 
 def _tell(line: str) -> None:

@@ -121,15 +121,20 @@ class Sandbox:
             _end(list(self._processes()), number)
 
     def start_node(self, name: str) -> None:
-        """Starts the daemon of a node."""
+        """Starts the daemon of a node, once nothing of its earlier life is left."""
+        _end(list(self._on(name)), signal.SIGKILL)
         self._daemon("slurmd", "-N", name, node=name)
 
-    def kill_node(self, name: str) -> None:
-        """Ends all that runs on a node at once, as a power cut would; the cluster notices in some 10 s."""
-        here = [
-            p for p in self._processes() if name in (_variable(p, _NODE), _variable(p, "SLURMD_NODENAME"))
-        ]
-        _end(here, signal.SIGKILL)
+    def lose_node(self, name: str) -> None:
+        """Freezes all that runs on a node: nobody hears of it again, as after a power cut. The cluster
+        notices in some 20 s; `start_node` brings the node back."""
+        for process in self._on(name):
+            process.suspend()
+
+    def _on(self, name: str) -> Iterator[psutil.Process]:
+        for process in self._processes():
+            if name in (_variable(process, _NODE), _variable(process, "SLURMD_NODENAME")):
+                yield process
 
     def call(self, *command: str, check: bool = True) -> str:
         """What a command, such as squeue, prints when it speaks to this cluster."""

@@ -121,7 +121,7 @@ class Heartbeat:
     ) -> None:
         self._folder, self._process, self._where = folder, process, where
         self._silence, self._patience, self._words = silence, patience, words
-        self._end = end or _end_process
+        self._end = end or end_process
         self._over = threading.Event()
         self._beat = 0
         self._read_last: Sign | None = None
@@ -146,12 +146,18 @@ class Heartbeat:
         with suppress(OSError):  # other ranks are still there
             self._folder.rmdir()
 
-    def name_the_lost(self) -> str:
+    def name_the_lost(self, told: Callable[[], bool] = lambda: False) -> str:
         """After an exchange has failed: waits for as long as a dead rank takes to be noticed. Whoever
-        watches it names it and ends the job. If all live, what this rank can say of the failure."""
-        if self._process.world_size > 1:
-            time.sleep(self._silence + 2 * self._interval)
-        me = f"rank {self._process.rank} on {socket.gethostname()}"
+        watches it names it and ends the job. If all live, what this rank can say of the failure.
+
+        told: whether the launcher has seen it too, and asks this rank to end.
+        """
+        end = time.monotonic() + self._silence + 2 * self._interval
+        while self._process.world_size > 1 and time.monotonic() < end:
+            if told():
+                return f"rank {self._process.rank} on {host()} has lost contact with another process"
+            time.sleep(0.1)
+        me = f"rank {self._process.rank} on {host()}"
         if self._read_last is None:
             return f"{me} has lost contact with another process"
         return (
@@ -186,7 +192,7 @@ class Heartbeat:
 
     def _give_sign(self) -> None:
         self._beat += 1
-        sign = Sign(socket.gethostname(), self._beat, **asdict(self._where()))
+        sign = Sign(host(), self._beat, **asdict(self._where()))
         record = json.dumps(asdict(sign)).encode().ljust(_RECORD)
         with suppress(
             OSError
@@ -210,12 +216,18 @@ class Heartbeat:
         return self._folder / f"rank-{rank:05d}.json"
 
 
+def host() -> str:
+    """The name of this machine; under SLURM, the node's."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
 def lost_contact(error: RuntimeError) -> bool:
     """True for what a process group raises when another process is gone."""
     text = str(error)
     return isinstance(error, dist.DistError) or "gloo" in text.lower() or "connection closed" in text.lower()
 
 
-def _end_process(line: str) -> None:
+def end_process(line: str) -> None:
+    """Says `line` and ends this process, whatever its threads wait for."""
     print(f"hrgan: error: {line}", file=sys.stderr, flush=True)
     os._exit(1)

@@ -53,7 +53,7 @@ def from_first(value: Value, process: Process) -> Value:
 
 
 def from_all(value: Value, process: Process) -> list[Value]:
-    """Every rank's `value`, in the order of ranks, on every rank."""
+    """Every rank's `value`, in the order of ranks, on every rank, once all have come here."""
     if process.world_size == 1:
         return [value]
     boxes: list[Value] = [value] * process.world_size

@@ -29,23 +29,12 @@ from pipeline.storage.manifest import (
     digest_file,
     verify,
 )
+from pipeline.storage.positions import numbered, numbered_folders
 from pipeline.storage.tensors import load_tensors, save_tensors
 
 _SHARE = re.compile(r"weights-\d+-of-\d+\.safetensors")
 _POLL_SECONDS = 0.02
 Groups = Mapping[str, Mapping[str, Tensor]]
-
-
-def numbered(parent: Path, images_seen: int) -> Path:
-    """The folder for a position; zero-padded, so that names sort by it."""
-    return parent / f"{images_seen:012d}"
-
-
-def numbered_folders(parent: Path) -> list[Path]:
-    """All position folders in `parent`, oldest first."""
-    if not parent.is_dir():
-        return []
-    return sorted(path for path in parent.iterdir() if path.name.isdigit() and path.is_dir())
 
 
 @dataclass(frozen=True)

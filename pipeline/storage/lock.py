@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,13 @@ from pipeline.errors import UserError
 from pipeline.storage.atomic import explained
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+_POLL_SECONDS = 0.2
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Holds `folder`; a second writer gets a UserError."""
-    with _writer(folder, fcntl.LOCK_EX):
+def only_writer(folder: Path, wait_seconds: float = 0) -> Iterator[None]:
+    """Holds `folder`; a second writer gets a UserError, after waiting for the first for a while."""
+    with _writer(folder, fcntl.LOCK_EX, wait_seconds):
         yield
 
 
@@ -30,10 +32,12 @@ def one_of_writers(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _writer(folder: Path, kind: int) -> Iterator[None]:
+def _writer(folder: Path, kind: int, wait_seconds: float = 0) -> Iterator[None]:
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    file = _lock(folder / ".lock", kind | fcntl.LOCK_NB)
+    end = time.monotonic() + wait_seconds
+    while (file := _lock(folder / ".lock", kind | fcntl.LOCK_NB)) is None and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
     if file is None:
         raise UserError(f"{folder}: another process is writing this folder; wait for it or stop it")
     with file:

@@ -15,7 +15,6 @@ from pipeline.config.families import FamilyConfig
 from pipeline.contracts import ImageSpec, Stage
 from pipeline.errors import UserError
 from pipeline.storage.atomic import publish_folder
-from pipeline.storage.checkpoints import numbered, numbered_folders
 from pipeline.storage.manifest import (
     MANIFEST,
     Damaged,
@@ -25,6 +24,7 @@ from pipeline.storage.manifest import (
     read_manifest,
     verify,
 )
+from pipeline.storage.positions import numbered, numbered_folders
 from pipeline.storage.tensors import load_tensors, save_tensors
 
 GENERATOR = "generator.safetensors"

@@ -6,8 +6,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -88,24 +87,19 @@ class Report:
 
     def say(self, line: str) -> None:
         """One line for a person, beside the bar."""
-        with self._terminal_may_be_gone():
-            tqdm.write(line, file=sys.stderr)
+        self._show(lambda: tqdm.write(line, file=sys.stderr))
 
     def advance(self, images_seen: int) -> None:
         """Moves the bar."""
-        with self._terminal_may_be_gone():
-            self._bar.update(images_seen - self._bar.n)
+        self._show(lambda: self._bar.update(images_seen - self._bar.n))
 
-    @contextmanager
-    def _terminal_may_be_gone(self) -> Iterator[None]:
+    def _show(self, act: Callable[[], object]) -> None:
         # A closed terminal must not cost the checkpoint that is written next; the log file has it all.
         if self._has_terminal:
             try:
-                yield
+                act()
             except OSError:
                 self._has_terminal = False
-        else:
-            yield
 
     def describe(self, texts: Mapping[str, str], settings: Mapping[str, Any]) -> None:
         """Once a run: what it is in Markdown, by name, and its settings among those of other runs."""

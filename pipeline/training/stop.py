@@ -1,5 +1,5 @@
-"""Asking a run to stop: SIGTERM, SIGUSR1, Ctrl-C, a closed terminal or the time limit set a flag; the
-loop saves and ends."""
+"""Asking a run to stop: SIGTERM, SIGUSR1, SIGUSR2, Ctrl-C, a closed terminal or the time limit set a
+flag; the loop saves and ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
@@ -29,6 +29,11 @@ class StopRequest:
         if self._deadline is not None and self._clock() >= self._deadline:
             return "the time limit (length.time)"
         return None
+
+    @property
+    def by_signal(self) -> bool:
+        """True if somebody outside asked, and not the run's own settings."""
+        return self._signal is not None
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:

@@ -55,7 +55,7 @@ def test_the_launcher_compiles_before_it_starts_ranks(config, tmp_path, monkeypa
     monkeypatch.setattr(
         ops, "prepare", lambda backend, **options: steps.append((backend, options["devices"]))
     )
-    monkeypatch.setattr(train, "run_ranks", lambda arguments, count: steps.append(count) or 0)
+    monkeypatch.setattr(train, "run_ranks", lambda arguments, count, record: steps.append(count) or 0)
     settings = load_config(config, ["engine.device=cpu"])
     assert train.train(settings, tmp_path / "run", 2) == 0
     assert steps == [("auto", ("cpu",)), 2]

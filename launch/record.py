@@ -1,0 +1,73 @@
+"""What training says of itself in RUN/job.json, for queues and for people."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.storage.job import Job, State, read_job, write_job
+from pipeline.storage.manifest import Damaged
+
+REQUEUE = "HRGAN_REQUEUE"
+EXIT_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: stopped before its end, start it again
+
+
+def most_requeues(environment: Mapping[str, str] = os.environ) -> int | None:
+    """How often a job may be put back into the queue; None: it is not asked for."""
+    text = environment.get(REQUEUE)
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise UserError(f"{REQUEUE}={text}: must be a number of requeues; allowed: 0 or more")
+    return int(text)
+
+
+def restarts(environment: Mapping[str, str] = os.environ) -> int:
+    """How often SLURM has started this job again."""
+    return int(environment.get("SLURM_RESTART_COUNT") or 0)
+
+
+def here(state: State, reason: str | None = None) -> Job:
+    """The job that this process belongs to."""
+    # As heartbeats have it; without torch, for the end of a batch script.
+    host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    return Job(state, os.environ.get("SLURM_JOB_ID"), restarts(), reason, host)
+
+
+@contextmanager
+def recorded(run: Path) -> Iterator[None]:
+    """Says `running`, and `failed` with the first line of whatever is raised."""
+    write_job(run, here("running"))
+    try:
+        yield
+    except BaseException as error:
+        lines = str(error).splitlines() or ["interrupted" if isinstance(error, KeyboardInterrupt) else ""]
+        known = isinstance(error, UserError | RuntimeError | OSError) and lines[0]
+        record_failure(run, lines[0] if known else f"{type(error).__name__}: {lines[0]}".rstrip(": "))
+        raise
+
+
+def record_end(run: Path, stopped_by: str | None) -> None:
+    """Says `finished`, or `stopped` and by what."""
+    write_job(run, here("finished") if stopped_by is None else here("stopped", stopped_by))
+
+
+def record_failure(run: Path, reason: str) -> None:
+    """Says `failed`, from any rank. The first reason stays: others follow from it. Never raises: the disk
+    may be what failed."""
+    with suppress(OSError, UserError):
+        job = read_recorded(run) or here("running")
+        if job.state != "failed":
+            write_job(run, replace(job, state="failed", reason=reason))
+
+
+def read_recorded(run: Path) -> Job | None:
+    """What job.json says; None if there is none or it is damaged."""
+    with suppress(Damaged):
+        return read_job(run)
+    return None
