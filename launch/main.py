@@ -19,6 +19,7 @@ from launch.board import board
 from launch.doctor import doctor
 from launch.evaluate import evaluate
 from launch.explore import explore
+from launch.export import export
 from launch.generate import generate
 from launch.importing import import_weights
 from launch.prepare import prepare
@@ -95,6 +96,7 @@ def train(
 for _command in (prepare, train, generate, evaluate):
     app.command(no_args_is_help=False)(_command)
 app.command("import", no_args_is_help=False)(import_weights)
+app.command(no_args_is_help=False)(export)
 app.command(no_args_is_help=False)(runs)
 app.command(no_args_is_help=False)(board)
 app.command(no_args_is_help=False)(doctor)

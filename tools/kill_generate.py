@@ -1,7 +1,7 @@
 """Does a generated data set survive kill -9? Makes it once undisturbed by one process, and once by several:
 all of them are killed at a third of the shards, one at two thirds. Then compares every byte.
 
-python -m tools.kill_generate RUN --count 2000 --processes 2 --out out/killed -- --format jpg --shard-size 100
+python -m tools.kill_generate RUN --count 2000 --processes 2 --out out/killed --format jpg --shard-size 100
 """
 
 from __future__ import annotations
@@ -77,12 +77,11 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="a folder for both; emptied first")
-    parser.add_argument("arguments", nargs="*", help="after --: more of what `hrgan generate` gets")
-    options = parser.parse_args()
+    options, more = parser.parse_known_args()  # the rest is for `hrgan generate`
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
     straight, broken = options.out / "undisturbed", options.out / "killed"
-    words = ["--count", str(options.count), *options.arguments]
+    words = ["--count", str(options.count), *(word for word in more if word != "--")]
     several = command(options.source, broken, [*words, "--processes", str(options.processes)])
 
     began = time.monotonic()
