@@ -69,8 +69,8 @@ class EngineConfig(Strict):
     """Of `zero`: 0 splits nothing over the processes, 1 Adam's moments, 2 the reduced gradients too."""
     bucket_mb: Annotated[float, Field(ge=0, le=10_000)] = 0
     """Of `replicated`: megabytes of gradients that go out together while others are still computed; 0: all at
-    once after the backward pass. Equal to rounding, on two processes to the bit. Buckets have measured no
-    faster on a CPU, and have not run on a GPU."""
+    once after the backward pass. Equal to rounding, on two processes to the bit. Neither was clearly faster
+    on a CPU; not measured on a GPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: the family's low-precision blocks compute in it; weights and penalties stay float32. Refused
     where a family has none."""
@@ -91,6 +91,12 @@ class EngineConfig(Strict):
     """Minutes that processes wait for one that is behind; then the run ends and names it."""
     silence_seconds: Annotated[float, Field(ge=1, le=3600)] = 60
     """Seconds without a sign of life after which a process counts as dead: the run ends and names it."""
+
+    @property
+    def exchange_minutes(self) -> float:
+        """The process group's own time-out: later than the heartbeat's, which knows names, by as much again
+        or two minutes."""
+        return self.timeout_minutes + min(self.timeout_minutes, 2)
 
     @field_validator("stage")
     @classmethod

@@ -135,21 +135,22 @@ class Replicated(AveragesOverRanks):
     """The `replicated` engine (see `contracts.Engine`).
 
     bucket_mb: megabytes of gradients that go out at once while the backward pass goes on; 0: all of them
-    after it.
+    after it. timeout_minutes: after which a bucket that a peer never sends is an error.
     """
 
-    def __init__(self, process: Process, bucket_mb: float = 0) -> None:
+    def __init__(self, process: Process, bucket_mb: float = 0, timeout_minutes: float = 30) -> None:
         super().__init__(process)
         self._players: dict[Net, _Player] = {}
         self._bucket_bytes = 1e6 * bucket_mb if process.world_size > 1 else 0
         self._buckets: dict[Net, Buckets] = {}
+        self._timeout = timedelta(minutes=timeout_minutes)
         self._group: dist.ProcessGroup | None = None
 
     def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
         if self._bucket_bytes:
             # Networks exchange statistics within the same backward pass, when is theirs to say: a group of
-            # its own keeps the order of each. The run's heartbeat ends a wait in it long before the time-out.
-            self._group = cast(dist.ProcessGroup, dist.new_group(timeout=timedelta(days=2)))
+            # its own keeps the order of each.
+            self._group = cast(dist.ProcessGroup, dist.new_group(timeout=self._timeout))
         for net, module in networks.items():
             player = self._players[net] = _Player(module, optimizers[net])
             if self._bucket_bytes:

@@ -21,4 +21,4 @@ def select_engine(config: EngineConfig, process: Process) -> Engine:
     """An engine of `config.kind` on this process, not yet attached to networks."""
     if config.kind == "zero":
         return Zero(process, cast(Stage, config.stage))
-    return Replicated(process, config.bucket_mb)
+    return Replicated(process, config.bucket_mb, config.exchange_minutes)

@@ -82,7 +82,7 @@ def _settings(run: Path) -> list[Event]:
 
 
 def quality_layout(tags: Sequence[str]) -> Layout:
-    """A chart a metric, with the figures that belong to it; another of its range over seeds if there is one."""
+    """A chart a metric, with the figures that belong to it; another of its range over seeds if it has one."""
     known = sorted(set(tags))
     charts: dict[str, list[Any]] = {}
     for tag in known:

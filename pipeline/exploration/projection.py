@@ -157,8 +157,8 @@ def normalise(noise: Sequence[Tensor]) -> None:
 
 
 def prepared_photo(subject: Subject, out: Path, photo: Path) -> Tensor:
-    """`read_photo` in the size of the generator's images. UserError, before any work, for an `out` that cannot
-    be written too."""
+    """`read_photo` in the size of the generator's images. UserError, before any work, also for an `out` that
+    cannot be written."""
     spec = subject.snapshot.spec
     check_sheet(out, 1, 4, spec.height, spec.width)
     return read_photo(photo, spec.height, spec.width, spec.channels)

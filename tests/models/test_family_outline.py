@@ -28,7 +28,16 @@ class YourGenerator(nn.Module):
         self.body = nn.Sequential(nn.Linear(64, SIZE * SIZE), nn.Unflatten(1, (1, SIZE, SIZE)))
 
     def forward(self, z, labels, *, exact=False):
-        return self.body(z)
+        return self.decode(self.code(z, labels))
+
+    def code(self, z, labels):
+        return z
+
+    def decode(self, code, *, exact=False):
+        return self.body(code)
+
+    def code_weight(self):
+        return self.body[0].weight
 
 
 class YourDiscriminator(nn.Module):
