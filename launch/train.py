@@ -59,6 +59,258 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
         _check(config, spec, processes)
         prepare_operations(config.ops.backend, config.engine.device)
         return run_ranks(sys.argv[1:], processes, record=lambda line: record_failure(run, line))
-    patience = config.engine.timeout_minutes
-    process = start_process(config.engine.device, patience + min(patience, _GRACE_MINUTES))
     process = start_process(config.engine.device, config.engine.exchange_minutes)
+    try:
+        family = _check(config, spec, process.world_size)
+        use_operations(config.ops.backend, process.device, tell=process.is_first)
+        with StopRequest(config.length.time).listening() as stop, ExitStack() as held:
+            if process.is_first:
+                # After a failed node, what is left of the start before may still be about to end.
+                wait = 2 * config.engine.silence_seconds if restarts() else 0
+                held.enter_context(only_writer(run, wait))
+                claim_run(
+                    run, config, {"digest": index.digest, "count": index.count, "path": str(index.root)}
+                )
+                held.enter_context(recorded(run))
+            with _contact(process):
+                outcome = _run(config, run, index, family, process, stop)
+                return _finish(run, outcome, stop, process)
+    finally:
+        stop_process()
+
+
+@contextmanager
+def _contact(process: Process) -> Iterator[None]:
+    """Where another rank has failed, with a line of its own, this one needs no traceback."""
+    try:
+        yield
+    except RunFailed:
+        raise
+    except RuntimeError as error:
+        if process.world_size == 1 or not lost_contact(error):
+            raise
+        raise RunFailed(f"lost contact with another process, which says why ({_said(error)})") from error
+
+
+def _said(error: BaseException) -> str:
+    return shorten(str(error), 120, placeholder=" ...")
+
+
+def check_start(config: RunConfig, run: Path, processes: int) -> None:
+    """Refuses what `train` would refuse on `processes` processes, on whatever machine; writes nothing."""
+    index = open_data(config)
+    spec = trained_spec(config, index)
+    config = with_auto_settings(config, spec)
+    _check(config, spec, processes)
+    check_claim(run, config, {"digest": index.digest})
+
+
+def open_data(config: RunConfig) -> ShardIndex:
+    """The shards that the config names, checked against what it expects of them."""
+    if config.data.path is None:
+        raise UserError(
+            "data.path: not set; allowed: a folder of shards (data.path=FOLDER, made by hrgan prepare)"
+        )
+    index = ShardIndex.read(config.data.path, damaged=config.data.on_damage)
+    wanted = config.data.resolution
+    if wanted is not None and (index.height, index.width) != (wanted, wanted):
+        raise UserError(
+            f"data.resolution: the config expects {wanted}px, {index.root} holds "
+            f"{index.height}x{index.width}; allowed: prepare the data at that resolution, "
+            "or data.resolution=null to take theirs"
+        )
+    if config.data.labels and not index.classes:
+        raise UserError(
+            f"data.labels=true: {index.root} has no labels; allowed: false, or prepare with labels"
+        )
+    return index
+
+
+def trained_spec(config: RunConfig, index: ShardIndex) -> ImageSpec:
+    """The data's shape as the networks see it: without classes if training is unconditional."""
+    labelled = index.spec.classes if config.data.labels is not False else 0
+    return ImageSpec(index.height, index.width, index.channels, labelled)
+
+
+def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
+    """Everything that can be refused before any work starts."""
+    check_engine(config.engine)
+    low = low_precision_of(config.engine.precision)
+    family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
+    for size in family.schedule.batch_sizes():
+        if size % world_size:
+            key = "batch.size" if size == config.batch.size else "a stage's batch size"
+            raise UserError(
+                f"{key}={size}: does not divide over {world_size} processes; "
+                f"allowed: a multiple of {world_size}"
+            )
+        images = size // world_size
+        family.check_batch(images // micro_batches(images, config.batch.micro))
+    return family
+
+
+def _run(
+    config: RunConfig, run: Path, index: ShardIndex, family: Family, process: Process, stop: StopRequest
+) -> Outcome:
+    trainer = _trainer(config, family, process)
+    _resume(trainer, run, config)
+    classes = index.classes if family.spec.classes else ()
+    attempt = from_first(secrets.token_hex(4), process)
+    keeper = RunKeeper(run, config, index, classes, attempt)
+    start = trainer.progress.images_seen
+    stream = ImageStream(
+        index,
+        config.data,
+        seed=config.seed,
+        process=process,
+        images_seen=start,
+        labels=bool(family.spec.classes),
+    )
+    heartbeat = _heartbeat(config, run, trainer)
+    with stream, heartbeat.running(), ExitStack() as stack:
+        trainer.stream = stream
+        report = None
+        if process.is_first:
+            _tell(_summary(config, index, trainer))
+            report = stack.enter_context(_report(config, run, start, process))
+            if start == 0:
+                _begin(report, run, config, index)
+        try:
+            stack.callback(keeper.give_up)  # of no account when the run has ended well
+            end = partial(asked_to_end, run, config.stop)
+            return Loop(trainer, config, keeper, report, stop, end).run()
+        except RuntimeError as error:
+            if process.world_size == 1 or not lost_contact(error):
+                raise
+            lost = heartbeat.name_the_lost(told=lambda: stop.by_signal)
+            progress, said = trainer.progress, _said(error)
+            raise RunFailed(
+                f"{lost}; the last step was {progress.step}, at {progress.images_seen} images ({said}); "
+                "the same command goes on from the last checkpoint"
+            ) from error
+
+
+def _heartbeat(config: RunConfig, run: Path, trainer: Trainer) -> Heartbeat:
+    def where() -> Place:
+        progress = trainer.progress
+        return Place(progress.step, progress.images_seen, trainer.engine.collectives)
+
+    def end(line: str) -> None:
+        record_failure(run, line)
+        end_process(line)
+
+    return Heartbeat(
+        run / "heartbeats",
+        trainer.engine.process,
+        where,
+        end=end,
+        silence=config.engine.silence_seconds,
+        patience=60 * config.engine.timeout_minutes,
+    )
+
+
+def _trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
+    torch.manual_seed(derive_seed(config.seed, "networks"))
+    networks = family.networks()
+    networks.generator.to(process.device)
+    networks.discriminator.to(process.device)
+    family.memory.to(process.device)
+    engine = select_engine(config.engine, process)
+    engine.attach(networks, family.optimizers)
+    trainer = Trainer(family, networks, engine, seed=config.seed, micro=config.batch.micro)
+    _switch_on(config, networks)  # after the trainer has made its averaged copy, which stays as it is
+    return trainer
+
+
+def _switch_on(config: RunConfig, networks: Networks) -> None:
+    """engine.compile and engine.recompute, or UserError where a family offers nothing for them."""
+    name = config.family.name
+    ways: list[tuple[bool, Callable[[nn.Module], int], str]] = [
+        (
+            config.engine.compile,
+            compile_main_phases,
+            f"engine.compile=true: no part of {name}'s networks can be compiled; allowed: false",
+        ),
+        (
+            config.engine.recompute == "blocks",
+            recompute_blocks,
+            f"engine.recompute=blocks: no blocks of {name}'s networks can be computed again; allowed: off",
+        ),
+    ]
+    for wanted, way, refusal in ways:
+        if wanted and not sum(way(network) for _, network in networks.items()):
+            raise UserError(refusal)
+
+
+def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
+    process, store = trainer.engine.process, CheckpointStore(run, config.checkpoints.keep)
+    found = agreed_checkpoint(store, process, lambda line: _tell(f"hrgan: warning: {line}"))
+    if found is not None:
+        put_back(trainer, found.load())
+        if process.is_first:
+            _tell(f"going on from {found.folder} ({trainer.progress.images_seen} images)")
+    elif config.start.source is not None:
+        taken = begin_with(trainer, load_start(Path(config.start.source)))
+        if process.is_first:
+            _tell(f"starting from {config.start.source}: {taken}")
+
+
+def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
+    process = trainer.engine.process
+    sizes = [
+        f"{net} {sum(p.numel() for p in module.parameters()) / 1e6:.2f}M"
+        for net, module in trainer.networks.items()
+    ]
+    labels = f"{trainer.family.spec.classes} classes" if trainer.family.spec.classes else "no labels"
+    return (
+        f"{config.family.name}: {', '.join(sizes)} parameters; {index.count} images of "
+        f"{index.height}x{index.width}, {labels}; batch {config.batch.size} on {process.world_size} x "
+        f"{process.device.type}, {config.engine.precision}"
+    )
+
+
+def _report(config: RunConfig, run: Path, start: int, process: Process) -> Report:
+    return Report(
+        run,
+        total=config.length.images,
+        start=start,
+        device=process.device,
+        tensorboard=config.report.tensorboard,
+    )
+
+
+def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex) -> None:
+    """Once a run: what it is, and a picture of what it learns from."""
+    texts = {"config": f"```yaml\n{dump_config(config)}\n```", "data": data_card(index)}
+    report.describe(texts, identity(config))
+    data = config.data.model_copy(update={"workers": 0})
+    count = config.snapshots.grid
+    with ImageStream(index, data, seed=config.seed, process=Process(), images_seen=0, labels=False) as stream:
+        (reals,) = stream.draw(count)
+    picture = compose_grid(reals.images, grid_columns(count))
+    write_picture(run / "samples" / "reals.png", picture)
+    report.picture("reals", picture, 0)
+
+
+def _finish(run: Path, outcome: Outcome, stop: StopRequest, process: Process) -> int:
+    """Once rank 0 has saved, on all ranks: says how the run ended and gives the exit code. Any rank may have
+    been asked to stop, and none leaves early, which some launchers take for a reason to end the others."""
+    asked = from_all((stop.reason, stop.by_signal), process)
+    stopped_by = None
+    if outcome.stopped_by is not None:
+        stopped_by = next((reason for reason, _ in asked if reason is not None), outcome.stopped_by)
+    if process.is_first:
+        record_end(run, stopped_by)
+        if stopped_by is None:
+            _tell(f"finished: {outcome.images_seen} images, in {run}")
+        else:
+            where = f"at {outcome.images_seen} images, saved in {run}"
+            _tell(f"stopped by {stopped_by} {where}; the same command goes on")
+    signalled = stopped_by is not None and any(by_signal for _, by_signal in asked)
+    return EXIT_REQUEUE if signalled and most_requeues() is not None else 0
+
+
+def _tell(line: str) -> None:
+    # A terminal that is gone must not turn a saved run into a failed one.
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -30,8 +29,7 @@ from pipeline.models.registry import build_family
 from pipeline.training.state import Share, copied, take
 from pipeline.training.trainer import Trainer
 from tools.machine import write_rows
-from tools.namespaces import TwoHosts
-from tools.ranks import run_module, wait_for
+from tools.ranks import run_module, run_on_two_hosts
 
 _SIDE, _STEPS = 64, 4  # four steps: every lazy phase of this configuration once
 _BUCKETS = (0.0, 1.0, 4.0)
@@ -139,12 +137,7 @@ def measure(ranks: int, batch: int, rounds: int, buckets: Sequence[float], megab
         arguments = ["--rank-out", str(out), "--batch", str(batch), "--rounds", str(rounds), "--buckets"]
         arguments += [str(size) for size in buckets]
         if megabits and ranks > 1:
-            with TwoHosts() as hosts:
-                hosts.limit(megabits)
-                module = ["-m", "tools.bench_scaling", *arguments]
-                codes = wait_for(hosts.start(module, environment={**os.environ, "OMP_NUM_THREADS": "1"}))
-            if any(codes):
-                raise RuntimeError(f"exit codes {codes}")
+            run_on_two_hosts("tools.bench_scaling", arguments, megabits)
         else:
             run_module("tools.bench_scaling", ranks, arguments)
         found = json.loads(out.read_text())

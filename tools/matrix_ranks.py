@@ -54,13 +54,13 @@ def make_trainer(name: str, kind: str, process: Process, variant: str = "") -> T
 
 
 @torch.no_grad()
-def nudge(trainer: Trainer) -> None:
-    """Every weight moves by its last bit: what rounding alone makes of a run."""
+def nudge(trainer: Trainer, kind: torch.dtype) -> None:
+    """Every weight moves by the last bit that `kind` holds: what rounding alone makes of a run."""
     generator = torch.Generator().manual_seed(0)
     for network in (trainer.networks.generator, trainer.networks.discriminator, trainer.averager.average):
         for parameter in network.parameters():
             sign = torch.randint(0, 2, parameter.shape, generator=generator) * 2 - 1
-            parameter.mul_(1 + sign * torch.finfo(torch.float32).eps)
+            parameter.mul_(1 + sign * torch.finfo(kind).eps)
 
 
 def check_and_keep(trainer: Trainer, path: Path) -> None:
@@ -115,7 +115,7 @@ def control(out: Path, process: Process, name: str) -> None:
     for variant in ("train", *VARIANTS):
         with suppress(UserError):
             trainer = make_trainer(name, "replicated", process, variant)
-            nudge(trainer)
+            nudge(trainer, torch.bfloat16 if variant == "bfloat16" else torch.float32)
             for _ in range(STEPS if variant == "train" else 1):
                 trainer.step()
             check_and_keep(trainer, out / f"{variant}-{name}-{CONTROL}-x1.safetensors")

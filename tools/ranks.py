@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.namespaces import TwoHosts
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -30,14 +32,24 @@ def run_module(module: str, ranks: int, arguments: Sequence[str]) -> None:
                         command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
                     )
                 )
-        codes = wait_for(started)
+        codes = _wait(started)
         if any(codes):
             texts = [f"--- rank {rank}\n{log.read_text()}" for rank, log in enumerate(logs)]
             raise RuntimeError(f"{module}: exit codes {codes}\n" + "\n".join(texts))
 
 
-def wait_for(started: Sequence[subprocess.Popen[Any]]) -> list[int]:
-    """Their exit codes; after one that failed, the others are ended."""
+def run_on_two_hosts(module: str, arguments: Sequence[str], megabits: int) -> None:
+    """The same as two ranks that talk over a cable of that bandwidth, each in a network namespace of its own
+    (see `tools.namespaces.lacking`)."""
+    with TwoHosts() as hosts:
+        hosts.limit(megabits)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        codes = _wait(hosts.start(["-m", module, *arguments], environment=environment))
+    if any(codes):
+        raise RuntimeError(f"{module}: exit codes {codes}")
+
+
+def _wait(started: Sequence[subprocess.Popen[Any]]) -> list[int]:
     try:
         codes = []
         for process in started:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import RunFailed
 from tools.namespaces import lacking
-from tools.ranks import run_module, two_hosts
+from tools.ranks import run_module, run_on_two_hosts
 from tools.scale.constants import Constants, constants
 from tools.scale.counting import Count, count_run
 from tools.scale.model import Cluster
@@ -81,8 +81,7 @@ def _measured(name: str, classes: int, network: int | None, steps: int) -> dict[
                 raise RunFailed(
                     f"--measure over a network: {reason}; --networks without a number leaves it out"
                 )
-            with two_hosts(network) as (places, master):
-                run_module("tools.scale.worker", 2, arguments, places, master)
+            run_on_two_hosts("tools.scale.worker", arguments, network)
         seconds: dict[str, float] = json.loads(out.read_text())
     return seconds
 
