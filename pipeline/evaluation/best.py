@@ -83,13 +83,9 @@ def find_ending(results: Sequence[Result], stop: StopConfig) -> Ending | None:
 
 
 def mark_best(run: Path, metric: str) -> Best | None:
-    """Publishes RUN/best.json from all results of the run.
-
-    Others may publish results meanwhile: whoever writes looks again afterwards, so that the last to write
-    has seen all results that were there.
-    """
-    written = None
-    while (found := find_best(read_results(run), metric)) is not None and found[0] != written:
-        written = found[0]
-        publish_bytes(run / BEST, (json.dumps(asdict(written), indent=1) + "\n").encode())
-    return written
+    """Publishes RUN/best.json from all results of the run; one process at a time."""
+    found = find_best(read_results(run), metric)
+    if found is None:
+        return None
+    publish_bytes(run / BEST, (json.dumps(asdict(found[0]), indent=1) + "\n").encode())
+    return found[0]

@@ -29,6 +29,7 @@ from pipeline.storage.snapshots import Snapshot, list_snapshots, open_snapshot
 Scope = Literal["newest", "all", "watch"]
 POLL_SECONDS = 20.0
 _STOPPED_SECONDS = 600.0
+_CONCLUDING = "concluding"
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,10 @@ class Turns:
             self._claim = None
 
     def _take(self, folder: Path) -> bool:
-        snapshot = open_snapshot(folder)
-        if self._job.missing(snapshot):
-            path = result_path(snapshot)
-            self._claim = Claims(path.parent).take(path.stem)
-            return self._claim is not None
-        return True
+        # Also where nothing is left to measure: its curves are to be written once.
+        path = result_path(open_snapshot(folder))
+        self._claim = Claims(path.parent).take(path.stem)
+        return self._claim is not None
 
     def _folders(self) -> list[Path]:
         if not self._is_run:
@@ -161,12 +160,13 @@ def _conclude(snapshot: Snapshot, job: EvaluationJob, report: Callable[[str], No
         return
     stop = read_dump(run / CONFIG).stop if (run / CONFIG).is_file() else StopConfig()
     metric = stop.metric if stop.metric is not None else job.ranking
-    if metric is not None:
-        mark_best(run, metric)
-    ending = find_ending(read_results(run), stop)
-    if ending is not None and asked_to_end(run, stop) is None:
-        ask_to_end(run, ending)
-        report(f"asked the run to end: {ending.reason}")
+    with Claims(run / "metrics").wait_for(_CONCLUDING):
+        if metric is not None:
+            mark_best(run, metric)
+        ending = find_ending(read_results(run), stop)
+        if ending is not None and asked_to_end(run, stop) is None:
+            ask_to_end(run, ending)
+            report(f"asked the run to end: {ending.reason}")
 
 
 def _table(snapshot: Snapshot, result: Result) -> str:

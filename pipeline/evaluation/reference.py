@@ -78,7 +78,8 @@ class Reference:
         found = self._cache.load("labels", key)
         if found is None:
             found = {"labels": torch.tensor(read_labels(self._index))}
-            self._cache.save("labels", key, found)
+            with Claims(self._cache.folder).wait_for("labels"):
+                self._cache.save("labels", key, found)
         labels: list[int] = found["labels"].tolist()
         return labels
 

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import threading
+import time
 import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -71,6 +72,12 @@ class Claims:
                 return self._take(name, mine, owner)
             finally:
                 mine.unlink(missing_ok=True)
+
+    def wait_for(self, name: str, poll_seconds: float = 0.1) -> Claim:
+        """The claim, as soon as it can be ours."""
+        while (claim := self.take(name)) is None:
+            time.sleep(poll_seconds)
+        return claim
 
     def holder(self, name: str) -> Owner | None:
         """Whoever holds the claim, alive or not."""

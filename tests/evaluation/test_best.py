@@ -1,4 +1,4 @@
-"""The best snapshot of a run: by the metric, among figures measured alike, whoever writes last."""
+"""The best snapshot of a run among figures measured alike, and when no progress ends a run."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from pipeline.config.run import StopConfig
-from pipeline.evaluation import best as module
 from pipeline.evaluation.best import base_of, can_rank, find_best, find_ending, is_better, mark_best
 from pipeline.evaluation.results import Result
 from pipeline.storage.ending import Ending, ask_to_end, asked_to_end
@@ -67,24 +64,6 @@ def test_it_is_marked(tmp_path: Path) -> None:
         "snapshot": "snapshot 8",
         "folder": "snapshots/000000000008",
     }
-
-
-def test_a_result_that_comes_while_it_is_written_is_not_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another evaluator finishes, and marks, between our reading and our writing."""
-    publish(tmp_path, result(0, 9.0), result(8, 3.0))
-    plain, others = module.publish_bytes, [result(16, 1.0)]
-
-    def late(path: Path, data: bytes) -> None:
-        if others:
-            publish(tmp_path, others.pop())
-            mark_best(tmp_path, "fid")
-        plain(path, data)
-
-    monkeypatch.setattr(module, "publish_bytes", late)
-    mark_best(tmp_path, "fid")
-    assert json.loads((tmp_path / "best.json").read_text())["images_seen"] == 16
 
 
 def test_no_progress_for_long_enough_asks_for_the_end() -> None:
