@@ -138,7 +138,7 @@ def direction(
 
     asked = Asked(plus, minus, labels, scores, share, pairs)
     asked.check()
-    subject = subject_of(context, batch, device)
+    subject = subject_of(context, batch, device, out)
     points = points_of(subject, seeds, classes, psi)
     found, origin = origin_of(subject, asked, points)
     kept = arithmetic(
@@ -168,7 +168,7 @@ def sefa(
     """
     from pipeline.exploration.directions import sefa as factorise
 
-    subject = subject_of(context, batch, device)
+    subject = subject_of(context, batch, device, out)
     points = points_of(subject, seeds, classes, psi)
     kept = factorise(subject, out, points, count=count, layers=layers, strength=strength, steps=steps)
     return done(out, kept)
@@ -207,7 +207,7 @@ def project(
     from pipeline.exploration.projection import Plan, prepared_photo, show_projection
 
     weights = chosen_perceptual(vgg_weights, vgg_digest, lpips_weights, lpips_digest)
-    subject = subject_of(context, 1, device)
+    subject = subject_of(context, 1, device, out)
     labels, pixels = classes_of(subject, classes), prepared_photo(subject, out, photo)
     chosen, said = chosen_distance(distance.value, weights, subject.snapshot.spec, subject.space.device)
     if said is not None:

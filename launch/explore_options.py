@@ -66,12 +66,16 @@ Moving = Annotated[
 ]
 
 
-def subject_of(context: typer.Context, batch: int, device: Device) -> Subject:
-    """What the tool named by `context` explores. UserError if the generator has nothing for it."""
+def subject_of(context: typer.Context, batch: int, device: Device, out: Path | None = None) -> Subject:
+    """What the tool named by `context` explores. out: a picture that vectors go with. UserError if the
+    generator has nothing for the tool, or vectors of another one would be lost."""
     from launch.sampling import choose_device, sampler_of
     from pipeline.exploration.subject import Subject, space_for
+    from pipeline.exploration.vectors import check_vectors
     from pipeline.storage.snapshots import open_snapshot
 
+    if out is not None:
+        check_vectors(out, str(context.info_name))
     where, snapshot = choose_device(device.value), open_snapshot(context.obj)
     sampler = sampler_of(snapshot, where)
     space = space_for(str(context.info_name), sampler, snapshot.family.name)

@@ -49,7 +49,7 @@ def truncation(
     from pipeline.exploration.views import sweep
 
     values = parse_values(psi, "--psi", -2, 2)
-    subject = subject_of(context, batch, device)
+    subject = subject_of(context, batch, device, out)
     return done(out, sweep(subject, out, points_of(subject, seeds, classes, 1.0), values))
 
 
@@ -83,7 +83,7 @@ def interpolate(
 
     if grid and (loop or is_animation(out)):
         raise UserError(f"{out}: --grid makes a picture, and no --loop; allowed endings: .png, .jpg")
-    subject = subject_of(context, batch, device)
+    subject = subject_of(context, batch, device, out)
     points = points_of(subject, seeds, classes, psi)
     if grid:
         return done(out, corners(subject, out, points, way=way.value, steps=steps))
@@ -113,7 +113,7 @@ def mix(
     from pipeline.exploration.numbers import parse_seeds
     from pipeline.exploration.views import mix as mixed
 
-    subject = subject_of(context, batch, device)
+    subject = subject_of(context, batch, device, out)
     points = points_of(subject, seeds, classes, psi)
     return done(out, mixed(subject, out, points, parse_seeds(columns, "--columns"), layers))
 

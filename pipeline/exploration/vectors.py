@@ -50,6 +50,19 @@ def vectors_path(picture: Path) -> Path:
     return picture.with_suffix(".safetensors")
 
 
+def check_vectors(picture: Path, tool: str) -> None:
+    """UserError, before any work, if another tool's vectors, or another file, would be lost."""
+    path = vectors_path(picture)
+    if not path.exists():
+        return
+    try:
+        kept = str(load_vectors(path).about.get("tool"))
+    except UserError:
+        kept = "something else"
+    if kept != tool:
+        raise UserError(f"{path}: keeps the vectors of {kept}; give OUT another name, or move that file")
+
+
 def save_vectors(picture: Path, tensors: Mapping[str, Tensor], snapshot: Snapshot, **about: Any) -> Path:
     """Publishes a picture's vectors; about: plain data. Returns the file."""
     path = vectors_path(picture)

@@ -161,6 +161,12 @@ MISTAKES = [
     ("plain", "truncation x.png --classes 1", "trained without classes; leave it out"),
     ("stylegan2", "truncation x.bmp", "x.bmp: not a picture's file name; allowed endings: .png"),
     ("stylegan2", "truncation x.png --seeds 0-99999", "ask for fewer rows or columns"),
+    (
+        "stylegan2",
+        "truncation sefa.png",
+        "sefa.safetensors: keeps the vectors of sefa; give OUT another name",
+    ),
+    ("stylegan2", "truncation junk.png", "junk.safetensors: keeps the vectors of something else"),
     ("stylegan2", "interpolate x.png --seeds 1", "needs two points or more"),
     ("stylegan2", "interpolate x.png --seeds 1-3 --grid", "needs 4 points, one a corner, not 3"),
     ("stylegan2", "interpolate x.gif --grid", "--grid makes a picture"),
