@@ -15,8 +15,11 @@ T = TypeVar("T")
 class Peers(Protocol):
     """This process among those of one evaluation; every process must call the same methods in turn."""
 
-    rank: int
-    world_size: int
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world_size(self) -> int: ...
 
     def gather(self, value: T) -> list[T]:
         """Every process's `value`, in the order of ranks, on the first; nothing elsewhere."""

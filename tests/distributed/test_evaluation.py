@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.distributed.gang import run_gang
+from tests.distributed.gang import free_port, run_gang
 from tests.evaluation.worlds import write_shards, write_toy_snapshot
+from tests.small_run import ROOT, environment
 
 
 def evaluated(root: Path, ranks: int) -> dict[str, Any]:
@@ -35,3 +40,35 @@ def test_one_two_and_three_processes_give_the_same_bits(tmp_path: Path) -> None:
     assert 0 < alone["dc-coarse"]["coverage"] < 1
     for ranks in (2, 3):
         assert evaluated(tmp_path, ranks) == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_rank_that_dies_or_hangs_ends_the_job_by_name(tmp_path: Path, number: signal.Signals) -> None:
+    """As under srun, where nobody else ends the other rank."""
+    write_shards(tmp_path / "data", 40)
+    write_toy_snapshot(tmp_path / "run", 8)
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    command = [sys.executable, "-m", "tests.distributed.dying_evaluation"]
+    command += [str(tmp_path / "data"), str(tmp_path / "run"), str(int(number))]
+    ranks = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment() | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = ranks[0].communicate(timeout=120)[1]
+    finally:
+        ranks[1].kill()
+        ranks[1].wait()
+    assert ranks[0].returncode == 1
+    line = f"hrgan: error: rank 1 on {socket.gethostname()} has given no sign of life for"
+    assert line in said
+    assert "; the same command goes on" in said
+    assert "Traceback" not in said
