@@ -55,9 +55,10 @@ def generate(
       hrgan generate runs/faces best --count 5000 --filter discriminator:30% --filter duplicates:10
       hrgan generate runs/faces real --count 5000 --filter realism:1 --reference shards --neighbours
     """
+    given = dict(locals())  # the options alone: nothing else has a name yet
     from launch.generating import Words, make_picture, make_shards
 
-    words = Words.of(locals())
+    words = Words.of(given)
     if grid:
         return make_picture(words, out, columns)
     return make_shards(words, out, shard_size, processes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shlex
 import sys
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import torch
 import typer
 
+from launch.generate import generate
 from launch.judging import Judges
 from launch.operations import prepare_operations
 from launch.processes import is_one_of_many, run_ranks
@@ -136,16 +138,16 @@ class Words:
 
 
 def _command(given: Mapping[str, Any]) -> str:
-    """What makes the same data set again, in one process."""
+    """What makes the same data set again, in one process: the options that are not as they are anyway."""
     words = ["hrgan", "generate", str(given["source"]), str(given["out"])]
-    for name, value in given.items():
-        flag = f"--{name.replace('_', '-')}"
-        if value is True:
-            words.append(flag)
-        elif isinstance(value, list):
+    for name, parameter in inspect.signature(generate).parameters.items():
+        flag, value = f"--{name.replace('_', '-')}", given[name]
+        if name in ("source", "out", "processes") or value == parameter.default:
+            continue
+        if isinstance(value, list):
             words += [word for one in value for word in (flag, one)]
-        elif value not in (None, False) and name not in ("source", "out", "processes"):
-            words += [flag, str(value)]
+        else:
+            words += [flag] if value is True else [flag, str(value)]
     return shlex.join(words)
 
 

@@ -1,8 +1,9 @@
 """Images a second of `hrgan generate` against the bare generator, and what the encoders alone can do.
 
 The bare generator: as many threads as cores, each drawing image after image with one thread of its own and
-throwing the pixels away, as generate draws them on a CPU; or one that draws with all cores, if that is faster.
-generate is timed from the moment its first shard is published: encoding, checksums, writing and syncing are in.
+throwing the pixels away, as generate draws them on a CPU; or one that draws with all cores, if that is
+faster. generate is timed from the moment its first shard is published, with encoding, checksums, writing and
+syncing.
 
 The generators are StyleGAN2's of configs/stylegan2-256.yaml and -1024.yaml, not trained.
 """

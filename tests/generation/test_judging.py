@@ -69,6 +69,8 @@ def test_the_discriminator_judges_what_is_stored_in_whole_groups(snapshot: Path,
         expected += logits[: 8 if group[0] == 0 else 4].tolist()
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert max(found) - min(found) > 1e-3
+    card = json.loads((tmp_path / "out" / "card.json").read_bytes())
+    assert card["command"] == f"hrgan generate {snapshot} {tmp_path / 'out'} {' '.join(map(str, words))}"
 
 
 @pytest.mark.slow
