@@ -124,6 +124,10 @@ class Blocks:
             self._records[block] = found
         return self._records[block]
 
+    def recorded(self) -> list[int]:
+        """The blocks that have a record, at one look."""
+        return sorted(int(path.stem) for path in self._work.glob("*.json") if path.stem.isdigit())
+
     def claim(self) -> Claim | None:
         """The first block that is neither finished nor in somebody's hands; None if there is none."""
         for block in range(self.count):

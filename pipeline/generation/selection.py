@@ -43,7 +43,7 @@ class Selection:
     def promised(self) -> int:
         """Images there so far, with those of blocks that are finished before earlier ones."""
         self._catch_up()
-        later = (self._blocks.record(block) for block in range(self._next, self._blocks.count))
+        later = (self._blocks.record(block) for block in self._blocks.recorded() if block >= self._next)
         return self.total + sum(len(record.images) for record in later if record is not None)
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
