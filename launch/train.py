@@ -36,8 +36,9 @@ from pipeline.storage.lock import only_writer
 from pipeline.storage.pictures import compose_grid, write_picture
 from pipeline.storage.runs import check_claim, claim_run
 from pipeline.storage.start import load_start
-from pipeline.training.keeper import RunKeeper, grid_columns
+from pipeline.training.keeper import RunKeeper
 from pipeline.training.loop import Loop, Outcome
+from pipeline.training.pictures import grid_columns
 from pipeline.training.report import Report
 from pipeline.training.resume import agreed_checkpoint
 from pipeline.training.start import begin_with

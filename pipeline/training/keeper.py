@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -22,12 +21,12 @@ from pipeline.storage.background import BackgroundWriter
 from pipeline.storage.checkpoints import CheckpointStore, Position
 from pipeline.storage.pictures import compose_grid, write_picture
 from pipeline.storage.snapshots import write_snapshot
+from pipeline.training.pictures import STRIP, draw_grid, draw_strip, grid_columns
 from pipeline.training.report import Report
 from pipeline.training.state import Groups, Share, copied, take
 from pipeline.training.trainer import Trainer
 
 _TELL_SECONDS = 60
-_AT_ONCE = 8  # samples drawn together for a grid, to bound memory at 1024px
 
 
 @dataclass(frozen=True)
@@ -125,29 +124,14 @@ class RunKeeper:
 
     def _samples(self, trainer: Trainer, report: Report | None) -> None:
         images_seen = trainer.progress.images_seen
-        count = self.config.snapshots.grid
-        columns = grid_columns(count, trainer.family.spec.classes)
-        picture = compose_grid(draw_grid(trainer, count), columns)
+        count, classes = self.config.snapshots.grid, trainer.family.spec.classes
+        stage = trainer.family.schedule.at(images_seen)
+        sampler = trainer.family.sampler(trainer.averager.average, stage)
+        picture = compose_grid(draw_grid(sampler, count, classes), grid_columns(count, classes))
         write_picture(self.run / "samples" / f"{images_seen:012d}.png", picture)
-        if report is not None:
-            report.picture("samples", picture, images_seen)
-
-
-def grid_columns(count: int, classes: int = 0) -> int:
-    """Columns of a grid of `count` images: about twice as wide as high, or one column a class."""
-    return classes if 0 < classes <= 32 else math.ceil(math.sqrt(2 * count))
-
-
-@torch.no_grad()
-def draw_grid(trainer: Trainer, count: int) -> torch.Tensor:
-    """`count` samples [count, C, H, W] of the averaged generator from the fixed seeds 0, 1, ...; a
-    conditional one goes through its classes in turn."""
-    stage = trainer.family.schedule.at(trainer.progress.images_seen)
-    sampler = trainer.family.sampler(trainer.averager.average, stage)
-    classes = trainer.family.spec.classes
-    parts = []
-    for first in range(0, count, _AT_ONCE):
-        seeds = range(first, min(first + _AT_ONCE, count))
-        labels = [seed % classes for seed in seeds] if classes else None
-        parts.append(sampler.draw(seeds, classes=labels).images.float().cpu())
-    return torch.cat(parts)
+        if report is None or not report.has_pictures:
+            return
+        report.picture("samples", picture, images_seen)
+        strip = draw_strip(sampler, STRIP)
+        if strip is not None:
+            report.picture("interpolation", compose_grid(strip, STRIP), images_seen)

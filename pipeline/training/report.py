@@ -124,6 +124,11 @@ class Report:
         self.say(tick_line(images_seen, self._total, {**figures, **speed}, left))
         self._scalars({**figures, **speed}, images_seen)
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether `picture` shows what it is given."""
+        return self._writer is not None
+
     def picture(self, name: str, picture: np.ndarray, images_seen: int) -> None:
         """An image [H, W, C] uint8 into TensorBoard."""
         if self._writer is not None:

@@ -60,7 +60,11 @@ def assert_same(straight, run) -> None:
     steps = curves(run)
     assert steps["loss/generator"] == list(range(8, 193, 8))
     assert steps == curves(straight)  # without gaps and doubles
-    assert pictures(run) == {"reals": [0], "samples": [0, 96, 192]}
+    assert pictures(run) == {
+        "reals": [0],
+        "samples": [0, 96, 192],
+        "interpolation": [0, 96, 192],
+    }
 
 
 def test_the_undisturbed_run_is_whole(straight):

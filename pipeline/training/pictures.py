@@ -1,0 +1,49 @@
+"""The same pictures at every snapshot: a grid of samples, and a strip from one sample to another."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts import Sampler
+from pipeline.latents import LatentSpace, slerp
+
+STRIP = 8
+"""Images in a strip."""
+
+_AT_ONCE = 8  # images drawn together, to bound memory at 1024px
+
+
+def grid_columns(count: int, classes: int = 0) -> int:
+    """Columns of a grid of `count` images: about twice as wide as high, or one column a class."""
+    return classes if 0 < classes <= 32 else math.ceil(math.sqrt(2 * count))
+
+
+def draw_grid(sampler: Sampler, count: int, classes: int) -> Tensor:
+    """`count` samples [count, C, H, W] from the fixed seeds 0, 1, ...; with classes, in turn."""
+    parts = []
+    with torch.no_grad():
+        for first in range(0, count, _AT_ONCE):
+            seeds = range(first, min(first + _AT_ONCE, count))
+            labels = [seed % classes for seed in seeds] if classes else None
+            parts.append(sampler.draw(seeds, classes=labels).images.float().cpu())
+    return torch.cat(parts)
+
+
+def draw_strip(sampler: Sampler, count: int) -> Tensor | None:
+    """`count` images [count, C, H, W] from that of seed 0 to that of seed 1, on the great circle between
+    their z, all of class 0 if there are classes; None from a sampler whose latents cannot be walked."""
+    if not isinstance(sampler, LatentSpace):
+        return None
+    with torch.no_grad():
+        z, labels = sampler.latents((0, 1), classes=(0, 0) if sampler.classes else None)
+        at = torch.linspace(0, 1, count, device=z.device)
+        between = slerp(z[:1].expand(count, -1), z[1:].expand(count, -1), at)
+        parts = []
+        for first in range(0, count, _AT_ONCE):
+            some = slice(first, min(first + _AT_ONCE, count))
+            known = None if labels is None else labels[:1].expand(some.stop - some.start)
+            parts.append(sampler.synthesise(sampler.map(between[some], known)).float().cpu())
+    return torch.cat(parts)
