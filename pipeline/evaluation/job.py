@@ -21,6 +21,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.best import can_rank
 from pipeline.evaluation.board import write_scalars
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
+from pipeline.evaluation.clouds import show_clouds, wants_clouds
 from pipeline.evaluation.extractors import make_extractor
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.lpips import Perceptual
@@ -208,11 +209,14 @@ class EvaluationJob:
             **asdict(index.spec),
         }
 
-    @staticmethod
-    def _show(snapshot: Snapshot, result: Result) -> None:
+    def _show(self, snapshot: Snapshot, result: Result) -> None:
         run = run_of(snapshot)
-        if run is not None:
-            write_scalars(run, [result])
+        if run is None:
+            return
+        write_scalars(run, [result])
+        if wants_clouds(run, snapshot):
+            sampler = self._make_sampler(snapshot)
+            show_clouds(run, snapshot, sampler, self._index, self._extractor, self._needs.images)
 
 
 def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) -> Tensor:

@@ -194,7 +194,7 @@ def test_fakes_have_seeds_from_zero_and_classes_as_frequent_as_the_reals(tmp_pat
 
 
 def drawn_of(sampler: SmoothSampler) -> list[tuple[int, int | None]]:
-    return sampler.drawn
+    return sampler.drawn[:20]  # what comes after is for pictures
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""Clouds of images for TensorBoard's projector: reals and fakes among each other, and fakes by their w."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts import Sampler
+from pipeline.data.index import ShardIndex
+from pipeline.data.stream import UnflippedReader
+from pipeline.evaluation.statistics import Extractor, as_rgb
+from pipeline.latents import StyledSpace
+from pipeline.storage.events import EVALUATION
+from pipeline.storage.pictures import to_uint8
+from pipeline.storage.projector import Points, publish_points, shown_points
+from pipeline.storage.snapshots import Snapshot, list_snapshots
+
+MOST = 200
+"""Fakes and reals in a cloud."""
+
+_SHARE = 8  # of the images that metrics take, the clouds take at most this part more
+_PIXELS = 16  # a side: images as vectors where there is no extractor
+_AT_ONCE = 8
+
+
+def wants_clouds(run: Path, snapshot: Snapshot) -> bool:
+    """Whether `snapshot` is the run's newest and its clouds are not shown yet."""
+    newest = list_snapshots(run)[-1:] == [run / "snapshots" / snapshot.folder.name]
+    return newest and shown_points(run / EVALUATION) != snapshot.digest
+
+
+def show_clouds(
+    run: Path,
+    snapshot: Snapshot,
+    sampler: Sampler,
+    index: ShardIndex,
+    extractor: Extractor | None,
+    images: int,
+) -> None:
+    """Draws fakes and publishes the clouds. images: how many the metrics took.
+
+    features: of the extractor, or if the metrics needed none the images themselves, made small. w: of
+    families that have it.
+    """
+    count = min(MOST, images // _SHARE, index.count)
+    if count < 2:
+        return
+    fakes, labels, codes = _draw(sampler, count)
+    with UnflippedReader(index) as reader:
+        reals, classes, keys = reader.read(range(count))
+    seeds = [str(seed) for seed in range(count)]
+    both = torch.cat([fakes, reals])
+    columns = {
+        "image": [*(f"seed {seed}" for seed in seeds), *keys],
+        "kind": ["fake"] * count + ["real"] * count,
+        "class": [*_names(labels, snapshot.classes, count), *_names(classes, index.classes, count)],
+    }
+    name = "pixels" if extractor is None else f"features-{extractor.name.replace('/', '-')}"
+    spaces = {name: Points(_features(both, extractor), both, columns)}
+    if codes is not None:
+        spaces["w"] = Points(codes, fakes, {"seed": seeds, "class": columns["class"][:count]})
+    publish_points(run / EVALUATION, spaces, snapshot.digest)
+
+
+def _draw(sampler: Sampler, count: int) -> tuple[Tensor, list[int] | None, Tensor | None]:
+    """Images [count, C, H, W] uint8 of seeds 0, 1, ..., their classes, and w [count, D] or None."""
+    images, labels, codes = [], [], []
+    with torch.inference_mode():
+        for first in range(0, count, _AT_ONCE):
+            fakes = sampler.draw(range(first, min(first + _AT_ONCE, count)))
+            images.append(to_uint8(fakes.images).cpu())
+            labels += [] if fakes.labels is None else fakes.labels.tolist()
+            codes.append(fakes.latents[:, 0].cpu() if isinstance(sampler, StyledSpace) else None)
+    w = [code for code in codes if code is not None]
+    return torch.cat(images), labels or None, torch.cat(w) if w else None
+
+
+def _features(images: Tensor, extractor: Extractor | None) -> Tensor:
+    """[N, D] of uint8 images."""
+    if extractor is None:
+        side = min(_PIXELS, images.shape[-1])
+        small = torch.nn.functional.interpolate(images.float() / 255, (side, side), mode="area")
+        return small.flatten(1)
+    parts = [images[first : first + _AT_ONCE] for first in range(0, len(images), _AT_ONCE)]
+    return torch.cat([extractor(as_rgb(part))[0] for part in parts])
+
+
+def _names(numbers: list[int] | None, names: tuple[str, ...], count: int) -> list[str]:
+    if numbers is None:
+        return ["-"] * count
+    return [names[number] if names else str(number) for number in numbers]
