@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -158,8 +159,11 @@ def _wait_until_it_answers(server: subprocess.Popen[str], host: str, port: int, 
         if server.poll() is not None:
             raise RunFailed(f"TensorBoard did not start: {_last_line(said)}")
         try:
-            socket.create_connection((address, port), timeout=1).close()
-            return
+            # Asked once for its tabs it looks which have data, so that a browser finds all of them.
+            with urllib.request.urlopen(
+                f"http://{_bracketed(address)}:{port}/data/plugins_listing", timeout=9
+            ):
+                return
         except OSError:
             time.sleep(_POLL_SECONDS)
     raise RunFailed(f"TensorBoard did not answer at {host}:{port} within {_START_SECONDS:.0f} s")
@@ -174,6 +178,10 @@ def _last_line(said: IO[str]) -> str:
 def _shown(host: str) -> str:
     if host in ("0.0.0.0", "::"):
         return socket.gethostname()
+    return _bracketed(host)
+
+
+def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 

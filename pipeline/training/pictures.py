@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.contracts import Sampler
 from pipeline.latents import LatentSpace, slerp
 
-STRIP = 8
+STRIP = 7
 """Images in a strip."""
 
 _AT_ONCE = 8  # images drawn together, to bound memory at 1024px
