@@ -14,7 +14,7 @@ def data_card(index: ShardIndex) -> str:
     """Markdown: a table of what the index says, how the set was made, and the set's own README.md if it has
     one."""
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in _rows(index))
-    parts = [f"| | |\n|---|---|\n{rows}"]
+    parts = [f"| data set | |\n|---|---|\n{rows}"]
     own = index.root / "README.md"
     if own.is_file():
         parts.append(own.read_text(encoding="utf-8", errors="replace"))

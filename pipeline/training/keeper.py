@@ -134,4 +134,4 @@ class RunKeeper:
         report.picture("samples", picture, images_seen)
         strip = draw_strip(sampler, STRIP)
         if strip is not None:
-            report.picture("interpolation", compose_grid(strip, STRIP), images_seen)
+            report.picture("samples/interpolation", compose_grid(strip, STRIP), images_seen)

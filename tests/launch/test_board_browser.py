@@ -23,7 +23,7 @@ from tests.browser import Browser, chromium, missing
 from tests.launch.test_board import free_port
 from tests.small_run import ROOT, environment, hrgan, write_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.slow
 
 SHOTS = Path(os.environ.get("HRGAN_SCREENSHOTS", ROOT / "out" / "board"))
 
@@ -78,7 +78,7 @@ def show(page: Browser, tab: str, *words: str) -> None:
 
 def shot(page: Browser, name: str) -> np.ndarray:
     """[H, W, 3] of the window, once it stands still."""
-    last, end = b"", time.monotonic() + 10
+    last, end = b"", time.monotonic() + 4
     while (now := page.picture(SHOTS / f"{name}.png")) != last and time.monotonic() < end:
         last = now
         time.sleep(0.3)
@@ -101,7 +101,7 @@ def test_the_custom_tab_has_its_categories_and_draws_lines(page: Browser) -> Non
 
 
 def test_pictures(page: Browser) -> None:
-    show(page, "images", "samples", "reals", "interpolation")
+    show(page, "images", "samples", "reals", "samples/interpolation")
     sizes = "all('img').filter(e => e.src.includes('individualImage') && e.complete)"
     found = page.wait(
         f"const i = {sizes}; return i.length > 1 && i.map(e => [e.naturalWidth, e.naturalHeight])"

@@ -63,7 +63,7 @@ def assert_same(straight, run) -> None:
     assert pictures(run) == {
         "reals": [0],
         "samples": [0, 96, 192],
-        "interpolation": [0, 96, 192],
+        "samples/interpolation": [0, 96, 192],
     }
 
 
