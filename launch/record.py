@@ -52,9 +52,9 @@ def recorded(run: Path) -> Iterator[None]:
         raise
 
 
-def record_end(run: Path, stopped_by: str | None) -> None:
-    """Says `finished`, or `stopped` and by what."""
-    write_job(run, here("finished") if stopped_by is None else here("stopped", stopped_by))
+def record_end(run: Path, stopped_by: str | None, ended_by: str | None = None) -> None:
+    """Says `finished`, and why if before its length; or `stopped` and by what."""
+    write_job(run, here("finished", ended_by) if stopped_by is None else here("stopped", stopped_by))
 
 
 def record_failure(run: Path, reason: str) -> None:

@@ -301,7 +301,7 @@ def _finish(run: Path, outcome: Outcome, stop: StopRequest, process: Process) ->
     if outcome.stopped_by is not None:
         stopped_by = next((reason for reason, _ in asked if reason is not None), outcome.stopped_by)
     if process.is_first:
-        record_end(run, stopped_by)
+        record_end(run, stopped_by, outcome.ended_by)
         if stopped_by is None:
             _tell(f"finished: {outcome.images_seen} images, in {run}")
         else:

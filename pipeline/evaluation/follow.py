@@ -164,9 +164,15 @@ def _conclude(snapshot: Snapshot, job: EvaluationJob, report: Callable[[str], No
         if metric is not None:
             mark_best(run, metric)
         ending = find_ending(read_results(run), stop)
-        if ending is not None and asked_to_end(run, stop) is None:
+        # While snapshots wait to be measured, the next of them may be better.
+        if ending is not None and _all_measured(run, ending.metric) and asked_to_end(run, stop) is None:
             ask_to_end(run, ending)
             report(f"asked the run to end: {ending.reason}")
+
+
+def _all_measured(run: Path, metric: str) -> bool:
+    measured = {result.images_seen for result in read_results(run) if metric in result.metrics}
+    return all(int(folder.name) in measured for folder in list_snapshots(run))
 
 
 def _table(snapshot: Snapshot, result: Result) -> str:

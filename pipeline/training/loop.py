@@ -40,10 +40,12 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a run ended and what stopped it before its length, if anything did."""
+    """Where a run ended and what stopped it before its length, if anything did. ended_by: why it is finished
+    before its length, on the rank that was told."""
 
     images_seen: int
     stopped_by: str | None
+    ended_by: str | None = None
 
 
 class Loop:
@@ -63,6 +65,7 @@ class Loop:
         end: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._end, self._ended = end, False
+        self._why: str | None = None
         self._trainer, self._config, self._keeper = trainer, config, keeper
         self._report, self._stop = report, stop
         # On a GPU the flags of a step are read one step later: by then they have arrived, and the
@@ -87,7 +90,7 @@ class Loop:
             self._between(before, stopped or progress.images_seen >= total)
         self._keeper.finish(self._trainer)
         finished = progress.images_seen >= total or self._ended
-        return Outcome(progress.images_seen, None if finished else self._reason())
+        return Outcome(progress.images_seen, None if finished else self._reason(), self._why)
 
     def _reason(self) -> str:
         return self._stop.reason or "another process"
@@ -139,10 +142,10 @@ class Loop:
         """All ranks learn here what one has been told."""
         if self._config.stop.metric is None or self._ended:
             return
-        reason = self._end() if self._report is not None else None
-        self._ended = self._trainer.engine.any(reason is not None)
-        if self._report is not None and reason is not None:
-            self._report.say(f"the run ends here: {reason}")
+        self._why = self._end() if self._report is not None else None
+        self._ended = self._trainer.engine.any(self._why is not None)
+        if self._report is not None and self._why is not None:
+            self._report.say(f"the run ends here: {self._why}")
 
     def _damaged(self) -> dict[str, float]:
         """Images passed over by all ranks since this start, if any were."""

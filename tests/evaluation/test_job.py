@@ -247,6 +247,32 @@ def test_watching_ends_with_the_run(world: Path) -> None:
     assert coming == []
 
 
+def test_no_progress_asks_the_run_to_end_once_all_is_measured(world: Path) -> None:
+    from pipeline.config.load import dump_config
+    from pipeline.config.run import RunConfig
+
+    stop = {"metric": "swd", "patience_images": 8}
+    settings = {"family": {"name": "stylegan2"}, "length": {"images": 32}, "stop": stop}
+    (world / "run/config.yaml").write_text(dump_config(RunConfig.model_validate(settings)))
+    worse = {0: 0.1, 8: 0.4, 16: 0.02, 24: 0.4, 32: 0.4}  # 8 is worse than 0, but 16 waits by then
+
+    def make(snapshot: Snapshot) -> Sampler:
+        asked.append((world / "run/stop.json").exists())
+        return SmoothSampler(snapshot.spec, rough=worse[snapshot.images_seen])
+
+    asked: list[bool] = []
+    said: list[str] = []
+    coming = [24, 32]
+
+    def train_on(_: float) -> None:
+        write_toy_snapshot(world / "run", coming.pop(0))
+
+    evaluate_target(job(world, "swd", make=make), world / "run", "watch", said.append, train_on)
+    assert asked == [False, False, False, False, True]  # 24 is no better than 16, and all are measured then
+    assert json.loads((world / "run/best.json").read_text())["images_seen"] == 16
+    assert sum("asked the run to end: swd has not improved" in line for line in said) == 1
+
+
 def test_watching_waits_for_a_run_that_has_not_begun(world: Path) -> None:
     from pipeline.config.load import dump_config
     from pipeline.config.run import RunConfig

@@ -61,6 +61,7 @@ def test_it_ends_at_the_tick_and_is_finished() -> None:
     outcome, written, said = run([None, None, "no better"], metric="swd")
     assert outcome.images_seen == 32
     assert outcome.stopped_by is None
+    assert outcome.ended_by == "no better"
     assert written == [("snapshot", 0), ("snapshot", 32), ("checkpoint", 32), ("finish", 32)]
     assert said == ["the run ends here: no better"]
 
