@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,13 +19,24 @@ from pipeline.storage.manifest import Damaged
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
     """Writes named tensors, and `about` them in the file's header; an OSError if the disk refuses."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    mode = _usual_mode(path)
     try:
         save_file(plain, path, metadata=None if about is None else dict(about))
+        path.chmod(mode)  # the library's own file is for its owner alone
     except SafetensorError as error:
         # The library reports I/O failures as text only; the number is needed to explain them.
         code = re.search(r"os error (\d+)", str(error))
         number = int(code[1]) if code else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _usual_mode(path: Path) -> int:
+    # The umask, asked for without setting it, which would be seen by all threads.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
