@@ -107,15 +107,15 @@ def _only_one(folder: Path) -> Iterator[None]:
 
 def _read(folder: Path) -> tuple[list[Event], dict[Point, Event]]:
     """What is there: events that no metric made, but for the layout, and the points, by tag and step."""
-    others, points = [], {}
+    others, points = {}, {}  # by tag: a kill may have left two files that hold the same
     for event in read_events(folder):
         (value,) = event.summary.value
         plugin = value.metadata.plugin_data.plugin_name
         if plugin == scalar_tab.PLUGIN_NAME:
             points[value.tag, event.step] = event
         elif plugin != custom_tab.PLUGIN_NAME:
-            others.append(event)
-    return others, points
+            others[value.tag] = event
+    return list(others.values()), points
 
 
 def _value(event: Event) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,13 +24,13 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import custom_scalars
 
-from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.atomic import fsync_folder, publish_bytes
 
 TRAINING = "tensorboard"
 EVALUATION = "tensorboard/evaluation"
 """Folders of a run."""
 
-_NAME = "events.out.tfevents."
+_NAME, _NEXT = "events.out.tfevents.", ".next"
 
 Layout = Mapping[str, Mapping[str, Sequence[Any]]]
 """Category -> chart -> ["Multiline", [regular expressions of tags]] or ["Margin", [tag, lower, upper]]."""
@@ -47,7 +48,10 @@ def publish_events(folder: Path, events: Sequence[Event]) -> None:
     heads = [Event(file_version="brain.Event:2"), Event(session_log=start, step=0)]
     for event in [*heads, *sorted(events, key=lambda event: event.step)]:
         records.write(event.SerializeToString())
-    publish_bytes(folder / f"{_NAME}{number:010d}.whole", buffer.getvalue())
+    # TensorBoard takes every file with "tfevents" in its name: none has it before it is whole.
+    publish_bytes(folder / _NEXT, buffer.getvalue())
+    os.replace(folder / _NEXT, folder / f"{_NAME}{number:010d}.whole")
+    fsync_folder(folder)
     for path in old:
         path.unlink(missing_ok=True)
 

@@ -68,6 +68,19 @@ def test_what_is_shown_is_not_written_again_and_keeps_its_time(tmp_path: Path) -
     assert [event.wall_time for event in stored(tmp_path) if event.step == 0][-1] == times[0]
 
 
+def test_what_a_killed_evaluator_left_is_joined(tmp_path: Path) -> None:
+    begin_evaluation(tmp_path, {"batch.size": 8})
+    (first,) = (tmp_path / EVALUATION).glob("*tfevents*")
+    before = first.read_bytes()
+    write_scalars(tmp_path, [result(0, swd=3.0)])
+    first.write_bytes(before)  # killed before it could remove what it replaced
+    write_scalars(tmp_path, [result(8, swd=2.0)])
+    tags = [value.tag for event in stored(tmp_path) for value in event.summary.value]
+    assert tags.count(metadata.SESSION_START_INFO_TAG) == tags.count("custom_scalars__config__") == 1
+    assert shown(tmp_path) == {"metrics/swd": [(0, 3.0), (8, 2.0)]}
+    assert not list((tmp_path / EVALUATION).glob(".*tfevents*"))
+
+
 def test_settings_stand_beside_the_figures_once(tmp_path: Path) -> None:
     begin_evaluation(
         tmp_path, {"family.name": "x", "batch.size": 8, "data.mirror": True, "batch.micro": None}
