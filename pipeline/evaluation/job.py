@@ -79,6 +79,7 @@ class EvaluationJob:
             )
         self._reference: Reference | None = None
         self._perceptual: Perceptual | None = None
+        self._made: tuple[str, Sampler] | None = None
 
     def evaluate(self, snapshot: Snapshot) -> Result | None:
         """The snapshot's result, complete with the settings' metrics; measures what is not there yet. None
@@ -142,7 +143,7 @@ class EvaluationJob:
         """The figures by metric, on the first process."""
         settings = replace(self._settings, metrics=missing)
         reference = self._reals(result_path(snapshot).parent)
-        sampler = self._make_sampler(snapshot)
+        sampler = self._sampler(snapshot)
         labels = reference.labels() if snapshot.spec.classes else None
         sets = [
             self._measure_set(snapshot, sampler, labels, settings, number) for number in range(settings.seeds)
@@ -199,6 +200,12 @@ class EvaluationJob:
         found = list(tqdm(in_order(parts, work, self.peers), metric, len(parts), unit="block", disable=off))
         return path_length(torch.cat(found)) if found else {}
 
+    def _sampler(self, snapshot: Snapshot) -> Sampler:
+        """Made once a snapshot: its weights are large, and checked when they are read."""
+        if self._made is None or self._made[0] != snapshot.digest:
+            self._made = snapshot.digest, self._make_sampler(snapshot)
+        return self._made[1]
+
     def _data(self) -> dict[str, Any]:
         index = self._index
         return {
@@ -215,7 +222,7 @@ class EvaluationJob:
             return
         write_scalars(run, [result])
         if wants_clouds(run, snapshot):
-            sampler = self._make_sampler(snapshot)
+            sampler = self._sampler(snapshot)
             show_clouds(run, snapshot, sampler, self._index, self._extractor, self._needs.images)
 
 
