@@ -42,7 +42,7 @@ def _source(
         Path, typer.Argument(metavar="SNAPSHOT_OR_RUN", help="A snapshot, or a run: its newest.")
     ],
 ) -> None:
-    """Look at what a generator has learnt: pictures, and the vectors behind them.
+    """Look at what a generator has learnt, in pictures and vectors.
 
     Seeds mean the images that `hrgan generate --seed` makes of them.
     """
