@@ -45,6 +45,12 @@ def _source(
     """Look at what a generator has learnt, in pictures and vectors.
 
     Seeds mean the images that `hrgan generate --seed` makes of them.
+
+    \b
+    Examples:
+      hrgan explore runs/faces truncation psi.png --seeds 0-7 --psi 0,0.5,0.7,1
+      hrgan explore runs/faces interpolate between.gif --seeds 0-4 --loop
+      hrgan explore runs/faces project face.png --photo me.jpg
     """
     context.obj = source
 

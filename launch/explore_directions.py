@@ -122,7 +122,7 @@ def direction(
     batch: Batch = 16,
     device: Where = Device.auto,
 ) -> int:
-    """Latent arithmetic: from the mean of one group of images to that of another.
+    """Latent arithmetic: the way from one group to another.
 
     The groups are lists of seeds, labels or scores of seeds in a file, or two classes. The direction is
     kept, for `walk`; its length is the distance between the two means.
@@ -160,7 +160,7 @@ def sefa(
     batch: Batch = 16,
     device: Where = Device.auto,
 ) -> int:
-    """Directions that the weights say change images most (SeFa), without any labels.
+    """Directions that change images most, from weights (SeFa).
 
     \b
     Examples:

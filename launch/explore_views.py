@@ -69,7 +69,7 @@ def interpolate(
     batch: Batch = 16,
     device: Where = Device.auto,
 ) -> int:
-    """From seed to seed, and from class to class: strips, a grid or an animation.
+    """From seed to seed, from class to class: strips, grids, films.
 
     \b
     Examples:
@@ -104,7 +104,9 @@ def mix(
     batch: Batch = 16,
     device: Where = Device.auto,
 ) -> int:
-    """Style mixing: rows with some layers' styles of the columns; else the upper half.
+    """Style mixing: some layers' styles from another seed.
+
+    Rows take the layers' styles of the columns; without --layers, the upper half of the layers.
 
     \b
     Examples:
@@ -135,7 +137,9 @@ def walk(
     batch: Batch = 16,
     device: Where = Device.auto,
 ) -> int:
-    """Walk along a direction that was kept, from seeds or from a projected photograph.
+    """Walk along a direction that was kept.
+
+    From seeds, or from a projected photograph.
 
     \b
     Examples:
