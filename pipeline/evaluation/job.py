@@ -93,7 +93,7 @@ class EvaluationJob:
             if first:
                 result = add_metrics(snapshot, figures, self._data(), self._report)
         if result is not None:
-            self._show(snapshot, result)
+            self._show(snapshot, result, bool(missing))
         return result
 
     @property
@@ -216,12 +216,12 @@ class EvaluationJob:
             **asdict(index.spec),
         }
 
-    def _show(self, snapshot: Snapshot, result: Result) -> None:
+    def _show(self, snapshot: Snapshot, result: Result, measured: bool) -> None:
         run = run_of(snapshot)
         if run is None:
             return
         write_scalars(run, [result])
-        if wants_clouds(run, snapshot):
+        if measured and wants_clouds(run, snapshot):  # of many evaluators, the one that measured it
             sampler = self._sampler(snapshot)
             show_clouds(run, snapshot, sampler, self._index, self._extractor, self._needs.images)
 
