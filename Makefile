@@ -38,7 +38,7 @@ quickstart: setup
 	@echo "Curves and samples:     $(BIN)/hrgan board $(QUICK)/run"
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(STRICT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(STRICT)
 
 # For common GPUs, whether one is here or not; fails if anything does not compile.
 native: $(INSTALLED)

@@ -1,6 +1,8 @@
-"""The tiny families of `tools`, and a game to play with one."""
+"""The tiny families of `tools`, a game to play with one, and a distance between sets of images."""
 
 from __future__ import annotations
+
+from torch import Generator, Tensor, randn
 
 from pipeline.contracts import Family, Game, Networks
 from pipeline.randomness import SampleRandomness
@@ -20,18 +22,31 @@ from tools.tiny_families import (
 __all__ = [
     "BATCH",
     "DIGITS",
+    "FLOAT32_ALONE",
     "PLAIN",
     "SIDE",
     "TINY",
     "DigitStream",
     "seeded_networks",
+    "sliced_distance",
     "tiny_config",
     "tiny_family",
     "tiny_game",
     "tiny_trainer",
 ]
 
+FLOAT32_ALONE = ("dcgan", "mlp")
+"""Families that refuse engine.precision=bfloat16."""
+
 
 def tiny_game(family: Family, networks: Networks, count: int = BATCH, images_seen: int = 0) -> Game:
     randomness = SampleRandomness(range(count))
     return family.game(networks, family.schedule.at(images_seen), randomness)
+
+
+def sliced_distance(a: Tensor, b: Tensor) -> float:
+    """Mean distance of sorted projections of pixels onto 64 random directions (sliced Wasserstein-1)."""
+    directions = randn(64, a[0].numel(), generator=Generator().manual_seed(1))
+    directions /= directions.norm(dim=1, keepdim=True)
+    first, second = ((x.flatten(1) @ directions.T).sort(dim=0).values for x in (a, b))
+    return float((first - second).abs().mean())
