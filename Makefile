@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 QUICK := out/quickstart
+ARCH ?= 8.0;9.0+PTX
 
 .PHONY: help quickstart setup native test check bench format clean
 
@@ -38,11 +39,11 @@ quickstart: setup
 	@echo "Curves and samples:     $(BIN)/hrgan board $(QUICK)/run"
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(STRICT)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(STRICT)
 
 # For common GPUs, whether one is here or not; fails if anything does not compile.
 native: $(INSTALLED)
-	$(BIN)/python -m ops.build --cpu --cuda --arch "8.0;9.0+PTX" --report
+	$(BIN)/python -m ops.build --cpu --cuda --arch "$(ARCH)" --report
 
 # A test may be skipped for want of a GPU, and for nothing else.
 check: setup native
