@@ -99,15 +99,7 @@ class PlainSampler(LatentSampler):
 
     def __init__(self, generator: nn.Module) -> None:
         self.generator: PlainGenerator = generator  # type: ignore[assignment]
-        self._module = generator
-
-    @property
-    def device(self) -> torch.device:
-        return next(self._module.parameters()).device
-
-    @property
-    def classes(self) -> int:
-        return self.generator.classes
+        super().__init__(generator, self.generator.classes)
 
     def _random(self, randomness: SampleRandomness, truncation: float) -> Tensor:
         return randomness.normal(self.generator.z_dim) * truncation

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.contracts import Fakes
 from pipeline.errors import UserError
@@ -16,15 +16,18 @@ from pipeline.randomness import SampleRandomness
 
 class LatentSampler(ABC):
     """Implements contracts.Sampler and latents.LatentSpace: `_random`, `map` and `synthesise` are all that a
-    family must add."""
+    family must add. classes: how many `generator` knows, 0 without."""
+
+    def __init__(self, generator: nn.Module, classes: int) -> None:
+        self._module, self._classes = generator, classes
 
     @property
-    @abstractmethod
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        return next(self._module.parameters()).device
 
     @property
-    @abstractmethod
-    def classes(self) -> int: ...
+    def classes(self) -> int:
+        return self._classes
 
     @property
     def truncates(self) -> bool:

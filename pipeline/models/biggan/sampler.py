@@ -29,16 +29,9 @@ class BigGANSampler(LatentSampler):
     """
 
     def __init__(self, generator: Generator, batches: int, batch_size: int) -> None:
+        super().__init__(generator, generator.classes)
         self._source, self._batches, self._batch_size = generator, batches, batch_size
         self._ready: Generator | None = None
-
-    @property
-    def device(self) -> torch.device:
-        return next(self._source.parameters()).device
-
-    @property
-    def classes(self) -> int:
-        return self._source.classes
 
     def _random(self, randomness: SampleRandomness, truncation: float) -> Tensor:
         if not 0 <= truncation <= 1:

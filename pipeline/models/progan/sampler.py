@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,15 +19,8 @@ class ProGANSampler(LatentSampler):
     """
 
     def __init__(self, generator: Generator, resolution: int, fade: float) -> None:
+        super().__init__(generator, generator.classes)
         self.generator, self.resolution, self.fade = generator, resolution, fade
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.generator.parameters()).device
-
-    @property
-    def classes(self) -> int:
-        return self.generator.classes
 
     @property
     def truncates(self) -> bool:

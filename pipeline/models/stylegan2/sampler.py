@@ -19,15 +19,8 @@ class StyleGAN2Sampler(LatentSampler):
     """
 
     def __init__(self, generator: Generator) -> None:
+        super().__init__(generator, generator.classes)
         self.generator = generator
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.generator.parameters()).device
-
-    @property
-    def classes(self) -> int:
-        return self.generator.classes
 
     @property
     def layers(self) -> int:
