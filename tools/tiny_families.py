@@ -9,7 +9,6 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 from sklearn.datasets import load_digits
-from torch import Tensor
 
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import Batch, Engine, Family, ImageSpec, Networks, Process
@@ -87,12 +86,3 @@ class DigitStream:
         self.position += count
         images = torch.nn.functional.avg_pool2d(self.images[places], SIDE // resolution)
         return Batch(images.to(device), self.labels[places].to(device) if self.labelled else None)
-
-
-def sliced_distance(a: Tensor, b: Tensor) -> float:
-    """Mean distance of sorted projections of pixels onto 64 random directions (sliced Wasserstein-1)."""
-    generator = torch.Generator().manual_seed(1)
-    directions = torch.randn(64, a[0].numel(), generator=generator)
-    directions /= directions.norm(dim=1, keepdim=True)
-    first, second = ((x.flatten(1) @ directions.T).sort(dim=0).values for x in (a, b))
-    return float((first - second).abs().mean())
