@@ -12,17 +12,21 @@ from torch import Tensor, nn
 from pipeline.contracts import (
     AdamRule,
     Batch,
+    Engine,
     Fakes,
     ImageSpec,
     Net,
     Networks,
     Phase,
+    Process,
     Randomness,
     Stage,
     Terms,
     Verdict,
 )
+from pipeline.engines.replicated import Replicated
 from pipeline.randomness import SampleRandomness, derive_seed
+from pipeline.training.trainer import Trainer
 
 SIZE = 4
 Z = 3
@@ -174,3 +178,15 @@ class ToyStream:
         seeds = [derive_seed("real", position % 64) for position in mine]
         images = SampleRandomness(seeds).normal(1, SIZE, SIZE).clamp(-1, 1) * 0.5 + 0.3
         return Batch(images * self.factor)
+
+
+def toy_trainer(
+    family: ToyFamily | None = None, *, engine: Engine | None = None, start: int = 0, micro: int | None = None
+) -> Trainer:
+    """A run whose reals begin at `start`; of one process, if no engine is given."""
+    family, engine = family or ToyFamily(), engine or Replicated(Process())
+    torch.manual_seed(3)
+    networks = family.networks()
+    engine.attach(networks, family.optimizers)
+    stream = ToyStream(start, engine.process.rank, engine.process.world_size)
+    return Trainer(family, networks, engine, stream, seed=7, micro=micro)

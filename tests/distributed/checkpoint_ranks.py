@@ -22,18 +22,8 @@ from pipeline.training.loop import Loop
 from pipeline.training.resume import agreed_checkpoint
 from pipeline.training.state import copied, take
 from pipeline.training.stop import StopRequest
-from pipeline.training.trainer import Trainer
 from tests.tiny_families import tiny_config
-from tests.toy import ToyFamily, ToyStream
-
-
-def toy(process) -> Trainer:
-    family = ToyFamily()
-    torch.manual_seed(3)
-    networks = family.networks()
-    engine = Replicated(process)
-    engine.attach(networks, family.optimizers)
-    return Trainer(family, networks, engine, ToyStream(0, process.rank, process.world_size), seed=7)
+from tests.toy import toy_trainer
 
 
 def main(out: str) -> None:
@@ -41,7 +31,7 @@ def main(out: str) -> None:
     process, run, said = start_process("cpu"), Path(out), []
     config = RunConfig(family=tiny_config("stylegan2"), checkpoints={"keep": 9})
     keeper = RunKeeper(run, config, SimpleNamespace(), (), "a")
-    running, store = toy(process), CheckpointStore(run, 9)
+    running, store = toy_trainer(engine=Replicated(process)), CheckpointStore(run, 9)
     for _ in range(3):
         running.step()
         keeper.checkpoint(running)

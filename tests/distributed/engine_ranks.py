@@ -10,15 +10,14 @@ from pathlib import Path
 
 import torch
 
-from pipeline.contracts import Engine, Process
+from pipeline.contracts import Process
 from pipeline.engines.process import from_first, start_process, stop_process
-from pipeline.engines.replicated import Replicated
-from pipeline.engines.zero import Zero
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.training.state import put_back, take
 from pipeline.training.trainer import Trainer
 from tests.tiny_families import tiny_family, tiny_trainer
-from tests.toy import ToyFamily, ToyStream
+from tests.toy import ToyFamily, ToyStream, toy_trainer
+from tools.matrix_ranks import make_engine
 
 KINDS = ("replicated", "zero0", "zero1", "zero2")
 SAVERS = (("replicated", 1), ("replicated", 2), ("replicated", 4), ("zero1", 2), ("zero2", 2), ("zero2", 4))
@@ -26,20 +25,11 @@ BATCH, GROWS_AT = 8, 96  # the toy takes two batches a step: it grows after the 
 SAVED_AFTER, STEPS = 4, 8  # steps of the toy: before the growth, after it
 
 
-def engine(kind: str, process: Process) -> Engine:
-    return Replicated(process) if kind == "replicated" else Zero(process, int(kind[-1]))  # type: ignore[arg-type]
-
-
-def toy_trainer(process: Process, kind: str) -> Trainer:
+def trainer_of(process: Process, kind: str) -> Trainer:
     family = ToyFamily(BATCH, grow_at=GROWS_AT, discriminator_repeats=2)
     clipped = [replace(phase, settle=clip) if phase.repeats == 2 else phase for phase in family.phases]
     family.phases = tuple(clipped)
-    torch.manual_seed(3)
-    networks = family.networks()
-    chosen = engine(kind, process)
-    chosen.attach(networks, family.optimizers)
-    stream = ToyStream(0, process.rank, process.world_size)
-    return Trainer(family, networks, chosen, stream, seed=7, micro=2)
+    return toy_trainer(family, engine=make_engine(kind, process), micro=2)
 
 
 @torch.no_grad()
@@ -62,14 +52,14 @@ def finish(out: Path, name: str, trainer: Trainer) -> None:
 def train_each(out: Path, process: Process) -> None:
     world = process.world_size
     for kind in KINDS:
-        trainer = toy_trainer(process, kind)
+        trainer = trainer_of(process, kind)
         for step in range(STEPS):
             if step == SAVED_AFTER:
                 save(out / f"{kind}-x{world}", trainer)
             trainer.step()
         finish(out, f"toy-{kind}-x{world}", trainer)
 
-        trainer = toy_trainer(process, kind)
+        trainer = trainer_of(process, kind)
         for step in range(4):
             bad = process.rank == world - 1 and step == 2
             trainer.stream.factor = float("nan") if bad else 1.0  # type: ignore[attr-defined]
@@ -77,7 +67,7 @@ def train_each(out: Path, process: Process) -> None:
         finish(out, f"bad-{kind}-x{world}", trainer)
 
         if world <= 2:
-            trainer = tiny_trainer(tiny_family("stylegan2"), engine=engine(kind, process), micro=2)
+            trainer = tiny_trainer(tiny_family("stylegan2"), engine=make_engine(kind, process), micro=2)
             trainer.step()
             finish(out, f"stylegan2-{kind}-x{world}", trainer)
 
@@ -97,7 +87,7 @@ def go_on_from_each(out: Path, process: Process) -> None:
             time.sleep(0.05)
         groups = found.load()
         for kind in KINDS:
-            trainer = toy_trainer(process, kind)
+            trainer = trainer_of(process, kind)
             put_back(trainer, groups)
             check_equal(take(trainer), groups, process)
             trainer.stream = ToyStream(trainer.progress.images_seen, process.rank, process.world_size)

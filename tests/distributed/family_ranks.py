@@ -6,20 +6,12 @@ import sys
 
 import torch
 
-from pipeline.contracts import Engine, Process
 from pipeline.engines.process import start_process, stop_process
-from pipeline.engines.replicated import Replicated
-from pipeline.engines.zero import Zero
 from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import FAMILIES
 from pipeline.training.state import take
 from tests.tiny_families import tiny_family, tiny_trainer
-
-
-def engine(kind: str, process: Process) -> Engine:
-    if kind.startswith("zero"):
-        return Zero(process, int(kind[4]))
-    return Replicated(process, bucket_mb=0.001 if kind == "bucketed" else 0)
+from tools.matrix_ranks import make_engine
 
 
 def main(out: str, steps: int, kinds: tuple[str, ...]) -> None:
@@ -28,7 +20,7 @@ def main(out: str, steps: int, kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         found = {}
         for name in sorted(FAMILIES):
-            chosen = engine(kind, process)
+            chosen = make_engine(kind.removesuffix("+recompute"), process)
             trainer = tiny_trainer(tiny_family(name), engine=chosen)
             if kind.endswith("+recompute"):
                 for network in (trainer.networks.generator, trainer.networks.discriminator):

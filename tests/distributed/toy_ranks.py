@@ -9,19 +9,15 @@ import torch
 from pipeline.engines.process import from_first, start_process, stop_process
 from pipeline.engines.replicated import Replicated
 from pipeline.training.state import take
-from pipeline.training.trainer import Trainer
-from tests.toy import ToyFamily, ToyStream
+from tests.toy import toy_trainer
 
 
 def main(out: str, steps: int, nan_rank: int) -> None:
     torch.set_num_threads(1)
     process = start_process("cpu")
     assert process.device.type == "cpu"
-    family = ToyFamily()
-    torch.manual_seed(3)
-    networks = family.networks()
-    engine = Replicated(process)
-    engine.attach(networks, family.optimizers)
+    trainer = toy_trainer(engine=Replicated(process))
+    engine = trainer.engine
     assert from_first(process.rank, process) == 0
     assert engine.any(process.rank == process.world_size - 1)
     assert not engine.any(False)
@@ -30,10 +26,8 @@ def main(out: str, steps: int, nan_rank: int) -> None:
     assert mean["a"] == middle
     assert mean["b"].tolist() == [middle, 2 * middle]
 
-    stream = ToyStream(0, process.rank, process.world_size)
-    trainer = Trainer(family, networks, engine, stream, seed=7)
     for step in range(steps):
-        stream.factor = float("nan") if process.rank == nan_rank and step == 2 else 1.0
+        trainer.stream.factor = float("nan") if process.rank == nan_rank and step == 2 else 1.0
         trainer.wants_stop = process.rank == 1 and step == steps - 1
         trainer.step()
     result = {f"{g}/{n}": v for g, tensors in take(trainer).items() for n, v in tensors.items()}

@@ -5,25 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import torch
-
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Process
-from pipeline.engines.replicated import Replicated
 from pipeline.training.loop import Loop
 from pipeline.training.stop import StopRequest
 from pipeline.training.trainer import Trainer
 from tests.tiny_families import tiny_config
-from tests.toy import ToyFamily, ToyStream
-
-
-def trainer() -> Trainer:
-    family = ToyFamily()
-    torch.manual_seed(3)
-    networks = family.networks()
-    engine = Replicated(Process())
-    engine.attach(networks, family.optimizers)
-    return Trainer(family, networks, engine, ToyStream(), seed=7)
+from tests.toy import toy_trainer
 
 
 class Kept:
@@ -53,7 +40,7 @@ def run(reasons: list[str | None], **stop: Any) -> tuple[Any, list[tuple[str, in
     report = SimpleNamespace(say=said.append, tick=lambda *_: None, advance=lambda _: None)
     kept = Kept()
     asked = iter(reasons)
-    outcome = Loop(trainer(), config, kept, report, StopRequest(), lambda: next(asked)).run()  # type: ignore[arg-type]
+    outcome = Loop(toy_trainer(), config, kept, report, StopRequest(), lambda: next(asked)).run()  # type: ignore[arg-type]
     return outcome, kept.written, said
 
 

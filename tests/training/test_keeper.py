@@ -13,25 +13,14 @@ import torch
 
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Process
-from pipeline.engines.replicated import Replicated
 from pipeline.errors import UserError
 from pipeline.storage import checkpoints
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.training.keeper import RunKeeper
 from pipeline.training.state import Share, copied, put_back, take
-from pipeline.training.trainer import Trainer
 from tests.small_run import ROOT, environment
 from tests.tiny_families import tiny_config, tiny_family, tiny_trainer
-from tests.toy import ToyFamily, ToyStream
-
-
-def trainer() -> Trainer:
-    family = ToyFamily()
-    torch.manual_seed(3)
-    networks = family.networks()
-    engine = Replicated(Process())
-    engine.attach(networks, family.optimizers)
-    return Trainer(family, networks, engine, ToyStream(), seed=7)
+from tests.toy import ToyStream, toy_trainer
 
 
 def keeper(run, **settings) -> RunKeeper:
@@ -53,7 +42,7 @@ def slow_disk(monkeypatch):
 
 
 def test_training_goes_on_and_the_checkpoint_is_of_its_step(tmp_path, slow_disk):
-    running, kept = trainer(), keeper(tmp_path)
+    running, kept = toy_trainer(), keeper(tmp_path)
     running.step()
     then = copied(take(running))
     kept.checkpoint(running)
@@ -74,14 +63,14 @@ def test_training_goes_on_and_the_checkpoint_is_of_its_step(tmp_path, slow_disk)
 
 
 def test_without_background_it_is_there_at_once(tmp_path):
-    running = trainer()
+    running = toy_trainer()
     running.step()
     keeper(tmp_path, background=False).checkpoint(running)
     assert CheckpointStore(tmp_path, 2).newest(print).manifest.images_seen == 8
 
 
 def test_a_full_disk_is_one_line_at_the_next_step_and_the_older_one_stays(tmp_path, monkeypatch):
-    running, kept = trainer(), keeper(tmp_path)
+    running, kept = toy_trainer(), keeper(tmp_path)
     running.step()
     kept.checkpoint(running)
     kept.finish(running)
@@ -116,9 +105,10 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from pipeline.storage import checkpoints
-from tests.training.test_keeper import keeper, trainer
+from tests.toy import toy_trainer
+from tests.training.test_keeper import keeper
 
-running, kept = trainer(), keeper(Path(sys.argv[1]))
+running, kept = toy_trainer(), keeper(Path(sys.argv[1]))
 running.step()
 kept.checkpoint(running)
 kept.finish(running)
@@ -147,7 +137,7 @@ def test_killed_half_way_through_the_older_one_is_whole_and_the_next_is_saved(tm
     assert list((tmp_path / "checkpoints").glob(".*partial/*.safetensors"))  # it was in the middle
     found = CheckpointStore(tmp_path, 2).newest(print)
     assert found.manifest.images_seen == 8
-    running, kept = trainer(), keeper(tmp_path)
+    running, kept = toy_trainer(), keeper(tmp_path)
     put_back(running, found.load())
     running.stream = ToyStream(8)
     running.step()

@@ -7,20 +7,10 @@ import copy
 import pytest
 import torch
 
-from pipeline.contracts import Batch, Process, Terms
-from pipeline.engines.replicated import Replicated
+from pipeline.contracts import Batch, Terms
 from pipeline.training.state import put_back, take
 from pipeline.training.trainer import Trainer
-from tests.toy import ToyFamily, ToyStream
-
-
-def make(family: ToyFamily | None = None, micro: int | None = None, start: int = 0) -> Trainer:
-    family = family or ToyFamily()
-    torch.manual_seed(3)
-    networks = family.networks()
-    engine = Replicated(Process())
-    engine.attach(networks, family.optimizers)
-    return Trainer(family, networks, engine, ToyStream(start), seed=7, micro=micro)
+from tests.toy import ToyFamily, ToyStream, toy_trainer
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -29,7 +19,7 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def test_each_phase_moves_its_network_alone():
-    trainer = make()
+    trainer = toy_trainer()
     moved = []
 
     def watch(objective, net):
@@ -58,7 +48,7 @@ def test_each_phase_moves_its_network_alone():
 
 
 def test_position_counts_every_image_drawn():
-    trainer = make(ToyFamily(discriminator_repeats=3))
+    trainer = toy_trainer(ToyFamily(discriminator_repeats=3))
     trainer.step()
     trainer.step()
     assert trainer.progress.images_seen == 2 * 3 * 8
@@ -68,7 +58,7 @@ def test_position_counts_every_image_drawn():
 
 @pytest.mark.parametrize("micro", [4, 2, 1])
 def test_micro_batches_change_rounding_only(micro):
-    whole, split = make(), make(micro=micro)
+    whole, split = toy_trainer(), toy_trainer(micro=micro)
     for _ in range(10):
         whole.step()
         split.step()
@@ -78,15 +68,15 @@ def test_micro_batches_change_rounding_only(micro):
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6])
 def test_a_restart_is_bitwise_even_across_growth(stop_after):
-    straight = make(ToyFamily(grow_at=32))
+    straight = toy_trainer(ToyFamily(grow_at=32))
     for _ in range(9):
         straight.step()
-    first = make(ToyFamily(grow_at=32))
+    first = toy_trainer(ToyFamily(grow_at=32))
     for _ in range(stop_after):
         first.step()
     saved = copy.deepcopy(take(first))
     torch.manual_seed(99)  # a restart finds another global random state
-    second = make(ToyFamily(grow_at=32), start=8 * stop_after)
+    second = toy_trainer(ToyFamily(grow_at=32), start=8 * stop_after)
     put_back(second, saved)
     for _ in range(9 - stop_after):
         second.step()
@@ -98,7 +88,7 @@ def test_a_restart_is_bitwise_even_across_growth(stop_after):
 
 
 def test_growth_resets_both_optimizers():
-    trainer = make(ToyFamily(grow_at=16))
+    trainer = toy_trainer(ToyFamily(grow_at=16))
     for _ in range(2):
         trainer.step()
     assert trainer.engine.optimizer_state()["generator.body.0.weight.step"] == 2
@@ -108,7 +98,7 @@ def test_growth_resets_both_optimizers():
 
 
 def test_bad_updates_are_counted_in_a_row():
-    trainer = make()
+    trainer = toy_trainer()
     family = trainer.family
     good = family.phases
     bad = tuple(
@@ -136,7 +126,7 @@ def test_it_learns():
         images = trainer.family.sampler(trainer.averager.average).draw(range(64)).images
         return float((images.mean() - reals).abs())
 
-    trainer = make(ToyFamily(batch_size=16))
+    trainer = toy_trainer(ToyFamily(batch_size=16))
     control = distance(trainer)
     for _ in range(300):
         trainer.step()
