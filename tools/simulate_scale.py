@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import RunFailed, UserError
 from pipeline.storage.pictures import picture_format, write_picture
@@ -22,7 +21,7 @@ from tools.machine import write_rows
 from tools.scale import measuring
 from tools.scale.constants import Constants, constants
 from tools.scale.constants import table as constants_table
-from tools.scale.counting import Span, count_run
+from tools.scale.counting import count_run
 from tools.scale.drawing import picture
 from tools.scale.model import Row, row, setting
 
@@ -44,18 +43,11 @@ GPUS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
 def simulate(name: str, chosen: Constants, gpus: Sequence[int], *, recompute: bool) -> list[Row]:
-    """All rows of one configuration, strong scaling first."""
+    """All rows of one configuration, strong scaling first; none where the batch cannot be split."""
     resolution, classes = FULL_SIZES[name]
     config, spans = count_run(_CONFIGS / f"{name}.yaml", resolution, classes, recompute=recompute)
-    return rows_of(name, config, spans, chosen, gpus)
-
-
-def rows_of(
-    name: str, config: Any, spans: Sequence[Span], chosen: Constants, gpus: Sequence[int]
-) -> list[Row]:
-    """Both ways of scaling; those that the batch cannot be split for are left out."""
     how = setting(config, chosen)
-    made = [row(name, config, spans, count, way, how) for way in ("strong", "weak") for count in gpus]
+    made = [row(name, spans, count, way, how) for way in ("strong", "weak") for count in gpus]
     return [one for one in made if one is not None]
 
 
@@ -101,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--recompute", action="store_true", help="with engine.recompute=blocks")
     found.add_argument("--json", type=Path, help="write rows and constants here")
-    found.add_argument("--picture", type=Path, help="draw days and efficiency here (.png, .jpg or .webp)")
+    found.add_argument("--picture", type=Path, help="draw s/kimg over GPUs here (.png, .jpg or .webp)")
     found.add_argument("--measure", action="store_true", help="compare the model with two ranks here instead")
     found.add_argument(
         "--networks", type=int, nargs="*", default=[1000, 100], help="of --measure, in Mbit/s; needs root"

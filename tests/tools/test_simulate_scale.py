@@ -146,9 +146,9 @@ def test_strong_scaling_ends_where_a_gpu_has_one_group(small):
     config = count_run(small / "stylegan2.yaml", 16, 10, last_only=True)[0]
     spans = [Span(1000, COUNT)]
     how = setting(config, constants())
-    assert row("x", config, spans, 8, "strong", how).batch == 32
-    assert row("x", config, spans, 16, "strong", how) is None
-    weak = row("x", config, spans, 4096, "weak", how)
+    assert row("x", spans, 8, "strong", how).batch == 32
+    assert row("x", spans, 16, "strong", how) is None
+    weak = row("x", spans, 4096, "weak", how)
     assert weak.batch == 4096 * 4
     assert 0 < weak.efficiency < 1
 

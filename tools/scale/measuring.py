@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.errors import RunFailed
@@ -88,7 +88,7 @@ def _measured(name: str, classes: int, network: int | None, steps: int) -> dict[
 
 def as_rows(found: Sequence[Trial]) -> list[dict[str, object]]:
     """For the JSON file."""
-    return [{**replace(trial).__dict__, "error": trial.error} for trial in found]
+    return [{**asdict(trial), "error": trial.error} for trial in found]
 
 
 def table(found: Sequence[Trial]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.config.run import RunConfig
 from pipeline.training.trainer import micro_batches
@@ -86,9 +86,9 @@ class Setting:
     zero: int | None = None
 
 
-def setting(config: RunConfig, chosen: Constants, zero: int | None = None) -> Setting:
-    """Of a configuration."""
-    return Setting(chosen, chosen[f"rate_{config.engine.precision}"], config.batch.micro, zero)
+def setting(config: RunConfig, chosen: Constants) -> Setting:
+    """Of a configuration, under `replicated`."""
+    return Setting(chosen, chosen[f"rate_{config.engine.precision}"], config.batch.micro)
 
 
 def step_time(count: Count, gpus: int, images: int, how: Setting) -> StepTime:
@@ -169,8 +169,8 @@ def checkpoint_bytes(count: Count) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a run on `gpus`. batch: global, of the last stage. micro: images a GPU holds at
-    once. efficiency: against one GPU with the same images at once and no exchange."""
+    """One line of the table: a run on `gpus`. batch: global, of the last stage. at_once: images that a GPU
+    holds at once. efficiency: against one GPU with the same images at once and no exchange."""
 
     family: str
     scaling: str
@@ -190,9 +190,7 @@ class Row:
     checkpoint_write: float
 
 
-def row(
-    family: str, config: RunConfig, spans: Sequence[Span], gpus: int, scaling: str, how: Setting
-) -> Row | None:
+def row(family: str, spans: Sequence[Span], gpus: int, scaling: str, how: Setting) -> Row | None:
     """A run of all spans; None if a stage's batch cannot be split over so many GPUs."""
     seconds = alone = 0.0
     for span in spans:
@@ -210,14 +208,10 @@ def row(
     node = speed / Cluster(gpus, constants).nodes
     size = checkpoint_bytes(last)
     kinds = {"replicated": None, "zero1": 1, "zero2": 2}
-    micro = how.micro
     return Row(
-        family, scaling, gpus, gpus * images, images // micro_batches(images, micro), step,
+        family, scaling, gpus, gpus * images, images // micro_batches(images, how.micro), step,
         1000 / speed, seconds / 86400, alone / seconds,
-        {
-            name: memory(last, gpus, images, Setting(constants, how.rate, micro, zero))
-            for name, zero in kinds.items()
-        },
+        {name: memory(last, gpus, images, replace(how, zero=zero)) for name, zero in kinds.items()},
         speed, node * pixels * constants["image_bytes_per_pixel"] / 1e6,
         node * pixels / 1e6 * constants["decode_seconds_per_megapixel"],
         size, size / constants["host_bandwidth"], size / constants["storage_bandwidth"],
