@@ -194,9 +194,8 @@ class Heartbeat:
         self._beat += 1
         sign = Sign(host(), self._beat, **asdict(self._where()))
         record = json.dumps(asdict(sign)).encode().ljust(_RECORD)
-        with suppress(
-            OSError
-        ):  # the next may succeed; if none does, the watcher says that this rank is silent
+        # The next may succeed; if none does, the watcher says that this rank is silent.
+        with suppress(OSError):
             descriptor = os.open(self._path(self._process.rank), os.O_WRONLY | os.O_CREAT, 0o644)
             try:
                 os.pwrite(descriptor, record, 0)

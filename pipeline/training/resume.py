@@ -22,7 +22,7 @@ def agreed_checkpoint(
     the manifest with the first rank's. One that is passed over is named to the first rank's `report`.
     Errors: RunFailed on all ranks if the first sees whole ones and others see none of them.
     """
-    whole_here = None
+    first_saw_one = False
     for folder in from_first(store.folders(), process):
         found, why = _look(store, folder)
         mine = "" if found is None else digest_file(folder / MANIFEST)
@@ -31,11 +31,10 @@ def agreed_checkpoint(
         whys = from_all(why, process)
         if found is not None and not any(whys):
             return found
-        if not whys[0]:
-            whole_here = folder
+        first_saw_one = first_saw_one or not whys[0]
         if process.is_first:
             report(f"checkpoint passed over: {next(why for why in whys if why)}")
-    if from_first(whole_here is not None, process):
+    if first_saw_one:
         raise RunFailed(
             "checkpoints are whole on the first process's host and on another they are not; "
             "allowed: a --run folder that all hosts share, or wait until they see the same"

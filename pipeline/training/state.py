@@ -15,8 +15,8 @@ Groups = Mapping[str, Mapping[str, Tensor]]
 
 
 class Share:
-    """What one rank writes of a checkpoint: whole parameters with their moments and average, so that ranks
-    have about equal bytes; the first rank has whatever is no parameter."""
+    """What one rank writes of a checkpoint: whole parameters and buffers, with their moments and average, so
+    that ranks have about equal bytes; the first rank has whatever is of no network."""
 
     def __init__(self, networks: Networks, process: Process) -> None:
         self._rank = process.rank
@@ -27,9 +27,8 @@ class Share:
         }
         loads = [(0, rank) for rank in range(process.world_size)]
         self._owner: dict[str, int] = {}
-        for name in sorted(
-            sizes, key=lambda name: (-sizes[name], name)
-        ):  # the largest first, to the least laden
+        # The largest first, to the least laden.
+        for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
             load, rank = heapq.heappop(loads)
             self._owner[name] = rank
             heapq.heappush(loads, (load + sizes[name], rank))
