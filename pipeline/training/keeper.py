@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -86,7 +87,9 @@ class RunKeeper:
             if engine.process.is_first and time.monotonic() - since > _TELL_SECONDS:
                 since = time.monotonic()
                 waited = round(float(found["busy"]) * engine.process.world_size)
-                print(f"waiting for {waited} processes to write their part of a checkpoint", file=sys.stderr)
+                line = f"waiting for {waited} processes to write their part of a checkpoint"
+                with suppress(OSError):  # a terminal that is gone must not cost the checkpoint
+                    print(line, file=sys.stderr)
             time.sleep(0.01)
 
     def _fail(self, error: BaseException | None, process: Process) -> NoReturn:

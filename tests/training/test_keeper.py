@@ -69,6 +69,24 @@ def test_without_background_it_is_there_at_once(tmp_path):
     assert CheckpointStore(tmp_path, 2).newest(print).manifest.images_seen == 8
 
 
+def test_a_terminal_that_is_gone_while_it_waits_costs_no_checkpoint(tmp_path, slow_disk, monkeypatch):
+    said = []
+
+    def write(text):
+        said.append(text)
+        slow_disk.set()
+        raise BrokenPipeError
+
+    monkeypatch.setattr("pipeline.training.keeper._TELL_SECONDS", 0)
+    running, kept = toy_trainer(), keeper(tmp_path)
+    running.step()
+    kept.checkpoint(running)
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=write))
+    kept.finish(running)
+    assert said[0] == "waiting for 1 processes to write their part of a checkpoint"
+    assert CheckpointStore(tmp_path, 2).newest(print).manifest.images_seen == 8
+
+
 def test_a_full_disk_is_one_line_at_the_next_step_and_the_older_one_stays(tmp_path, monkeypatch):
     running, kept = toy_trainer(), keeper(tmp_path)
     running.step()
