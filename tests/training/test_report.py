@@ -1,16 +1,19 @@
-"""What a run shows in TensorBoard: texts, layout, curves, and all of it once however often it starts."""
+"""What a run shows in TensorBoard, texts, layout, curves, all of it once however often it starts; and what
+remains when nobody looks any more."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from pipeline.data.card import data_card
-from pipeline.data.index import Shard, ShardIndex
 from pipeline.training.report import Report, curves_layout
 
 LAYOUT = "custom_scalars__config__"
@@ -99,15 +102,16 @@ def test_every_chart_has_a_curve() -> None:
     assert layout["quality"] == {}
 
 
-def test_the_card_says_what_the_data_are(tmp_path: Path) -> None:
-    shards = (Shard("a.tar", 3, 2**20, "0" * 64), Shard("b.tar", 4, 2**20, "1" * 64))
-    origin = {"source": "photos|2", "crop": "centre", "quality": None}
-    index = ShardIndex(tmp_path, shards, 8, 16, 3, tuple(map(str, range(50))), origin)
-    card = data_card(index)
-    assert "| images | 7, 16x8, RGB |" in card
-    assert "| shards | 2, 2.0 MiB |" in card
-    assert "39, ... (50 in all) |" in card
-    assert "| source | photos\\|2 |" in card
-    assert index.digest in card
-    (tmp_path / "README.md").write_text("# Faces\nCC0")
-    assert data_card(index).endswith("# Faces\nCC0")
+def test_without_a_terminal_the_log_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    shown = Report(tmp_path, total=40, start=0, device=torch.device("cpu"), tensorboard=False)
+    with os.fdopen(write, "w", buffering=1) as gone, shown:
+        monkeypatch.setattr(sys, "stderr", gone)
+        for step in range(1, 4):
+            shown.tick(8 * step, step, {"loss/generator": 1.0})
+            shown.advance(8 * step)
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), gone.fileno())  # what is buffered goes nowhere
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["images_seen"] for line in lines] == [8, 16, 24]
