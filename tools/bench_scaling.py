@@ -22,16 +22,18 @@ import torch
 import torch.distributed as dist
 
 from pipeline.config.families import StyleGAN2Config
-from pipeline.contracts import Batch, ImageSpec, Process
+from pipeline.contracts import ImageSpec, Process
 from pipeline.engines.process import start_process, stop_process
 from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
 from pipeline.training.state import Share, copied, take
 from pipeline.training.trainer import Trainer
+from tools.bench_families import NoiseStream
 from tools.machine import write_rows
 from tools.ranks import run_module, run_on_two_hosts
 
 _SIDE, _STEPS = 64, 4  # four steps: every lazy phase of this configuration once
+_SPEC = ImageSpec(_SIDE, _SIDE, 3)
 _BUCKETS = (0.0, 1.0, 4.0)
 _FAMILY = StyleGAN2Config(channel_base=4096, channel_max=128, mapping_layers=2, r1_every=4)
 
@@ -62,27 +64,15 @@ class _Work:
         self.waits.seconds += time.perf_counter() - start
 
 
-class Resident:
-    """The same images at every draw."""
-
-    damaged = 0
-
-    def __init__(self, images: int) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self._batch = Batch(torch.rand(images, 3, _SIDE, _SIDE, generator=generator) * 2 - 1)
-
-    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
-        return [self._batch] * times
-
-
 def make_trainer(process: Process, batch: int, bucket_mb: float) -> Trainer:
     """A StyleGAN2 at 64px on this process, with images that are there already. batch: global."""
     torch.manual_seed(0)
-    family = build_family(_FAMILY, ImageSpec(_SIDE, _SIDE, 3), batch_size=batch)
+    family = build_family(_FAMILY, _SPEC, batch_size=batch)
     networks = family.networks()
     engine = Replicated(process, bucket_mb)
     engine.attach(networks, family.optimizers)
-    return Trainer(family, networks, engine, Resident(batch // process.world_size), seed=0)
+    stream = NoiseStream(_SPEC, batch // process.world_size, process.device)
+    return Trainer(family, networks, engine, stream, seed=0)
 
 
 def measure_here(out: Path, batch: int, rounds: int, buckets: Sequence[float]) -> None:
