@@ -35,6 +35,7 @@ DAEMONS = ("munged", "slurmctld", "slurmd")
 _NODE = "HRGAN_SANDBOX_NODE"  # in the environment of all that runs on a node
 _LONGEST = 80  # bytes of the folder's path: sockets below it must stay under the system's 107
 _GPUS = 8  # that a node claims
+_USABLE = ("idle", "mixed", "allocated", "completing")  # of a node
 _GRACE = 2.0  # seconds
 _PATIENCE = 30.0  # seconds
 # Seconds until a requeued job may start, less one; also how long a start of a step may take.
@@ -145,12 +146,16 @@ class Sandbox:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
+    def answers(self) -> bool:
+        """Whether there is a controller to speak to, whatever has become of the nodes. Without one, commands
+        wait for ten seconds."""
+        return self.conf.exists() and any(_is_controller(process) for process in self._processes())
+
     def _up(self) -> bool:
-        # Asked first: commands wait for ten seconds for a controller that is gone.
-        if not self.conf.exists() or not any(_is_controller(process) for process in self._processes()):
+        if not self.answers():
             return False
         states = self.call("sinfo", "-h", "-N", "-p", "main", "-o", "%T", check=False).split()
-        return len(states) == len(NODES) and all(s in ("idle", "mixed", "allocated") for s in states)
+        return len(states) == len(NODES) and all(state.rstrip("+") in _USABLE for state in states)
 
     def _write(self) -> None:
         for name in ("munge", "state", "gpu", *(f"spool/{node}" for node in NODES)):
@@ -318,7 +323,7 @@ def _act(sandbox: Sandbox, what: str, command: list[str]) -> int:
     if what == "stop":
         sandbox.stop()
         return 0
-    if not sandbox._up():
+    if not sandbox.answers():
         print("not running; start it: python -m tools.slurm_sandbox start", file=sys.stderr)
         return 1
     if what == "status":

@@ -56,6 +56,12 @@ def test_stopped_half_dead_with_a_job_it_leaves_nothing_and_starts_again(slurm, 
         assert main([*arguments, "start"]) == 0
         other.call("sbatch", "-N2", "-o", str(tmp_path / "out"), "--wrap", "trap '' TERM; srun sleep 300")
         wait_until(lambda: "sleep" in processes_of(other))
+        other.call("scancel", "--state=RUNNING", "--full", "--name=wrap")
+        wait_until(lambda: "completing" in other.call("sinfo", "-h", "-N", "-o", "%T"))
+        controller = (other.folder / "slurmctld.pid").read_text()
+        assert main([*arguments, "start"]) == 0  # it runs: nothing is started
+        assert (other.folder / "slurmctld.pid").read_text() == controller
+        assert main([*arguments, "run", "--", "true"]) == 0
         os.kill(int((other.folder / "slurmctld.pid").read_text()), signal.SIGKILL)
         assert main([*arguments, "status"]) == 1
         assert main([*arguments, "stop"]) == 0
