@@ -10,6 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.warm import run_warm
+
 ROOT = Path(__file__).resolve().parents[1]
 
 CONFIG = {
@@ -50,10 +52,9 @@ def environment(threads: int = 1) -> dict[str, str]:
 
 
 def hrgan(*arguments: object, timeout: float = 240) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "launch.main", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout
-    )
+    """Runs the command to its end."""
+    (done,) = run_warm([("-m", "launch.main", *map(str, arguments))], [environment()], ROOT, timeout)
+    return done
 
 
 def start_hrgan(*arguments: object) -> subprocess.Popen:

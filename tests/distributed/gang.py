@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,9 +20,8 @@ def free_port() -> int:
 def run_gang(script: str, ranks: int, *arguments: str, timeout: float = 180) -> None:
     """Runs the test script `script` (beside this file) as `ranks` ranks; AssertionError if one fails."""
     port = free_port()
-    started = []
-    for rank in range(ranks):
-        environment = {
+    environments = [
+        {
             **os.environ,
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
@@ -33,15 +32,9 @@ def run_gang(script: str, ranks: int, *arguments: str, timeout: float = 180) -> 
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
-        command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
-        started.append(
-            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        )
-    try:
-        outputs = [process.communicate(timeout=timeout)[0].decode() for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-    codes = [process.returncode for process in started]
-    assert codes == [0] * ranks, "\n".join(f"--- rank {r}\n{text}" for r, text in enumerate(outputs))
+        for rank in range(ranks)
+    ]
+    programs = [(str(Path(__file__).with_name(script)), *arguments)] * ranks
+    done = run_warm(programs, environments, ROOT, timeout)
+    texts = [f"--- rank {rank}\n{one.stdout}{one.stderr}" for rank, one in enumerate(done)]
+    assert [one.returncode for one in done] == [0] * ranks, "\n".join(texts)
