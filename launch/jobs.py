@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.job import JOB, Job, read_job, write_job
 from pipeline.storage.lock import only_writer
 from pipeline.storage.manifest import Damaged
-from pipeline.storage.snapshots import Snapshot, open_snapshot
+from pipeline.storage.snapshots import Snapshot, list_snapshots, open_snapshot
 
 JOBS = "jobs"
 """Folder in a run for the scripts of its jobs and what they say."""
@@ -98,12 +98,35 @@ def submit_training(
         _tell(after, submit(after), [str(training.run) for training in found])
 
 
-def submit_evaluation(order: Order, arguments: Sequence[str]) -> None:
-    """A job that runs `hrgan evaluate ARGUMENTS`."""
+def submit_evaluation(order: Order, arguments: Sequence[str], each: bool) -> None:
+    """A job that runs `hrgan evaluate ARGUMENTS`; with `each`, an array: one job for each snapshot."""
     given = _understood("evaluate", evaluate, arguments)
     check(given)
-    _, jobs = _source(given["source"], may_wait=order.after is not None or given["watch"])
-    _submit_other(order, "evaluate", arguments, jobs)
+    if each:
+        found, jobs = _each_snapshot(arguments, given)
+    else:
+        _, jobs = _source(given["source"], may_wait=order.after is not None or given["watch"])
+        found = [tuple(arguments)]
+    _submit_other(order, "evaluate", found, jobs)
+
+
+def _each_snapshot(arguments: Sequence[str], given: Mapping[str, Any]) -> tuple[list[tuple[str, ...]], Path]:
+    """The arguments once for each snapshot of the run that they name, and the folder for the output."""
+    run = given["source"]
+    if given["every"] or given["watch"]:
+        raise UserError("--each: is a job for each snapshot; not allowed with it: --all, --watch")
+    folders = list_snapshots(run)
+    if not folders:
+        raise UserError(f"--each: {run} is not a run with snapshots")
+    # Of equal words, the one that changes what is evaluated when it changes.
+    places = [place for place, word in enumerate(arguments) if Path(word) == run]
+    place = next(place for place in places if _source_with(arguments, place, folders[0]) == folders[0])
+    return [(*arguments[:place], str(folder), *arguments[place + 1 :]) for folder in folders], run / JOBS
+
+
+def _source_with(arguments: Sequence[str], place: int, folder: Path) -> Path:
+    words = [*arguments[:place], str(folder), *arguments[place + 1 :]]
+    return Path(_understood("evaluate", evaluate, words)["source"])
 
 
 def submit_generation(order: Order, arguments: Sequence[str]) -> None:
@@ -115,22 +138,21 @@ def submit_generation(order: Order, arguments: Sequence[str]) -> None:
         asked.request(snapshot, asked.judges(snapshot, torch.device("cpu")))
     if asked.grid and order.nodes not in (None, 1):
         raise UserError(f"--nodes {order.nodes}: one process makes a --grid; allowed: 1")
-    _submit_other(order, "generate", arguments, jobs, tasks=1 if asked.grid else None)
+    _submit_other(order, "generate", [arguments], jobs, tasks=1 if asked.grid else None)
 
 
 def _submit_other(
-    order: Order, kind: Kind, arguments: Sequence[str], jobs: Path, tasks: int | None = None
+    order: Order, kind: Kind, found: Sequence[Sequence[str]], jobs: Path, tasks: int | None = None
 ) -> None:
-    """On one node unless told, which is what most evaluations and data sets need."""
+    """One job for each of those arguments, on one node unless told, which most of them need."""
     nodes, tasks = order.nodes or 1, tasks or order.cluster.tasks
-    words = (kind, *arguments)
-    name = _name(kind, jobs.parent)
-    batch = Batch(kind, name, (Work(words, words, jobs),), jobs, order.cluster, nodes, tasks, order.after)
+    works = tuple(Work((kind, *arguments), (kind, *arguments), jobs) for arguments in found)
+    batch = Batch(kind, _name(kind, jobs.parent), works, jobs, order.cluster, nodes, tasks, order.after)
     if order.dry_run:
         _show(batch)
         return
     _need_slurm()
-    _tell(batch, submit(batch), [str(jobs.parent)])
+    _tell(batch, submit(batch), [str(jobs.parent)] * len(works))
 
 
 def _training(config: Path, overrides: Sequence[str], run: Path, point: Point) -> Training:

@@ -88,17 +88,28 @@ def train(
 
 @submit.command(no_args_is_help=False, context_settings=_PASS_ON)
 def evaluate(
-    arguments: Words, cluster: Cluster, nodes: Nodes = None, after: After = None, dry_run: DryRun = False
+    arguments: Words,
+    cluster: Cluster,
+    each: Annotated[
+        bool, typer.Option("--each", help="An array: a job for each snapshot of the run.")
+    ] = False,
+    nodes: Nodes = None,
+    after: After = None,
+    dry_run: DryRun = False,
 ) -> int:
-    """Evaluate as a job: with all arguments of hrgan evaluate.
+    """Evaluate as a job, or as an array of jobs: with all arguments of hrgan evaluate.
+
+    With --watch it follows a training, and several such jobs share its snapshots.
 
     \b
     Examples:
       hrgan submit evaluate runs/faces --data shards --metrics swd --cluster configs/cluster/example.yaml
+      hrgan submit evaluate runs/faces --data shards --watch --cluster configs/cluster/example.yaml
+      hrgan submit evaluate runs/faces --data shards --each --cluster configs/cluster/example.yaml
       hrgan submit evaluate runs/faces --data shards --all --after 17 --cluster configs/cluster/example.yaml
     """
     jobs = _jobs()
-    jobs.submit_evaluation(jobs.Order.of(cluster, nodes, after, dry_run), arguments)
+    jobs.submit_evaluation(jobs.Order.of(cluster, nodes, after, dry_run), arguments, each)
     return 0
 
 

@@ -178,6 +178,27 @@ def test_an_evaluation_takes_one_node_unless_told_and_waits(home, tmp_path, caps
     assert options(dry(capsys, *words, "--nodes", 3))["nodes"] == "3"
 
 
+def test_an_evaluation_of_each_snapshot_is_an_array(home, tmp_path, capsys):
+    run = tmp_path / "r"
+    names = ["000000000", "000000096", "000000192"]
+    for name in names:
+        (run / "snapshots" / name).mkdir(parents=True)
+    cluster = cluster_file(tmp_path, setup=[], container=[], program=["program"])
+    # The run's folder stands in two places; in one of them it is what is evaluated.
+    words = ("evaluate", "--inception-weights", run, f"{run}/", "--data", home / "shards", "--each")
+    script = dry(capsys, *words, "--cluster", cluster)
+    asked = options(script)
+    assert asked["array"].startswith("0-2")
+    assert asked["output"] == f"{run}/jobs/%A_%a_0_log.out"
+    for number, name in enumerate(names):
+        (tmp_path / "calls").unlink(missing_ok=True)
+        environment = {**_stand_ins(tmp_path), "SLURM_ARRAY_TASK_ID": str(number)}
+        subprocess.run(["bash"], input=script, text=True, env=environment, capture_output=True, check=True)
+        (call,) = (tmp_path / "calls").read_text().splitlines()
+        expected = f"evaluate --inception-weights {run} {run}/snapshots/{name} --data {home}/shards"
+        assert call.endswith(f"program {expected}")
+
+
 def test_a_picture_takes_one_process_and_its_share_of_a_node(home, tmp_path, capsys):
     write_job(tmp_path / "r", Job("pending", "17"))
     words = ("generate", tmp_path / "r", "a.png", "--count", 4, "--grid", "--cluster", cluster_file(tmp_path))

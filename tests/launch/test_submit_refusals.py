@@ -74,6 +74,8 @@ FAULTS = {
     EVALUATE + " --metrics swdd": "--metrics: unknown metric 'swdd'",
     EVALUATE + " --mertics swd": "no such option: --mertics; did you mean --metrics",
     EVALUATE + " --all --watch": "--all and --watch: give one",
+    EVALUATE + " --each --watch": "--each: is a job for each snapshot; not allowed with it: --all, --watch",
+    EVALUATE + " --each": "--each: {tmp}/r is not a run with snapshots",
     PICTURE + " --nodes 2": "--nodes 2: one process makes a --grid; allowed: 1",
     EVALUATE + " --count 3": "--count 3: must be at least 10",
     "evaluate {tmp}/r --cluster {tmp}/cluster.yaml": "missing option '--data'",
