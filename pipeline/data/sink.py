@@ -17,7 +17,7 @@ from webdataset.writer import TarWriter
 from pipeline.data.index import INDEX_NAME, Shard, ShardIndex, read_unfinished
 from pipeline.data.samples import IMAGE_EXTENSIONS, binding
 from pipeline.errors import UserError
-from pipeline.storage.atomic import explained, fsync_folder
+from pipeline.storage.atomic import explained, fsync_folder, is_aside
 from pipeline.storage.lock import only_writer
 
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$")
@@ -163,8 +163,9 @@ class ShardSink:
         self._index.write()
 
     def _resume(self) -> None:
-        for stale in (*self._root.glob("*.tar.partial"), *self._root.glob(f".{INDEX_NAME}.partial")):
-            stale.unlink()
+        for path in self._root.iterdir():
+            if path.name.endswith(".tar.partial") or is_aside(path.name, INDEX_NAME):
+                path.unlink()
         if not (self._root / INDEX_NAME).exists():
             self._refuse_strangers()
             return

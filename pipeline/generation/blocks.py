@@ -17,12 +17,11 @@ from typing import IO, Any
 from pipeline.data.index import INDEX_NAME, Shard, ShardIndex, check_size, read_unfinished
 from pipeline.data.sink import ShardWriter, differences
 from pipeline.errors import UserError
-from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.atomic import is_aside, publish_bytes
 from pipeline.storage.lock import in_turn, try_lock
 
 WORK = ".work"
 NAME = "images"
-_OURS = (".lock", WORK, f".{INDEX_NAME}.partial")
 
 
 @dataclass(frozen=True)
@@ -182,10 +181,11 @@ class Blocks:
 
     def _agrees(self) -> bool:
         """False if nothing is there yet; UserError if something else is."""
-        if not (self.root / INDEX_NAME).exists():
-            for path in sorted(self.root.iterdir()):
-                if path.name not in _OURS:
-                    raise UserError(f"{self.root}: not empty (holds {path.name}); give a new or empty folder")
+        names = sorted(path.name for path in self.root.iterdir())  # one look: others write here too
+        if INDEX_NAME not in names:
+            for name in names:
+                if name not in (".lock", WORK) and not is_aside(name, INDEX_NAME):
+                    raise UserError(f"{self.root}: not empty (holds {name}); give a new or empty folder")
             return False
         different = differences(self.index, read_unfinished(self.root))
         if different:

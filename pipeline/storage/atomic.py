@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
 import shutil
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.storage.owners import is_gone, place
+
+_ABANDONED_SECONDS = 600.0  # without a change, of what a writer on another machine has aside
 
 _PERSON_CAN_MEND = {
     errno.ENOSPC: "the disk is full",
@@ -53,17 +61,56 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _aside(path: Path) -> Path:
-    # One fixed name a target: what a killed writer left is overwritten by the next, never collected.
-    return path.with_name(f".{path.name}.partial")
+def _aside(path: Path, kind: str = "partial") -> Path:
+    # Processes and threads, on any machine that sees the folder, may publish one path at once: a name for each.
+    return path.with_name(f".{path.name}.{_here()}-{os.getpid()}-{threading.get_native_id()}.{kind}")
+
+
+@cache
+def _here() -> str:
+    return hashlib.sha256(place().encode()).hexdigest()[:8]
+
+
+def is_aside(name: str, of: str) -> bool:
+    """Whether `name` is what a writer of `of`, in the same folder, has aside, or had when it was killed."""
+    return _owner(name, of, "partial") is not None
+
+
+def _owner(name: str, of: str, kind: str) -> re.Match[str] | None:
+    """Groups `place` and `pid`: None in what older versions left."""
+    owner = r"(?:\.(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-\d+)?"
+    return re.fullmatch(rf"\.{re.escape(of)}{owner}\.{kind}", name)
+
+
+def _sweep(path: Path, kind: str = "partial") -> None:
+    """Removes what killed writers of `path` have left: those of this machine at once, others when it has not
+    changed for long."""
+    for name in os.listdir(path.parent):
+        owner = _owner(name, path.name, kind)
+        if owner is None:
+            continue
+        aside = path.with_name(name)
+        with suppress(OSError):  # another process sweeps too, or another user owns it: it does no harm
+            if owner["place"] == _here():
+                left = is_gone(int(owner["pid"]))
+            else:
+                left = time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS
+            if left:
+                remove_folder(aside) if aside.is_dir() else aside.unlink()
 
 
 @contextmanager
-def publish_file(path: Path) -> Iterator[Path]:
-    """Yields the path to write; on success fsyncs it and renames it to `path`, on error removes it."""
-    aside = _aside(path)
+def publish_file(path: Path, aside_as: str | None = None) -> Iterator[Path]:
+    """Yields the path to write; on success fsyncs it and renames it to `path`, on error removes it.
+
+    Several processes may publish `path` at once: it is one's or another's, whole. aside_as: a name to derive
+    that of the file aside from, where readers would take `path`'s for a finished one.
+    """
+    target = path if aside_as is None else path.with_name(aside_as)
+    aside = _aside(target)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
         try:
             yield aside
             _fsync(aside)
@@ -74,9 +121,9 @@ def publish_file(path: Path) -> Iterator[Path]:
             raise
 
 
-def publish_bytes(path: Path, data: bytes) -> None:
-    """Writes `data` as the whole of `path`."""
-    with publish_file(path) as aside:
+def publish_bytes(path: Path, data: bytes, aside_as: str | None = None) -> None:
+    """Writes `data` as the whole of `path`; aside_as: see `publish_file`."""
+    with publish_file(path, aside_as) as aside:
         aside.write_bytes(data)
 
 
@@ -84,12 +131,15 @@ def publish_bytes(path: Path, data: bytes) -> None:
 def publish_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder to fill; on success fsyncs all of it and renames it to `path`.
 
-    An existing `path` is set aside until the new one stands, then removed.
+    An existing `path` is set aside until the new one stands, then removed. Several processes may publish
+    `path` at once.
     """
     aside = _aside(path)
     with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         remove_folder(aside)
-        aside.mkdir(parents=True)
+        aside.mkdir()
         try:
             yield aside
             _fsync_tree(aside)
@@ -101,13 +151,21 @@ def publish_folder(path: Path) -> Iterator[Path]:
 
 def replace_folder(aside: Path, path: Path) -> None:
     """Renames the finished `aside` to `path`; one that was there is removed once the new one stands."""
-    old = path.with_name(f".{path.name}.old")
-    if path.exists():
+    old = _aside(path, "old")
+    while True:
         remove_folder(old)
-        os.rename(path, old)
-    os.rename(aside, path)
+        with suppress(FileNotFoundError):
+            os.rename(path, old)
+        try:
+            os.rename(aside, path)
+            break
+        except OSError as error:
+            # Another process has published its own in between, which gives way like any that was there.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
     fsync_folder(path.parent)
     remove_folder(old)
+    _sweep(path, "old")
 
 
 def _fsync_tree(folder: Path) -> None:

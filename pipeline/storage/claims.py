@@ -16,9 +16,9 @@ import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 
 from pipeline.storage.atomic import explained
+from pipeline.storage.owners import is_gone, place
 
 STALE_SECONDS = 60.0
 _BEATS = 6  # signs of life in the time after which a silent owner counts as dead
@@ -36,15 +36,7 @@ class Owner:
     @property
     def is_dead_here(self) -> bool:
         """True if it ran in this very table of processes and is gone; others are judged by their silence."""
-        if self.place != _place():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except OSError:
-            pass
-        return False
+        return self.place == place() and is_gone(self.pid)
 
 
 class Claims:
@@ -65,7 +57,7 @@ class Claims:
         """
         with explained(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            owner = Owner(uuid.uuid4().hex, socket.gethostname(), os.getpid(), _place())
+            owner = Owner(uuid.uuid4().hex, socket.gethostname(), os.getpid(), place())
             mine = self._folder / f".{name}.{owner.token}.partial"
             mine.write_text(json.dumps(asdict(owner)))
             try:
@@ -140,9 +132,7 @@ class Claim:
     def __enter__(self) -> Claim:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
     def _live(self, interval: float) -> None:
@@ -158,10 +148,3 @@ def _read(path: Path) -> Owner | None:
         return Owner(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _place() -> str:
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
-    return uuid.uuid4().hex  # a system that does not tell: nobody is of our place

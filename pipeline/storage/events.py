@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,13 +23,13 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import custom_scalars
 
-from pipeline.storage.atomic import fsync_folder, publish_bytes
+from pipeline.storage.atomic import publish_bytes
 
 TRAINING = "tensorboard"
 EVALUATION = "tensorboard/evaluation"
 """Folders of a run."""
 
-_NAME, _NEXT = "events.out.tfevents.", ".next"
+_NAME = "events.out.tfevents."
 
 Layout = Mapping[str, Mapping[str, Sequence[Any]]]
 """Category -> chart -> ["Multiline", [regular expressions of tags]] or ["Margin", [tag, lower, upper]]."""
@@ -49,9 +48,7 @@ def publish_events(folder: Path, events: Sequence[Event]) -> None:
     for event in [*heads, *sorted(events, key=lambda event: event.step)]:
         records.write(event.SerializeToString())
     # TensorBoard takes every file with "tfevents" in its name: none has it before it is whole.
-    publish_bytes(folder / _NEXT, buffer.getvalue())
-    os.replace(folder / _NEXT, folder / f"{_NAME}{number:010d}.whole")
-    fsync_folder(folder)
+    publish_bytes(folder / f"{_NAME}{number:010d}.whole", buffer.getvalue(), aside_as="next")
     for path in old:
         path.unlink(missing_ok=True)
 

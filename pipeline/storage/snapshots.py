@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import ImageSpec, Stage
 from pipeline.errors import UserError
-from pipeline.storage.atomic import publish_folder
+from pipeline.storage.atomic import publish_folder, remove_folder
 from pipeline.storage.manifest import (
     MANIFEST,
     Damaged,
@@ -96,6 +96,8 @@ def write_snapshot(
     folder = numbered(run / "snapshots", images_seen)
     details = _details(family, spec, classes, stage, data=dict(data), precision=precision)
     if not _is_same(folder, details):
+        for left in folder.parent.glob(".*.partial"):  # by a killed start: one process writes a run's snapshots
+            remove_folder(left)
         position = Position(images_seen, step, world_size, config_digest)
         _publish(folder, {GENERATOR: weights}, position, details)
     return folder

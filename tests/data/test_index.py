@@ -123,7 +123,8 @@ def test_an_interrupted_sink_goes_on_and_ends_with_the_same_bytes(tmp_path: Path
         if stop >= 4:
             with pytest.raises(UserError, match="not complete"):
                 ShardIndex.read(tmp_path / "cut")
-        (tmp_path / "cut/data-00009.tar.partial").write_text("left by a kill")
+        for name in ("data-00009.tar.partial", ".index.json.01234567-89-89.partial"):
+            (tmp_path / "cut" / name).write_text("left by a kill")
     fill(tmp_path / "cut", -1)
     for path in (tmp_path / "whole").iterdir():
         assert (tmp_path / "cut" / path.name).read_bytes() == path.read_bytes()

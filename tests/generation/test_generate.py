@@ -212,6 +212,14 @@ def test_a_folder_of_something_else_is_refused(snapshot: Snapshot, tmp_path: Pat
     assert (tmp_path / "out" / "thesis.tex").read_text() == "x"
 
 
+def test_an_index_that_a_killed_process_had_begun_is_nothing_else(snapshot: Snapshot, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.index.json.01234567-89-89.partial").write_text("left by a kill")
+    generate(snapshot, tmp_path / "out")
+    generate(snapshot, tmp_path / "whole")
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -59,6 +59,14 @@ def test_a_resumed_run_leaves_its_snapshots_alone(tmp_path):
     assert (folder / MANIFEST).stat().st_ino == before
 
 
+def test_what_a_start_that_was_killed_elsewhere_left_goes_with_the_next_snapshot(tmp_path):
+    left = tmp_path / "snapshots/.000000000008.01234567-89-89.partial"
+    left.mkdir(parents=True)
+    (left / "generator.safetensors").write_bytes(b"half")
+    folder = snapshot(tmp_path, 8)
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 def rewrite(folder: Path, change) -> None:
     body = json.loads((folder / MANIFEST).read_text())
     change(body)
