@@ -18,7 +18,8 @@ from pipeline.engines.zero import Zero
 from pipeline.errors import UserError
 from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import low_precision_of
-from pipeline.storage.checkpoints import CheckpointStore, Position
+from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.storage.positions import Position
 from pipeline.storage.tensors import save_tensors
 from pipeline.training.state import Share, put_back, take
 from pipeline.training.trainer import Trainer

@@ -29,7 +29,7 @@ from pipeline.storage.manifest import (
     digest_file,
     verify,
 )
-from pipeline.storage.positions import numbered, numbered_folders
+from pipeline.storage.positions import Position, numbered, numbered_folders
 from pipeline.storage.tensors import load_tensors, save_tensors
 
 _SHARE = re.compile(r"weights-\d+-of-\d+\.safetensors")
@@ -55,16 +55,6 @@ class Checkpoint:
                 group, _, own = name.partition("/")
                 groups.setdefault(group, {})[own] = value
         return groups
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands when it is saved, and what it is."""
-
-    images_seen: int
-    step: int
-    world_size: int
-    config_digest: str
 
 
 class CheckpointStore:

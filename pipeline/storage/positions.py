@@ -1,8 +1,19 @@
-"""Folders named by a position of a run, in images seen."""
+"""Positions of a run, in images seen, and folders named by them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands when something of it is saved, and which run it is."""
+
+    images_seen: int
+    step: int
+    world_size: int
+    config_digest: str
 
 
 def numbered(parent: Path, images_seen: int) -> Path:

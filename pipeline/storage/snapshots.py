@@ -24,7 +24,7 @@ from pipeline.storage.manifest import (
     read_manifest,
     verify,
 )
-from pipeline.storage.positions import numbered, numbered_folders
+from pipeline.storage.positions import Position, numbered, numbered_folders
 from pipeline.storage.tensors import load_tensors, save_tensors
 
 GENERATOR = "generator.safetensors"
@@ -131,16 +131,6 @@ def write_imported(
     _publish(folder, groups, Position(images_seen, 0, 1, ""), details)
 
 
-@dataclass(frozen=True)
-class Position:
-    """Where in which run a snapshot was taken."""
-
-    images_seen: int
-    step: int
-    world_size: int
-    config_digest: str
-
-
 def _details(
     family: FamilyConfig, spec: ImageSpec, classes: Sequence[str], stage: Stage, **more: Any
 ) -> dict[str, Any]:
@@ -160,16 +150,7 @@ def _publish(
         for name, tensors in groups.items():
             save_tensors(aside / name, tensors)
         files = digest_folder(aside)
-        manifest = Manifest(
-            "snapshot",
-            at.images_seen,
-            at.step,
-            at.world_size,
-            at.config_digest,
-            code_version(),
-            files,
-            details,
-        )
+        manifest = Manifest("snapshot", **asdict(at), code=code_version(), files=files, details=details)
         (aside / MANIFEST).write_bytes(manifest.to_bytes())
 
 

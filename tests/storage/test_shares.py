@@ -8,8 +8,9 @@ import threading
 import pytest
 import torch
 
-from pipeline.storage.checkpoints import CheckpointStore, Position, share_name
+from pipeline.storage.checkpoints import CheckpointStore, share_name
 from pipeline.storage.manifest import MANIFEST, Manifest, code_version, digest_folder
+from pipeline.storage.positions import Position
 from pipeline.storage.tensors import save_tensors
 
 RANKS = 3
@@ -91,17 +92,12 @@ def test_given_up_nothing_appears(tmp_path):
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def test_what_a_killed_start_left_is_not_taken_and_goes_with_the_next_checkpoint(tmp_path):
-    write(tmp_path, 2, attempt="before")  # and died, as did the others
-    for rank in (0, 1):
-        write(tmp_path, rank)
-    given_up = threading.Event()
-    thread = threading.Thread(target=publish, args=(tmp_path,), kwargs={"given_up": given_up})
-    thread.start()
-    thread.join(0.2)
-    assert thread.is_alive()  # the share of the start before is none of this one's
+def test_what_a_killed_start_left_is_not_taken_and_goes_with_the_next_checkpoint(tmp_path, publishing):
+    write(tmp_path, 2, attempt="before")  # and died
+    publishing.join(0.2)
+    assert publishing.is_alive()  # the share of the start before is none of this one's
     write(tmp_path, 2)
-    thread.join(10)
+    publishing.join(10)
     assert newest(tmp_path).manifest.images_seen == 8
     assert not list((tmp_path / "checkpoints").glob(".*"))
 
