@@ -43,7 +43,7 @@ def run_ranks(
     spare: the others take over the work of one that is killed, and go on while there is one.
     go_on: what to do if one is killed, for people. record: gets the line that says so.
     """
-    port = _free_port()
+    port = free_port()
     ranks = [_start(arguments, rank, count, port) for rank in range(count)]
 
     def forward(number: int, _frame: FrameType | None) -> None:
@@ -98,16 +98,7 @@ def _say(line: str) -> None:
 
 def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subprocess.Popen[bytes]:
     threads = max((os.cpu_count() or 1) // count, 1)
-    environment = {
-        "OMP_NUM_THREADS": str(threads),
-        **os.environ,
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(count),
-        "LOCAL_WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **rank_variables(rank, count, port)}
     # A group of its own: a Ctrl-C at the terminal reaches the ranks once, through us.
     return subprocess.Popen(
         [sys.executable, "-m", "launch.main", *arguments],
@@ -117,13 +108,26 @@ def _start(arguments: Sequence[str], rank: int, count: int, port: int) -> subpro
     )
 
 
+def rank_variables(rank: int, count: int, port: int) -> dict[str, str]:
+    """What tells a process that it is that one of `count` ranks on this machine, which meet at `port`."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def end_with_parent() -> None:
     """For the child of a fork: SIGTERM when the parent is gone, even if that was killed outright."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

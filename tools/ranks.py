@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from launch.processes import free_port, rank_variables
 from tools.namespaces import TwoHosts
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 def run_module(module: str, ranks: int, arguments: Sequence[str]) -> None:
     """Runs `python -m module ARGUMENTS` as that many ranks, each with one thread; RuntimeError with their
     output if one fails."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder, str(rank)) for rank in range(ranks)]
         started = []
         for rank, log in enumerate(logs):
             command = [sys.executable, "-m", module, *arguments]
-            environment = _environment(rank, ranks, port)
+            environment = {**os.environ, **rank_variables(rank, ranks, port), "OMP_NUM_THREADS": "1"}
             with log.open("wb") as file:
                 started.append(
                     subprocess.Popen(
@@ -61,22 +61,3 @@ def _wait(started: Sequence[subprocess.Popen[Any]]) -> list[int]:
         for process in started:
             process.kill()
             process.wait()
-
-
-def _environment(rank: int, ranks: int, port: int) -> dict[str, str]:
-    own = {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(ranks),
-        "LOCAL_WORLD_SIZE": str(ranks),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    return {**os.environ, **own}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

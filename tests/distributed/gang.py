@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
+from launch.processes import free_port, rank_variables
 from tests.warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run_gang(script: str, ranks: int, *arguments: str, timeout: float = 180) -> None:
@@ -23,12 +17,7 @@ def run_gang(script: str, ranks: int, *arguments: str, timeout: float = 180) -> 
     environments = [
         {
             **os.environ,
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(ranks),
-            "LOCAL_WORLD_SIZE": str(ranks),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
+            **rank_variables(rank, ranks, port),
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.distributed.gang import free_port, run_gang
+from launch.processes import free_port, rank_variables
+from tests.distributed.gang import run_gang
 from tests.evaluation.worlds import write_shards, write_toy_snapshot
 from tests.small_run import ROOT, environment
 
@@ -48,14 +49,14 @@ def test_a_rank_that_dies_or_hangs_ends_the_job_by_name(tmp_path: Path, number: 
     """As under srun, where nobody else ends the other rank."""
     write_shards(tmp_path / "data", 40)
     write_toy_snapshot(tmp_path / "run", 8)
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    port = free_port()
     command = [sys.executable, "-m", "tests.distributed.dying_evaluation"]
     command += [str(tmp_path / "data"), str(tmp_path / "run"), str(int(number))]
     ranks = [
         subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment() | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=environment() | rank_variables(rank, 2, port),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
             text=True,

@@ -13,8 +13,8 @@ import time
 import psutil
 import pytest
 
+from launch.processes import free_port, rank_variables
 from pipeline.data.prepare import prepare
-from tests.distributed.gang import free_port
 from tests.small_run import ROOT, environment, hrgan, logged, start_hrgan, wait_for, write_config
 from tools.compare_runs import differences, newest_tensors
 
@@ -95,12 +95,12 @@ def test_without_a_supervisor_the_survivor_names_the_dead(config, tmp_path):
     """As under srun, where nobody else ends the other ranks."""
     command = [sys.executable, "-m", "launch.main", "train", str(config), "length.images=100k"]
     command += ["engine.silence_seconds=6", "--run", str(tmp_path / "run")]
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    port = free_port()
     ranks = [
         subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment() | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=environment() | rank_variables(rank, 2, port),
             stderr=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
             text=True,
         )

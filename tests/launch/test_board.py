@@ -17,6 +17,7 @@ import pytest
 
 from launch import board
 from launch.main import main
+from launch.processes import free_port
 from tests.small_run import ROOT, environment
 
 
@@ -38,11 +39,6 @@ def test_it_answers_and_a_signal_ends_it_with_all_that_it_started(tmp_path: Path
         process.send_signal(number)
         assert process.wait(30) == 0
     assert not [child for child in children if child.is_running() and child.status() != "zombie"]
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return server.getsockname()[1]
 
 
 def test_the_default_port_gives_way_to_a_free_one(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from launch.processes import free_port
 from pipeline.data.prepare import prepare
 from tests.browser import Browser, chromium, missing
-from tests.launch.test_board import free_port
 from tests.small_run import ROOT, environment, hrgan, write_config
 
 pytestmark = pytest.mark.slow

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 
+from tools.kill_job import wait_until
 from tools.slurm_sandbox import Sandbox, main
 
 
@@ -25,13 +25,6 @@ def processes_of(sandbox: Sandbox) -> list[str]:
         ):
             found.append(known["name"])
     return found
-
-
-def wait_until(ready, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < end, "in vain"
-        time.sleep(0.1)
 
 
 def test_a_step_runs_on_both_nodes(slurm):
