@@ -132,7 +132,7 @@ class Claim:
     def __enter__(self) -> Claim:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def _live(self, interval: float) -> None:
