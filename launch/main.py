@@ -9,15 +9,15 @@ import errno
 import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
 
+from launch import train_options as option
 from launch.board import board
 from launch.doctor import doctor
-from launch.evaluate import evaluate
+from launch.evaluate import Processes, evaluate
 from launch.explore import explore
 from launch.export import export
 from launch.generate import generate
@@ -58,19 +58,10 @@ def _options(
 
 
 def train(
-    config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="A configuration, such as configs/stylegan2-256.yaml.")
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings that override the file's."),
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="Folder of the run; runs/NAME-OF-THE-CONFIG if not given.")
-    ] = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="Processes on this machine; started by torchrun or srun, it is one.")
-    ] = 1,
+    config: option.Config,
+    overrides: option.Overrides = None,
+    run: option.Run = None,
+    processes: Processes = 1,
 ) -> int:
     """Train a generator, or go on where the run stands.
 
@@ -90,7 +81,7 @@ def train(
     join_srun()
     from launch.train import train as start
 
-    return start(settings, run or Path("runs") / config.stem, processes)
+    return start(settings, option.run_folder(run, config), processes)
 
 
 for _command in (prepare, train, generate, evaluate):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from launch import train_options as option
 from pipeline.errors import UserError
 
 submit = typer.Typer(
@@ -44,17 +45,10 @@ _PASS_ON = {"ignore_unknown_options": True}
 
 @submit.command(no_args_is_help=False)
 def train(
-    config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="A configuration, such as configs/stylegan2-256.yaml.")
-    ],
+    config: option.Config,
     cluster: Cluster,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY.PATH=VALUE", help="Settings that override the file's."),
-    ] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="Folder of the run; runs/NAME-OF-THE-CONFIG if not given.")
-    ] = None,
+    overrides: option.Overrides = None,
+    run: option.Run = None,
     nodes: Nodes = None,
     sweep: Annotated[
         list[str] | None,
@@ -81,7 +75,7 @@ def train(
     """  # noqa: E501  (a command that is copied stands in one line)
     jobs = _jobs()
     order = jobs.Order.of(cluster, nodes, after, dry_run)
-    folder = run or Path("runs") / config.stem
+    folder = option.run_folder(run, config)
     jobs.submit_training(order, config, overrides or (), folder, sweep or (), evaluate)
     return 0
 
