@@ -27,15 +27,11 @@ from pipeline.config.run import RunConfig
 from pipeline.errors import UserError
 from pipeline.evaluation.results import run_of
 from pipeline.storage.atomic import publish_bytes
-from pipeline.storage.job import JOB, Job, read_job, write_job
+from pipeline.storage.job import JOB, JOBS, SETTINGS, Job, read_job, write_job
 from pipeline.storage.lock import only_writer
 from pipeline.storage.manifest import Damaged
 from pipeline.storage.snapshots import Snapshot, list_snapshots, open_snapshot
 
-JOBS = "jobs"
-"""Folder in a run for the scripts of its jobs and what they say."""
-SETTINGS = "train.yaml"
-"""In it: the settings a job was submitted with. The file they came from may change while the job waits."""
 BUSY = ("pending", "running", "requeued")
 _UNKNOWN = "JOB"  # the number of a job that a dry run does not submit
 

@@ -23,10 +23,10 @@ from typing import Literal
 from launch.record import EXIT_REQUEUE, here, most_requeues, read_recorded, restarts
 from pipeline.errors import UserError
 from pipeline.storage.atomic import publish_bytes
-from pipeline.storage.job import Job, write_job
+from pipeline.storage.job import JOBS, Job, write_job
 from pipeline.storage.positions import numbered_folders
 
-CRASH = "jobs/crash"
+CRASH = f"{JOBS}/crash"
 _EXIT_WRONG = 2
 _SCONTROL_SECONDS = 60
 

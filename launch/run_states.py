@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 
 from launch.queue import Queue, Queued
-from pipeline.storage.job import JOB, Job, read_job
+from pipeline.storage.job import JOB, JOBS, SETTINGS, Job, read_job
 from pipeline.storage.manifest import MANIFEST, Damaged
 
-_PARTS = ("checkpoints", "snapshots", "samples", "metrics", "tensorboard", "heartbeats", "jobs")
+_PARTS = ("checkpoints", "snapshots", "samples", "metrics", "tensorboard", "heartbeats", JOBS)
 _MARKS = (JOB, "config.yaml", "log.jsonl")  # a folder with one of them is a run
 _DEPTH = 4
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -200,7 +200,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def _total(run: Path, state: RunState) -> int | None:
-    for path in (run / "config.yaml", run / "jobs" / "train.yaml"):
+    for path in (run / "config.yaml", run / JOBS / SETTINGS):
         if path.exists():
             try:
                 # The whole schema takes a tenth of a second a run, and says nothing more about the length.

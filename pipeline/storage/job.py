@@ -12,6 +12,10 @@ from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.manifest import Damaged
 
 JOB = "job.json"
+JOBS = "jobs"
+"""Folder in a run for the scripts of its jobs and what they say."""
+SETTINGS = "train.yaml"
+"""In it: the settings a job was submitted with. The file they came from may change while the job waits."""
 State = Literal["pending", "running", "requeued", "stopped", "finished", "failed"]
 
 
