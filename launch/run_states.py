@@ -28,6 +28,7 @@ _GONE_SECONDS = 60.0  # the queue does not know a job that says it is running
 _LEFT_SECONDS = 6.0  # or one that says it waits
 _SILENT_SECONDS = 900.0  # no queue to ask
 _SILENT_TICKS = 5
+_TWO = {"pr": ("precision", "recall"), "dc": ("density", "coverage")}  # what people know these metrics by
 
 
 @dataclass
@@ -240,6 +241,7 @@ def _newest_metrics(run: Path, state: RunState) -> None:
 
 
 def _figures(name: str, values: dict[str, Any]) -> dict[str, float]:
-    if "value" in values:
+    base, dash, extractor = name.partition("-")
+    if base not in _TWO:
         return {name: float(values["value"])}
-    return {key: float(values[key]) for key in ("precision", "recall") if key in values}
+    return {f"{key}{dash}{extractor}": float(values[key]) for key in _TWO[base]}

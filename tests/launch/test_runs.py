@@ -107,13 +107,25 @@ def test_figures(tmp_path):
     for images, value in ((0, 90.0), (200, 30.5)):
         body = {
             "images_seen": images,
-            "metrics": {"swd": {"value": value}, "pr": {"precision": 0.5, "recall": 0.25}},
+            "metrics": {
+                "swd": {"value": value, "floor": {"value": 1.0, "count": 8}},
+                "pr": {"value": 1 / 3, "precision": 0.5, "recall": 0.25, "neighbours": 3},
+                "dc-clip": {"value": 0.75, "density": 1.5, "coverage": 0.75, "neighbours": 5},
+                "ppl-w": {"value": 90.0},
+            },
         }
         (run / f"metrics/{images:012d}.json").write_text(json.dumps(body))
     state = run_state(run, queue_with("RUNNING"))
     assert (state.images_seen, state.images_total, state.seconds_per_kimg) == (400, 1000, 20.0)
     assert state.seconds_left == pytest.approx(600 * 20.0 / 1000)
-    assert state.metrics == {"swd": 30.5, "precision": 0.5, "recall": 0.25}
+    assert state.metrics == {
+        "swd": 30.5,
+        "precision": 0.5,
+        "recall": 0.25,
+        "density-clip": 1.5,
+        "coverage-clip": 0.75,
+        "ppl-w": 90.0,
+    }
     assert (state.metrics_at, state.job_id, state.damaged) == (200, "17", [])
 
 
