@@ -53,15 +53,18 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     processes: ranks to start on this machine; ignored in a process that already is one of many.
     """
     most_requeues()  # what is wrong in the environment is said before any work
-    index = open_data(config)
+    many = is_one_of_many()
+    index = open_data(config, look=not many)
     spec = trained_spec(config, index)
     config = with_auto_settings(config, spec)
-    if processes > 1 and not is_one_of_many():
+    if processes > 1 and not many:
         _check(config, spec, processes)
         prepare_operations(config.ops.backend, config.engine.device)
         return run_ranks(sys.argv[1:], processes, record=lambda line: record_failure(run, line))
     process = start_process(config.engine.device, config.engine.exchange_minutes)
     try:
+        if many:
+            look_at_shards(config, index, process)
         family = _check(config, spec, process.world_size)
         use_operations(config.ops.backend, process.device, tell=process.is_first)
         with StopRequest(config.length.time).listening() as stop, ExitStack() as held:
@@ -106,13 +109,13 @@ def check_start(config: RunConfig, run: Path, processes: int) -> None:
     check_claim(run, config, {"digest": index.digest})
 
 
-def open_data(config: RunConfig) -> ShardIndex:
-    """The shards that the config names, checked against what it expects of them."""
+def open_data(config: RunConfig, *, look: bool = True) -> ShardIndex:
+    """The shards that the config names, checked against what it expects of them. look: at each of them too."""
     if config.data.path is None:
         raise UserError(
             "data.path: not set; allowed: a folder of shards (data.path=FOLDER, made by hrgan prepare)"
         )
-    index = ShardIndex.read(config.data.path, damaged=config.data.on_damage)
+    index = ShardIndex.read(config.data.path, damaged=config.data.on_damage if look else "skip")
     wanted = config.data.resolution
     if wanted is not None and (index.height, index.width) != (wanted, wanted):
         raise UserError(
@@ -125,6 +128,20 @@ def open_data(config: RunConfig) -> ShardIndex:
             f"data.labels=true: {index.root} has no labels; allowed: false, or prepare with labels"
         )
     return index
+
+
+def look_at_shards(config: RunConfig, index: ShardIndex, process: Process) -> None:
+    """What `open_data` does with `look`, by one process of each machine, which tells the others: thousands
+    would ask the file system for the sizes of as many shards each."""
+    fault = None
+    if process.local_rank == 0 and config.data.on_damage == "error":
+        try:
+            index.check_sizes()
+        except UserError as error:
+            fault = str(error)
+    for found in from_all(fault, process):
+        if found is not None:
+            raise UserError(found)
 
 
 def trained_spec(config: RunConfig, index: ShardIndex) -> ImageSpec:

@@ -132,9 +132,13 @@ class ShardIndex:
         if not index.count:
             raise UserError(f"{where}: shards: holds no samples; at least one is needed")
         if damaged == "error":
-            for shard in index.shards:
-                check_size(index.root, shard)
+            index.check_sizes()
         return index
+
+    def check_sizes(self) -> None:
+        """UserError, which names the first shard that is missing or has another size."""
+        for shard in self.shards:
+            check_size(self.root, shard)
 
     def verify(self) -> None:
         """Reads every byte, of the levels too: UserError names the first shard (and key) that differs."""

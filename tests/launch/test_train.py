@@ -9,8 +9,12 @@ import sys
 
 import pytest
 
+from launch import train as start
+from pipeline.config.run import RunConfig
+from pipeline.contracts import Process
 from pipeline.data.index import ShardIndex
 from pipeline.data.prepare import prepare
+from pipeline.errors import UserError
 from tests.small_run import ROOT, environment, hrgan, logged, start_hrgan, wait_for, write_config
 
 
@@ -121,6 +125,22 @@ def test_a_damaged_shard_is_named_with_its_key(shards, tmp_path):
     assert index.shards[0].name in done.stderr
     assert "damaged images passed over 1 " in done.stderr
     assert logged(tmp_path / "skip")[-1]["data/damaged_images"] == 1
+
+
+def test_one_process_of_each_machine_looks_at_the_shards_and_the_others_are_told(shards, monkeypatch):
+    looks, told = [], []
+    monkeypatch.setattr(ShardIndex, "check_sizes", lambda index: looks.append(index) or fail())
+    monkeypatch.setattr(start, "from_all", lambda fault, process: told.append(fault) or [None, "0.tar: cut"])
+
+    def fail():
+        raise UserError("0.tar: cut")
+
+    config = RunConfig(family={"name": "stylegan2"}, data={"path": str(shards)})
+    index = start.open_data(config, look=False)
+    for local_rank in (0, 1):
+        with pytest.raises(UserError, match=r"^0\.tar: cut$"):
+            start.look_at_shards(config, index, Process(local_rank, 2, local_rank))
+    assert (looks, told) == ([index], ["0.tar: cut", None])
 
 
 def test_no_room_for_a_checkpoint_is_one_line_and_the_older_one_stays(shards, tmp_path):
