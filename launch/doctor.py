@@ -183,7 +183,8 @@ def _partitions() -> Iterator[tuple[str, bool | None, str]]:
     command = ["sinfo", "--noheader", "--format=%P|%D|%T|%c|%m|%G|%l"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     if done.returncode:
-        yield "partitions", None, f"no answer: {done.stderr.strip().splitlines()[-1]}"
+        said = done.stderr.strip().splitlines() or ["no reason given"]
+        yield "partitions", None, f"no answer: {said[-1]}"
     for line in done.stdout.splitlines():
         name, nodes, state, cores, megabytes, gpus, limit = line.split("|")
         default = " (default)" if name.endswith("*") else ""

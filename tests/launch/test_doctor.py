@@ -67,6 +67,8 @@ def test_tools_and_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert found["job"].found == "42"
     sinfo.write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
     assert _by_name(examine())["partitions"].found == "no answer: Unable to contact slurm controller"
+    sinfo.write_text("#!/bin/sh\nexit 1\n")
+    assert _by_name(examine())["partitions"].found == "no answer: no reason given"
     assert found["Inception (2015)"].found == str(weights)
 
 
