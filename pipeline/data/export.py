@@ -13,7 +13,7 @@ from pipeline.data.index import ShardIndex
 from pipeline.data.reader import ShardReader
 from pipeline.data.samples import Damage, Encoded
 from pipeline.errors import UserError
-from pipeline.storage.atomic import fsync_folder, publish_file, publish_folder
+from pipeline.storage.atomic import publish_file, publish_folder
 
 LABELS, METADATA = "dataset.json", "metadata.jsonl"
 _BESIDE = ("README.md", "card.json", "contact.jpg", "neighbours.json", "neighbours.jpg")
@@ -77,7 +77,6 @@ def _samples(index: ShardIndex) -> Iterator[Encoded]:
 
 @contextmanager
 def _folder(out: Path) -> Iterator[Put]:
-    out.parent.mkdir(parents=True, exist_ok=True)
     with publish_folder(out) as aside:
 
         def put(name: str, data: bytes) -> None:
@@ -86,7 +85,6 @@ def _folder(out: Path) -> Iterator[Put]:
             path.write_bytes(data)
 
         yield put
-    fsync_folder(out.parent)
 
 
 @contextmanager
