@@ -110,7 +110,7 @@ def check_start(config: RunConfig, run: Path, processes: int) -> None:
 
 
 def open_data(config: RunConfig, *, look: bool = True) -> ShardIndex:
-    """The shards that the config names, checked against what it expects of them. look: at each of them too."""
+    """The shards that the config names, checked against what it expects of them. look: at each of them."""
     if config.data.path is None:
         raise UserError(
             "data.path: not set; allowed: a folder of shards (data.path=FOLDER, made by hrgan prepare)"

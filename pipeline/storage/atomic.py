@@ -62,7 +62,7 @@ def _fsync(path: Path) -> None:
 
 
 def _aside(path: Path, kind: str = "partial") -> Path:
-    # Processes and threads, on any machine that sees the folder, may publish one path at once: a name for each.
+    # A name for each process and thread, on any machine that sees the folder: they may publish at once.
     return path.with_name(f".{path.name}.{_here()}-{os.getpid()}-{threading.get_native_id()}.{kind}")
 
 

@@ -96,7 +96,7 @@ def write_snapshot(
     folder = numbered(run / "snapshots", images_seen)
     details = _details(family, spec, classes, stage, data=dict(data), precision=precision)
     if not _is_same(folder, details):
-        for left in folder.parent.glob(".*.partial"):  # by a killed start: one process writes a run's snapshots
+        for left in folder.parent.glob(".*.partial"):  # by a killed start: a run has one writer
             remove_folder(left)
         position = Position(images_seen, step, world_size, config_digest)
         _publish(folder, {GENERATOR: weights}, position, details)
