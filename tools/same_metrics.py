@@ -22,10 +22,10 @@ import torch
 
 from launch.sampling import sampler_of
 from pipeline.data.index import ShardIndex
+from pipeline.data.reader import read_labels
 from pipeline.data.stream import read_uint8
 from pipeline.evaluation.comparison import random_inception, torch_fidelitys
 from pipeline.evaluation.job import draw_fakes
-from pipeline.evaluation.reference import read_labels
 from pipeline.evaluation.results import read_result
 from pipeline.storage.snapshots import open_snapshot
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from pipeline.data.decode import decode
+from pipeline.data.decode import decode_sample
 from pipeline.data.index import ShardIndex
 from pipeline.data.lanes import Order
 from pipeline.data.pyramid import reduce
@@ -101,9 +101,5 @@ class Decoder:
     def _read(self, position: int) -> tuple[Tensor, int | None]:
         _, shard, member = self._order.locate(position)
         sample = self._reader.read(shard, member)
-        try:
-            pixels = decode(sample.image, sample.extension, self._index.spec)
-        except Damage as damage:
-            name = self._index.shards[shard].name
-            raise Damage(f"{self._index.root / name}: key {sample.key}: {damage}") from damage
+        pixels = decode_sample(self._index, shard, sample)
         return pixels if self._factor == 1 else reduce(pixels, self._factor), sample.label

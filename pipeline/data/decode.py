@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.contracts import ImageSpec
-from pipeline.data.samples import Damage
+from pipeline.data.index import ShardIndex
+from pipeline.data.samples import Damage, Encoded
 
 # torchvision's operators decode faster than PIL and, for JPEG, to the same bits. It means to drop them in
 # favour of torchcodec, which needs FFmpeg: where they are gone, PIL takes over. Its Python functions
@@ -43,6 +44,14 @@ def header_size(image: bytes, extension: str) -> Size:
     if extension == "png":
         return _png_size(image)
     return _jpeg_size(image) if extension == "jpg" else _webp_size(image)
+
+
+def decode_sample(index: ShardIndex, shard: int, sample: Encoded) -> Tensor:
+    """The image of a sample of shard number `shard`, [H, W, C] uint8; Damage that names shard and key."""
+    try:
+        return decode(sample.image, sample.extension, index.spec)
+    except Damage as damage:
+        raise Damage(f"{index.root / index.shards[shard].name}: key {sample.key}: {damage}") from damage
 
 
 def decode(image: bytes, extension: str, spec: ImageSpec) -> Tensor:

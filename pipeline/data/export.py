@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.data.index import ShardIndex
-from pipeline.data.reader import ShardReader
-from pipeline.data.samples import Damage, Encoded
+from pipeline.data.reader import read_samples
 from pipeline.errors import UserError
 from pipeline.storage.atomic import publish_file, publish_folder
 
@@ -47,7 +46,7 @@ def class_folders(names: tuple[str, ...]) -> list[str]:
 
 def _put_all(index: ShardIndex, put: Put, report: Callable[[], object]) -> int:
     folders, labels, metas = class_folders(index.classes), [], []
-    for sample in _samples(index):
+    for sample in read_samples(index):
         if not re.fullmatch(r"[A-Za-z0-9_-]+", sample.key):
             raise UserError(f"{index.root}: key {sample.key!r}: cannot be a file's name")
         name = f"{sample.key}.{sample.extension}"
@@ -63,16 +62,6 @@ def _put_all(index: ShardIndex, put: Put, report: Callable[[], object]) -> int:
         if (index.root / beside).is_file():
             put(beside, (index.root / beside).read_bytes())
     return len(metas)
-
-
-def _samples(index: ShardIndex) -> Iterator[Encoded]:
-    with ShardReader(index) as reader:
-        for number, shard in enumerate(index.shards):
-            for member in range(shard.count):
-                try:
-                    yield reader.read(number, member)
-                except Damage as damage:
-                    raise UserError(f"{damage}; restore it or make the data set again") from damage
 
 
 @contextmanager

@@ -25,12 +25,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline.data.decode import decode
+from pipeline.data.decode import decode_sample
 from pipeline.data.images import Target, encode
 from pipeline.data.index import INDEX_NAME, Level, ShardIndex
 from pipeline.data.reader import ShardReader
 from pipeline.data.render import in_order
-from pipeline.data.samples import Damage, Encoded
+from pipeline.data.samples import Encoded, no_damage
 from pipeline.data.sink import ShardSink
 from pipeline.errors import UserError
 from pipeline.storage.lock import only_writer
@@ -39,7 +39,6 @@ LOWEST = 4
 """Pixels: no level is lower or narrower."""
 
 _ROUNDING = "mean of the block, half to even"
-_MEND = "restore it or make the data set again"
 
 
 def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
@@ -184,15 +183,10 @@ def _level_images(
     index: ShardIndex, reader: ShardReader, places: list[tuple[int, int]], number: int
 ) -> tuple[Encoded, list[bytes]]:
     """A sample without its image, and its PNG at every level."""
-    try:
-        sample = reader.read(*places[number])
-    except Damage as damage:
-        raise UserError(f"{damage}; {_MEND}") from damage
-    try:
-        pixels = decode(sample.image, sample.extension, index.spec)
-    except Damage as damage:
-        name = index.root / index.shards[places[number][0]].name
-        raise UserError(f"{name}: key {sample.key}: {damage}; {_MEND}") from damage
+    shard, member = places[number]
+    with no_damage():
+        sample = reader.read(shard, member)
+        pixels = decode_sample(index, shard, sample)
     images = [_png(level) for level in _levels(pixels.numpy())]
     return replace(sample, image=b""), images
 

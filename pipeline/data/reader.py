@@ -1,13 +1,13 @@
-"""Reading one sample of a data set by its place, checked; the tables of recent shards stay in memory."""
+"""Reading the samples of a data set by their place, checked; the tables of recent shards stay in memory."""
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from pipeline.data.index import ShardIndex
-from pipeline.data.samples import Damage, Encoded, Table, scan, take_apart
-from pipeline.errors import UserError
+from pipeline.data.samples import Damage, Encoded, Table, no_damage, scan, take_apart
 
 _TABLES = 4096  # 8 bytes a sample: 32 MB at 1,000 samples a shard
 _FILES = 128  # far below the usual limit of 1,024 open files
@@ -91,16 +91,20 @@ class ShardReader:
         return self._files[shard]
 
 
+def read_samples(index: ShardIndex) -> Iterator[Encoded]:
+    """Every sample, in order. UserError for a damaged one."""
+    with ShardReader(index) as reader:
+        for number, shard in enumerate(index.shards):
+            for member in range(shard.count):
+                with no_damage():
+                    sample = reader.read(number, member)
+                yield sample
+
+
 def read_labels(index: ShardIndex) -> list[int]:
     """The class of every sample of labelled shards, in order. UserError for a damaged sample."""
     labels: list[int] = []
-    with ShardReader(index) as reader:
-        try:
-            for number, shard in enumerate(index.shards):
-                for member in range(shard.count):
-                    label = reader.read(number, member).label
-                    assert label is not None, "the reader refuses a sample without"
-                    labels.append(label)
-        except Damage as damage:
-            raise UserError(f"{damage}; restore it or make the data set again") from damage
+    for sample in read_samples(index):
+        assert sample.label is not None, "the reader refuses a sample without"
+        labels.append(sample.label)
     return labels

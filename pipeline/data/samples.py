@@ -10,12 +10,15 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pipeline.errors import UserError
 
 BLOCK = 512
 TRAILER = 2 * BLOCK
@@ -27,6 +30,15 @@ _REGULAR = (b"0", b"\0")
 
 class Damage(Exception):
     """A shard or a sample that is not what the index says; the message says where and how."""
+
+
+@contextmanager
+def no_damage() -> Iterator[None]:
+    """Turns Damage into a UserError that says how to mend it."""
+    try:
+        yield
+    except Damage as damage:
+        raise UserError(f"{damage}; restore it or make the data set again") from damage
 
 
 @dataclass(frozen=True, slots=True)

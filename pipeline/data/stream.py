@@ -15,12 +15,12 @@ from torch import Tensor
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Batch, ImageSpec, Process
 from pipeline.data.chunks import Decoder, Notes, Share, chunk_size, copy_pixels
-from pipeline.data.decode import decode
+from pipeline.data.decode import decode_sample
 from pipeline.data.index import ShardIndex
 from pipeline.data.lanes import Order
 from pipeline.data.pyramid import level_sizes, open_level
 from pipeline.data.reader import ShardReader
-from pipeline.data.samples import Damage, Encoded
+from pipeline.data.samples import Encoded, no_damage
 from pipeline.data.workers import Chunk, Chunks, InlineChunks, WorkerChunks
 from pipeline.errors import UserError
 
@@ -263,10 +263,8 @@ class UnflippedReader:
     def read(self, numbers: range) -> tuple[Tensor, list[int] | None, list[str]]:
         """(images [N, C, H, W] uint8, labels or None, keys). UserError for a damaged sample, naming shard
         and key."""
-        try:
+        with no_damage():
             return _read_batch(self._index, self._reader, [self._place(number) for number in numbers])
-        except Damage as damage:
-            raise UserError(f"{damage}; restore it or make the data set again") from damage
 
     def _place(self, number: int) -> tuple[int, int]:
         shard = bisect_right(self._starts, number) - 1
@@ -281,11 +279,9 @@ class UnflippedReader:
 
 def read_one(index: ShardIndex, reader: ShardReader, shard: int, member: int) -> tuple[Tensor, Encoded]:
     """One sample as stored: its image [C, H, W] uint8, and the rest. UserError if it is damaged."""
-    try:
+    with no_damage():
         sample = reader.read(shard, member)
-        return _decoded(index, shard, sample).permute(2, 0, 1).contiguous(), sample
-    except Damage as damage:
-        raise UserError(f"{damage}; restore it or make the data set again") from damage
+        return decode_sample(index, shard, sample).permute(2, 0, 1).contiguous(), sample
 
 
 def _read_batch(
@@ -294,15 +290,8 @@ def _read_batch(
     images, labels, keys = [], [], []
     for shard, member in places:
         sample = reader.read(shard, member)
-        images.append(_decoded(index, shard, sample))
+        images.append(decode_sample(index, shard, sample))
         labels.append(sample.label)
         keys.append(sample.key)
     known = [label for label in labels if label is not None]
     return torch.stack(images).permute(0, 3, 1, 2).contiguous(), known if index.classes else None, keys
-
-
-def _decoded(index: ShardIndex, shard: int, sample: Encoded) -> Tensor:
-    try:
-        return decode(sample.image, sample.extension, index.spec)
-    except Damage as damage:
-        raise Damage(f"{index.root / index.shards[shard].name}: key {sample.key}: {damage}") from damage

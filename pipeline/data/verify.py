@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pipeline.data.decode import decode
+from pipeline.data.decode import decode_sample
 from pipeline.data.index import INDEX_NAME, ShardIndex, check_size
 from pipeline.data.reader import ShardReader
 from pipeline.data.samples import Damage
@@ -35,15 +35,10 @@ def _sha256(path: Path) -> str:
 
 def first_damage(index: ShardIndex, number: int) -> str | None:
     """What is wrong with the first bad sample of shard `number`; None if all decode."""
-    shard = index.shards[number]
     with ShardReader(index) as reader:
-        for member in range(shard.count):
+        for member in range(index.shards[number].count):
             try:
-                sample = reader.read(number, member)
+                decode_sample(index, number, reader.read(number, member))
             except Damage as damage:
                 return str(damage)
-            try:
-                decode(sample.image, sample.extension, index.spec)
-            except Damage as damage:
-                return f"{index.root / shard.name}: key {sample.key}: {damage}"
     return None

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from pipeline.data.index import ShardIndex
-from pipeline.data.reader import ShardReader
-from pipeline.data.samples import Damage
+from pipeline.data.reader import read_labels
 from pipeline.data.stream import UnflippedReader
-from pipeline.errors import UserError
 from pipeline.evaluation.cache import StatisticsCache
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.moments import FeatureMoments
@@ -210,18 +208,3 @@ class Reference:
         if self._peers.rank == 0:
             self.around = found
             self._cache.save("neighbours", self._features_key(), {"distances": found})
-
-
-def read_labels(index: ShardIndex) -> list[int]:
-    """The class of every sample, in order; UserError for damage."""
-    labels: list[int] = []
-    with ShardReader(index) as reader:
-        try:
-            for number, shard in enumerate(index.shards):
-                for member in range(shard.count):
-                    label = reader.read(number, member).label
-                    assert label is not None, "the reader refuses a sample without"
-                    labels.append(label)
-        except Damage as damage:
-            raise UserError(f"{damage}; restore it or make the data set again") from damage
-    return labels
