@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from types import TracebackType
@@ -20,7 +20,7 @@ from pipeline.data.index import ShardIndex
 from pipeline.data.lanes import Order
 from pipeline.data.pyramid import level_sizes, open_level
 from pipeline.data.reader import ShardReader
-from pipeline.data.samples import Encoded, no_damage
+from pipeline.data.samples import no_damage
 from pipeline.data.workers import Chunk, Chunks, InlineChunks, WorkerChunks
 from pipeline.errors import UserError
 
@@ -260,11 +260,15 @@ class UnflippedReader:
         self._index, self._reader = index, ShardReader(index)
         self._starts = list(accumulate((shard.count for shard in index.shards), initial=0))
 
-    def read(self, numbers: range) -> tuple[Tensor, list[int] | None, list[str]]:
+    def read(self, numbers: Sequence[int]) -> tuple[Tensor, list[int] | None, list[str]]:
         """(images [N, C, H, W] uint8, labels or None, keys). UserError for a damaged sample, naming shard
         and key."""
         with no_damage():
             return _read_batch(self._index, self._reader, [self._place(number) for number in numbers])
+
+    def image(self, number: int) -> Tensor:
+        """One image [C, H, W] uint8; errors as `read`."""
+        return self.read([number])[0][0]
 
     def _place(self, number: int) -> tuple[int, int]:
         shard = bisect_right(self._starts, number) - 1
@@ -275,13 +279,6 @@ class UnflippedReader:
 
     def __exit__(self, *_: object) -> None:
         self._reader.close()
-
-
-def read_one(index: ShardIndex, reader: ShardReader, shard: int, member: int) -> tuple[Tensor, Encoded]:
-    """One sample as stored: its image [C, H, W] uint8, and the rest. UserError if it is damaged."""
-    with no_damage():
-        sample = reader.read(shard, member)
-        return decode_sample(index, shard, sample).permute(2, 0, 1).contiguous(), sample
 
 
 def _read_batch(

@@ -16,8 +16,7 @@ from PIL import __version__ as pillow_version
 from torch import Tensor
 
 from pipeline.data.index import ShardIndex
-from pipeline.data.reader import ShardReader
-from pipeline.data.stream import read_one
+from pipeline.data.stream import UnflippedReader
 from pipeline.generation.blocks import Blocks
 from pipeline.generation.request import Request
 from pipeline.generation.selection import Selection
@@ -112,10 +111,8 @@ def versions(kind: str) -> dict[str, str]:
 def contact_sheet(index: ShardIndex) -> Any:
     """Up to 64 images from all over the data set, reduced, as one picture [H, W, C] uint8."""
     count = min(index.count, _MOST)
-    places = [(s, m) for s, shard in enumerate(index.shards) for m in range(shard.count)]
-    chosen = [places[number * len(places) // count] for number in range(count)]
-    with ShardReader(index) as reader:
-        small = [reduced(read_one(index, reader, *place)[0]) for place in chosen]
+    with UnflippedReader(index) as reader:
+        small = [reduced(reader.image(place * index.count // count)) for place in range(count)]
     return compose_grid(torch.stack(small), min(_COLUMNS, count))
 
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from pipeline.data.index import ShardIndex
-from pipeline.data.reader import ShardReader
 from pipeline.data.samples import keys
-from pipeline.data.stream import read_one
+from pipeline.data.stream import UnflippedReader
 from pipeline.generation.card import reduced
 from pipeline.generation.training_images import TrainingImages
 from pipeline.storage.atomic import publish_bytes
@@ -34,7 +33,7 @@ def write_neighbours(
     rows: `number` and `nearest` of each image. key: of a number.
     """
     near = sorted(((key(row["number"]), row["nearest"]) for row in rows), key=lambda one: one[1][0][1])
-    names = [name for shard in training.index.shards for name in keys(training.index.root / shard.name)]
+    names = _keys(training.index)
     listed = [
         {"key": name, "nearest": [{"key": names[number], "distance": apart} for number, apart in nearest]}
         for name, nearest in near
@@ -50,19 +49,15 @@ def write_neighbours(
     publish_bytes(index.root / LIST, (json.dumps(about, indent=1) + "\n").encode())
 
 
+def _keys(index: ShardIndex) -> list[str]:
+    return [key for shard in index.shards for key in keys(index.root / shard.name)]
+
+
 def _sheet(index: ShardIndex, training: ShardIndex, near: list[tuple[str, Any]]) -> Any:
-    wanted = {name for name, _ in near}
-    ours = {
-        name: (number, member)
-        for number, shard in enumerate(index.shards)
-        for member, name in enumerate(keys(index.root / shard.name))
-        if name in wanted
-    }
-    theirs = [(s, m) for s, shard in enumerate(training.shards) for m in range(shard.count)]
+    numbers = {key: number for number, key in enumerate(_keys(index))}
     pictures: list[Tensor] = []
-    with ShardReader(index) as reader, ShardReader(training) as reference:
-        for name, nearest in near:
-            pictures.append(reduced(read_one(index, reader, *ours[name])[0]))
-            places = [theirs[number] for number, _ in nearest]
-            pictures += [reduced(read_one(training, reference, *place)[0]) for place in places]
+    with UnflippedReader(index) as ours, UnflippedReader(training) as theirs:
+        for key, nearest in near:
+            pictures.append(reduced(ours.image(numbers[key])))
+            pictures += [reduced(theirs.image(number)) for number, _ in nearest]
     return compose_grid(torch.stack(pictures), 1 + len(near[0][1]))
