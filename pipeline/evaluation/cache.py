@@ -12,8 +12,15 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.storage.atomic import publish_bytes, publish_file
+from pipeline.storage.claims import Claims
 from pipeline.storage.manifest import Damaged, digest_file
 from pipeline.storage.tensors import load_tensors, save_tensors
+
+BUILDING = "building"
+"""The claim, in a cache's folder, of whoever makes statistics of all images."""
+
+WAITING = "another job is building the reals' statistics; waiting for it"
+POLL_SECONDS = 2.0
 
 _FORMAT = 1
 Key = Mapping[str, Any]
@@ -52,6 +59,26 @@ class StatisticsCache:
             save_tensors(aside, tensors)
             sidecar = {"key": _whole(kind, key), "sha256": digest_file(aside)}
         publish_bytes(path.with_suffix(".json"), (json.dumps(sidecar, indent=1) + "\n").encode())
+
+    def made(
+        self, kind: str, key: Key, make: Callable[[], dict[str, Tensor]], claim: str = BUILDING
+    ) -> dict[str, Tensor]:
+        """What is there, or else what `make` gives, saved. Of all jobs one makes it, under `claim`; the others
+        wait for it."""
+        found = self.load(kind, key)
+        if found is not None:
+            return found
+        claims = Claims(self.folder)
+        ours = claims.take(claim)
+        if ours is None:
+            self.report(WAITING)
+            ours = claims.wait_for(claim, POLL_SECONDS)
+        with ours:
+            found = self.load(kind, key)  # whoever had the claim may have made it
+            if found is None:
+                found = make()
+                self.save(kind, key, found)
+        return found
 
     def _path(self, kind: str, key: Key) -> Path:
         text = json.dumps(_whole(kind, key), sort_keys=True)

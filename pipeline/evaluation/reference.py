@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline.data.index import ShardIndex
 from pipeline.data.reader import read_labels
 from pipeline.data.stream import UnflippedReader
-from pipeline.evaluation.cache import StatisticsCache
+from pipeline.evaluation.cache import BUILDING, POLL_SECONDS, WAITING, StatisticsCache
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.moments import FeatureMoments
 from pipeline.evaluation.neighbours import neighbour_distances
@@ -20,9 +20,6 @@ from pipeline.evaluation.plan import Needs, Settings, real_needs
 from pipeline.evaluation.statistics import Extractor, Statistics
 from pipeline.evaluation.swd import Descriptors, Distances, split_distance
 from pipeline.storage.claims import Claims
-
-_POLL_SECONDS = 2.0
-_BUILDING = "building"
 
 
 class Reference:
@@ -72,12 +69,12 @@ class Reference:
         return self.labels_here
 
     def _labels(self) -> list[int]:
-        key = {"data": self._index.digest}
-        found = self._cache.load("labels", key)
-        if found is None:
-            found = {"labels": torch.tensor(read_labels(self._index))}
-            with Claims(self._cache.folder).wait_for("labels"):
-                self._cache.save("labels", key, found)
+        found = self._cache.made(
+            "labels",
+            {"data": self._index.digest},
+            lambda: {"labels": torch.tensor(read_labels(self._index))},
+            claim="labels",
+        )
         labels: list[int] = found["labels"].tolist()
         return labels
 
@@ -88,18 +85,18 @@ class Reference:
             claim, needs = None, None
             if self._peers.rank == 0:
                 self._recall()
-                claim = None if self._is_whole else claims.take(_BUILDING)
+                claim = None if self._is_whole else claims.take(BUILDING)
                 if claim is not None:
                     self._recall()  # whoever had the claim may just have ended
                 needs = self._missing() if self._is_whole or claim is not None else None
                 if needs is None and not told:
-                    self._cache.report("another job is building the reals' statistics; waiting for it")
+                    self._cache.report(WAITING)
                     told = True
             needs = self._peers.from_first(needs)
             if needs is not None:
                 break
             if self._peers.rank == 0:
-                time.sleep(_POLL_SECONDS)
+                time.sleep(POLL_SECONDS)
         try:
             self._gather(needs)
         finally:

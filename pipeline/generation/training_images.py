@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,8 +56,8 @@ class ExtractedFeatures:
 
 @dataclass(frozen=True)
 class Balls:
-    """features [M, D]; of each training image the distances to its nearest other, `nearest` [M], and to its
-    third nearest, `radius` [M], float64."""
+    """features [M, D], on the device; of each training image the distances to its nearest other, `nearest`
+    [M], and to its third nearest, `radius` [M], float64 on the CPU."""
 
     features: Tensor
     nearest: Tensor
@@ -66,7 +65,7 @@ class Balls:
 
 
 class TrainingImages:
-    """The images of `index` as features, gathered once and kept on disk by `cache`."""
+    """The images of `index` as features, gathered once by one of all jobs and kept on disk by `cache`."""
 
     def __init__(
         self, index: ShardIndex, features: Features, cache: StatisticsCache, device: torch.device
@@ -103,8 +102,7 @@ def distances(some: Tensor, all_: Tensor, device: torch.device) -> Tensor:
     left = some.to(device, torch.float64)
     parts = []
     for start in range(0, len(all_), _ROWS):
-        rows = all_[start : start + _ROWS]
-        right = rows.to(device, torch.float64)
+        right = all_[start : start + _ROWS].to(device, torch.float64)
         square = left.square().sum(1)[:, None] + right.square().sum(1) - 2 * left @ right.T
         parts.append(square.clamp(min=0).sqrt().cpu())
     return torch.cat(parts, dim=1)
@@ -112,7 +110,8 @@ def distances(some: Tensor, all_: Tensor, device: torch.device) -> Tensor:
 
 def _balls(index: ShardIndex, features: Features, cache: StatisticsCache, device: torch.device) -> Balls:
     key = {"data": index.digest, "extractor": features.digest, "resize": features.resize}
-    rows = _kept(cache, "features", key, lambda: {"features": _gather(index, features)})["features"]
+    gathered = cache.made("features", key, lambda: {"features": _gather(index, features)})
+    rows = gathered["features"].to(device)  # once: they are compared with every image
 
     def measure() -> dict[str, Tensor]:
         found = []
@@ -124,18 +123,8 @@ def _balls(index: ShardIndex, features: Features, cache: StatisticsCache, device
         near = torch.cat(found)
         return {"nearest": near[:, 0].contiguous(), "radius": near[:, -1].contiguous()}
 
-    radii = _kept(cache, "radii", {**key, "neighbours": NEIGHBOURS}, measure)
+    radii = cache.made("radii", {**key, "neighbours": NEIGHBOURS}, measure)
     return Balls(rows, radii["nearest"], radii["radius"])
-
-
-def _kept(
-    cache: StatisticsCache, kind: str, key: Mapping[str, object], make: Callable[[], dict[str, Tensor]]
-) -> dict[str, Tensor]:
-    found = cache.load(kind, key)
-    if found is None:
-        found = make()
-        cache.save(kind, key, found)
-    return found
 
 
 def _gather(index: ShardIndex, features: Features) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,33 @@ def test_a_kill_between_the_files_leaves_nothing_to_believe(
         with pytest.raises(KeyboardInterrupt):
             cache.save("moments", KEY, {"a": torch.ones(1)})
     assert cache.load("moments", KEY) is None
+
+
+def test_of_many_that_want_the_same_one_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    said: list[str] = []
+    began: list[float] = []
+    found: list[torch.Tensor] = []
+
+    def make() -> dict[str, torch.Tensor]:
+        began.append(time.monotonic())
+        while len(said) < 2 and time.monotonic() < began[0] + 10:  # until the others wait
+            time.sleep(0.01)
+        return {"a": torch.arange(4.0)}
+
+    def want() -> None:
+        found.append(StatisticsCache(tmp_path, said.append).made("moments", KEY, make)["a"])
+
+    jobs = [threading.Thread(target=want) for _ in range(3)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(30)
+    assert len(began) == 1
+    assert said == ["another job is building the reals' statistics; waiting for it"] * 2
+    assert len(found) == 3
+    assert all(torch.equal(one, torch.arange(4.0)) for one in found)
+    assert not list(tmp_path.glob(".*"))  # no claim is left
 
 
 def test_read_only_data_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
