@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -107,6 +108,16 @@ class Blocks:
         """Whether somebody has finished the data set."""
         return read_unfinished(self.root).complete
 
+    @contextmanager
+    def unless_complete(self) -> Iterator[None]:
+        """Ends the work inside where a file is gone because somebody has finished the data set meanwhile, and
+        swept the locks away."""
+        try:
+            yield
+        except FileNotFoundError:
+            if not self.complete:
+                raise
+
     def numbers(self, block: int) -> range:
         """The image numbers of a block."""
         return range(block * self._size, min((block + 1) * self._size, self._stop))
@@ -132,10 +143,7 @@ class Blocks:
         for block in range(self.count):
             if block in self._held or self.record(block) is not None:
                 continue
-            try:
-                lock = try_lock(self._work / f"{block:05d}.lock")
-            except FileNotFoundError:  # swept away by whoever finished the data set
-                return None
+            lock = try_lock(self._work / f"{block:05d}.lock")
             if lock is None:
                 continue
             # It may have been finished between the two looks, and so may all of it.
@@ -157,21 +165,17 @@ class Blocks:
     def finish(self, make: Callable[[], Sequence[Shard]]) -> None:
         """Completes the index with the shards that `make` gives, unless another process has. The caller
         must hold no claim."""
-        try:
-            with in_turn(self._work / "finish.lock"):
-                if self.complete:
-                    return
-                for path in self._work.glob("[0-9]*.lock"):
-                    with in_turn(path):  # whoever works on a block that is not needed lets go of it
-                        pass
-                shards = tuple(make())
-                if not shards:
-                    raise UserError(f"{self.root}: no image was accepted; a data set needs at least one")
-                replace(self.index, shards=shards, complete=True).write()
-                self._sweep({shard.name for shard in shards})
-        except FileNotFoundError:
-            if not self.complete:
-                raise
+        with in_turn(self._work / "finish.lock"):
+            if self.complete:
+                return
+            for path in self._work.glob("[0-9]*.lock"):
+                with in_turn(path):  # whoever works on a block that is not needed lets go of it
+                    pass
+            shards = tuple(make())
+            if not shards:
+                raise UserError(f"{self.root}: no image was accepted; a data set needs at least one")
+            replace(self.index, shards=shards, complete=True).write()
+            self._sweep({shard.name for shard in shards})
 
     def _sweep(self, names: set[str]) -> None:
         for path in (*self.root.glob(f"{NAME}-*.tar"), *self.root.glob("*.partial")):

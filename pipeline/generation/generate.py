@@ -56,7 +56,9 @@ def generate_shards(
     with one_of_writers(out):
         blocks = take_folder(request, out, shard_size)
         if not blocks.complete:
-            with repeatable(request.device, deterministic=request.deterministic), ExitStack() as stack:
+            with ExitStack() as stack:
+                stack.enter_context(blocks.unless_complete())
+                stack.enter_context(repeatable(request.device, deterministic=request.deterministic))
                 panel = make_panel() if make_panel is not None else Panel(request.filters)
                 crew = stack.enter_context(Crew(request, make_sampler(), panel, cores or own_cores()))
                 if request.filters.refuse:

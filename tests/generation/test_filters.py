@@ -137,6 +137,17 @@ def test_what_is_kept_is_what_a_plain_loop_keeps_however_it_is_made(
     assert sorted(p.name for p in (tmp_path / "c").iterdir() if p.name.startswith(".")) == [".lock"]
 
 
+def test_one_that_comes_late_finds_the_data_set_finished(snapshot: Snapshot, tmp_path: Path) -> None:
+    """Others finish it, and sweep their locks away, while this one loads what judges."""
+    filters = Filters(discriminator=Least(0.5, is_share=True))
+
+    def late() -> Panel:
+        make(snapshot, tmp_path / "a", filters)
+        return Panel(filters, brightness)
+
+    assert make(snapshot, tmp_path / "a", filters, panel=late).count == 20
+
+
 def test_scores_stand_beside_each_image(snapshot: Snapshot, tmp_path: Path) -> None:
     index = make(snapshot, tmp_path / "a", Filters(discriminator=Least(0.0)), count=8)
     assert index.origin["filters"]["discriminator"] == "at least 0"
