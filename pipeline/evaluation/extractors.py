@@ -44,12 +44,7 @@ def make_extractor(settings: Settings) -> Extractor:
     choice = settings.extractor
     if ":" in choice.name:
         return _own(choice, settings.device)
-    if choice.name not in NAMES:
-        near = difflib.get_close_matches(choice.name, NAMES, n=1)
-        raise UserError(
-            f"--extractor {choice.name}: unknown; allowed: {', '.join(NAMES)}, package.module:factory"
-            + (f"; did you mean {near[0]}?" if near else "")
-        )
+    _check_name(choice.name)
     _need_torch_fidelity(settings)
     if choice.name == "dinov2":
         return DinoV2Extractor(choice, settings.device)
@@ -61,7 +56,7 @@ def make_extractor(settings: Settings) -> Extractor:
 
 
 def fetch_weights(settings: Settings) -> None:
-    """Sees to it that all weights which the metrics need are there."""
+    """Sees to it that all weights which the metrics need are there. UserError also for an unknown extractor."""
     choice = settings.extractor
     if not PATH_METRICS.isdisjoint(settings.metrics):
         weights = settings.paths.weights
@@ -69,6 +64,7 @@ def fetch_weights(settings: Settings) -> None:
         read_checked(LPIPS, weights.lpips, weights.lpips_sha256)
     if not settings.needs_extractor or ":" in choice.name:
         return
+    _check_name(choice.name)
     if choice.name == "inception":
         settings.inception.read()
     elif choice.name == "dinov2":
@@ -77,6 +73,15 @@ def fetch_weights(settings: Settings) -> None:
     elif choice.name == "clip":
         _need_torch_fidelity(settings)
         read_checked(_clip(), choice.path, choice.sha256)
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        raise UserError(
+            f"--extractor {name}: unknown; allowed: {', '.join(NAMES)}, package.module:factory"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
 
 
 def _need_torch_fidelity(settings: Settings) -> None:

@@ -41,10 +41,10 @@ def hub_code(torch_home: Path) -> None:
 
 
 def test_an_unknown_one_is_answered_with_the_nearest() -> None:
-    with pytest.raises(
-        UserError, match=r"--extractor dino2: unknown; allowed: inception, .*; did you mean dinov2\?"
-    ):
-        make_extractor(settings("dino2"))
+    message = r"--extractor dino2: unknown; allowed: inception, .*; did you mean dinov2\?"
+    for act in (make_extractor, fetch_weights):
+        with pytest.raises(UserError, match=message):
+            act(settings("dino2"))
 
 
 def test_dinov2_sees_normalised_images_with_checked_weights(torch_home: Path, tmp_path: Path) -> None:
