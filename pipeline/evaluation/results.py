@@ -47,26 +47,28 @@ class Result:
 
 def run_of(snapshot: Snapshot) -> Path | None:
     """The run folder that a snapshot lies in, RUN/snapshots/<images>; None if it stands alone."""
-    folder = snapshot.folder.resolve()
-    return folder.parent.parent if folder.parent.name == "snapshots" else None
+    return _run_around(snapshot.folder.resolve())
 
 
 def result_path(snapshot: Snapshot) -> Path:
     """RUN/metrics/<images>.json, named as the snapshot's folder is; of a snapshot that stands alone,
     metrics-<folder>.json beside it."""
-    run = run_of(snapshot)
+    folder = snapshot.folder.resolve()
+    run = _run_around(folder)
     if run is None:
-        folder = snapshot.folder.resolve()
         return folder.with_name(f"metrics-{folder.name}.json")
-    return run / "metrics" / f"{snapshot.folder.resolve().name}.json"
+    return run / "metrics" / f"{folder.name}.json"
 
 
 def results_folder(target: Path) -> Path:
     """Where results of `target`, a run or a snapshot, go."""
-    if (target / MANIFEST).is_file():
-        alone = target.resolve().parent.name != "snapshots"
-        return target.resolve().parent if alone else target.resolve().parent.parent / "metrics"
-    return target / "metrics"
+    folder = target.resolve()
+    run = _run_around(folder) if (target / MANIFEST).is_file() else target
+    return folder.parent if run is None else run / "metrics"
+
+
+def _run_around(folder: Path) -> Path | None:
+    return folder.parent.parent if folder.parent.name == "snapshots" else None
 
 
 def read_result(path: Path) -> Result | None:
