@@ -68,8 +68,7 @@ def sefa(
     # A direction moves the layers it was found in, where layers have codes of their own.
     moved = chosen if space.layers == len(weights) else range(space.layers)
     directions = on_layers(vectors[:, None].expand(-1, space.layers, -1), moved)
-    start = subject.start(points.seeds, points.classes, points.psi)
-    codes, names = subject.map(start, points.psi), subject.names(points.seeds, start)
+    codes, names = shown_points(subject, points)
     rows = [f"{i}, {name}" for i in range(count) for name in names]
     walk(
         subject,
@@ -100,18 +99,16 @@ def arithmetic(
         raise UserError("direction: the two groups have the same mean; give others")
     chosen = parse_layers(layers, subject.space.layers)
     directions = on_layers(direction[None], chosen)
-    shown_on(subject, out, points, directions[0], title=origin, strengths=spread(strength, steps))
+    codes, names = shown_points(subject, points)
+    walk(subject, out, Walk(codes, names, directions.expand_as(codes)), spread(strength, steps), title=origin)
     about = {"origin": origin, "layers": chosen, "seeds": points.seeds, "psi": points.psi}
     return save_vectors(out, {NAME: directions}, subject.snapshot, tool="direction", **about)
 
 
-def shown_on(
-    subject: Subject, out: Path, points: Points, direction: Tensor, *, title: str, strengths: Sequence[float]
-) -> None:
-    """A direction [layers, dim] from each seed."""
+def shown_points(subject: Subject, points: Points) -> tuple[Tensor, list[str]]:
+    """Codes [N, layers, dim] of the seeds that a tool shows, and a name each."""
     start = subject.start(points.seeds, points.classes, points.psi)
-    codes, names = subject.map(start, points.psi), subject.names(points.seeds, start)
-    walk(subject, out, Walk(codes, names, direction.expand_as(codes)), strengths, title=title)
+    return subject.map(start, points.psi), subject.names(points.seeds, start)
 
 
 def kept_direction(vectors: Vectors, shape: tuple[int, ...], number: int) -> Tensor:
@@ -151,8 +148,7 @@ def walk_along(
     shape = tuple(subject.codes((0,), points.classes[:1]).shape[1:])
     direction = kept_direction(vectors, shape, kept.number)
     if kept.start is None:
-        start = subject.start(points.seeds, points.classes, points.psi)
-        codes, names = subject.map(start, points.psi), subject.names(points.seeds, start)
+        codes, names = shown_points(subject, points)
     else:
         codes = load_vectors(kept.start).of("codes", shape).to(subject.space.device)
         names = [f"{kept.start.stem} {i}" for i in range(len(codes))]
