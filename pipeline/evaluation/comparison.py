@@ -11,6 +11,8 @@ import torch_fidelity
 from torch import Tensor, nn
 from torch_fidelity import feature_extractor_inceptionv3 as inception_module
 
+from pipeline.evaluation.statistics import as_rgb
+
 
 def random_inception(seed: int = 0) -> dict[str, Tensor]:
     """Weights in the published file's layout whose features spread over images: He's initialisation, batch
@@ -42,7 +44,7 @@ def _without_weights() -> Iterator[None]:
 
 class _Images(torch.utils.data.Dataset[Tensor]):
     def __init__(self, images: Tensor) -> None:
-        self._images = images.expand(-1, 3, -1, -1)
+        self._images = as_rgb(images)
 
     def __len__(self) -> int:
         return len(self._images)

@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
 from pipeline.evaluation.lpips import Perceptual
+from pipeline.evaluation.statistics import as_rgb
 from pipeline.evaluation.weights import LPIPS, VGG16, PerceptualWeights, found, hub_folder, read_checked
 
 Measure = Callable[[Tensor], Tensor]
@@ -94,7 +95,7 @@ def _seen(images: Tensor) -> Tensor:
     factor = min(images.shape[2:]) // _LPIPS_MOST
     if factor > 1:
         images = F.avg_pool2d(images, factor)
-    return ((images + 1) * 127.5).expand(-1, 3, -1, -1)
+    return as_rgb((images + 1) * 127.5)
 
 
 def _pyramid(images: Tensor) -> list[Tensor]:

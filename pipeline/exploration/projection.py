@@ -123,10 +123,10 @@ def statistics(space: StyledSpace, seed: int, classes: Sequence[int]) -> tuple[T
     z_dim = space.latents([0], classes=classes[:1] or None).z.shape[1]
     z = torch.randn(_SAMPLES, z_dim, generator=numbers).to(space.device)
     labels = None
-    if space.classes:
-        drawn = torch.randint(space.classes, (_SAMPLES,), generator=numbers)
-        chosen = torch.tensor(list(classes) or [0])[torch.arange(_SAMPLES) % max(len(classes), 1)]
-        labels = (chosen if classes else drawn).to(space.device)
+    if classes:
+        labels = torch.tensor(classes)[torch.arange(_SAMPLES) % len(classes)].to(space.device)
+    elif space.classes:
+        labels = torch.randint(space.classes, (_SAMPLES,), generator=numbers).to(space.device)
     w = space.map(z, labels)[:, 0].double()
     mean = w.mean(0)
     spread = (w - mean).square().sum(1).mean().sqrt()
