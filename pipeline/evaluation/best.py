@@ -16,7 +16,8 @@ from pipeline.storage.ending import Ending
 BEST = "best.json"
 _HIGHER = frozenset(("is", "pr", "dc"))
 _NO_ORDER = frozenset(("msssim",))  # as low as the reals' is best, not as low as can be
-_SAME_WAY = ("data", "count", "seeds", "extractor", "seed", "sampling", "crop", "perceptual")
+# Of `measure.how_measured`, what moves a figure.
+_SAME_WAY = ("data", "count", "seeds", "extractor", "resize", "seed", "sampling", "crop", "perceptual")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.config.run import StopConfig
 from pipeline.evaluation.best import base_of, can_rank, find_best, find_ending, is_better, mark_best
 from pipeline.evaluation.results import Result
@@ -45,9 +47,14 @@ def test_names_with_an_extractor() -> None:
     assert not can_rank("msssim")
 
 
-def test_figures_of_other_counts_do_not_compete() -> None:
+@pytest.mark.parametrize(
+    "how",
+    [{"count": 9}, {"data": "other"}, {"seeds": 3}, {"extractor": "e"}, {"resize": "box"}, {"perceptual": "p"}],
+    ids=str,
+)
+def test_figures_measured_in_another_way_do_not_compete(how: dict[str, Any]) -> None:
     """FID of few images is higher: a count that was changed on the way is no progress and no loss."""
-    found = find_best([result(0, 1.0, count=9), result(8, 5.0), result(16, 4.0)], "fid")
+    found = find_best([result(0, 1.0, **how), result(8, 5.0), result(16, 4.0)], "fid")
     assert found is not None
     assert found[0].images_seen == 16
 

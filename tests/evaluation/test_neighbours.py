@@ -86,10 +86,12 @@ def test_the_same_distribution_has_density_one_and_high_coverage() -> None:
     assert found["coverage"] == pytest.approx(1 - 2**-5, abs=0.02)
 
 
-def test_an_outlier_among_the_reals_raises_precision_and_hardly_density() -> None:
-    """What density was made for: the wide balls of outliers hold many fakes."""
+def test_outliers_among_the_reals_raise_precision_and_hardly_coverage() -> None:
+    """Fakes far from all but four reals: the wide balls of these hold every fake."""
     reals, fakes = features(500, 1, size=2), features(500, 2, shift=12.0, size=2)
     outliers = torch.tensor([[11.0, 11.0], [60.0, 60.0], [0.0, 60.0], [60.0, 0.0]])
     meeting = met(fakes, torch.cat([reals, outliers]))
+    found = density_coverage(meeting)
     assert precision_recall(meeting)["precision"] > 0.99
-    assert density_coverage(meeting)["coverage"] < 0.02
+    assert found["coverage"] == pytest.approx(4 / 504)
+    assert found["density"] == pytest.approx(4 / 5)  # each fake lies in four balls, of the five expected
