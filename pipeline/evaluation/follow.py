@@ -7,7 +7,7 @@ died.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,7 +57,7 @@ def evaluate_target(
     and has not begun is waited for.
     """
     peers, results = job.peers, list[Result]()
-    turns = Turns(job, target, scope) if peers.rank == 0 else None
+    turns = Turns(target, scope) if peers.rank == 0 else None
     last = None
     while True:
         turn = peers.from_first(turns.next() if turns is not None else Turn("end"))
@@ -86,16 +86,18 @@ def evaluate_target(
 class Turns:
     """Finds the next snapshot that nobody else is working on, and holds its claim until `release`."""
 
-    def __init__(self, job: EvaluationJob, target: Path, scope: Scope) -> None:
-        self._job, self._target, self._scope = job, target, scope
-        self._done: set[Path] = set()
+    def __init__(self, target: Path, scope: Scope) -> None:
+        self._target, self._done = target, set[Path]()
         self._claim: Claim | None = None
-        self._is_run = not _is_snapshot(target, scope)
+        self._watches = scope == "watch" and not _is_snapshot(target, scope)
+        # Unless it watches, what comes later is not waited for: a run may write faster than is measured.
+        self._asked = () if self._watches else _asked(target, scope)
 
     def next(self) -> Turn:
         """An unclaimed snapshot, claimed now; to wait, or the end."""
-        finished = self._scope != "watch" or not self._is_run or is_finished(self._target)
-        left = [folder for folder in self._folders() if folder not in self._done]
+        finished = not self._watches or is_finished(self._target)
+        folders = list_snapshots(self._target) if self._watches else self._asked
+        left = [folder for folder in folders if folder not in self._done]
         for folder in left:
             if self._take(folder):
                 self._done.add(folder)
@@ -113,15 +115,6 @@ class Turns:
         path = result_path(open_snapshot(folder))
         self._claim = Claims(path.parent).take(path.stem)
         return self._claim is not None
-
-    def _folders(self) -> list[Path]:
-        if not self._is_run:
-            return [open_snapshot(self._target).folder]
-        folders = list_snapshots(self._target)
-        if self._scope == "newest":
-            ends = [folder for folder in folders if int(folder.name) == 0] + folders[-1:]
-            return sorted(set(ends))
-        return folders
 
 
 def is_run(target: Path) -> bool:
@@ -144,6 +137,16 @@ def is_finished(run: Path) -> bool:
         return job is None  # its job will write it
     length = read_dump(run / CONFIG).length.images
     return any(int(folder.name) >= length for folder in list_snapshots(run))
+
+
+def _asked(target: Path, scope: Scope) -> Sequence[Path]:
+    """The snapshots that are there now, and are meant."""
+    if _is_snapshot(target, scope):
+        return [open_snapshot(target).folder]
+    folders = list_snapshots(target)
+    if scope == "all":
+        return folders
+    return sorted({*(folder for folder in folders if int(folder.name) == 0), folders[-1]})
 
 
 def _is_snapshot(target: Path, scope: Scope) -> bool:

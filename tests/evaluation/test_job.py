@@ -87,6 +87,15 @@ def test_a_run_gets_its_newest_and_its_untrained_snapshot(world: Path) -> None:
     assert "halves of the reals (10 each)" in lines[-1]
 
 
+def test_what_training_writes_meanwhile_is_left_for_the_next_time(world: Path) -> None:
+    def make(snapshot: Snapshot) -> Sampler:
+        write_toy_snapshot(world / "run", snapshot.images_seen + 24)
+        return sampler(snapshot)
+
+    found = evaluate_target(job(world, "msssim", make=make), world / "run", "newest", print)
+    assert [result.images_seen for result in found] == [0, 16]
+
+
 def test_what_stands_is_not_measured_again(world: Path) -> None:
     evaluate_target(job(world), world / "run", "all", print)
     before = files(world / "run")
