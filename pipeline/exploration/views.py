@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.exploration.animation import check_animation, is_animation, write_animation
 from pipeline.exploration.numbers import listed, parse_layers, shown
-from pipeline.exploration.paths import Route, Way, segments
+from pipeline.exploration.routes import Route, Way, segments
 from pipeline.exploration.sheet import Sheet, check_sheet, enlarged, factor
 from pipeline.exploration.subject import Subject
 from pipeline.exploration.vectors import save_vectors

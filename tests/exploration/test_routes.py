@@ -1,4 +1,4 @@
-"""Ways between latents, against geometry."""
+"""Routes between latents, against geometry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pipeline.exploration.paths import Route, segments
+from pipeline.exploration.routes import Route, segments
 from pipeline.exploration.subject import Subject
 from pipeline.latents import slerp
 

@@ -1,4 +1,4 @@
-"""Ways between latents."""
+"""Routes between latents."""
 
 from __future__ import annotations
 
