@@ -144,9 +144,9 @@ class EvaluationJob:
         settings = replace(self._settings, metrics=missing)
         reference = self._reals(result_path(snapshot).parent)
         sampler = self._sampler(snapshot)
-        labels = reference.labels() if snapshot.spec.classes else None
         sets = [
-            self._measure_set(snapshot, sampler, labels, settings, number) for number in range(settings.seeds)
+            self._measure_set(snapshot, sampler, reference, settings, number)
+            for number in range(settings.seeds)
         ]
         if self.peers.rank != 0:
             return {}
@@ -156,10 +156,10 @@ class EvaluationJob:
         }
 
     def _measure_set(
-        self, snapshot: Snapshot, sampler: Sampler, labels: list[int] | None, settings: Settings, number: int
+        self, snapshot: Snapshot, sampler: Sampler, reference: Reference, settings: Settings, number: int
     ) -> dict[str, dict[str, Any]]:
         """The figures of one set of fakes, whose seeds begin at `number` strides."""
-        reference = self._reals(result_path(snapshot).parent)
+        labels = reference.labels() if snapshot.spec.classes else None
         needs = fake_needs(settings, self._index.count)
         origin = number * SEED_STRIDE
         title = f"fakes at {snapshot.images_seen:,}"
