@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from tensorboard.util import tensor_util
 
 from pipeline.config.load import identity, read_dump
 from pipeline.evaluation.results import Result
-from pipeline.storage.atomic import explained
+from pipeline.storage.claims import Claims
 from pipeline.storage.events import (
     EVALUATION,
     Layout,
@@ -56,7 +54,7 @@ def write_scalars(run: Path, results: Sequence[Result]) -> None:
     steps = {result.images_seen for result in results}
     figures = [(result.images_seen, *figure) for result in results for figure in scalars(result.metrics)]
     new = {(tag, step): _as_stored(value) for step, tag, value in figures}
-    with _only_one(folder):
+    with Claims(folder).wait_for("scalars"):
         others, points = _read(folder)
         known = {point: _value(event) for point, event in points.items()}
         times = {
@@ -94,15 +92,6 @@ def quality_layout(tags: Sequence[str]) -> Layout:
         if set(ends) <= set(known):
             charts[f"{name} over seeds"] = ["Margin", [f"metrics/{name}", *ends]]
     return {QUALITY: charts}
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _read(folder: Path) -> tuple[list[Event], dict[Point, Event]]:
