@@ -63,8 +63,8 @@ class StatisticsCache:
     def made(
         self, kind: str, key: Key, make: Callable[[], dict[str, Tensor]], claim: str = BUILDING
     ) -> dict[str, Tensor]:
-        """What is there, or else what `make` gives, saved. Of all jobs one makes it, under `claim`; the others
-        wait for it."""
+        """What is there, or else what `make` gives, saved. Of all jobs one makes it, under `claim`; the
+        others wait for it."""
         found = self.load(kind, key)
         if found is not None:
             return found

@@ -56,7 +56,7 @@ def make_extractor(settings: Settings) -> Extractor:
 
 
 def fetch_weights(settings: Settings) -> None:
-    """Sees to it that all weights which the metrics need are there. UserError also for an unknown extractor."""
+    """Sees to it that all weights which the metrics need are there; UserError for an unknown extractor."""
     choice = settings.extractor
     if not PATH_METRICS.isdisjoint(settings.metrics):
         weights = settings.paths.weights

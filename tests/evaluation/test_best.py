@@ -49,7 +49,7 @@ def test_names_with_an_extractor() -> None:
 
 @pytest.mark.parametrize(
     "how",
-    [{"count": 9}, {"data": "other"}, {"seeds": 3}, {"extractor": "e"}, {"resize": "box"}, {"perceptual": "p"}],
+    [{"count": 9}, {"data": "d"}, {"seeds": 3}, {"extractor": "e"}, {"resize": "r"}, {"perceptual": "p"}],
     ids=str,
 )
 def test_figures_measured_in_another_way_do_not_compete(how: dict[str, Any]) -> None:
