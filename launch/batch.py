@@ -83,16 +83,16 @@ def script(batch: Batch) -> str:
 def submit(batch: Batch) -> str:
     """Gives the job to SLURM and returns its number. UserError or RunFailed with what sbatch said."""
     batch.folder.mkdir(parents=True, exist_ok=True)
+    executor = _executor(batch)
     try:
         with _outside_jobs(), redirect_stderr(StringIO()):  # submitit prints what its error says again
-            return str(_executor(batch)._submit_command(_command(batch)).job_id)
+            return str(executor._submit_command(_command(batch)).job_id)
     except (FailedJobError, FailedSubmissionError) as error:
         said = " ".join(line.removeprefix("sbatch: ").strip() for line in str(error).splitlines())
         wrong = any(word in said.lower() for word in _WRONG)
         raise (UserError if wrong else RunFailed)(f"sbatch refused the job: {said}") from error
     finally:
-        for aside in batch.folder.glob(".submission_file_*"):
-            aside.unlink()
+        (batch.folder / f".submission_file_{executor.uid}.sh").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -114,14 +114,21 @@ def log_pattern(work: Work, array: bool) -> str:
 
 
 class _Executor(SlurmExecutor):
-    """Writes scripts on machines without SLURM too; `hrgan submit` looks for sbatch before it submits."""
+    """Writes scripts on machines without SLURM too; `hrgan submit` looks for sbatch before it submits. uid:
+    in the name of the file that it gives to sbatch, and leaves."""
+
+    uid = ""
 
     @classmethod
     def affinity(cls) -> int:
         return 2
 
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        self.uid = uid
+        return super()._make_submission_file_text(command, uid)
 
-def _executor(batch: Batch) -> SlurmExecutor:
+
+def _executor(batch: Batch) -> _Executor:
     cluster, executor = batch.cluster, _Executor(batch.folder)
     given = {
         "job_name": batch.name,

@@ -244,6 +244,15 @@ def test_a_submission_is_written_down_and_told(home, tmp_path, capsys, slurm_sta
         assert word in said
 
 
+def test_what_another_submission_gives_to_sbatch_meanwhile_stays(home, tmp_path, slurm_stand_ins):
+    other = tmp_path / "r/jobs/.submission_file_0123.sh"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    assert submit_train(home, tmp_path) == 0
+    names = [".submission_file_0123.sh", "40_submission.sh", "train.yaml"]
+    assert sorted(path.name for path in other.parent.iterdir()) == names
+
+
 def test_from_inside_a_job_nothing_of_it_is_passed_on(home, tmp_path, slurm_stand_ins, monkeypatch):
     sbatch = slurm_stand_ins / "sbatch"
     sbatch.write_text(f"#!/bin/bash\nenv > {slurm_stand_ins}/environment\necho Submitted batch job 40\n")
