@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline.config.run import StopConfig
 from pipeline.evaluation.best import base_of, can_rank, find_best, find_ending, is_better, mark_best
+from pipeline.evaluation.plan import METRICS
 from pipeline.evaluation.results import Result
 from pipeline.storage.ending import Ending, ask_to_end, asked_to_end
 
@@ -34,6 +36,15 @@ def test_lower_fid_and_higher_is() -> None:
     assert found is not None
     assert found[0].images_seen == 0
     assert find_best([result(0, 1.0)], "kid") is None
+
+
+@pytest.mark.parametrize("metric", [name + other for name in METRICS for other in ("", "-dinov2")])
+def test_whatever_can_say_which_is_best_may_end_a_run(metric: str) -> None:
+    if can_rank(metric):
+        assert StopConfig(metric=metric).metric == metric
+    else:
+        with pytest.raises(ValidationError, match="metric"):
+            StopConfig(metric=metric)
 
 
 def test_names_with_an_extractor() -> None:

@@ -8,10 +8,12 @@ import time
 
 import pytest
 
+from launch import run_states
 from launch.main import main
 from launch.queue import Queue, Queued, ask_queue, parse_queue
 from launch.run_states import find_runs, run_state
 from launch.runs import table
+from pipeline.evaluation import table as table_of_results
 from pipeline.storage.job import Job, write_job
 
 CONFIG = "family: {name: stylegan2}\nlength: {images: 1000}\n"
@@ -127,6 +129,10 @@ def test_figures(tmp_path):
         "ppl-w": 90.0,
     }
     assert (state.metrics_at, state.job_id, state.damaged) == (200, "17", [])
+
+
+def test_of_pairs_it_shows_what_evaluation_shows():
+    assert run_states._TWO == table_of_results._TWO
 
 
 def test_images_without_a_log_come_from_the_newest_whole_checkpoint(tmp_path):
