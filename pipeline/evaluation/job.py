@@ -69,7 +69,7 @@ class EvaluationJob:
         self._index = ShardIndex.read(data)
         where = str(self._index.root)
         check_count(settings.count, self._index.count, where)
-        check_size(settings.metrics, self._index.spec, where)
+        check_size(settings.metrics, self._index.spec, where, crop=settings.paths.crop)
         self._needs = fake_needs(settings, self._index.count)
         self._extractor = make_extractor(settings) if settings.needs_extractor else None
         if "is" in settings.metrics and self._extractor is not None and not self._extractor.has_logits:

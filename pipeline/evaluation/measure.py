@@ -58,10 +58,11 @@ def how_measured(
     return {**common, "count": needs.similarity}
 
 
-def check_size(metrics: Iterable[str], spec: ImageSpec, where: str) -> None:
-    """UserError if images are too small for a metric."""
+def check_size(metrics: Iterable[str], spec: ImageSpec, where: str, *, crop: bool = False) -> None:
+    """UserError if images are too small for a metric. crop: path lengths look at half a side, see `paths`."""
     side = min(spec.height, spec.width)
-    for metric, least in _LEAST_SIDES:
+    for metric, smallest in _LEAST_SIDES:
+        least = 2 * smallest if crop and metric in PATH_METRICS else smallest
         if metric in metrics and side < least:
             raise UserError(f"{where}: images of {side} pixels; {metric} needs at least {least}")
 

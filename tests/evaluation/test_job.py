@@ -16,7 +16,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation import results
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.plan import PathSettings, Settings
 from pipeline.evaluation.results import add_metrics, read_result, result_path
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
@@ -237,6 +237,10 @@ def test_images_too_small_for_a_metric(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", 12, size=8)
     with pytest.raises(UserError, match="images of 8 pixels; swd needs at least 16"):
         job(tmp_path)
+    write_shards(tmp_path / "cropped" / "data", 12, size=16)
+    with pytest.raises(UserError, match="images of 16 pixels; ppl-z needs at least 32"):
+        job(tmp_path / "cropped", "ppl-z", paths=PathSettings(crop=True))
+    job(tmp_path / "cropped", "ppl-z")
 
 
 def test_watching_ends_with_the_run(world: Path) -> None:
