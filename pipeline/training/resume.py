@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.contracts import Process
+from pipeline.engines.heartbeat import host
 from pipeline.engines.process import from_all, from_first
 from pipeline.errors import RunFailed
 from pipeline.storage.checkpoints import Checkpoint, CheckpointStore
@@ -49,4 +49,4 @@ def _look(store: CheckpointStore, folder: Path) -> tuple[Checkpoint | None, str]
     except Damaged as damage:
         return None, str(damage)
     except OSError as error:
-        return None, f"{folder} on {socket.gethostname()}: {error}"
+        return None, f"{folder} on {host()}: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from launch.processes import free_port, rank_variables
@@ -13,6 +14,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def run_gang(script: str, ranks: int, *arguments: str, timeout: float = 180) -> None:
     """Runs the test script `script` (beside this file) as `ranks` ranks; AssertionError if one fails."""
+    run_program([str(Path(__file__).with_name(script)), *arguments], ranks, timeout)
+
+
+def run_module(module: str, ranks: int, arguments: Sequence[str]) -> None:
+    """As `tools.ranks.run_module` does."""
+    run_program(["-m", module, *arguments], ranks, 400)
+
+
+def run_program(program: Sequence[str], ranks: int, timeout: float) -> None:
+    """See `tests.warm`; AssertionError if a rank fails."""
     port = free_port()
     environments = [
         {
@@ -23,7 +34,6 @@ def run_gang(script: str, ranks: int, *arguments: str, timeout: float = 180) -> 
         }
         for rank in range(ranks)
     ]
-    programs = [(str(Path(__file__).with_name(script)), *arguments)] * ranks
-    done = run_warm(programs, environments, ROOT, timeout)
+    done = run_warm([program] * ranks, environments, ROOT, timeout)
     texts = [f"--- rank {rank}\n{one.stdout}{one.stderr}" for rank, one in enumerate(done)]
     assert [one.returncode for one in done] == [0] * ranks, "\n".join(texts)

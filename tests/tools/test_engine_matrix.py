@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pipeline.storage.tensors import save_tensors
+from tests.distributed.gang import run_module
 from tools.engine_matrix import cell, continued, difference, run, table
 from tools.matrix_ranks import CONTROL, KINDS, SAVERS, VARIANTS
 
@@ -55,7 +56,9 @@ def test_a_table():
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matrix")
-    run(folder, [FAMILY], (1, 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tools.engine_matrix.run_module", run_module)
+        run(folder, [FAMILY], (1, 2))
     return folder
 
 
