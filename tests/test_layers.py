@@ -311,3 +311,9 @@ def test_the_text_rule_lets_pass() -> None:
         text_faults("x", "an issue of taste, https://arxiv.org/abs/1912.04958, out/home/x, a tmux session")
         == []
     )
+
+
+def test_the_plan_for_newcomers_shows_every_room():
+    text = (ROOT / "pipeline/README.md").read_text()
+    shown = set(re.findall(r"^\| `(\w+)/`", text, re.MULTILINE))
+    assert shown == {path.parent.name for path in (ROOT / "pipeline").glob("*/__init__.py")}
