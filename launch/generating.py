@@ -35,6 +35,7 @@ from pipeline.generation.request import Order, Request
 from pipeline.storage.pictures import PictureFormat
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 
+_EXTRACTOR = "inception"  # unless told
 _BATCH, _BATCH_ON_CPU = 16, 4  # a CPU computes image by image: small batches are spread better over cores
 
 
@@ -93,6 +94,17 @@ class Words:
             raise UserError(
                 "--reference: not given; --filter realism and --neighbours compare with its shards"
             )
+        if "discriminator" not in asked and self.discriminator is not None:
+            raise UserError(
+                "--discriminator: belongs to --filter discriminator:...; add it, or leave this out"
+            )
+        if not compares and (self.reference is not None or self.extractor != _EXTRACTOR):
+            raise UserError(
+                "--reference, --extractor: belong to --filter realism:... and --neighbours; "
+                "add one, or leave them out"
+            )
+        if not asked and self.most is not None:
+            raise UserError("--most: belongs to --filter; add one, or leave it out")
         extractor = chosen_extractor(self.extractor, self.extractor_weights, self.extractor_digest)
         inception = chosen_weights(self.inception_weights, self.inception_digest)
         return Judges(

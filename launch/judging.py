@@ -24,7 +24,6 @@ from pipeline.generation.filters import Filters, Panel, Score
 from pipeline.generation.training_images import ExtractedFeatures, Features, PixelFeatures, TrainingImages
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
-from pipeline.storage.lock import in_turn
 from pipeline.storage.snapshots import Snapshot
 from pipeline.storage.start import load_start
 
@@ -58,13 +57,12 @@ class Judges:
         return found
 
     def panel(self, filters: Filters, out: Path) -> Panel:
-        """Ready to judge. out: has a folder `.work`, in which processes take turns."""
+        """Ready to judge. out: has a folder `.work`, for what cannot be kept beside the reference."""
         score, group = (None, 1) if self.discriminator is None else self._scorer()
         training = None
         if self._index is not None:
             cache = StatisticsCache(cache_folder(self._index.root, out / ".work"), _note)
-            with in_turn(out / ".work" / "reference.lock"):  # one gathers, the others find it
-                training = TrainingImages(self._index, self._features, cache, self.device)
+            training = TrainingImages(self._index, self._features, cache, self.device)
         return Panel(filters, score, training, group)
 
     @cached_property

@@ -26,7 +26,7 @@ from torch import Tensor
 from launch.sampling import choose_device
 from pipeline.contracts import ImageSpec
 from pipeline.evaluation.comparison import random_inception
-from pipeline.evaluation.features import InceptionExtractor
+from pipeline.evaluation.inception import InceptionExtractor
 from pipeline.evaluation.frechet import sqrt_trace
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.moments import FEATURE_SIZE

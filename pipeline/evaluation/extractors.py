@@ -50,7 +50,7 @@ def make_extractor(settings: Settings) -> Extractor:
         return DinoV2Extractor(choice, settings.device)
     if choice.name == "clip":
         return ClipExtractor(choice, settings.device)
-    from pipeline.evaluation.features import InceptionExtractor
+    from pipeline.evaluation.inception import InceptionExtractor
 
     return InceptionExtractor(settings.inception, settings.device)
 
@@ -86,9 +86,11 @@ def _check_name(name: str) -> None:
 
 def _need_torch_fidelity(settings: Settings) -> None:
     if importlib.util.find_spec("torch_fidelity") is None:
+        mend = "torch-fidelity is not installed; allowed: pip install 'hrgan[eval]'"
+        if not settings.metrics:
+            raise UserError(f"--extractor {settings.extractor.name}: {mend}")
         raise UserError(
-            f"--metrics {','.join(settings.metrics)}: torch-fidelity is not installed; allowed: "
-            f"pip install 'hrgan[eval]', or --metrics {','.join(WITHOUT_WEIGHTS)}"
+            f"--metrics {','.join(settings.metrics)}: {mend}, or --metrics {','.join(WITHOUT_WEIGHTS)}"
         )
 
 

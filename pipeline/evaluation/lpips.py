@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.evaluation.statistics import as_rgb
 from pipeline.evaluation.weights import LPIPS, VGG16, PerceptualWeights, Published, read_tensors
 
 # Simonyan and Zisserman 2015, table 1, column D: widths of the convolutions between poolings.
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _MEAN, _DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _EPSILON = 1e-10
+LARGEST_SIDE = 256
 
 
 class Perceptual(nn.Module):
@@ -45,6 +47,16 @@ class Perceptual(nn.Module):
             x, y = stage(x), stage(y)
             distance = distance + (weight * (_unit(x) - _unit(y)).square()).sum(1).mean(dim=(1, 2))
         return distance
+
+
+def as_perceived(images: Tensor) -> Tensor:
+    """[N, C, H, W] in [-1, 1] -> [N, 3, h, w] from 0 to 255, for `Perceptual`: images of 512 pixels a side or
+    more are reduced to 256 by averaging (Karras et al. 2020, appendix D); grey is repeated. The shorter
+    side decides."""
+    factor = min(images.shape[2:]) // LARGEST_SIDE
+    if factor > 1:
+        images = nn.functional.avg_pool2d(images, factor)
+    return as_rgb((images + 1) * 127.5)
 
 
 def perceptual_digest(weights: PerceptualWeights) -> str:

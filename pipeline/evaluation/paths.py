@@ -15,14 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.evaluation.lpips import Perceptual
+from pipeline.evaluation.lpips import Perceptual, as_perceived
 from pipeline.evaluation.plan import PathSettings
-from pipeline.evaluation.statistics import as_rgb
 from pipeline.latents import LatentSpace, lerp, slerp
 from pipeline.randomness import SampleRandomness, derive_seed
 
 EPSILON = 1e-4
-LARGEST_SIDE = 256
 _PERCENTILES = (1, 99)
 
 Space = Literal["z", "w"]
@@ -63,14 +61,11 @@ class Steps:
         return distances.double().cpu() / EPSILON**2
 
     def _seen(self, images: Tensor) -> Tensor:
-        """[N, C, H, W] in [-1, 1] -> [N, 3, h, w] from 0 to 255, as the distance sees them."""
+        """[N, C, H, W] in [-1, 1] -> what the distance takes; with `crop`, of FFHQ's faces alone."""
         if self.settings.crop:
             eighth = images.shape[2] // 8
             images = images[:, :, 3 * eighth : 7 * eighth, 2 * eighth : 6 * eighth]
-        factor = images.shape[2] // LARGEST_SIDE
-        if factor > 1:
-            images = torch.nn.functional.avg_pool2d(images, factor)
-        return as_rgb((images + 1) * 127.5)
+        return as_perceived(images)
 
 
 def path_length(lengths: Tensor) -> dict[str, Any]:

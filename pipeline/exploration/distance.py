@@ -12,8 +12,7 @@ from torch import Tensor
 
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-from pipeline.evaluation.lpips import Perceptual
-from pipeline.evaluation.statistics import as_rgb
+from pipeline.evaluation.lpips import Perceptual, as_perceived
 from pipeline.evaluation.weights import LPIPS, VGG16, PerceptualWeights, found, hub_folder, read_checked
 
 Measure = Callable[[Tensor], Tensor]
@@ -21,7 +20,7 @@ Measure = Callable[[Tensor], Tensor]
 
 Choice = Literal["auto", "lpips", "pixels"]
 _LOWEST = 4
-_LPIPS_LEAST, _LPIPS_MOST = 16, 256  # pixels a side
+_LPIPS_LEAST = 16  # pixels a side
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,15 @@ PIXELS = Distance("pixels and pyramid", pixel_and_pyramid)
 
 
 def perceptual(weights: PerceptualWeights, device: torch.device) -> Distance:
-    """LPIPS of images that are reduced to 256 pixels by averaging if they are larger (Karras et al. 2020a,
-    appendix D); grey is repeated. UserError for weights that are not there or not the right ones."""
+    """LPIPS of images as `as_perceived` has them. UserError if weights lack or are not the right ones."""
     files = ((VGG16, weights.vgg, weights.vgg_sha256), (LPIPS, weights.lpips, weights.lpips_sha256))
     for published, path, sha256 in files:
         read_checked(replace(published, without="--distance pixels needs no weights"), path, sha256)
     distance = Perceptual(weights, device)
 
     def to(photo: Tensor) -> Measure:
-        wanted = _seen(photo)
-        return lambda images: distance(_seen(images), wanted.expand(len(images), -1, -1, -1))
+        wanted = as_perceived(photo)
+        return lambda images: distance(as_perceived(images), wanted.expand(len(images), -1, -1, -1))
 
     return Distance("LPIPS", to)
 
@@ -88,14 +86,6 @@ def chosen_distance(
         )
     mend = " and ".join(f"curl -Lo {hub_folder() / one.names[0]} {one.url}" for one in missing)
     return PIXELS, f"LPIPS weights are not there: measured by pixels and pyramid; to mend it: {mend}"
-
-
-def _seen(images: Tensor) -> Tensor:
-    """[N, C, H, W] in [-1, 1] -> [N, 3, h, w] from 0 to 255."""
-    factor = min(images.shape[2:]) // _LPIPS_MOST
-    if factor > 1:
-        images = F.avg_pool2d(images, factor)
-    return as_rgb((images + 1) * 127.5)
 
 
 def _pyramid(images: Tensor) -> list[Tensor]:

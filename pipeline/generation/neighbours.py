@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.data.index import ShardIndex
-from pipeline.data.samples import keys
+from pipeline.data.samples import Damage, keys, no_damage
 from pipeline.data.stream import UnflippedReader
 from pipeline.generation.card import reduced
 from pipeline.generation.training_images import TrainingImages
@@ -50,7 +51,15 @@ def write_neighbours(
 
 
 def _keys(index: ShardIndex) -> list[str]:
-    return [key for shard in index.shards for key in keys(index.root / shard.name)]
+    return [key for shard in index.shards for key in _keys_of(index.root / shard.name)]
+
+
+def _keys_of(shard: Path) -> list[str]:
+    with no_damage():
+        try:
+            return keys(shard)
+        except Damage as damage:
+            raise Damage(f"{shard}: {damage}") from damage
 
 
 def _sheet(index: ShardIndex, training: ShardIndex, near: list[tuple[str, Any]]) -> Any:

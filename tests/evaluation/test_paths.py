@@ -14,7 +14,7 @@ from torch_fidelity import sample_similarity_lpips as theirs
 from torchvision.models.vgg import cfgs, make_layers
 
 from pipeline.errors import UserError
-from pipeline.evaluation.lpips import Perceptual
+from pipeline.evaluation.lpips import Perceptual, as_perceived
 from pipeline.evaluation.paths import Steps, path_length
 from pipeline.evaluation.plan import PathSettings
 from pipeline.evaluation.weights import PerceptualWeights
@@ -106,6 +106,14 @@ def test_what_the_distance_sees(crop: bool) -> None:
     seen = walk._seen(image)
     assert seen.shape == (1, 3, 256, 256)
     assert float(seen.mean()) == pytest.approx(255 if crop else 255 / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "seen"),
+    [(256, 256, (256, 256)), (511, 511, (511, 511)), (1024, 512, (512, 256)), (512, 1024, (256, 512))],
+)
+def test_the_shorter_side_decides_how_images_are_reduced(height: int, width: int, seen: tuple) -> None:
+    assert as_perceived(torch.zeros(1, 1, height, width)).shape == (1, 3, *seen)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.evaluation import weights as module
-from pipeline.evaluation.features import InceptionExtractor
+from pipeline.evaluation.inception import InceptionExtractor
 from pipeline.evaluation.weights import INCEPTION, LPIPS, VGG16, InceptionWeights, chosen_weights
 
 

@@ -100,6 +100,10 @@ def test_realism_and_neighbours_by_inception(
         (("--filter", "likeness:1"), "--filter likeness:1: unknown; allowed: discriminator:VALUE"),
         (("--filter", "duplicates:3", "--grid"), "--filter, --neighbours: make shards"),
         (("--neighbours", "--reference", "{grey}"), "prepare them alike"),
+        (("--reference", "{grey}"), "belong to --filter realism:... and --neighbours"),
+        (("--extractor", "pixels"), "belong to --filter realism:... and --neighbours"),
+        (("--discriminator", "{grey}"), "--discriminator: belongs to --filter discriminator"),
+        (("--most", "30"), "--most: belongs to --filter"),
         (
             ("--filter", "discriminator:1", "--discriminator", "nowhere"),
             "--discriminator: nowhere: no such folder; allowed: a snapshot",
