@@ -49,7 +49,9 @@ class Queue:
 
     def all(self) -> list[Queued]:
         """Each job once, by its number."""
-        return sorted(set(self._jobs.values()), key=lambda job: job.job_id)
+        return sorted(
+            set(self._jobs.values()), key=lambda job: [int(n) for n in re.findall(r"\d+", job.job_id)]
+        )
 
     def of(self, folder: Path) -> list[Queued]:
         """Those that `hrgan submit` has submitted for this folder."""

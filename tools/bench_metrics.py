@@ -26,9 +26,9 @@ from torch import Tensor
 from launch.sampling import choose_device
 from pipeline.contracts import ImageSpec
 from pipeline.evaluation.comparison import random_inception
-from pipeline.evaluation.inception import InceptionExtractor
 from pipeline.evaluation.frechet import sqrt_trace
 from pipeline.evaluation.gathering import gather
+from pipeline.evaluation.inception import InceptionExtractor
 from pipeline.evaluation.moments import FEATURE_SIZE
 from pipeline.evaluation.neighbours import DC_NEIGHBOUR, TILE_COLUMNS, TILE_ROWS, meet, neighbour_distances
 from pipeline.evaluation.peers import Alone

@@ -96,6 +96,11 @@ def test_a_slow_run_is_given_five_ticks(tmp_path):
     assert run_state(run, NO_QUEUE, later(5.1 * 3600)).state == "died"
 
 
+def test_jobs_stand_in_the_order_of_their_numbers():
+    lines = [f"{job}|{job.split('_')[0]}|RUNNING|None|main|" for job in ("10_2", "9", "10_11", "100")]
+    assert [job.job_id for job in Queue(parse_queue("\n".join(lines))).all()] == ["9", "10_2", "10_11", "100"]
+
+
 def test_of_other_peoples_jobs_the_queue_may_say_nothing(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run", 400, job="running")
     monkeypatch.setattr(os, "getuid", lambda: (run / "job.json").stat().st_uid + 1)
