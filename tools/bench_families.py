@@ -29,7 +29,7 @@ from pipeline.errors import UserError
 from pipeline.models.auto import with_auto_settings
 from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import build_family, low_precision_of
-from pipeline.training.meters import Means
+from pipeline.training.meters import Means, peak_gib
 from pipeline.training.trainer import Trainer
 from tools.machine import write_rows
 
@@ -159,15 +159,6 @@ def generation_seconds(family: Family, trainer: Trainer) -> float:
     start = time.perf_counter()
     sampler.draw([1], classes=classes).images.cpu()
     return time.perf_counter() - start
-
-
-def peak_gib(device: torch.device) -> float:
-    """Most memory that this process has held so far, in GiB."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
-    # Not ru_maxrss, which remembers the process that started this one.
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 2**20
 
 
 def in_own_process(path: Path, arguments: Sequence[str]) -> dict[str, Any] | None:

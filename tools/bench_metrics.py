@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import gc
 import hashlib
-import resource
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from pipeline.evaluation.neighbours import DC_NEIGHBOUR, TILE_COLUMNS, TILE_ROWS
 from pipeline.evaluation.peers import Alone
 from pipeline.evaluation.plan import Needs, Settings
 from pipeline.evaluation.weights import InceptionWeights
+from pipeline.training.meters import peak_gib
 from tools.machine import write_rows
 from tools.timing import Contestant, clock_of, race
 
@@ -116,12 +116,12 @@ def bench_neighbours(count: int, share: int, device: torch.device) -> dict[str, 
     gc.collect()
     # Any distances at all load the libraries that do them, once.
     neighbour_distances(fakes[:2000], Alone(), device)
-    before, began = _peak_gib(device), time.perf_counter()
+    before, began = peak_gib(device), time.perf_counter()
     for points in (fakes, reals):
         neighbour_distances(points, OneOf(share), device)
     radii = torch.full((count, DC_NEIGHBOUR), FEATURE_SIZE**0.5)
     meet(fakes, reals, radii, radii, OneOf(share), device)
-    seconds, beyond = time.perf_counter() - began, _peak_gib(device) - before
+    seconds, beyond = time.perf_counter() - began, peak_gib(device) - before
     return {
         "op": "neighbours",
         "size": f"{count} x {count}",
@@ -133,12 +133,6 @@ def bench_neighbours(count: int, share: int, device: torch.device) -> dict[str, 
         "all_at_once_gib": count**2 * 4 / 2**30,
         "tile": f"{TILE_ROWS} x {TILE_COLUMNS}",
     }
-
-
-def _peak_gib(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -37,6 +36,7 @@ from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
 from pipeline.storage.background import BackgroundWriter
 from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.training.meters import peak_gib
 from pipeline.training.state import copied, take
 from pipeline.training.trainer import Trainer, only_trainable
 from tools.machine import write_rows
@@ -176,18 +176,18 @@ def memory_row(phase: str, side: int, batch: int) -> dict[str, Any]:
     (ours, seconds), (kept, kept_seconds) = peaks
     size = f"{side}px batch {batch}"
     print(
-        f"{phase}, blocks recomputed / kept | {size} | {ours / 2**20:.0f} MiB against {kept / 2**20:.0f}, "
+        f"{phase}, blocks recomputed / kept | {size} | {1024 * ours:.0f} MiB against {1024 * kept:.0f}, "
         f"{ours / kept:.2f} times; {seconds:.2f} s against {kept_seconds:.2f}"
     )
     return {
         "op": f"peak memory of {phase}, blocks recomputed / kept", "size": size, "mode": "fwd+bwd",
         "ms": 1000 * seconds, "vs_reference": seconds / kept_seconds, "vs_peer": None,
-        "floor_ms": 1000 * kept_seconds, "megabytes": ours / 1e6, "megabytes_kept": kept / 1e6,
+        "floor_ms": 1000 * kept_seconds, "gib": ours, "gib_kept": kept,
     }  # fmt: skip
 
 
-def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[int, float]:
-    """(most bytes above those before, seconds) of one backward pass of the phase."""
+def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[float, float]:
+    """(most GiB above those before, seconds) of one backward pass of the phase."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     config = StyleGAN2Config(channel_base=8192, channel_max=128, mapping_layers=2)
@@ -200,19 +200,13 @@ def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[int, 
             recompute_blocks(network)
     (phase,) = (phase for phase in family.phases if phase.name == name)
     reals = Batch(torch.rand(batch, 3, side, side, device=device) * 2 - 1)
-    before, start = _most_bytes(device), time.perf_counter()
+    before, start = peak_gib(device), time.perf_counter()
     with only_trainable(networks, phase):
         game = family.game(networks, family.schedule.at(0), SampleRandomness(range(batch), device))
         phase.objective(game, reals).loss.mean().backward()  # type: ignore[no-untyped-call]
-    most = _most_bytes(device)
-    return most - before, time.perf_counter() - start
-
-
-def _most_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_gib(device) - before, time.perf_counter() - start
 
 
 def bare_write(folder: Path, sizes: list[int]) -> None:

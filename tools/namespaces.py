@@ -72,7 +72,10 @@ class TwoHosts:
     def limit(self, megabits: int) -> None:
         """From now on the cable carries so many megabits a second, each way."""
         for name in self.names:
-            rate = ("rate", f"{megabits}mbit", "burst", "256kb", "latency", "200ms")
+            # What may go out at once after a pause: a gradient of a small network must not fit, and what a
+            # millisecond carries must, for the kernel's clock wakes no sooner.
+            burst = f"{max(32, megabits // 8)}kb"
+            rate = ("rate", f"{megabits}mbit", "burst", burst, "latency", "200ms")
             _run("tc", "-n", name, "qdisc", "replace", "dev", "cable", "root", "tbf", *rate)
 
     def start(

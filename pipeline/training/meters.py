@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -44,3 +46,15 @@ class Meters:
             return {}
         values = torch.stack(list(means.values())).tolist()
         return dict(zip(means, values, strict=True))
+
+
+def peak_gib(device: torch.device) -> float:
+    """Most memory held so far: the GPU's for a GPU, else this process's resident memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        # The system's other figure, ru_maxrss, remembers how large the process was that started this one.
+        kib = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+    except (OSError, IndexError):  # not Linux
+        kib = str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return int(kib) / 2**20

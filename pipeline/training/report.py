@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from pipeline.storage.atomic import explained, publish_bytes
 from pipeline.storage.events import TRAINING, Layout, begin_evaluation
+from pipeline.training.meters import peak_gib
 
 Figures = Mapping[str, float]
 _HEADLINES = ("loss/", "penalty/", "state/")
@@ -194,13 +194,6 @@ def _short(count: int) -> str:
     if count < 10_000:
         return str(count)
     return f"{count / 1e6:.3f}M" if count >= 1_000_000 else f"{count / 1e3:.1f}k"
-
-
-def peak_gib(device: torch.device) -> float:
-    """Most memory held so far: the GPU's for a GPU, else this process's resident memory."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def drop_after(log: Path, images_seen: int) -> int:

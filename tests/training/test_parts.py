@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.training.ema import Averager
-from pipeline.training.meters import Meters
+from pipeline.training.meters import Meters, peak_gib
 from pipeline.training.progress import Progress, crossed
 from pipeline.training.report import drop_after, tick_line
 from pipeline.training.stop import StopRequest
@@ -73,6 +75,17 @@ def test_meters_average_scalars_and_leave_vectors_out():
     meters.add({"a": torch.tensor(4.0), "b": torch.tensor(7.0)})
     assert meters.flush() == {"a": 2.5, "b": 7.0}
     assert meters.flush() == {}
+
+
+def test_the_most_memory_is_this_processes_and_not_that_of_whoever_started_it():
+    ballast = torch.ones(1 << 27)  # 0.5 GiB, which the child's process has in common until it begins
+    code = "import torch; from pipeline.training.meters import peak_gib as p; a = p(torch.device('cpu'));"
+    code += "b = torch.ones(1 << 26); print(a, p(torch.device('cpu')))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    before, after = map(float, said.split())
+    assert before < peak_gib(torch.device("cpu")) - 0.25
+    assert 0.24 < after - before < 0.35
+    del ballast
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
