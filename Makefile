@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 QUICK := out/quickstart
 ARCH ?= 8.0;9.0+PTX
 
-.PHONY: help quickstart setup native test check bench format clean
+.PHONY: help quickstart setup native test check lint bench format clean
 
 help:
 	@echo "make quickstart  install, then train on handwritten digits, generate and evaluate (CPU)"
@@ -13,6 +13,7 @@ help:
 	@echo "make native      compile the CPU and CUDA operations, print what each CUDA kernel takes"
 	@echo "make test        run the tests"
 	@echo "make check       format, lint, types, CUDA and tests, as CI does"
+	@echo "make lint        format, lint and types alone"
 	@echo "make bench       run the benchmarks"
 	@echo "make format      format the code"
 	@echo "make clean       remove .venv and caches; out/ and runs/ stay"
@@ -46,11 +47,14 @@ native: $(INSTALLED)
 	$(BIN)/python -m ops.build --cpu --cuda --arch "$(ARCH)" --report
 
 # A test may be skipped for want of a GPU, and for nothing else.
-check: setup native
+check: setup
+	$(MAKE) -j2 --output-sync native lint
+	$(MAKE) test STRICT=--strict-skips
+
+lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(MAKE) test STRICT=--strict-skips
 
 bench: setup
 	@set -e; for bench in tools/bench_*.py; do echo "== $$bench"; \
