@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from textwrap import shorten
 
-import torch
 from torch import nn
 
 from launch.operations import prepare_operations, use_operations
@@ -29,7 +28,7 @@ from pipeline.errors import RunFailed, UserError
 from pipeline.models.auto import with_auto_settings
 from pipeline.models.layers import compile_main_phases, recompute_blocks
 from pipeline.models.registry import build_family, low_precision_of
-from pipeline.randomness import derive_seed
+from pipeline.randomness import derive_seed, seed_everything
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.ending import asked_to_end
 from pipeline.storage.lock import only_writer
@@ -228,7 +227,7 @@ def _heartbeat(config: RunConfig, run: Path, trainer: Trainer) -> Heartbeat:
 
 
 def _trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
-    torch.manual_seed(derive_seed(config.seed, "networks"))
+    seed_everything(derive_seed(config.seed, "networks"))
     networks = family.networks()
     networks.generator.to(process.device)
     networks.discriminator.to(process.device)

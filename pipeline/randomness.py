@@ -20,11 +20,44 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on `device` that all 64 bits of `seed` decide; ValueError beyond 0 <= seed < 2^64.
+
+    Philox, on a GPU, takes them by itself. A CPU's mt19937 takes the low 32 bits; so, for a seed of 2^32 or
+    more, its 624 words are SHAKE-128 of the seed. Smaller seeds give the numbers that torch gives.
+    """
+    generator = torch.Generator(device)
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed {seed}: must be at least 0 and less than 2^64")
+    if generator.device.type == "cpu" and seed >= 2**32:
+        return generator.set_state(_whole_state(seed))
+    return generator.manual_seed(seed)
+
+
+def seed_everything(seed: int) -> None:
+    """`seeded` for torch's own generators of this process, on every device."""
+    torch.manual_seed(seed)
+    torch.default_generator.set_state(seeded(seed).get_state())
+
+
+_BLANK = bytes(torch.Generator().manual_seed(0).get_state().numpy())
+
+
+def _whole_state(seed: int) -> Tensor:
+    """An mt19937 before its first number, as torch lays it out: the seed, two counters, 624 words of 32 bits
+    in 8 bytes each, and what is left over from normal numbers."""
+    state = bytearray(_BLANK)
+    digest = hashlib.shake_128(seed.to_bytes(8, "little")).digest(624 * 4)
+    memoryview(state).cast("Q")[0] = seed
+    memoryview(state).cast("I")[6 : 6 + 2 * 624 : 2] = memoryview(digest).cast("I")
+    return torch.frombuffer(state, dtype=torch.uint8)
+
+
 class SampleRandomness:
     """One generator a sample (see `contracts.Randomness`).
 
-    seeds: one a sample. device: where results go. source: where numbers are drawn, `device` unless
-    the result must be the same on every kind of device (then "cpu").
+    seeds: one a sample, as `seeded` takes them. device: where results go. source: where numbers are drawn,
+    `device` unless the result must be the same on every kind of device (then "cpu").
     """
 
     def __init__(
@@ -35,9 +68,7 @@ class SampleRandomness:
     ) -> None:
         self._device = torch.device(device)
         self._source = torch.device(source if source is not None else device)
-        self._generators = [torch.Generator(self._source) for _ in seeds]
-        for generator, seed in zip(self._generators, seeds, strict=True):
-            generator.manual_seed(seed)
+        self._generators = [seeded(seed, self._source) for seed in seeds]
 
     @property
     def count(self) -> int:

@@ -33,6 +33,7 @@ from pipeline.evaluation.neighbours import DC_NEIGHBOUR, TILE_COLUMNS, TILE_ROWS
 from pipeline.evaluation.peers import Alone
 from pipeline.evaluation.plan import Needs, Settings
 from pipeline.evaluation.weights import InceptionWeights
+from pipeline.randomness import seeded
 from pipeline.training.meters import peak_gib
 from tools.machine import write_rows
 from tools.timing import Contestant, clock_of, race
@@ -90,7 +91,7 @@ def bench_root(rounds: int) -> dict[str, Any]:
 
 
 def _covariance(seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     return torch.cov(torch.randn(FEATURE_SIZE, 3 * FEATURE_SIZE, generator=generator, dtype=torch.float64))
 
 
@@ -110,9 +111,7 @@ class OneOf:
 
 def bench_neighbours(count: int, share: int, device: torch.device) -> dict[str, Any]:
     """Time of all neighbourhood figures, and the memory beyond the two sets of features."""
-    fakes, reals = (
-        torch.randn(count, FEATURE_SIZE, generator=torch.Generator().manual_seed(s)) for s in (0, 1)
-    )
+    fakes, reals = (torch.randn(count, FEATURE_SIZE, generator=seeded(s)) for s in (0, 1))
     gc.collect()
     # Any distances at all load the libraries that do them, once.
     neighbour_distances(fakes[:2000], Alone(), device)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pipeline.data.index import ShardIndex
 from pipeline.data.stream import read_uint8
 from pipeline.errors import UserError
+from pipeline.randomness import seed_everything
 from tools.machine import write_rows
 
 _SIDE = 32  # what the classifier sees
@@ -53,7 +54,7 @@ def classifier(channels: int, classes: int) -> nn.Module:
 
 def learn(images: Tensor, labels: Tensor, classes: int, seed: int = 0) -> tuple[nn.Module, float]:
     """(the trained classifier, its accuracy on the tenth of the images that it did not learn)."""
-    torch.manual_seed(seed)
+    seed_everything(seed)
     order = torch.randperm(len(images))
     held, rest = order[: len(order) // 10], order[len(order) // 10 :]
     model = classifier(images.shape[1], classes)

@@ -32,7 +32,7 @@ from pipeline.contracts import Batch, ImageSpec, Process
 from pipeline.engines.replicated import Replicated
 from pipeline.errors import UserError
 from pipeline.models.registry import build_family
-from pipeline.randomness import derive_seed
+from pipeline.randomness import derive_seed, seed_everything, seeded
 from pipeline.storage.pictures import picture_format, write_picture
 from pipeline.training.trainer import Trainer
 from tools.machine import write_rows
@@ -79,7 +79,7 @@ class Mixture:
 
     def draw(self, count: int, seed: int) -> Tensor:
         """[count, 2]"""
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         chosen = torch.randint(len(self.modes), (count,), generator=generator)
         return self.modes[chosen] + self.deviation * torch.randn(count, 2, generator=generator)
 
@@ -138,7 +138,7 @@ def train(name: str, mixture: Mixture, *, images: int, seed: int = 0) -> Result:
     """Trains recipe `name` until `images` real points were shown."""
     config = MLPConfig(**{**NETWORKS, **RECIPES[name]})
     family = build_family(config, POINTS, batch_size=BATCH)
-    torch.manual_seed(derive_seed(seed, "networks"))
+    seed_everything(derive_seed(seed, "networks"))
     networks = family.networks()
     engine = Replicated(Process())
     engine.attach(networks, family.optimizers)

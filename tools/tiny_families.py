@@ -14,6 +14,7 @@ from pipeline.config.families import FamilyConfig
 from pipeline.contracts import Batch, Engine, Family, ImageSpec, Networks, Process
 from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
+from pipeline.randomness import seed_everything
 from pipeline.training.trainer import Trainer
 
 SIDE = 8
@@ -39,7 +40,7 @@ def tiny_family(
 
 def seeded_networks(family: Family, seed: int = 1) -> Networks:
     """Fresh networks, the same for the same seed."""
-    torch.manual_seed(seed)
+    seed_everything(seed)
     return family.networks()
 
 

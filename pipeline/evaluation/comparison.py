@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch_fidelity import feature_extractor_inceptionv3 as inception_module
 
 from pipeline.evaluation.statistics import as_rgb
+from pipeline.randomness import seed_everything
 
 
 def random_inception(seed: int = 0) -> dict[str, Tensor]:
@@ -19,7 +20,7 @@ def random_inception(seed: int = 0) -> dict[str, Tensor]:
     norm of mean 0 and variance 1."""
     with _without_weights(), torch.random.fork_rng():
         network = torch_fidelity.FeatureExtractorInceptionV3("random", ["2048"])
-        torch.manual_seed(seed)
+        seed_everything(seed)
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)

@@ -38,7 +38,9 @@ def how_measured(
 ) -> Figures:
     """What decides a figure beside the snapshot: `count` of fakes, sets of them (`seeds`), `data` (the
     index's digest), and the extractor, the seed of patches and directions, or how paths are taken."""
-    common = {"data": data, "seeds": settings.seeds}
+    # Figures of several sets from before the sets differed do not stand.
+    sets = {"seeds": settings.seeds, **({"seed_bits": 64} if settings.seeds > 1 else {})}
+    common = {"data": data, **sets}
     if metric in FEATURE_METRICS:
         assert extractor is not None, "the plan asks for what the metrics need"
         by = {"extractor": extractor.digest, "extractor_name": extractor.name, "resize": extractor.resize}
@@ -47,7 +49,7 @@ def how_measured(
     if metric in PATH_METRICS:
         paths = settings.paths
         return {
-            "seeds": settings.seeds,
+            **sets,
             "count": needs.paths,
             "sampling": paths.sampling,
             "crop": paths.crop,

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.evaluation.pyramid import laplacian_pyramid, level_sizes
-from pipeline.randomness import derive_seed
+from pipeline.randomness import derive_seed, seeded
 
 PATCH = 7
 PATCHES = 128
@@ -163,13 +163,13 @@ def _transport(first: Tensor, second: Tensor) -> float:
 
 def _directions(size: int, seed: int) -> Tensor:
     """Unit vectors [512, size], uniform on the sphere."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     return F.normalize(torch.randn(DIRECTIONS, size, generator=generator))
 
 
 def _positions(count: int, size: tuple[int, int], seed: int) -> Tensor:
     """The upper left corner (y, x) of every patch, [count, 128, 2], inside a level of `size`."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     drawn = [
         torch.randint(length - PATCH + 1, (count, PATCHES), generator=generator, dtype=torch.int32)
         for length in size

@@ -20,7 +20,7 @@ from pipeline.exploration.sheet import Sheet, check_sheet
 from pipeline.exploration.subject import Subject
 from pipeline.exploration.vectors import save_vectors
 from pipeline.latents import StyledSpace
-from pipeline.randomness import derive_seed
+from pipeline.randomness import derive_seed, seeded
 from pipeline.storage.pictures import to_uint8
 
 Into = Literal["w", "w+"]
@@ -91,7 +91,7 @@ def project(
     learns = plan.noise_weight > 0
     noise = [found.requires_grad_(learns) for found in space.noise_maps()]
     optimizer = torch.optim.Adam([w, *noise] if learns else [w], betas=(0.9, 0.999))
-    numbers = torch.Generator().manual_seed(derive_seed("project", plan.seed))
+    numbers = seeded(derive_seed("project", plan.seed))
     with tqdm(total=plan.steps, unit="step", desc="project", disable=not progress) as bar:
         for step in range(plan.steps):
             for group in optimizer.param_groups:
@@ -119,7 +119,7 @@ def project(
 def statistics(space: StyledSpace, seed: int, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Mean of w [1, 1, dim] and its spread, the root of E|w - mean|^2, 0-d; of the first layer's w of 10,000
     z. classes: in turn; none: by seed."""
-    numbers = torch.Generator().manual_seed(derive_seed("project statistics", seed))
+    numbers = seeded(derive_seed("project statistics", seed))
     z_dim = space.latents([0], classes=classes[:1] or None).z.shape[1]
     z = torch.randn(_SAMPLES, z_dim, generator=numbers).to(space.device)
     labels = None

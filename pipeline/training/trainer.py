@@ -10,7 +10,7 @@ import torch
 
 from pipeline.contracts import NETS, Batch, Engine, Family, Networks, Phase, Stage, StepReport
 from pipeline.errors import UserError
-from pipeline.randomness import SampleRandomness, derive_seed
+from pipeline.randomness import SampleRandomness, derive_seed, seed_everything
 from pipeline.training.ema import Averager
 from pipeline.training.meters import Means, Meters
 from pipeline.training.progress import Progress
@@ -87,7 +87,7 @@ class Trainer:
 
     def _enter(self, stage: Stage) -> None:
         # All randomness is drawn from seeded streams; this pins what a library might draw besides.
-        torch.manual_seed(derive_seed(self._seed, "step", self.progress.images_seen))
+        seed_everything(derive_seed(self._seed, "step", self.progress.images_seen))
         if stage.growth != self.progress.growth:
             for net in NETS:
                 self.engine.reset(net)

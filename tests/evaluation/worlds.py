@@ -12,6 +12,7 @@ from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import Fakes, ImageSpec, Stage
 from pipeline.data.index import ShardIndex
 from pipeline.data.sink import ShardSink
+from pipeline.randomness import seeded
 from pipeline.storage.pictures import encode_picture, to_uint8
 from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
 
@@ -22,7 +23,7 @@ def smooth_images(
     """[N, C, size, size] in [-1, 1]: a coarse random pattern enlarged, plus `rough` times white noise."""
     images = []
     for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         coarse = torch.randn(1, channels, 5, 5, generator=generator)
         image = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bicubic")[0]
         images.append(0.5 * image + rough * torch.randn(image.shape, generator=generator))

@@ -12,6 +12,7 @@ import torch
 
 from pipeline.contracts import Batch, Family, Game, ImageSpec, Net, Networks
 from pipeline.errors import UserError
+from pipeline.evaluation.plan import SEED_STRIDE
 from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import FAMILIES
 from pipeline.training.state import put_back, take
@@ -172,6 +173,18 @@ def test_an_image_depends_on_its_seed_and_class_alone(name, spec):
     else:
         with pytest.raises(UserError, match="trained without labels"):
             sampler.draw([1], classes=[0])
+
+
+@each_family
+def test_seeds_that_differ_in_high_bits_alone_are_other_images(name):
+    """As those of one set of evaluated fakes and the next are; and their paths' ends."""
+    sampler = tiny_family(name).sampler(seeded_networks(tiny_family(name)).generator.eval())
+    seeds = [number + SEED_STRIDE * place for place in range(3) for number in (0, 5)]
+    images = sampler.draw(seeds, classes=[3] * 6).images
+    assert len({image.numpy().tobytes() for image in images}) == 6
+    z, labels = sampler.latents([SEED_STRIDE * place for place in range(40)])
+    assert len(set(labels.tolist())) > 3
+    assert len({latent.numpy().tobytes() for latent in z}) == 40
 
 
 @each_family
