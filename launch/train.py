@@ -25,6 +25,7 @@ from pipeline.engines.heartbeat import Heartbeat, Place, end_process, lost_conta
 from pipeline.engines.process import from_all, from_first, start_process, stop_process
 from pipeline.engines.select import check_engine, select_engine
 from pipeline.errors import RunFailed, UserError
+from pipeline.float32 import full_float32
 from pipeline.models.auto import with_auto_settings
 from pipeline.models.layers import compile_main_phases, recompute_blocks
 from pipeline.models.registry import build_family, low_precision_of
@@ -62,6 +63,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
         return run_ranks(sys.argv[1:], processes, record=lambda line: record_failure(run, line))
     process = start_process(config.engine.device, config.engine.exchange_minutes)
     try:
+        full_float32()
         if many:
             look_at_shards(config, index, process)
         family = _check(config, spec, process.world_size)
@@ -188,10 +190,11 @@ def _run(
         trainer.stream = stream
         report = None
         if process.is_first:
-            _tell(_summary(config, index, trainer))
+            summary = _summary(config, index, trainer)
+            _tell(summary)
             report = stack.enter_context(_report(config, run, start, process))
             if start == 0:
-                _begin(report, run, config, index)
+                _begin(report, run, config, index, summary)
         try:
             stack.callback(keeper.give_up)  # of no account when the run has ended well
             end = partial(asked_to_end, run, config.stop)
@@ -279,10 +282,11 @@ def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
         for net, module in trainer.networks.items()
     ]
     labels = f"{trainer.family.spec.classes} classes" if trainer.family.spec.classes else "no labels"
+    precision = config.engine.precision + (" without TF32" if process.device.type == "cuda" else "")
     return (
         f"{config.family.name}: {', '.join(sizes)} parameters; {index.count} images of "
         f"{index.height}x{index.width}, {labels}; batch {config.batch.size} on {process.world_size} x "
-        f"{process.device.type}, {config.engine.precision}"
+        f"{process.device.type}, {precision}"
     )
 
 
@@ -296,9 +300,9 @@ def _report(config: RunConfig, run: Path, start: int, process: Process) -> Repor
     )
 
 
-def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex) -> None:
+def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex, summary: str) -> None:
     """Once a run: what it is, and a picture of what it learns from."""
-    texts = {"config": f"```yaml\n{dump_config(config)}\n```", "data": data_card(index)}
+    texts = {"config": f"```yaml\n{dump_config(config)}\n```", "data": data_card(index), "summary": summary}
     report.describe(texts, identity(config))
     data = config.data.model_copy(update={"workers": 0})
     count = config.snapshots.grid

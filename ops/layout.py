@@ -22,5 +22,5 @@ def arranged(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 def _prefers_channels_last(device: str, dtype: torch.dtype) -> bool:
     if _library.backend() == "reference" or not _library.loaded(device):
         return False
-    # On a GPU float32 convolutions do not use the tensor cores unless told to, and favour planes.
+    # On a GPU float32 is computed in full (`pipeline.float32`), without tensor cores, and favours planes.
     return device == "cpu" or dtype in (torch.bfloat16, torch.float16)

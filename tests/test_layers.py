@@ -18,14 +18,15 @@ from pipeline.config.run import RunConfig
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("ops", "pipeline", "launch", "tools")
 
-# What everybody may import: the error for people, and seeds.
-FREE = {"pipeline.errors", "pipeline.randomness"}
+# What everybody may import: the error for people, seeds, and true float32.
+FREE = {"pipeline.errors", "pipeline.randomness", "pipeline.float32"}
 BASE = {"pipeline.contracts", "pipeline.latents", "pipeline.config"}
 # Room -> the rooms it may import, besides itself and FREE. The longest matching name is a file's room.
 ROOMS: dict[str, set[str]] = {
     "ops": set(),
     "pipeline.errors": set(),
     "pipeline.randomness": set(),
+    "pipeline.float32": set(),
     "pipeline.contracts": set(),
     "pipeline.latents": {"pipeline.contracts"},
     "pipeline.config": set(),
@@ -49,6 +50,7 @@ LIBRARIES: dict[str, set[str]] = {
     "ops": {"torch"},
     "pipeline.errors": set(),
     "pipeline.randomness": {"torch"},
+    "pipeline.float32": {"torch"},
     "pipeline.contracts": {"torch"},
     "pipeline.latents": {"torch"},
     "pipeline.config": {"pydantic", "pydantic_core", "yaml", "omegaconf"},

@@ -20,6 +20,7 @@ import torch
 
 import ops
 from pipeline.errors import UserError
+from pipeline.float32 import full_float32
 from tools.allocator import Allocators, Memory
 from tools.machine import write_rows
 from tools.op_rows import SIZES, Setting, cases, rows_of
@@ -112,7 +113,7 @@ def run(options: argparse.Namespace) -> list[Row]:
 def prepare_torch(options: argparse.Namespace) -> None:
     """Threads and precision, the same for all contestants."""
     torch.set_num_threads(options.threads or len(os.sched_getaffinity(0)))
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    full_float32()
     torch.backends.cudnn.benchmark = True
 
 

@@ -73,7 +73,7 @@ class EngineConfig(Strict):
     on a CPU; not measured on a GPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: the family's low-precision blocks compute in it; weights and penalties stay float32. Refused
-    where a family has none."""
+    where a family has none. On a GPU too, float32 is computed in full: TF32 is switched off."""
     compile: bool = False
     """Runs the networks of the main phases through torch.compile; penalties stay eager. The first step
     takes minutes longer. On a CPU it gains nothing: the compiled operations leave it nothing to fuse.

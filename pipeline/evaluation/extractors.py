@@ -126,8 +126,7 @@ class DinoV2Extractor:
             255 * torch.tensor(values, device=x.device).view(1, 3, 1, 1)
             for values in (self._mean, self._deviation)
         )
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return self._network((x - mean) / deviation).float().cpu(), None
+        return self._network((x - mean) / deviation).float().cpu(), None
 
 
 def _dinov2_code() -> Path:
@@ -168,8 +167,7 @@ class ClipExtractor:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> tuple[Tensor, None]:
         """uint8 RGB [N, 3, H, W] -> features [N, 512] float32 on the CPU."""
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            (features,) = self._network(images.to(self.device))
+        (features,) = self._network(images.to(self.device))
         return features.float().cpu(), None
 
 

@@ -30,9 +30,7 @@ class InceptionExtractor:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 RGB [N, 3, H, W] -> (features [N, 2048], unbiased logits [N, 1008]), float32, on the CPU."""
-        # TF32, torch's default for convolutions on recent GPUs, would move features by 1e-3.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            features, logits = self._network(images.to(self.device))
+        features, logits = self._network(images.to(self.device))
         return features.cpu(), logits.cpu()
 
 

@@ -39,6 +39,7 @@ from pipeline.evaluation.plan import (
 )
 from pipeline.evaluation.reference import Reference
 from pipeline.evaluation.results import Result, add_metrics, read_result, result_path, run_of
+from pipeline.float32 import full_float32
 from pipeline.latents import LatentSpace, StyledSpace
 from pipeline.randomness import derive_seed
 from pipeline.storage.pictures import to_uint8
@@ -53,7 +54,7 @@ class EvaluationJob:
 
     make_sampler: turns a snapshot into what draws images from it. peers: processes that share the work; every
     one of them makes the same job and calls `evaluate` with the same snapshots. The reals are looked at once,
-    when the first snapshot needs them.
+    when the first snapshot needs them. From its making on, float32 is computed in full in this process.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class EvaluationJob:
         report: Report,
         peers: Peers | None = None,
     ) -> None:
+        full_float32()
         self._settings, self._make_sampler, self._report = settings, make_sampler, report
         self.peers: Peers = Alone() if peers is None else peers
         self._index = ShardIndex.read(data)

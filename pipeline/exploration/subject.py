@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from pipeline.contracts import Sampler
 from pipeline.errors import UserError
+from pipeline.float32 import full_float32
 from pipeline.latents import Latents, LatentSpace, LinearSpace, StyledSpace
 from pipeline.storage.pictures import to_uint8
 from pipeline.storage.snapshots import Snapshot
@@ -30,12 +31,16 @@ NEEDS: dict[str, tuple[type, str]] = {
 @dataclass(frozen=True)
 class Subject:
     """A snapshot and its latent space. batch: images at once, but on a CPU, where they are made one by one,
-    as `generate` makes them. progress: whether a bar is shown."""
+    as `generate` makes them. progress: whether a bar is shown. From its making on, float32 is
+    computed in full in this process."""
 
     snapshot: Snapshot
     space: LatentSpace
     batch: int = 16
     progress: bool = False
+
+    def __post_init__(self) -> None:
+        full_float32()
 
     def start(self, seeds: Sequence[int], classes: Sequence[int] = (), psi: float = 1.0) -> Latents:
         """z and labels of `seeds`; classes: in turn, none: by seed."""

@@ -24,7 +24,7 @@ def repeatable(device: torch.device, *, deterministic: bool = False) -> Iterator
     """Inside, an image is the same bits in every process of this kind.
 
     On a CPU one thread computes an image: several would share sums out differently, and round differently.
-    deterministic: only algorithms that repeat bit for bit, no TF32; one that has no such form raises.
+    deterministic: only algorithms that repeat bit for bit; one that has no such form raises.
     """
     with ExitStack() as stack:
         if device.type == "cpu":
@@ -48,13 +48,12 @@ def _one_thread() -> Iterator[None]:
 def _deterministic() -> Iterator[None]:
     # cuBLAS reads it when it starts: before the first product on a GPU.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    matmul, before = torch.backends.cuda.matmul, torch.are_deterministic_algorithms_enabled()
-    tf32 = matmul.allow_tf32
+    cudnn, before = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled()
+    benchmark, repeats = cudnn.benchmark, cudnn.deterministic
     torch.use_deterministic_algorithms(True)
-    matmul.allow_tf32 = False
+    cudnn.benchmark, cudnn.deterministic = False, True
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
+        yield
     finally:
-        matmul.allow_tf32 = tf32
+        cudnn.benchmark, cudnn.deterministic = benchmark, repeats
         torch.use_deterministic_algorithms(before)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from pipeline.contracts import Fakes, Sampler
 from pipeline.data.index import Shard, ShardIndex
 from pipeline.errors import RunFailed
+from pipeline.float32 import full_float32
 from pipeline.generation.blocks import NAME, Blocks, Claim
 from pipeline.generation.card import About, write_card
 from pipeline.generation.computing import own_cores, repeatable
@@ -53,6 +54,7 @@ def generate_shards(
     about: for the data card that is written beside the shards. make_panel: judges by the request's filters;
     needed if there are any.
     """
+    full_float32()
     with one_of_writers(out):
         blocks = take_folder(request, out, shard_size)
         if not blocks.complete:

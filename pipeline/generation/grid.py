@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from pipeline.contracts import Sampler
 from pipeline.errors import UserError
+from pipeline.float32 import full_float32
 from pipeline.generation.request import Request
 from pipeline.storage.pictures import compose_grid, picture_format, to_uint8, write_picture
 
@@ -33,6 +34,7 @@ def generate_grid(
     _check_side(request, columns, out)
     if out.is_dir():
         raise UserError(f"{out}: is a folder; --grid writes one picture, such as {out}.png")
+    full_float32()
     sampler = make_sampler()
     parts = []
     with tqdm(total=request.count, unit="img", desc="generate", disable=not progress) as bar:

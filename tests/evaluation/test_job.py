@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from statistics import stdev
 from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline.contracts import Sampler
-from pipeline.data.index import ShardIndex
 from pipeline.errors import UserError
 from pipeline.evaluation import results
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob, classes_of
-from pipeline.evaluation.plan import SEED_STRIDE, PathSettings, Settings
+from pipeline.evaluation.plan import PathSettings, Settings
 from pipeline.evaluation.results import add_metrics, read_result, result_path
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
@@ -209,56 +205,6 @@ def test_fakes_have_seeds_from_zero_and_classes_as_frequent_as_the_reals(tmp_pat
     again = SmoothSampler(index.spec)
     job(tmp_path, "msssim", make=lambda _: again).evaluate(snapshot)
     assert drawn_of(again) == drawn_of(drawing)
-
-
-def test_classes_of_fakes_follow_the_frequencies_of_the_reals(tmp_path: Path) -> None:
-    """Of n fakes as many as n p are of a class with share p, within five standard deviations, whatever the
-    order of the labels; and each fake's class is a function of its seed."""
-    shares = {0: 0.6, 1: 0.3, 3: 0.1}
-    labels = [label for label, share in shares.items() for _ in range(round(share * 70))]
-    count = 4000
-    for order in (labels, labels[::-1]):
-        drawn = classes_of(range(count), order)
-        assert drawn is not None
-        found = Counter(drawn)
-        assert set(found) == set(shares)
-        for label, share in shares.items():
-            assert abs(found[label] - count * share) < 5 * math.sqrt(count * share * (1 - share))
-        assert classes_of(range(37, 90), order) == drawn[37:90]
-        # Neighbours' classes are independent: a pair of the first class comes as often as its square.
-        pairs = sum(a == b == 0 for a, b in zip(drawn[::2], drawn[1::2], strict=True))
-        assert abs(pairs - count / 2 * 0.36) < 5 * math.sqrt(count / 2 * 0.36 * 0.64)
-        other_set = classes_of(range(SEED_STRIDE, SEED_STRIDE + count), order)
-        assert other_set is not None
-        same = sum(a == b for a, b in zip(drawn, other_set, strict=True)) / count
-        assert same == pytest.approx(sum(share**2 for share in shares.values()), abs=0.05)
-    assert classes_of(range(5), None) is None
-
-
-def test_sets_of_fakes_are_other_images(world: Path) -> None:
-    """Figures of three sets differ, and their spread is that of independent sets."""
-    drawing = SmoothSampler(ShardIndex.read(world / "data").spec, rough=0.1)
-    snapshot = write_toy_snapshot(world / "run", 8)
-    found = job(world, make=lambda _: drawing, seeds=3).evaluate(snapshot)
-    assert found is not None
-    for name in ("swd", "msssim"):
-        figures = found.metrics[name]
-        assert len(set(figures["by_set"])) == 3
-        assert figures["spread"] == pytest.approx(stdev(figures["by_set"]))
-        assert figures["value"] == pytest.approx(sum(figures["by_set"]) / 3)
-
-
-def test_figures_of_sets_that_were_one_are_measured_again(world: Path) -> None:
-    """Sets that were measured while seeds were cut to 32 bits were the same images."""
-    snapshot = write_toy_snapshot(world / "run", 8)
-    several, single = job(world, "msssim", seeds=2), job(world, "swd")
-    several.evaluate(snapshot)
-    single.evaluate(snapshot)
-    old = metrics_of(world, 8)
-    del old["metrics"]["msssim"]["seed_bits"]
-    result_path(snapshot).write_text(json.dumps(old))
-    assert several.missing(snapshot) == ("msssim",)
-    assert single.missing(snapshot) == ()
 
 
 def drawn_of(sampler: SmoothSampler) -> list[tuple[int, int | None]]:
