@@ -214,7 +214,8 @@ def project(
         typer.echo(f"hrgan: {said}", err=True)
     plan = Plan(into=into.value, steps=steps, noise_weight=1e5 if noise else 0.0, seed=seed, distance=chosen)
     kept, found = show_projection(subject, out, pixels, photo.name, plan, labels)
+    mean = "the mean" if found.label is None else f"the mean of class {subject.name_of(found.label)}"
     typer.echo(
-        f"distance {found.distance:.4g}, of the mean {found.distance_of_mean:.4g} (by {plan.distance.name})"
+        f"distance {found.distance:.4g}, of {mean} {found.distance_of_mean:.4g} (by {plan.distance.name})"
     )
     return done(out, kept)

@@ -45,7 +45,8 @@ Out = Annotated[
 ]
 Seeds = Annotated[str, typer.Option(metavar="LIST", help="Seeds of images, such as 0-7,12.")]
 Psi = Annotated[
-    float, typer.Option("--truncation", metavar="PSI", help="1: as trained; 0: the average image.")
+    float,
+    typer.Option("--truncation", metavar="PSI", help="1: as trained; 0: the average image (of the class)."),
 ]
 Classes = Annotated[
     str | None, typer.Option(help="Class names or numbers in turn, such as 0,3-5; else by the seed.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -54,14 +54,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Found:
-    """codes: [1, layers, dim]. noise: maps that belong to them. mean: the code that it began from. distance:
-    of the image to the photograph; distance_of_mean: of the mean's."""
+    """codes: [1, layers, dim]. noise: maps that belong to them. mean: the code that it began from, of class
+    `label` if there are any. distance: of the image to the photograph; distance_of_mean: of the mean's."""
 
     codes: Tensor
     noise: list[Tensor]
     mean: Tensor
     distance: float
     distance_of_mean: float
+    label: int | None = None
 
 
 def read_photo(path: Path, height: int, width: int, channels: int) -> Tensor:
@@ -82,9 +83,14 @@ def read_photo(path: Path, height: int, width: int, channels: int) -> Tensor:
 def project(
     space: StyledSpace, photo: Tensor, plan: Plan, *, classes: Sequence[int] = (), progress: bool
 ) -> Found:
-    """The code, and noise, whose image is nearest to `photo` [1, C, H, W] in [-1, 1]."""
-    mean, spread = statistics(space, plan.seed, classes)
+    """The code, and noise, whose image is nearest to `photo` [1, C, H, W] in [-1, 1].
+
+    It begins from the mean w or, of a model with classes, from the mean of one of `classes` (none: of all):
+    that whose image is nearest.
+    """
     measure = plan.distance.to(photo.to(space.device))
+    label = nearest_class(space, measure, plan.seed, classes)
+    mean, spread = statistics(space, plan.seed, label)
     width = space.layers if plan.into == "w+" else 1
     start = mean.expand(1, width, -1)
     w = start.clone().requires_grad_()
@@ -112,21 +118,30 @@ def project(
         noise = [found.detach() for found in noise]
         middle = mean.expand(1, space.layers, -1)
         near = float(measure(space.synthesise_with(codes, noise)))
-        return Found(codes, noise, middle, near, float(measure(space.synthesise(middle))))
+        return Found(codes, noise, middle, near, float(measure(space.synthesise(middle))), label)
 
 
 @torch.no_grad()
-def statistics(space: StyledSpace, seed: int, classes: Sequence[int]) -> tuple[Tensor, Tensor]:
+def nearest_class(
+    space: StyledSpace, measure: Callable[[Tensor], Tensor], seed: int, classes: Sequence[int]
+) -> int | None:
+    """Of `classes`, or of all, the one whose mean's image is nearest by `measure`; None without classes."""
+    candidates = classes or range(space.classes)
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    means = (statistics(space, seed, label)[0].expand(1, space.layers, -1) for label in candidates)
+    distances = [float(measure(space.synthesise(mean))) for mean in means]
+    return candidates[distances.index(min(distances))]
+
+
+@torch.no_grad()
+def statistics(space: StyledSpace, seed: int, label: int | None) -> tuple[Tensor, Tensor]:
     """Mean of w [1, 1, dim] and its spread, the root of E|w - mean|^2, 0-d; of the first layer's w of 10,000
-    z. classes: in turn; none: by seed."""
+    z. label: their class, of a model that has classes."""
     numbers = seeded(derive_seed("project statistics", seed))
-    z_dim = space.latents([0], classes=classes[:1] or None).z.shape[1]
+    z_dim = space.latents([0], classes=None if label is None else [label]).z.shape[1]
     z = torch.randn(_SAMPLES, z_dim, generator=numbers).to(space.device)
-    labels = None
-    if classes:
-        labels = torch.tensor(classes)[torch.arange(_SAMPLES) % len(classes)].to(space.device)
-    elif space.classes:
-        labels = torch.randint(space.classes, (_SAMPLES,), generator=numbers).to(space.device)
+    labels = None if label is None else torch.full((_SAMPLES,), label, device=space.device)
     w = space.map(z, labels)[:, 0].double()
     mean = w.mean(0)
     spread = (w - mean).square().sum(1).mean().sqrt()
@@ -175,11 +190,12 @@ def show_projection(
     with torch.no_grad():
         near = space.synthesise_with(found.codes, found.noise)
         images = [pixels, near, space.synthesise(found.codes), space.synthesise(found.mean)]
+    mean = "mean" if found.label is None else f"mean of {subject.name_of(found.label)}"
     columns = [
         "photograph",
         f"projected: {found.distance:.3g}",
         "without its noise",
-        f"mean: {found.distance_of_mean:.3g}",
+        f"{mean}: {found.distance_of_mean:.3g}",
     ]
     title = f"{name} in {plan.into}, {plan.steps} steps; distance by {plan.distance.name}"
     Sheet(torch.cat([to_uint8(image).cpu() for image in images]), [""], columns, title).write(out)
@@ -189,6 +205,7 @@ def show_projection(
     about |= {
         "measured_by": plan.distance.name,
         "distance_of_mean": found.distance_of_mean,
+        "class": found.label,
         "seed": plan.seed,
     }
     return save_vectors(out, tensors, subject.snapshot, tool="project", **about), found

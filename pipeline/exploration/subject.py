@@ -76,9 +76,13 @@ class Subject:
         """Seeds, and classes if there are any, for people."""
         if start.labels is None:
             return [f"seed {seed}" for seed in seeds]
-        known = self.snapshot.classes
-        labels = [known[label] if known else str(label) for label in start.labels.tolist()]
+        labels = map(self.name_of, start.labels.tolist())
         return [f"seed {seed}: {label}" for seed, label in zip(seeds, labels, strict=True)]
+
+    def name_of(self, label: int) -> str:
+        """A class, for people."""
+        known = self.snapshot.classes
+        return known[label] if known else str(label)
 
     def _parts(self, count: int) -> Iterator[slice]:
         size = 1 if self.space.device.type == "cpu" else self.batch

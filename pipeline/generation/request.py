@@ -201,6 +201,11 @@ class Request:
             origin["truncation_order"] = self.order
         if self.weights:
             origin["class_weights"] = list(self.weights)
+        # What was begun before these were so is another data set.
+        if self.snapshot.spec.classes and set(self.psis) != {1.0}:
+            origin["truncation_within"] = "class"
+        if self.seed + self.candidates > 2**32:
+            origin["seed_bits"] = 64
         return origin | self.filters.origin()
 
     def _computed(self) -> str:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from launch.sampling import sampler_of
 from pipeline.data.index import ShardIndex
 from pipeline.data.prepare import prepare
 from pipeline.data.stream import read_uint8
@@ -16,6 +17,7 @@ from pipeline.errors import UserError
 from pipeline.exploration.distance import pixel_and_pyramid
 from pipeline.exploration.projection import (
     Plan,
+    nearest_class,
     noise_regularisation,
     normalise,
     project,
@@ -23,6 +25,7 @@ from pipeline.exploration.projection import (
     statistics,
 )
 from pipeline.exploration.subject import Subject
+from pipeline.storage.snapshots import open_snapshot
 
 
 @pytest.mark.parametrize("into", ["w", "w+"])
@@ -39,6 +42,26 @@ def test_an_image_of_the_generator_itself_is_found_again(subject: Subject, into:
     assert (found.codes[:, :1] == found.codes).all() == (into == "w")
     # Without noise to learn, the stored noise is what the image is made with.
     assert all(torch.equal(a, b) for a, b in zip(found.noise, space.noise_maps(), strict=True))
+
+
+def test_it_begins_at_the_nearest_class(subject: Subject) -> None:
+    space = subject.space
+    for label in (3, 8):
+        photo = space.draw([42], classes=[label], truncation=0.1).images
+        measure = pixel_and_pyramid(photo)
+        assert nearest_class(space, measure, 0, ()) == label
+        assert nearest_class(space, measure, 0, (5, label, 1)) == label
+        assert nearest_class(space, measure, 0, (5,)) == 5
+        found = project(space, photo, Plan(steps=1, noise_weight=0.0), progress=False)
+        assert found.label == label
+        mean = space.map(*space.latents([0], classes=[label]), truncation=0.0)
+        apart = space.map(*space.latents([0], classes=[5]), truncation=0.0)
+        assert (found.mean - mean).norm() < 0.1 * (apart - mean).norm()
+
+
+def test_without_classes_there_is_one_mean(snapshots: dict[str, Path]) -> None:
+    space = sampler_of(open_snapshot(snapshots["plain"]), torch.device("cpu"))
+    assert nearest_class(space, pytest.fail, 0, ()) is None  # type: ignore[arg-type]
 
 
 def test_noise_is_learnt_and_stays_noise(subject: Subject) -> None:
@@ -65,12 +88,12 @@ def test_the_published_schedule() -> None:
 
 
 def test_the_statistics_are_those_of_w(subject: Subject) -> None:
-    mean, spread = statistics(subject.space, 0, (4,))
+    mean, spread = statistics(subject.space, 0, 4)
     w = subject.space.map(*subject.space.latents(range(2000), classes=[4] * 2000))[:, 0].double()
     expected = float((w - w.mean(0)).square().sum(1).mean().sqrt())
     assert float(spread) == pytest.approx(expected, rel=0.05)
     assert float((mean[0, 0] - w.mean(0)).norm()) < 0.1 * expected
-    other, _ = statistics(subject.space, 0, (5,))
+    other, _ = statistics(subject.space, 0, 5)
     assert not torch.allclose(mean, other, atol=1e-3)
 
 

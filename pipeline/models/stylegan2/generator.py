@@ -159,7 +159,10 @@ class Generator(nn.Module):
         noise: Noise = "const",
         exact: bool = False,
     ) -> Tensor:
-        """z: [N, z_dim], labels: [N] or None -> images [N, C, H, W] float32."""
+        """z: [N, z_dim], labels: [N] or None -> images [N, C, H, W] float32.
+
+        truncation: towards w_avg, which knows no classes, as the authors have it; samplers do better.
+        """
         w = self.mapping.truncate(self.mapping(z, labels), truncation)
         ws = w[:, None].expand(-1, self.layers, -1)
         images: Tensor = self.synthesis(ws, noise, exact=exact)

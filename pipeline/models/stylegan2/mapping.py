@@ -55,8 +55,9 @@ class Mapping(nn.Module):
             x = layer(x)
         return x
 
-    def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """w pulled towards its mean (Karras et al. 2019, appendix B): psi 0 is the mean."""
-        if psi == 1 or self.w_avg is None:
+    def truncate(self, w: Tensor, psi: float, mean: Tensor | None = None) -> Tensor:
+        """w pulled towards `mean`, None: w_avg (Karras et al. 2019, appendix B): psi 0 is the mean."""
+        mean = self.w_avg if mean is None else mean
+        if psi == 1 or mean is None:
             return w
-        return self.w_avg + psi * (w - self.w_avg)
+        return mean + psi * (w - mean)

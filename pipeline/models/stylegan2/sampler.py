@@ -9,18 +9,23 @@ from torch import Tensor
 
 from pipeline.models.sampling import LatentSampler
 from pipeline.models.stylegan2.generator import Generator, Noise
-from pipeline.randomness import SampleRandomness
+from pipeline.randomness import SampleRandomness, derive_seed, seeded
+
+_SAMPLES, _AT_ONCE = 4096, 512
 
 
 class StyleGAN2Sampler(LatentSampler):
-    """Draws with the stored noise constants, in float32; truncation pulls w towards its mean.
+    """Draws with the stored noise constants, in float32; truncation pulls w towards w_avg or, with classes,
+    towards the mean of its class: w_avg, of all classes together, is none of them.
 
-    Codes are w of each layer. Implements latents.StyledSpace and latents.LinearSpace.
+    The mean of a class is computed when it is first asked for, from the generator as it is then. Codes are w
+    of each layer. Implements latents.StyledSpace and latents.LinearSpace.
     """
 
     def __init__(self, generator: Generator) -> None:
         super().__init__(generator, generator.classes)
         self.generator = generator
+        self._means: dict[int, Tensor] = {}
 
     @property
     def layers(self) -> int:
@@ -30,8 +35,26 @@ class StyleGAN2Sampler(LatentSampler):
         return randomness.normal(self.generator.z_dim)
 
     def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor:
-        w = self.generator.mapping.truncate(self.generator.mapping(z, labels), truncation)
+        mapping = self.generator.mapping
+        mean = None
+        if truncation != 1 and labels is not None and len(labels):
+            mean = torch.stack([self.class_mean(label) for label in labels.tolist()])
+        w = mapping.truncate(mapping(z, labels), truncation, mean)
         return w[:, None].expand(-1, self.layers, -1)
+
+    @torch.no_grad()
+    def class_mean(self, label: int) -> Tensor:
+        """The mean w of a class, [w_dim]: over 4,096 z of a fixed seed, in float64, so that it is the same
+        number on every device and in any number of threads."""
+        if label not in self._means:
+            mapping, total = self.generator.mapping, torch.zeros([], dtype=torch.float64, device=self.device)
+            numbers = seeded(derive_seed("class mean"))
+            z = torch.randn(_SAMPLES, self.generator.z_dim, generator=numbers).double().to(self.device)
+            labels = torch.full((_AT_ONCE,), label, device=self.device)
+            for part in z.split(_AT_ONCE):
+                total = total + mapping(part, labels).sum(0)
+            self._means[label] = (total / _SAMPLES).float()
+        return self._means[label]
 
     def synthesise(self, codes: Tensor) -> Tensor:
         return self._images(codes, "const")
