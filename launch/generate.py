@@ -49,7 +49,7 @@ def generate(
     \b
     Examples:
       hrgan generate out/quickstart/run out/quickstart/generated --count 1000
-      hrgan generate runs/faces faces.png --count 64 --grid --truncation 0.7
+      hrgan generate runs/faces faces.png --count 64 --truncation 0.7
       hrgan generate runs/faces/snapshots/000025000000 more --count 50000 --seed 1000000 --format webp
       hrgan generate runs/faces faces --count 50000 --processes 8 --deterministic
       hrgan generate runs/faces best --count 5000 --filter discriminator:30% --filter duplicates:10
@@ -59,6 +59,6 @@ def generate(
     from launch.generating import Words, make_picture, make_shards
 
     words = Words.of(given)
-    if grid:
+    if words.grid:
         return make_picture(words, out, columns)
     return make_shards(words, out, shard_size, processes)

@@ -32,10 +32,24 @@ from pipeline.generation.filters import Filters, parse_filters
 from pipeline.generation.generate import generate_shards, take_folder
 from pipeline.generation.grid import generate_grid
 from pipeline.generation.request import Order, Request
-from pipeline.storage.pictures import PictureFormat
+from pipeline.storage.pictures import PictureFormat, is_picture
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 
 _EXTRACTOR = "inception"  # unless told
+_OTHER_FILES = (
+    ".zip",
+    ".tar",
+    ".gz",
+    ".tgz",
+    ".gif",
+    ".apng",
+    ".mp4",
+    ".mov",
+    ".webm",
+    ".bmp",
+    ".tif",
+    ".tiff",
+)
 _BATCH, _BATCH_ON_CPU = 16, 4  # a CPU computes image by image: small batches are spread better over cores
 
 
@@ -72,10 +86,11 @@ class Words:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Words:
         """From the command's parameters by name. UserError for what does not go together."""
+        given = {**given, "grid": wants_picture(given["out"], given["grid"])}
         if given["columns"] is not None and not given["grid"]:
-            raise UserError("--columns: belongs to --grid; add --grid, or leave it out")
+            raise UserError("--columns: belongs to one picture; add --grid, or leave it out")
         if given["grid"] and given["processes"] > 1:
-            raise UserError("--processes: makes shards; leave it out with --grid")
+            raise UserError("--processes: makes shards; leave it out for one picture (--grid)")
         if given["classes"] is not None and given["classes_like"] is not None:
             raise UserError("--classes and --classes-like: give one")
         if given["deterministic"] and given["batch"] is not None:
@@ -88,7 +103,7 @@ class Words:
         """What judges the images, not loaded yet."""
         asked = parse_filters(self.filter or ())
         if self.grid and (asked or self.neighbours):
-            raise UserError("--filter, --neighbours: make shards; leave them out with --grid")
+            raise UserError("--filter, --neighbours: make shards; leave them out for one picture (--grid)")
         compares = "realism" in asked or self.neighbours
         if compares and self.reference is None:
             raise UserError(
@@ -147,6 +162,22 @@ class Words:
                 raise UserError("--classes-like: this generator was trained without classes; leave it out")
             return classes_like(ShardIndex.read(self.classes_like), names, count)
         return parse_classes(self.classes, names, count) if self.classes is not None else Classes()
+
+
+def wants_picture(out: Path, grid: bool) -> bool:
+    """Whether `out` is one picture: `grid` says so, or its ending does. UserError for what can be
+    neither that nor a folder."""
+    if grid or out.is_dir():
+        return grid
+    if is_picture(out):
+        return True
+    if out.suffix.lower() in _OTHER_FILES or out.exists():
+        kind = "is a file" if out.exists() else f"no {out.suffix} is made here"
+        raise UserError(
+            f"{out}: {kind}; allowed: a folder's name for shards (hrgan export makes a .zip of them), or one "
+            "that ends in .png, .jpg or .webp for a picture"
+        )
+    return False
 
 
 def _command(given: Mapping[str, Any]) -> str:

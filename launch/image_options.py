@@ -18,12 +18,16 @@ class TruncationOrder(StrEnum):
 
 Source = Annotated[Path, typer.Argument(metavar="SNAPSHOT_OR_RUN", help="A snapshot, or a run: its newest.")]
 Out = Annotated[
-    Path, typer.Argument(metavar="OUT", help="Folder of shards or, with --grid, one picture's file name.")
+    Path,
+    typer.Argument(metavar="OUT", help="A folder for shards, or one picture of all (.png, .jpg, .webp)."),
 ]
 Count = Annotated[int, typer.Option(min=1, help="How many images.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the first image; image i has seed + i.")]
 Truncation = Annotated[
-    str, typer.Option(metavar="PSI", help="1: as trained; 0: the average image; or several: 0.5,0.7,1.")
+    str,
+    typer.Option(
+        metavar="PSI", help="1: as trained; 0: the average image (of the class); or several: 0.5,0.7,1."
+    ),
 ]
 Order = Annotated[
     TruncationOrder, typer.Option(help="Several: one after another, or in turn from image to image.")
@@ -38,7 +42,7 @@ Quality = Annotated[
     int | None, typer.Option(min=1, max=100, help="Of jpg (95) and webp (90; 100 is lossless).")
 ]
 Grid = Annotated[
-    bool, typer.Option("--grid", help="One picture of all images (.png, .jpg, .webp) instead of shards.")
+    bool, typer.Option("--grid", help="OUT is one picture of all images, as its ending says anyway.")
 ]
 Columns = Annotated[
     int | None, typer.Option(min=1, help="Of the grid; else one a class, or about as many as rows.")

@@ -133,7 +133,7 @@ def submit_generation(order: Order, arguments: Sequence[str]) -> None:
     if snapshot is not None:
         asked.request(snapshot, asked.judges(snapshot, torch.device("cpu")))
     if asked.grid and order.nodes not in (None, 1):
-        raise UserError(f"--nodes {order.nodes}: one process makes a --grid; allowed: 1")
+        raise UserError(f"--nodes {order.nodes}: one process makes a picture (--grid); allowed: 1")
     _submit_other(order, "generate", [arguments], jobs, tasks=1 if asked.grid else None)
 
 

@@ -70,6 +70,11 @@ def _encoder_options(kind: PictureFormat, quality: int | None) -> dict[str, Any]
     return {"lossless": chosen == 100, "quality": 80 if chosen == 100 else chosen}
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file name is that of a picture that we write."""
+    return path.suffix.lower() in _SUFFIXES
+
+
 def picture_format(path: Path) -> PictureFormat:
     """What a picture's file name says it is. UserError if it is no format we write."""
     kind = _SUFFIXES.get(path.suffix.lower())

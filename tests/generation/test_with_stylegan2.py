@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from launch.main import main
 from launch.sampling import sampler_of
@@ -116,8 +117,8 @@ def test_truncation_and_classes_reach_the_generator(run: Path, tmp_path: Path) -
     with ShardReader(ShardIndex.read(tmp_path / "out")) as reader:
         samples = [reader.read(0, i) for i in range(4)]
     assert [sample.label for sample in samples] == [2, 0, 2, 0]
-    # Truncated to nothing, each is the average image whatever its class.
-    assert len({sample.image for sample in samples}) == 1
+    # Truncated to nothing, each is the average image of its class.
+    assert samples[0].image == samples[2].image != samples[1].image == samples[3].image
     assert len({sample.meta["seed"] for sample in samples}) == 4
 
 
@@ -127,11 +128,45 @@ def test_a_grid(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "g.png: 6 images" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "A.JPEG", "a.webp"])
+def test_the_name_of_a_picture_makes_one(run: Path, tmp_path: Path, name: str) -> None:
+    """Of one image, that image; of several, their grid."""
+    assert hrgan("generate", run, tmp_path / name, "--count", 1) == 0
+    with Image.open(tmp_path / name) as picture:
+        assert picture.size == (32, 32)
+    assert hrgan("generate", run, tmp_path / name, "--count", 4) == 0
+    with Image.open(tmp_path / name) as picture:
+        assert picture.size == (64, 64)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.gif", "a.tar", "a.TIFF", "a.mp4", "there", "there.txt"])
+def test_names_of_neither_folders_nor_pictures(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    if name.startswith("there"):
+        (tmp_path / name).write_text("mine")
+    assert hrgan("generate", run, tmp_path / name, "--count", 1) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{name}: {'is a file' if 'there' in name else 'no .'}" in said
+    assert "allowed: a folder's name for shards" in said
+    assert "ends in .png, .jpg or .webp for a picture" in said
+    assert [path.name for path in tmp_path.iterdir()] == ([name] if name.startswith("there") else [])
+
+
+def test_a_folder_with_the_name_of_a_picture_goes_on(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    assert hrgan("generate", run, tmp_path / "a.png", "--count", 2) == 0
+    assert ShardIndex.read(tmp_path / "a.png").count == 2
+    assert hrgan("generate", run, tmp_path / "v1.5", "--count", 2) == 0
+    assert ShardIndex.read(tmp_path / "v1.5").count == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--classes", "sqare"), "unknown class 'sqare'; allowed: 0 to 2, .* did you mean square?"),
-        (("--columns", 2), "--columns: belongs to --grid"),
+        (("--columns", 2), "--columns: belongs to one picture; add --grid"),
         (("--grid", "--processes", 2), "--processes: makes shards"),
         (("--deterministic", "--batch", 2), "--batch: --deterministic has a batch size of its own"),
         (("--truncation", "0.5;1"), "--truncation 0.5;1: must be a number, or several such as 0.5,0.7,1"),

@@ -76,7 +76,7 @@ FAULTS = {
     EVALUATE + " --all --watch": "--all and --watch: give one",
     EVALUATE + " --each --watch": "--each: is a job for each snapshot; not allowed with it: --all, --watch",
     EVALUATE + " --each": "--each: {tmp}/r is not a run with snapshots",
-    PICTURE + " --nodes 2": "--nodes 2: one process makes a --grid; allowed: 1",
+    PICTURE + " --nodes 2": "--nodes 2: one process makes a picture (--grid); allowed: 1",
     EVALUATE + " --count 3": "--count 3: must be at least 10",
     "evaluate {tmp}/r --cluster {tmp}/cluster.yaml": "missing option '--data'",
     "evaluate {tmp}/none --data {home}/shards --cluster {tmp}/cluster.yaml": "{tmp}/none: no such folder",
