@@ -29,8 +29,9 @@ class DataConfig(Strict):
     """Pixels a side that the shards must have; null takes theirs."""
     labels: bool | None = None
     """Train class-conditionally; null: if and only if the shards have labels."""
-    mirror: bool = True
-    """Flip half of the images left to right, as a function of their position in the run."""
+    mirror: bool = False
+    """Flip half of the images left to right, as a function of their position in the run; wrong for whatever
+    has a left and a right, such as text, digits and anatomy."""
     lanes: Annotated[int, Field(gt=0, le=65536)] = 64
     """Places of the data set that are read side by side; part of the order, so fixed for a run.
     A multiple of the number of processes keeps reads sequential."""

@@ -41,7 +41,7 @@ def _check_config(run: Path, config: RunConfig) -> None:
     if differing:
         raise UserError(
             f"{run}: belongs to another configuration ({'; '.join(differing)}); "
-            "allowed: the same values, or another --run folder"
+            f"allowed: the same values, or another --run folder that begins with start.source={run}"
         )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.config.load import load_config
+from pipeline.config.run import DataConfig
 from pipeline.contracts import ImageSpec
+from pipeline.data.images import FILTERS
 from pipeline.models.registry import build_family
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -22,13 +26,97 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+every_run = pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+
+
+def header(path: Path) -> dict[str, str]:
+    """`# Result:    ...` and what goes on below it, by name."""
+    fields: dict[str, str] = {}
+    name = ""
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        begins = re.match(r"# ([A-Z][a-z]+): +(.*)", line)
+        if begins:
+            name = begins[1]
+        elif not line.startswith("#    "):
+            name = ""
+        if name:
+            fields[name] = f"{fields.get(name, '')} {begins[2] if begins else line.lstrip('# ')}".strip()
+    return fields
+
+
+@every_run
 def test_loads_and_its_header_says_what_it_costs(path: Path) -> None:
     load_config(path)
-    header = path.read_text().split("\n\n")[0]
-    for word in ("Command:", "Hardware:", "Hours:", "Memory:", "Result:"):
-        assert any(line.startswith(f"# {word}") for line in path.read_text().splitlines()), word
-    assert header.startswith("# ")
+    found = header(path)
+    for word in ("Command", "Hardware", "Hours", "Memory", "Result", "Data", "Protocol"):
+        assert found.get(word), word
+    assert path.read_text().startswith("# ")
+
+
+@every_run
+def test_a_header_says_by_which_protocol_its_figures_are(path: Path) -> None:
+    found = header(path)
+    figure = re.search(r"FID [\d.]+|SWD", found["Result"])
+    if figure is None:
+        assert found["Protocol"].startswith(("none", "of the authors' runs"))
+        return
+    for said in ("Inception|swd", r"[\d,]+ samples", "float32|float16|bfloat16"):
+        assert re.search(said, found["Protocol"]), said
+    if "FID" in figure[0]:
+        assert "50,000 samples" in found["Protocol"]
+        assert re.search("against", found["Protocol"])
+
+
+@every_run
+def test_mirroring_is_said_in_the_file_itself_and_as_its_header_says(path: Path) -> None:
+    said = yaml.safe_load(path.read_text())["data"]["mirror"]
+    data = header(path)["Data"]
+    assert ("not mirror" in data) == (not said)
+    assert said == load_config(path).data.mirror
+    assert "mirror" in data
+
+
+@every_run
+def test_the_command_prepares_with_the_filter_that_the_figure_is_of(path: Path) -> None:
+    found = header(path)
+    data = found["Data"].partition(".")[0].lower()
+    named = [name for name in FILTERS if re.search(rf"\b{name}\b", data)]
+    given = re.findall(r"--filter (\w+)", found["Command"])
+    assert given == named
+    if "FID" in found["Result"]:
+        assert bool(named) != ("no filter" in data)
+
+
+def test_nothing_is_mirrored_unless_it_is_asked_for() -> None:
+    assert not DataConfig().mirror
+    assert "mirror" not in (CONFIGS / "base.yaml").read_text()
+
+
+# (mirrored, filter) of the authors' runs, from their public code.
+AUTHORS = {
+    "stylegan2-256": (False, "box"),
+    "stylegan2-512": (True, None),
+    "stylegan2-1024": (True, None),
+    "stylegan2-auto": (False, None),
+    "progan-1024": (True, None),
+    "progan-1024-1gpu": (True, None),
+    "biggan-128": (False, "bilinear"),
+    "biggan-deep-512": (False, "bilinear"),
+    "r3gan-cifar10": (True, None),
+    "r3gan-ffhq-64": (True, "lanczos"),
+    "r3gan-ffhq-256": (True, "lanczos"),
+    "r3gan-imagenet-64": (True, "lanczos"),
+    "dcgan-64": (False, None),
+}
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_data_are_shown_as_in_the_authors_runs(name: str) -> None:
+    path = CONFIGS / f"{name}.yaml"
+    given = re.findall(r"--filter (\w+)", header(path)["Command"])
+    assert (load_config(path).data.mirror, *given) == tuple(v for v in AUTHORS[name] if v is not None)
 
 
 @pytest.mark.parametrize("resolution", PUBLISHED)
@@ -69,7 +157,7 @@ def test_the_small_settings() -> None:
     assert (family.generator_rate, family.ema_ramp) == (0.0025, 0.05)
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+@every_run
 def test_the_minibatch_group_divides_the_batch(path: Path) -> None:
     config = load_config(path)
     assert config.batch.size % getattr(config.family, "minibatch_stddev_group", 1) == 0

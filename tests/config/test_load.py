@@ -116,7 +116,7 @@ FREE = [
 ]
 BOUND = [
     "seed=1",
-    "data.mirror=false",
+    "data.mirror=true",
     "data.lanes=8",
     "batch.micro=8",
     "family.r1_gamma=3",

@@ -103,6 +103,17 @@ def test_a_run_of_another_config_and_one_in_use(shards, tmp_path):
         process.communicate(timeout=60)
     line = refused(config, "seed=6", "family.r1_gamma=3", "--run", tmp_path / "run")
     assert "belongs to another configuration (seed: 5 -> 6; family.r1_gamma: 0.1 -> 3.0)" in line
+    assert line.endswith(f"another --run folder that begins with start.source={tmp_path / 'run'}")
+
+
+def test_a_run_from_before_images_were_mirrored_only_on_request_goes_on(shards, tmp_path):
+    """Its settings stand in it; the files that it was begun with may say less than they did."""
+    run, config = tmp_path / "run", write_config(tmp_path / "c.yaml", shards)
+    assert hrgan("train", config, "data.mirror=true", "length.images=24", "--run", run).returncode == 0
+    assert "(data.mirror: true -> false)" in refused(config, "--run", run)
+    done = hrgan("train", run / "config.yaml", "length.images=32", "--run", run)
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
 
 
 def test_a_damaged_shard_is_named_with_its_key(shards, tmp_path):
