@@ -34,7 +34,7 @@ from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.ending import asked_to_end
 from pipeline.storage.lock import only_writer
 from pipeline.storage.pictures import compose_grid, write_picture
-from pipeline.storage.runs import check_claim, claim_run
+from pipeline.storage.runs import as_begun, check_claim, claim_run
 from pipeline.storage.start import load_start
 from pipeline.training.keeper import RunKeeper
 from pipeline.training.loop import Loop, Outcome
@@ -56,7 +56,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     many = is_one_of_many()
     index = open_data(config, look=not many)
     spec = trained_spec(config, index)
-    config = with_auto_settings(config, spec)
+    config = with_auto_settings(as_begun(config, run), spec)
     if processes > 1 and not many:
         _check(config, spec, processes)
         prepare_operations(config.ops.backend, config.engine.device)
@@ -105,7 +105,7 @@ def check_start(config: RunConfig, run: Path, processes: int) -> None:
     """Refuses what `train` would refuse on `processes` processes, on whatever machine; writes nothing."""
     index = open_data(config)
     spec = trained_spec(config, index)
-    config = with_auto_settings(config, spec)
+    config = with_auto_settings(as_begun(config, run), spec)
     _check(config, spec, processes)
     check_claim(run, config, {"digest": index.digest})
 

@@ -53,11 +53,14 @@ class BatchConfig(Strict):
 
 
 class StartConfig(Strict):
-    """Which weights a run begins with; of no account once it has a checkpoint."""
+    """Which weights a run begins with; `source` is of no account once it has a checkpoint."""
 
     source: str | None = None
     """A snapshot, checkpoint or run whose weights are taken where name and shape fit, of any resolution
     and number of classes (transfer learning); the rest starts fresh. null: all fresh."""
+    transfer: bool | None = None
+    """Go on with the source's averaged generator: its average neither ramps nor begins as a copy, and ADA's p
+    moves faster. null: if and only if there is a source. A run keeps what it began with."""
 
 
 class EngineConfig(Strict):
@@ -189,6 +192,12 @@ class RunConfig(Strict):
     """When no progress ends it."""
     report: ReportConfig = ReportConfig()
     """What a person reads."""
+
+    def begun(self, *, transfer: bool) -> RunConfig:
+        """With `start.transfer` decided, and what the family makes of it."""
+        start = self.start.model_copy(update={"transfer": transfer})
+        family = self.family.transferred() if transfer else self.family
+        return self.model_copy(update={"start": start, "family": family})
 
     @model_validator(mode="after")
     def _compiled_or_recomputed(self) -> RunConfig:

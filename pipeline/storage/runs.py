@@ -16,6 +16,15 @@ CONFIG = "config.yaml"
 DATA = "data.json"
 
 
+def as_begun(config: RunConfig, run: Path) -> RunConfig:
+    """`config` with `start.transfer` as `run` began, or as it would begin now, and what follows from it."""
+    path = run / CONFIG
+    if path.exists():
+        return config.begun(transfer=bool(read_dump(path).start.transfer))
+    start = config.start
+    return config.begun(transfer=start.source is not None if start.transfer is None else start.transfer)
+
+
 def claim_run(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
     """Makes `run` this configuration's and this data's, or refuses if it is another's.
 

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from launch import train as start
+from pipeline.config.load import read_dump
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Process
 from pipeline.data.index import ShardIndex
@@ -81,15 +82,21 @@ def test_labels_that_are_not_there(shards, tmp_path):
 def test_a_run_begins_with_anothers_weights(shards, tmp_path):
     config = write_config(tmp_path / "c.yaml", shards, length={"images": 16})
     assert hrgan("train", config, "--run", tmp_path / "one").returncode == 0
-    more = ("data.labels=false", "length.images=24", f"start.source={tmp_path / 'one'}")
+    more = (
+        "data.labels=false",
+        "family.ema_ramp=0.05",
+        "length.images=24",
+        f"start.source={tmp_path / 'one'}",
+    )
     done = hrgan("train", config, *more, "--run", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("starting from")]
     assert "generator " in line
     assert "fresh: mapping." in line
     # Once it has a checkpoint of its own, where it began is of no account.
-    again = hrgan("train", config, *more[:1], "length.images=32", "--run", tmp_path / "two")
+    again = hrgan("train", config, *more[:2], "length.images=32", "--run", tmp_path / "two")
     assert again.returncode == 0, again.stderr
+    assert read_dump(tmp_path / "two" / "config.yaml").family.ema_ramp is None
     assert "going on from" in again.stderr
     assert "no such folder" in refused(config, "start.source=/nowhere", "--run", tmp_path / "three")
 

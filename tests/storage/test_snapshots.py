@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from pipeline.config.families import StyleGAN2Config
-from pipeline.config.load import read_dump
-from pipeline.config.run import RunConfig
+from pipeline.config.load import digest, read_dump
+from pipeline.config.run import RunConfig, StartConfig
 from pipeline.contracts import ImageSpec, Stage
 from pipeline.errors import UserError
 from pipeline.storage.lock import only_writer
 from pipeline.storage.manifest import MANIFEST
-from pipeline.storage.runs import claim_run
+from pipeline.storage.runs import as_begun, claim_run
 from pipeline.storage.snapshots import list_snapshots, open_snapshot, write_snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +108,50 @@ def test_a_run_that_belongs_to_another_config_names_the_keys(tmp_path):
     assert read_dump(tmp_path / "config.yaml").length.images == 5000
     with pytest.raises(UserError, match=r"belongs to another configuration \(batch.size: 32 -> 64\)"):
         claim_run(tmp_path, config(size=64), {"digest": "d"})
+
+
+def test_a_run_keeps_the_transfer_that_it_began_with(tmp_path):
+    """Whatever a later start says of its source, and if it is started from its own settings."""
+    family = StyleGAN2Config(ema_ramp=0.05, ema_from_images=8, ada={"mode": "adaptive"})
+    plain = RunConfig(family=family)
+    given = plain.model_copy(update={"start": StartConfig(source="elsewhere")})
+    first = as_begun(given, tmp_path)
+    average = (first.family.ema_ramp, first.family.ema_from_images, first.family.ada.adjust_images)
+    assert average == (None, 0, 100_000)
+    claim_run(tmp_path, first, {"digest": "d"})
+    for later in (given, plain, read_dump(tmp_path / "config.yaml")):
+        again = as_begun(later, tmp_path)
+        assert again.start.transfer
+        assert digest(again) == digest(first)
+        claim_run(tmp_path, again, {"digest": "d"})
+
+
+@pytest.mark.parametrize("source", [None, "elsewhere"])
+def test_a_run_from_before_there_was_a_transfer_goes_on_as_it_was(tmp_path, source):
+    config = RunConfig(family=StyleGAN2Config(ema_ramp=0.05), start=StartConfig(source=source))
+    claim_run(tmp_path, config, {"digest": "d"})
+    path = tmp_path / "config.yaml"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if "transfer:" not in line))
+    again = as_begun(config, tmp_path)
+    assert (again.family, again.start.transfer) == (config.family, False)
+    claim_run(tmp_path, again, {"digest": "d"})
+
+
+@pytest.mark.parametrize(
+    ("start", "ada", "wanted"),
+    [
+        ({}, {}, (0.05, 500_000)),
+        ({"source": "x"}, {}, (None, 100_000)),
+        ({"source": "x"}, {"adjust_images": 500_000}, (None, 500_000)),
+        ({"source": "x", "transfer": False}, {}, (0.05, 500_000)),
+        ({"transfer": True}, {}, (None, 100_000)),
+    ],
+)
+def test_what_a_transfer_makes_of_a_configuration(tmp_path, start, ada, wanted):
+    config = RunConfig(family=StyleGAN2Config(ema_ramp=0.05, ada=ada), start=start)
+    begun = as_begun(config, tmp_path / "none").family
+    assert (begun.ema_ramp, begun.ada.adjust_images) == wanted
 
 
 def test_a_run_on_other_data_is_refused(tmp_path):

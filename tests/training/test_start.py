@@ -7,12 +7,13 @@ import torch
 
 from pipeline.contracts import ImageSpec, Stage
 from pipeline.errors import UserError
+from pipeline.models.registry import build_family
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.snapshots import write_snapshot
-from pipeline.storage.start import load_start
+from pipeline.storage.start import StartWeights, load_start
 from pipeline.training.start import begin_with
 from pipeline.training.state import take
-from tests.tiny_families import DIGITS, tiny_family, tiny_trainer
+from tests.tiny_families import BATCH, DIGITS, TINY, tiny_config, tiny_family, tiny_trainer
 
 
 @pytest.fixture
@@ -128,3 +129,47 @@ def test_frozen_layers_keep_their_weights(layers, kept):
 def test_more_frozen_layers_than_there_are_are_refused():
     with pytest.raises(UserError, match=r"family\.freeze_discriminator=9: at 8 pixels .* allowed: 0 to 4"):
         tiny_family("stylegan2", freeze_discriminator=9).networks()
+
+
+RAMPING = {
+    "stylegan2": {"ema_ramp": 0.05},
+    "biggan": {"ema_from_images": 800},
+    "r3gan": {},
+    "mlp": {"ema_ramp": 0.05},
+}
+"""What each would overwrite the loaded average with at its first step."""
+
+
+@pytest.mark.parametrize("name", RAMPING)
+def test_a_transfer_goes_on_with_the_sources_average(name):
+    changes = {"ema_half_life_images": 200} if name != "r3gan" else {"ema_half_life_images_end": 200}
+    source = tiny_trainer(tiny_family(name, **changes), seed=1)
+    for parameter in source.averager.average.parameters():
+        parameter.add_(1.0)  # an average that is not the generator's own
+    weights = StartWeights(source.networks.generator.state_dict(), source.averager.average.state_dict(), None)
+    config = tiny_config(name, **changes, **RAMPING[name])
+    for kept, settings in ((False, config), (True, config.transferred())):
+        trainer = tiny_trainer(build_family(settings, DIGITS, batch_size=BATCH))
+        begin_with(trainer, weights)
+        before = [p.clone() for p in trainer.averager.average.parameters()]
+        trainer.step()
+        beta = 0.5 ** (trainer.progress.images_seen / 200) if kept else 0.0
+        for average, old, now in zip(
+            trainer.averager.average.parameters(),
+            before,
+            trainer.networks.generator.parameters(),
+            strict=True,
+        ):
+            torch.testing.assert_close(average, beta * old + (1 - beta) * now)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_nothing_of_a_transferred_average_ramps(name):
+    """From the first image on, it decays as at the end."""
+    config = tiny_config(name, ema_ramp=0.01, ema_from_images=10_000).transferred()
+    schedule = build_family(config, DIGITS, batch_size=BATCH).schedule
+    late = schedule.at(100_000)
+    early = schedule.at(0)
+    assert early.ema_beta ** (1 / early.batch_size) == pytest.approx(
+        late.ema_beta ** (1 / late.batch_size)
+    ) or (name == "progan" and early.ema_beta == late.ema_beta)

@@ -95,6 +95,11 @@ class R3GANConfig(Objectives, Optimisation):
     )
     """Augmentation groups in use."""
 
+    def transferred(self) -> Self:
+        """As for every family, and the average has its last half-life from the start."""
+        ends = {"ema_half_life_images": self.ema_half_life_images_end}
+        return super().transferred().model_copy(update=ends)
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if not len(self.widths) == len(self.cardinalities) == len(self.blocks):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -91,9 +91,14 @@ class Optimisation(Strict):
     ema_half_life_images: Count = 10_000
     """Half-life of the averaged generator, in images; 0 keeps no average."""
     ema_ramp: Positive | None = None
-    """Early in training the half-life is at most this fraction of the images seen; null: no ramp."""
+    """Early in training the half-life is at most this fraction of the images seen; null: no ramp. None with
+    `start.transfer`."""
     ema_from_images: Count = 0
     """Until so many images were seen the average is a copy of the generator."""
+
+    def transferred(self) -> Self:
+        """For a run that goes on with another's average (`start.transfer`): nothing overwrites it."""
+        return self.model_copy(update={"ema_ramp": None, "ema_from_images": 0})
 
 
 class AdaConfig(Strict):
@@ -106,7 +111,7 @@ class AdaConfig(Strict):
     target: Probability = 0.6
     """Adaptive: the wanted mean sign of D(real), r_t of section 3."""
     adjust_images: PositiveCount = 500_000
-    """Adaptive: images over which p can move from 0 to 1."""
+    """Adaptive: images over which p can move from 0 to 1; with `start.transfer` 100k, if nothing is given."""
     every: Whole = 4
     """Adaptive: steps between adjustments of p."""
     kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -84,3 +84,10 @@ class StyleGAN2Config(Objectives, Optimisation):
     stated here."""
     ada: AdaConfig = AdaConfig()
     """Adaptive discriminator augmentation."""
+
+    def transferred(self) -> Self:
+        """As for every family, and p moves faster, as in the public code of Karras et al. 2020b."""
+        same = super().transferred()
+        if "adjust_images" in self.ada.model_fields_set:
+            return same
+        return same.model_copy(update={"ada": self.ada.model_copy(update={"adjust_images": 100_000})})
