@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = {
     "seed": 5,
     "length": {"images": 192},
-    "data": {"workers": 1, "prefetch": 2, "lanes": 8},
+    "data": {"workers": 1, "prefetch": 2, "lanes": 8, "mirror": True},
     "batch": {"size": 8},
     "family": {
         "name": "stylegan2",

@@ -199,7 +199,7 @@ def _decode_share(index: ShardIndex, images: int, first: int, barrier: Barrier) 
 
 def floats(index: ShardIndex, images: int, resolution: int | None = None) -> Cost:
     """Cost for the stream to give `images` as float32 on the CPU, after a first batch."""
-    config = DataConfig(workers=WORKERS, lanes=LANES)
+    config = DataConfig(workers=WORKERS, lanes=LANES, mirror=True)
     with ImageStream(index, config, seed=0, process=Process(), images_seen=0, labels=False) as stream:
         size = chunk_size(index) if not index.levels or resolution is None else _LEVEL_CHUNK
         _drain(lambda: stream.draw(BATCH, resolution=resolution), size)

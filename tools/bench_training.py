@@ -53,7 +53,7 @@ def make_trainer(index: ShardIndex) -> tuple[Trainer, ImageStream]:
     networks = family.networks()
     engine = Replicated(process)
     engine.attach(networks, family.optimizers)
-    data = DataConfig(workers=1, lanes=8)
+    data = DataConfig(workers=1, lanes=8, mirror=True)
     stream = ImageStream(index, data, seed=0, process=process, images_seen=0, labels=True)
     return Trainer(family, networks, engine, stream, seed=0), stream
 

@@ -64,7 +64,7 @@ def draw(
     seen: int = 0,
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The global batches of `draws` (images, resolution), put together from all ranks."""
-    config = DataConfig(workers=workers, lanes=4, prefetch=2)
+    config = DataConfig(workers=workers, lanes=4, prefetch=2, mirror=True)
     streams = [
         ImageStream(index, config, seed=5, process=Process(r, world), images_seen=seen, labels=True)
         for r in range(world)

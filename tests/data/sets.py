@@ -57,7 +57,7 @@ def draw_global(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """All images and labels of the global batches of `draws` (batch size, times), put together from all
     ranks; checks that no label is at the wrong image."""
-    settings = DataConfig.model_validate({"workers": workers, "lanes": 8, **config})
+    settings = DataConfig.model_validate({"workers": workers, "lanes": 8, "mirror": True, **config})
     streams = [
         ImageStream(index, settings, seed=seed, process=Process(r, world), images_seen=seen, labels=True)
         for r in range(world)

@@ -116,8 +116,8 @@ def test_a_run_of_another_config_and_one_in_use(shards, tmp_path):
 def test_a_run_from_before_images_were_mirrored_only_on_request_goes_on(shards, tmp_path):
     """Its settings stand in it; the files that it was begun with may say less than they did."""
     run, config = tmp_path / "run", write_config(tmp_path / "c.yaml", shards)
-    assert hrgan("train", config, "data.mirror=true", "length.images=24", "--run", run).returncode == 0
-    assert "(data.mirror: true -> false)" in refused(config, "--run", run)
+    assert hrgan("train", config, "length.images=24", "--run", run).returncode == 0
+    assert "(data.mirror: true -> false)" in refused(config, "data.mirror=false", "--run", run)
     done = hrgan("train", run / "config.yaml", "length.images=32", "--run", run)
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr
