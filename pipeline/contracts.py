@@ -188,7 +188,8 @@ class Phase:
 
     every: in steps (lazy regularisation). repeats: turns a step, each on fresh reals. gain: factor
     on the loss (lazy regularisation: `every`). settle: done to the trained network after each update
-    (weight clipping).
+    (weight clipping). own_reals: its reals are others than those of the other phases: at the same position
+    of another order of the data, so that they do not count as images seen.
     """
 
     name: str
@@ -198,6 +199,7 @@ class Phase:
     repeats: int = 1
     gain: float = 1.0
     settle: Callable[[nn.Module], None] | None = None
+    own_reals: bool = False
 
 
 @dataclass(frozen=True, slots=True)

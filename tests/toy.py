@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -164,7 +165,14 @@ class ToyStream:
     def __init__(self, images_seen: int = 0, rank: int = 0, world_size: int = 1) -> None:
         self.position, self.rank, self.world_size = images_seen, rank, world_size
         self.drawn: list[int] = []
-        self.factor = 1.0
+        self.factor, self.order = 1.0, "real"
+        self._begin = images_seen
+
+    @cached_property
+    def others(self) -> ToyStream:
+        others = ToyStream(self._begin, self.rank, self.world_size)
+        others.order = "other"
+        return others
 
     damaged = 0
 
@@ -175,7 +183,7 @@ class ToyStream:
         mine = range(self.position + self.rank, self.position + batch_size, self.world_size)
         self.position += batch_size
         self.drawn.extend(mine)
-        seeds = [derive_seed("real", position % 64) for position in mine]
+        seeds = [derive_seed(self.order, position % 64) for position in mine]
         images = SampleRandomness(seeds).normal(1, SIZE, SIZE).clamp(-1, 1) * 0.5 + 0.3
         return Batch(images * self.factor)
 

@@ -71,6 +71,10 @@ class NoiseStream:
         labels = torch.arange(batch) % spec.classes if spec.classes else None
         self.batch = Batch(images.to(device), None if labels is None else labels.to(device))
 
+    @property
+    def others(self) -> NoiseStream:
+        return self
+
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         return [self.batch] * times
 

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,10 @@ class PointStream:
 
     def __init__(self, mixture: Mixture, seed: int) -> None:
         self.mixture, self.seed, self.position = mixture, seed, 0
+
+    @cached_property
+    def others(self) -> PointStream:
+        return PointStream(self.mixture, derive_seed(self.seed, "others"))
 
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         return [self._next(batch_size) for _ in range(times)]

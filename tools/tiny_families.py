@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,13 @@ class DigitStream:
         self.labels = torch.tensor(digits.target)
         self.labelled = bool(spec.classes)
         self.position = images_seen
+        self._spec, self._begin = spec, images_seen
+
+    @cached_property
+    def others(self) -> DigitStream:
+        others = DigitStream(self._spec, self._begin, self.process)
+        others.images, others.labels = others.images.flip(0), others.labels.flip(0)
+        return others
 
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         return [self._next(batch_size, resolution or SIDE) for _ in range(times)]

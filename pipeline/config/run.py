@@ -36,7 +36,8 @@ class DataConfig(Strict):
     """Places of the data set that are read side by side; part of the order, so fixed for a run.
     A multiple of the number of processes keeps reads sequential."""
     workers: Annotated[int, Field(ge=0, le=256)] = 2
-    """Loader processes a rank; 0 decodes in the training process."""
+    """Loader processes a rank, and as many again if a phase has reals of its own (R3GAN's generator); 0
+    decodes in the training process."""
     prefetch: Annotated[int, Field(gt=0)] = 4
     """Chunks of images that each worker decodes ahead."""
     on_damage: Literal["error", "skip"] = "error"

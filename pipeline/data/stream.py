@@ -23,6 +23,7 @@ from pipeline.data.reader import ShardReader
 from pipeline.data.samples import no_damage
 from pipeline.data.workers import Chunk, Chunks, InlineChunks, WorkerChunks
 from pipeline.errors import UserError
+from pipeline.randomness import derive_seed
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class ImageStream:
         if labels and not index.classes:
             raise UserError(f"{index.root}: data.labels: true, but the shards have no labels; allowed: false")
         self._index, self._process, self._labels = index, process, labels
-        self._config = config
+        self._config, self._seed, self._begin = config, seed, images_seen
+        self._others: ImageStream | None = None
         counts = [shard.count for shard in index.shards]
         self._order = Order(counts, seed=seed, lanes=config.lanes)
         self._next = images_seen + process.rank  # position of this rank's next image
@@ -75,7 +77,23 @@ class ImageStream:
     def damaged(self) -> int:
         """Images of this rank that were damaged and replaced so far (data.on_damage=skip), in all chunks
         that were begun: some may not be drawn yet."""
-        return self._damaged
+        return self._damaged + (0 if self._others is None else self._others.damaged)
+
+    @property
+    def others(self) -> ImageStream:
+        """Another order of the same images, from the position on where this one began; it has workers of its
+        own, and ends with this one."""
+        if self._others is None:
+            seed = derive_seed(self._seed, "others")
+            self._others = ImageStream(
+                self._index,
+                self._config,
+                seed=seed,
+                process=self._process,
+                images_seen=self._begin,
+                labels=self._labels,
+            )
+        return self._others
 
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         """This rank's images of the next `times` global batches of `batch_size` images each.
@@ -98,6 +116,8 @@ class ImageStream:
     def close(self) -> None:
         """Stops the workers."""
         self._drop()
+        if self._others is not None:
+            self._others.close()
 
     def _see(self, resolution: int) -> None:
         """From the next image on, everything has this height; what was decoded ahead is dropped."""

@@ -44,9 +44,12 @@ def generator_phase(
     *,
     classes: int = 0,
     orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
+    discriminator_first: bool = False,
 ) -> Phase:
     """The generator's turn. classes: of the data, 0 if unlabelled. orthogonal: the weights that
-    `orthogonal_weight` keeps orthogonal; None where a family has none."""
+    `orthogonal_weight` keeps orthogonal; None where a family has none. discriminator_first: its turn comes
+    first; then a loss that compares with reals has others than those which the discriminator has just fitted
+    (as the public code of Huang et al. 2024)."""
     extras: list[Extra] = []
     if has_classifier(config, classes):
         extras.append(Classified(config.classifier_weight))
@@ -57,7 +60,9 @@ def generator_phase(
                 "allowed: 0"
             )
         extras.append(Orthogonal(config.orthogonal_weight, orthogonal))
-    return Phase("generator", "generator", GeneratorTurn(ADVERSARIAL[config.loss], extras))
+    loss = ADVERSARIAL[config.loss]
+    own_reals = loss.pairs and discriminator_first
+    return Phase("generator", "generator", GeneratorTurn(loss, extras), own_reals=own_reals)
 
 
 def discriminator_phases(

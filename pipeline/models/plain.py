@@ -154,7 +154,12 @@ class PlainFamily(ABC):
         self.schedule = schedule or ConstantSchedule(
             config, spec.height, batch_size, images, lazy_factors(config)
         )
-        generator = generator_phase(config, classes=spec.classes, orthogonal=orthogonal)
+        generator = generator_phase(
+            config,
+            classes=spec.classes,
+            orthogonal=orthogonal,
+            discriminator_first=discriminator_first,
+        )
         discriminator = discriminator_phases(config, self.losses, classes=spec.classes)
         self.phases = (*discriminator, generator) if discriminator_first else (generator, *discriminator)
 

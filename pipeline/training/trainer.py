@@ -25,6 +25,11 @@ class Stream(Protocol):
         ...
 
     @property
+    def others(self) -> Stream:
+        """Another order of the same images, from the position on where this one began."""
+        ...
+
+    @property
     def damaged(self) -> int:
         """Images that this rank has passed over because they were damaged."""
         ...
@@ -75,11 +80,14 @@ class Trainer:
         due = [p for p in self.family.phases if self.progress.step % p.every == 0]
         times = max(phase.repeats for phase in due)
         reals = self.stream.draw(stage.batch_size, times, resolution=stage.resolution)
+        others = reals
+        if any(phase.own_reals for phase in self.family.phases):  # due or not: both orders keep step
+            others = self.stream.others.draw(stage.batch_size, times, resolution=stage.resolution)
         stats = Means()
         for phase in due:
             with only_trainable(self.networks, phase):
                 for turn in range(phase.repeats):
-                    self._turn(phase, stage, turn, reals[turn], stats)
+                    self._turn(phase, stage, turn, (others if phase.own_reals else reals)[turn], stats)
         images = stage.batch_size * len(reals)
         self._share(stats, images)
         self.averager.update(stage.ema_beta)

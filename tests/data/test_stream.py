@@ -20,6 +20,7 @@ from pipeline.data.lanes import Order
 from pipeline.data.stream import ImageStream, read_uint8
 from pipeline.data.workers import WorkerDied
 from pipeline.errors import UserError
+from pipeline.randomness import derive_seed
 from tests.data.sets import draw_global, make_set, numbers
 
 TOTAL = 90
@@ -67,6 +68,31 @@ def test_each_image_once_an_epoch_far_into_a_run(index: ShardIndex) -> None:
     images, _ = draw_global(index, [(TOTAL // 2, 4)], workers=1, seen=1000 * TOTAL)
     for epoch in numbers(images).split(TOTAL):
         assert sorted(epoch.tolist()) == list(range(TOTAL))
+
+
+@pytest.mark.parametrize(
+    ("world", "workers", "seen"), [(1, 0, 0), (2, 1, 0), (4, 0, 0), (1, 1, 32), (2, 0, 64)]
+)
+def test_the_other_order_is_at_the_same_position(
+    index: ShardIndex, expected: torch.Tensor, world: int, workers: int, seen: int
+) -> None:
+    """On any ranks, after a restart, and beside the first, which it leaves as it is."""
+    order = Order([shard.count for shard in index.shards], seed=derive_seed(5, "others"), lanes=8)
+    stored = [shard * 16 + member for _, shard, member in map(order.locate, range(seen, 2 * TOTAL))]
+    config = DataConfig(workers=workers, lanes=8, mirror=True)
+    streams = [
+        ImageStream(index, config, seed=5, process=Process(r, world), images_seen=seen, labels=True)
+        for r in range(world)
+    ]
+    found: dict[str, list[torch.Tensor]] = {"main": [], "others": []}
+    for _ in range(3):
+        for name, draws in found.items():
+            parts = [(s if name == "main" else s.others).draw(16)[0].images for s in streams]
+            draws.append(torch.stack(parts, 1).flatten(0, 1))
+    for stream in streams:
+        stream.close()
+    assert torch.allclose(torch.cat(found["main"]), expected[seen : seen + 48], atol=1e-6)
+    assert numbers(torch.cat(found["others"])).tolist() == stored[:48]
 
 
 def test_fewer_samples_than_lanes_and_than_the_batch(tmp_path: Path) -> None:

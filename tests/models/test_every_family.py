@@ -250,3 +250,26 @@ def test_images_it_cannot_make_are_refused_in_a_line(name, spec):
         family = tiny_family(name, spec)
         images = family.sampler(seeded_networks(family).generator.eval()).draw([1]).images
         assert images.shape == (1, spec.channels, spec.height, spec.width)
+@each_family
+def test_images_that_are_not_square_are_refused_by_that_word(name):
+    oblong = ImageSpec(8, 16, 3)
+    if name == "mlp":  # for images of any shape
+        tiny_family(name, oblong)
+        return
+    with pytest.raises(
+        UserError, match=rf"^{name} needs square images.* not 16x8; prepare the data with --res"
+    ):
+        tiny_family(name, oblong)
+
+
+@each_family
+def test_the_generator_has_reals_of_its_own_where_the_discriminator_has_just_fitted_them(name):
+    """Huang et al. 2024 compare its fakes with others; no other family's data move."""
+    for loss in ("relativistic", "non_saturating"):
+        phases = {phase.name: phase for phase in tiny_family(name, loss=loss).phases}
+        order = list(phases)
+        after = order.index("generator") > order.index("discriminator")
+        assert phases.pop("generator").own_reals == (loss == "relativistic" and after)
+        assert not any(phase.own_reals for phase in phases.values())
+
+

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec
 from pipeline.models.r3gan import R3GAN
 from pipeline.models.registry import build_family
-from tests.tiny_families import BATCH, DigitStream, seeded_networks, tiny_family, tiny_game
+from tests.tiny_families import BATCH, DigitStream, seeded_networks, tiny_family, tiny_game, tiny_trainer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -82,6 +83,26 @@ def test_the_discriminators_turn_is_the_papers_loss_with_both_penalties():
     )
     found = turns["generator"].objective(tiny_game(family, networks, images_seen=30), reals)
     torch.testing.assert_close(found.loss, F.softplus(real - fake), rtol=1e-4, atol=1e-4)
+
+
+def test_a_step_shows_each_network_reals_of_its_own():
+    trainer, seen = tiny_trainer(tiny_family("r3gan")), {}
+
+    def watched(phase):
+        def objective(game, reals):
+            seen.setdefault(phase.name, []).append(reals)
+            return phase.objective(game, reals)
+
+        return dataclasses.replace(phase, objective=objective)
+
+    trainer.family.phases = tuple(map(watched, trainer.family.phases))
+    for _ in range(3):
+        trainer.step()
+    assert trainer.progress.images_seen == 3 * BATCH
+    of_d, of_g = (torch.cat([b.images for b in seen[net]]) for net in ("discriminator", "generator"))
+    assert torch.equal(of_d, torch.cat([b.images for b in DigitStream().draw(BATCH, 3)]))
+    assert torch.equal(of_g, torch.cat([b.images for b in DigitStream().others.draw(BATCH, 3)]))
+    assert not torch.equal(of_d, of_g)
 
 
 # ---- augmentation

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
-from pipeline.contracts import Batch, Terms
+from pipeline.contracts import Batch, Process, Terms
+from pipeline.engines.replicated import Replicated
 from pipeline.training.state import put_back, take
 from pipeline.training.trainer import Trainer
 from tests.toy import ToyFamily, ToyStream, toy_trainer
@@ -85,6 +87,87 @@ def test_a_restart_is_bitwise_even_across_growth(stop_after):
     assert expected.keys() == got.keys()
     for name, value in expected.items():
         assert torch.equal(got[name], value), name
+
+
+class Alone(Replicated):
+    """One rank of several, whose averages are its own."""
+
+    def _average(self, flat: torch.Tensor) -> None:
+        pass
+
+
+def chance(world: int, micro: int | None) -> dict[tuple[str, bytes], bytes]:
+    """By phase and real, the random numbers that its sample got, of all ranks."""
+    found = {}
+
+    def watched(phase):
+        def objective(game, reals):
+            drawn = game.randomness.normal(2)
+            for image, numbers in zip(reals.images, drawn, strict=True):
+                found[phase.name, image.numpy().tobytes()] = numbers.numpy().tobytes()
+            return phase.objective(game, reals)
+
+        return replace(phase, objective=objective)
+
+    for rank in range(world):
+        family = ToyFamily(discriminator_repeats=2)
+        trainer = toy_trainer(family, engine=Alone(Process(rank, world)), micro=micro)
+        family.phases = tuple(map(watched, family.phases))
+        for _ in range(2):
+            trainer.step()
+    return found
+
+
+@pytest.mark.parametrize(("world", "micro"), [(1, 4), (1, 2), (1, 1), (2, None), (2, 2), (4, 1)])
+def test_each_sample_keeps_its_random_numbers_in_any_split(world, micro):
+    """Beside its real, not only as a set: relativistic losses and labels pair the two."""
+    whole = chance(1, None)
+    assert len(whole) == 2 * 8 + 2 * 16 + 8  # generator, two turns of the discriminator, R1 once
+    assert len(set(whole.values())) == len(whole)
+    assert chance(world, micro) == whole
+
+
+def own(start: int = 0, micro: int | None = None) -> Trainer:
+    """A toy run in which R1, due every fourth step, and the generator have reals of their own."""
+    family = ToyFamily(discriminator_repeats=2)
+    family.phases = tuple(replace(p, own_reals=p.name != "discriminator") for p in family.phases)
+    return toy_trainer(family, start=start, micro=micro)
+
+
+def test_reals_of_a_phases_own_do_not_count_and_keep_step():
+    trainer, given = own(), {}
+
+    def watched(phase):
+        def objective(game, reals):
+            given.setdefault(phase.name, []).append(reals.images)
+            return phase.objective(game, reals)
+
+        return replace(phase, objective=objective)
+
+    trainer.family.phases = tuple(map(watched, trainer.family.phases))
+    for _ in range(5):
+        trainer.step()
+    assert trainer.progress.images_seen == 5 * 2 * 8
+    assert trainer.stream.drawn == trainer.stream.others.drawn == list(range(80))
+    main, others = ToyStream().draw(8, 10), ToyStream().others.draw(8, 10)
+    assert torch.equal(torch.cat(given["discriminator"]), torch.cat([b.images for b in main]))
+    assert torch.equal(torch.cat(given["generator"]), torch.cat([b.images for b in others[::2]]))
+    assert torch.equal(torch.cat(given["r1"]), torch.cat([b.images for b in others[::8]]))
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4])
+def test_a_restart_with_reals_of_a_phases_own_is_bitwise(stop_after):
+    straight, first = own(), own()
+    for _ in range(6):
+        straight.step()
+    for _ in range(stop_after):
+        first.step()
+    second = own(start=first.progress.images_seen)
+    put_back(second, copy.deepcopy(take(first)))
+    for _ in range(6 - stop_after):
+        second.step()
+    for name, value in weights(straight).items():
+        assert torch.equal(weights(second)[name], value), name
 
 
 def test_growth_resets_both_optimizers():

@@ -161,6 +161,10 @@ class NoData:
     images: int
     damaged = 0
 
+    @property
+    def others(self) -> NoData:
+        return self
+
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         side = resolution or self.spec.height
         labels = torch.zeros(self.images, dtype=torch.int64) if self.spec.classes else None

@@ -21,7 +21,8 @@ class R3GAN(PlainFamily):
 
     batch_size: global. low_precision: type of the highest `config.low_precision_levels` stages in turns
     that take no second derivatives; the discriminator's turn has R1 and R2 in it and judges in float32,
-    where the paper's code judges in bfloat16. The paper has no truncation; the sampler's psi scales z.
+    where the paper's code judges in bfloat16. The generator's turn compares its fakes with reals of its own
+    (`Phase.own_reals`). The paper has no truncation; the sampler's psi scales z.
     Errors: UserError for images that the stages do not end at.
     """
 
