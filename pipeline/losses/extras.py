@@ -26,6 +26,7 @@ class Drift:
 class LeCam(nn.Module):
     """weight * ((D(x) - a_F)^2 + (D(G(z)) - a_R)^2), [N] (Tseng et al. 2021, eq. 4).
 
+    relu: weight * (max(D(x) - a_F, 0)^2 + max(a_R - D(G(z)), 0)^2), the authors' code.
     a_R and a_F are running means (eq. 5, `decay`) of the logits of reals and fakes up to the step before:
     buffers, moved by `observe` from the means over all ranks.
     """
@@ -33,17 +34,19 @@ class LeCam(nn.Module):
     real_mean: Tensor
     fake_mean: Tensor
 
-    def __init__(self, weight: float, decay: float) -> None:
+    def __init__(self, weight: float, decay: float, *, relu: bool = False) -> None:
         super().__init__()
-        self.weight, self.decay = weight, decay
+        self.weight, self.decay, self.relu = weight, decay, relu
         self.register_buffer("real_mean", torch.tensor(0.0))
         self.register_buffer("fake_mean", torch.tensor(0.0))
 
     def forward(self, play: Play) -> Terms:
         assert play.real is not None
-        to_fake = (play.real.logits - self.fake_mean.detach().clone()).square()
-        to_real = (play.fake.logits - self.real_mean.detach().clone()).square()
-        penalty = to_fake + to_real
+        to_fake = play.real.logits - self.fake_mean.detach().clone()
+        to_real = self.real_mean.detach().clone() - play.fake.logits
+        if self.relu:
+            to_fake, to_real = F.relu(to_fake), F.relu(to_real)
+        penalty = to_fake.square() + to_real.square()
         return Terms(self.weight * penalty, {"penalty/lecam": penalty.detach().mean()})
 
     @torch.no_grad()

@@ -32,7 +32,7 @@ class LossMemory(nn.Module):
     def __init__(self, config: Objectives) -> None:
         super().__init__()
         on = config.lecam_weight > 0
-        self.lecam = LeCam(config.lecam_weight, config.lecam_decay) if on else None
+        self.lecam = LeCam(config.lecam_weight, config.lecam_decay, relu=config.lecam_relu) if on else None
 
     def observe(self, stats: Mapping[str, Tensor]) -> None:
         if self.lecam is not None:

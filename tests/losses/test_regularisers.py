@@ -111,14 +111,19 @@ def test_drift_is_the_square_of_the_reals_logits_alone(game, reals):
     close(Drift(0.001)(play).loss, 0.001 * game.networks.discriminator.by_hand(reals.images) ** 2)
 
 
-def test_lecam_pulls_each_side_to_the_others_mean_over_steps(game, reals):
+@pytest.mark.parametrize("relu", [False, True])
+def test_lecam_pulls_each_side_to_the_others_mean_over_steps(game, reals, relu):
+    """relu: max(D(x) - a_F, 0)^2 + max(a_R - D(G(z)), 0)^2, as the authors' code has it."""
     judge, decay = game.networks.discriminator, 0.8
     real = judge.by_hand(reals.images)
     fake = judge.by_hand(game.generate(N).images)
-    lecam, a_real, a_fake = LeCam(0.3, decay), 0.0, 0.0
+    lecam, a_real, a_fake = LeCam(0.3, decay, relu=relu), 0.0, 0.0
     for shift in (0.0, 2.0, -5.0):
         play = make_play(game, reals)
-        expected = (real - a_fake) ** 2 + (fake - a_real) ** 2
+        above, below = real - a_fake, a_real - fake
+        if relu:
+            above, below = np.maximum(above, 0), np.maximum(below, 0)
+        expected = above**2 + below**2
         terms = lecam(play)
         close(terms.loss, 0.3 * expected)
         assert float(terms.stats["penalty/lecam"]) == pytest.approx(expected.mean(), rel=1e-6)

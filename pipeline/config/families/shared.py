@@ -60,6 +60,9 @@ class Objectives(Strict):
     """Weight of the LeCam regularisation (Tseng et al. 2021, eq. 4)."""
     lecam_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Decay of the running means of logits that LeCam pulls towards."""
+    lecam_relu: bool = False
+    """LeCam as in the authors' code, which the paper does not have: of the two distances only what is above
+    0 counts, a real's logit above the mean of fakes and a fake's below the mean of reals."""
     weight_clip: Positive | None = None
     """After each update the discriminator's weights are clamped to at most this (Arjovsky et al. 2017,
     algorithm 1); null: not."""
