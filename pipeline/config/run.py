@@ -60,8 +60,9 @@ class StartConfig(Strict):
     """A snapshot, checkpoint or run whose weights are taken where name and shape fit, of any resolution
     and number of classes (transfer learning); the rest starts fresh. null: all fresh."""
     transfer: bool | None = None
-    """Go on with the source's averaged generator: its average neither ramps nor begins as a copy, and ADA's p
-    moves faster. null: if and only if there is a source. A run keeps what it began with."""
+    """Go on with the source's averaged generator: the average neither ramps nor begins as a copy, and ADA's p
+    moves faster. null: if and only if there is a source. false is better where layers start fresh and the
+    average's half-life is long. A run keeps what it began with."""
 
 
 class EngineConfig(Strict):

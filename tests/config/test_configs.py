@@ -12,6 +12,7 @@ from pipeline.config.load import load_config
 from pipeline.config.run import DataConfig
 from pipeline.contracts import ImageSpec
 from pipeline.data.images import FILTERS
+from pipeline.models.auto import with_auto_settings
 from pipeline.models.registry import build_family
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -149,6 +150,14 @@ def test_settings_common_to_all_published_runs(resolution: int) -> None:
     assert (family.style_mixing, family.w_avg_decay, family.mapping_rate) == (0.9, 0.995, 0.01)
     assert (family.low_precision_levels, family.clamp) == (4, 256)
     assert (family.ada.target, family.ada.adjust_images) == (0.6, 500_000)
+
+
+@pytest.mark.parametrize("name", ["256", "512", "1024", "auto"])
+def test_a_transfer_by_these_settings_is_the_public_codes(name: str) -> None:
+    """ADA over 100,000 images and no ramp, whatever `auto` says of it."""
+    config = load_config(CONFIGS / f"stylegan2-{name}.yaml", ["start.source=x"]).begun(transfer=True)
+    family = with_auto_settings(config, ImageSpec(256, 256, 3)).family
+    assert (family.ada.mode, family.ada.adjust_images, family.ema_ramp) == ("adaptive", 100_000, None)
 
 
 def test_the_small_settings() -> None:

@@ -7,13 +7,14 @@ import pytest
 from pipeline.config.load import digest, load_config
 from pipeline.contracts import ImageSpec
 from pipeline.models.auto import with_auto_settings
+from pipeline.models.registry import build_family
 
 
-def settings(tmp_path, resolution: int, *overrides: str):
+def settings(tmp_path, resolution: int, *overrides: str, classes: int = 0):
     path = tmp_path / "auto.yaml"
     path.write_text("family: {name: stylegan2, auto_gpus: 8}\n")
     config = load_config(path, overrides)
-    return with_auto_settings(config, ImageSpec(resolution, resolution, 3))
+    return with_auto_settings(config, ImageSpec(resolution, resolution, 3, classes))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,17 @@ def test_what_is_given_stays(tmp_path):
     config = settings(tmp_path, 256, "batch.size=16", "family.r1_gamma=7", "batch.micro=8")
     assert (config.batch.size, config.batch.micro, config.family.r1_gamma) == (16, 8, 7)
     assert config.family.mapping_layers == 2
+
+
+def test_a_label_keeps_its_eight_layers_where_z_has_two(tmp_path):
+    """The public code's rule names the generator's mapping; the discriminator's has its default."""
+    config = settings(tmp_path, 32, "family.channel_max=8", "family.w_dim=8", classes=3)
+    networks = build_family(config.family, ImageSpec(32, 32, 3, 3), batch_size=64).networks()
+    assert len(networks.generator.mapping.layers) == 2
+    assert len(networks.discriminator.mapping.layers) == 8
+    assert settings(tmp_path, 32).family.label_mapping_layers is None
+    given = settings(tmp_path, 32, "family.label_mapping_layers=null", classes=3)
+    assert given.family.label_mapping_layers is None
 
 
 def test_without_it_nothing_changes_and_with_it_every_start_agrees(tmp_path):

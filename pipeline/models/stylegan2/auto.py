@@ -9,7 +9,10 @@ from pipeline.contracts import ImageSpec
 
 
 def auto_settings(config: StyleGAN2Config, spec: ImageSpec) -> dict[str, dict[str, Any]]:
-    """`{"batch": {...}, "family": {...}}` for `config.auto_gpus` GPUs, nothing without."""
+    """`{"batch": {...}, "family": {...}}` for `config.auto_gpus` GPUs, nothing without.
+
+    The rule shortens the generator's mapping alone: a label's to its projection stays 8 layers deep.
+    """
     gpus, resolution = config.auto_gpus, spec.height
     if gpus is None:
         return {}
@@ -20,6 +23,7 @@ def auto_settings(config: StyleGAN2Config, spec: ImageSpec) -> dict[str, dict[st
         "family": {
             "channel_base": 32768 if resolution >= 512 else 16384,
             "mapping_layers": 2,
+            **({"label_mapping_layers": 8} if spec.classes else {}),
             "minibatch_stddev_group": min(batch // gpus, 4),
             "generator_rate": rate,
             "discriminator_rate": rate,
