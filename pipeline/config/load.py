@@ -23,6 +23,8 @@ MAY_CHANGE = (
     "data.path",  # the run remembers the digest of its shards instead
     "data.workers",
     "data.prefetch",
+    "family.standing_batches",  # how the average is sampled
+    "family.standing_batch_size",
     "start",  # the weights are the run's own after its first checkpoint
     "engine.kind",  # checkpoints hold the same under every engine
     "engine.stage",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from scipy.stats import kstest, truncnorm
 
 from pipeline.config.families import BigGANConfig
+from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
 from pipeline.losses.extras import off_diagonal
@@ -19,6 +21,8 @@ from pipeline.models.biggan.sampler import truncated
 from pipeline.models.layers import BatchNorm
 from tests.models.test_biggan_networks import family, made
 
+CONFIGS = Path(__file__).parents[2] / "configs"
+
 
 def norms(generator) -> list[BatchNorm]:
     return [module for module in generator.modules() if isinstance(module, BatchNorm)]
@@ -27,7 +31,7 @@ def norms(generator) -> list[BatchNorm]:
 # ---- standing statistics
 
 
-def test_standing_statistics_are_the_mean_over_batches():
+def test_standing_statistics_are_those_of_all_batches_images_together():
     """Recorded by hand: each normalisation's input in each of the batches."""
     sampler = family(standing_batches=3, standing_batch_size=5).sampler(made().generator.eval())
     seen = [[] for _ in norms(sampler._source)]
@@ -39,10 +43,30 @@ def test_standing_statistics_are_the_mean_over_batches():
     for norm, inputs in zip(norms(sampler._ready), seen, strict=True):
         batches = inputs[:3]
         assert [len(batch) for batch in batches] == [5, 5, 5]
-        mean = torch.stack([x.mean(dim=(0, 2, 3)) for x in batches]).mean(dim=0)
-        var = torch.stack([x.var(dim=(0, 2, 3), correction=0) for x in batches]).mean(dim=0)
-        torch.testing.assert_close(norm.running_mean, mean, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(norm.running_var, var, rtol=1e-4, atol=1e-5)
+        together = torch.cat(batches)
+        var, mean = torch.var_mean(together.double(), dim=(0, 2, 3), correction=0)
+        torch.testing.assert_close(norm.running_mean.double(), mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(norm.running_var.double(), var, rtol=1e-4, atol=1e-5)
+        assert (norm.over_ranks, norm.momentum, norm.training) == (True, 0.1, False)
+
+
+def test_the_first_layers_statistics_do_not_depend_on_how_images_are_batched():
+    """Later layers' do, by what normalising each batch by itself does to those before."""
+    generator, found = made().generator.eval(), []
+    for batches, size in ((24, 2), (1, 48)):
+        sampler = family(standing_batches=batches, standing_batch_size=size).sampler(generator)
+        sampler.draw([1])
+        first = norms(sampler._ready)[0]
+        found.append((first.running_mean, first.running_var))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["biggan-128", "biggan-256", "biggan-512", "biggan-deep-256", "biggan-deep-512"]
+)
+def test_as_many_images_as_in_the_public_code(name):
+    config = load_config(CONFIGS / f"{name}.yaml").family
+    assert config.standing_batches * config.standing_batch_size == 16 * 256
 
 
 def test_they_are_a_function_of_the_weights_and_leave_the_generator_as_it_was():

@@ -21,10 +21,10 @@ WIDEST = 2.0  # the threshold that truncation comes to just below 1, as in the a
 class BigGANSampler(LatentSampler):
     """Draws z from each seed, truncated where asked, and normalises by standing statistics.
 
-    These are computed at the first image, on a copy of the generator as it is then, from `batches` batches
-    of `batch_size` untruncated latents of fixed seeds: a function of the weights. batches 0: training's
-    running averages. Truncation psi: components of z beyond 2 psi are drawn again until they are not, so that
-    0 gives z = 0; 1 truncates nothing. Codes are the class's embedding, then z. Implements
+    These are computed at the first image, on a copy of the generator as it is then, over all images of
+    `batches` batches of `batch_size` untruncated latents of fixed seeds: a function of the weights. batches
+    0: training's running averages. Truncation psi: components of z beyond 2 psi are drawn again until they
+    are not, so that 0 gives z = 0; 1 truncates nothing. Codes are the class's embedding, then z. Implements
     latents.LinearSpace.
     """
 
@@ -83,22 +83,32 @@ def truncated(z: Tensor, place: Tensor, psi: float) -> Tensor:
 
 @torch.no_grad()
 def gather(generator: Generator, batches: int, batch_size: int) -> None:
-    """Makes the generator's running statistics the mean over `batches` batches of moments of this process
-    alone; 0 leaves them."""
+    """Makes the generator's running statistics those of the images of all `batches` together, of this process
+    alone; 0 leaves them. A mean of the batches' own variances would lack that of their means."""
     norms = [module for module in generator.modules() if isinstance(module, BatchNorm)]
     modes = [(norm.over_ranks, norm.momentum) for norm in norms]
-    device = next(generator.parameters()).device
+    moments = [torch.zeros(2, len(norm.running_mean), dtype=torch.float64) for norm in norms]
     for norm in norms:
-        norm.over_ranks = False
+        norm.over_ranks, norm.momentum = False, 1.0  # the running statistics are then the last batch's
         norm.train(batches > 0)
     for batch in range(batches):
-        seeds = [derive_seed("standing", batch * batch_size + i) for i in range(batch_size)]
-        randomness = SampleRandomness(seeds, device, source="cpu")
-        z = randomness.normal(generator.z_dim)
-        labels = randomness.integers(generator.classes) if generator.classes else None
-        for norm in norms:
-            norm.momentum = 1 / (batch + 1)  # so that the running average is the mean so far
-        generator(z, labels, exact=True)
-    for norm, (over_ranks, momentum) in zip(norms, modes, strict=True):
+        _pass(generator, range(batch * batch_size, (batch + 1) * batch_size))
+        for norm, sums in zip(norms, moments, strict=True):
+            mean, var = norm.running_mean.double().cpu(), norm.running_var.double().cpu()
+            sums += torch.stack([mean, var + mean.square()]) / batches
+    for norm, (over_ranks, momentum), (mean, square) in zip(norms, modes, moments, strict=True):
         norm.eval()
         norm.over_ranks, norm.momentum = over_ranks, momentum
+        if batches:
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_((square - mean.square()).clamp(min=0))
+
+
+def _pass(generator: Generator, numbers: range) -> None:
+    """Images of the fixed seeds of these numbers, untruncated."""
+    seeds = [derive_seed("standing", number) for number in numbers]
+    device = next(generator.parameters()).device
+    randomness = SampleRandomness(seeds, device, source="cpu")
+    z = randomness.normal(generator.z_dim)
+    labels = randomness.integers(generator.classes) if generator.classes else None
+    generator(z, labels, exact=True)
