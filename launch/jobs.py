@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,10 @@ def submit_training(
     found = [_training(config, overrides, run, point) for point in points(sweep)]
     nodes, tasks = order.nodes or order.cluster.nodes, order.cluster.tasks
     queue = ask_queue()
-    for training in found:
-        check_start(training.settings, training.run, nodes * tasks)
+    for number, training in enumerate(found):
+        # Completed here: written out, every setting counts as given, and nothing would be left to complete.
+        settings = check_start(training.settings, training.run, nodes * tasks)
+        found[number] = replace(training, settings=settings)
         _refuse_busy(training.run, queue)
     works = tuple(training.work() for training in found)
     batch = Batch("train", _name("train", run), works, run / JOBS, order.cluster, nodes, tasks, order.after)

@@ -101,13 +101,15 @@ def _said(error: BaseException) -> str:
     return shorten(str(error), 120, placeholder=" ...")
 
 
-def check_start(config: RunConfig, run: Path, processes: int) -> None:
-    """Refuses what `train` would refuse on `processes` processes, on whatever machine; writes nothing."""
+def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
+    """Refuses what `train` would refuse on `processes` processes, on whatever machine; writes nothing.
+    Returns `config` as `train` would complete it from the run and the data."""
     index = open_data(config)
     spec = trained_spec(config, index)
     config = with_auto_settings(as_begun(config, run), spec)
     _check(config, spec, processes)
     check_claim(run, config, {"digest": index.digest})
+    return config
 
 
 def open_data(config: RunConfig, *, look: bool = True) -> ShardIndex:

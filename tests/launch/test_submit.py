@@ -12,7 +12,8 @@ import pytest
 
 from launch.main import main
 from launch.sweep import points, split_values
-from pipeline.config.load import load_cluster, read_dump
+from launch.train import check_start
+from pipeline.config.load import digest, load_cluster, load_config, read_dump
 from pipeline.errors import UserError
 from pipeline.storage.job import Job, read_job, write_job
 from tests.launch.clusters import CLUSTER, cluster_file, submit_train
@@ -76,6 +77,23 @@ def test_each_key_of_the_cluster_stands_in_the_script(home, tmp_path, capsys):
     settings = f"{run}/jobs/train.yaml"
     assert srun[-8:] == [*CLUSTER["container"], "hrgan", "train", settings, "--run", str(run)]
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_a_job_trains_by_the_settings_that_follow_from_data_and_source(home, tmp_path, slurm_stand_ins):
+    """As the same command without a cluster: what is derived is not lost when all keys are written out."""
+    overrides = ("family.auto_gpus=8", "family.r1_gamma=7", f"start.source={tmp_path / 'one'}")
+    (tmp_path / "auto.yaml").write_text(
+        f"family: {{name: stylegan2, ada: {{mode: adaptive}}}}\ndata: {{path: {home / 'shards'}}}\n"
+    )
+    words = ["submit", "train", tmp_path / "auto.yaml", *overrides, "--run", tmp_path / "r"]
+    assert main([*map(str, words), "--cluster", cluster_file(tmp_path)]) == 0
+    written = read_dump(tmp_path / "r" / "jobs" / "train.yaml")
+    family = written.family
+    assert (written.batch.size, family.mapping_layers, family.label_mapping_layers) == (64, 2, 8)
+    assert (family.r1_gamma, family.ema_ramp, family.ada.adjust_images) == (7, None, 100_000)
+    direct = load_config(tmp_path / "auto.yaml", overrides)
+    for config in (written, direct):
+        assert digest(check_start(config, tmp_path / "r", 8)) == digest(written)
 
 
 def test_what_is_not_given_is_not_asked_for(home, tmp_path, capsys):
