@@ -66,5 +66,5 @@ def _check_data(run: Path, data: Mapping[str, Any]) -> None:
         raise UserError(
             f"data.path: the shards are not the ones that {run} was trained on "
             f"(index digest {str(data.get('digest'))[:12]}, was {str(known)[:12]}); "
-            "allowed: the same shards, or another --run folder"
+            f"allowed: the same shards, or another --run folder that begins with start.source={run}"
         )

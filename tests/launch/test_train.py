@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from pipeline.data.index import ShardIndex
 from pipeline.data.prepare import prepare
 from pipeline.errors import UserError
 from tests.small_run import ROOT, environment, hrgan, logged, start_hrgan, wait_for, write_config
+from tests.tiny_families import tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +71,16 @@ def test_images_that_the_family_cannot_make(tmp_path):
     assert "12" in refused(config, "--run", tmp_path / "run")
 
 
-def test_labels_that_are_not_there(shards, tmp_path):
-    import shutil
+@pytest.mark.parametrize("name", ["biggan", "dcgan", "progan", "r3gan", "stylegan2"])
+def test_data_that_are_not_square_are_refused_before_training_and_at_submit(shards, tmp_path, name):
+    shutil.copytree(shards, tmp_path / "wide")
+    dataclasses.replace(ShardIndex.read(tmp_path / "wide"), width=16).write()
+    config = RunConfig(family=tiny_config(name), data={"path": str(tmp_path / "wide")}, batch={"size": 8})
+    with pytest.raises(UserError, match=rf"^{name} needs square images.* not 16x8; prepare the data with"):
+        start.check_start(config, tmp_path / "run", 1)
 
+
+def test_labels_that_are_not_there(shards, tmp_path):
     plain = tmp_path / "plain"
     shutil.copytree(shards, plain)
     dataclasses.replace(ShardIndex.read(plain), classes=()).write()
@@ -124,8 +133,6 @@ def test_a_run_from_before_images_were_mirrored_only_on_request_goes_on(shards, 
 
 
 def test_a_damaged_shard_is_named_with_its_key(shards, tmp_path):
-    import shutil
-
     broken = tmp_path / "broken"
     shutil.copytree(shards, broken)
     index = ShardIndex.read(broken)

@@ -156,7 +156,10 @@ def test_what_a_transfer_makes_of_a_configuration(tmp_path, start, ada, wanted):
 
 def test_a_run_on_other_data_is_refused(tmp_path):
     claim_run(tmp_path, config(), {"digest": "aaaa"})
-    with pytest.raises(UserError, match=r"the shards are not the ones .* \(index digest bbbb, was aaaa\)"):
+    with pytest.raises(
+        UserError,
+        match=r"the shards are not the ones .* \(index digest bbbb, was aaaa\); .* with start\.source=",
+    ):
         claim_run(tmp_path, config(), {"digest": "bbbb"})
     (tmp_path / "data.json").write_text("{")
     with pytest.raises(UserError, match=r"data\.json: not valid"):

@@ -51,10 +51,14 @@ class Shape:
 
 def shape_of(config: R3GANConfig, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:
     """Errors: UserError unless the stages end at the images' resolution."""
+    if spec.height != spec.width:
+        raise UserError(
+            f"r3gan needs square images, not {spec.width}x{spec.height}; prepare the data with --resolution"
+        )
     side = LOWEST << (len(config.widths) - 1)
-    if (spec.height, spec.width) != (side, side):
+    if spec.height != side:
         raise UserError(
             f"family.widths: {len(config.widths)} stages make images of {side}x{side} pixels, not "
-            f"{spec.width}x{spec.height}; allowed: one stage for each of 4, 8, ... up to square images' size"
+            f"{spec.width}x{spec.height}; allowed: one stage for each of 4, 8, ... up to the images' size"
         )
     return Shape(config, spec.channels, spec.classes, low_precision)
