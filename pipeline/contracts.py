@@ -258,6 +258,10 @@ class Family(Protocol):
         skipped) must leave what it feeds as it was."""
         ...
 
+    def figures(self) -> Mapping[str, Tensor]:
+        """What people are shown of the memory as it is now, 0-d, by the names of the log ("state/ada_p")."""
+        ...
+
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
         """Samples of the data's resolution from a generator as it is at `stage`; None: fully trained."""
         ...

@@ -144,6 +144,9 @@ class ToyFamily:
         self.memory.loss_mean.lerp_(stats["loss/generator"], 0.1)
         networks.generator.z_mean.lerp_(stats["z_mean"], 0.1)
 
+    def figures(self) -> Mapping[str, Tensor]:
+        return {"state/loss_mean": self.memory.loss_mean}
+
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> ToySampler:
         return ToySampler(generator)
 

@@ -176,5 +176,8 @@ class PlainFamily(ABC):
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
         self.losses.observe(stats)
 
+    def figures(self) -> Mapping[str, Tensor]:
+        return {}
+
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
         return PlainSampler(generator)

@@ -133,7 +133,8 @@ class Loop:
 
     def _tick(self) -> None:
         progress = self._trainer.progress
-        figures = {**self._trainer.meters.flush(), **self._damaged()}
+        now = {name: float(value) for name, value in self._trainer.family.figures().items()}
+        figures = {**self._trainer.meters.flush(), **now, **self._damaged()}
         if self._report is not None:
             self._report.tick(progress.images_seen, progress.step, figures)
         self._look_for_end()

@@ -128,7 +128,7 @@ def test_without_ada_images_are_judged_as_they_are():
     game = of.game(players, of.schedule.at(0), SampleRandomness(range(4)))
     image = reals().images
     assert torch.equal(game.judge(image, None).logits, players.discriminator(image, None))
-    assert "state/ada_p" not in run(of, players, "discriminator")
+    assert not of.figures()
 
 
 @pytest.mark.parametrize("mode", ["fixed", "adaptive"])
@@ -140,14 +140,14 @@ def test_with_ada_images_are_judged_as_augmented(mode):
     shown = Augment(of.config.ada, 16, 3)(image, SampleRandomness(range(4)), torch.tensor(0.9))
     assert not torch.equal(shown, image)
     assert torch.equal(game.judge(image, None).logits, players.discriminator(shown, None))
-    stats = run(of, players, "discriminator")
-    assert stats["state/ada_p"].item() == pytest.approx(0.9)
+    assert of.figures()["state/ada_p"].item() == pytest.approx(0.9)
     for _ in range(4):
         of.observe(players, {"signs/real": torch.tensor(-1.0)}, 50_000)
     assert stats["state/ada_p"].item() == pytest.approx(0.9)  # not a view of what moves on
     # 0.9 - 200k / 500k, if it moves at all.
     assert of.memory.ada.p.item() == pytest.approx(0.5 if mode == "adaptive" else 0.9)
 
+    assert of.figures()["state/ada_p"].item() == of.memory.ada.p.item()
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("phase", ["generator", "discriminator", "r1"])

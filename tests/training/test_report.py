@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ import torch
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from pipeline.training.report import Report, curves_layout
+from pipeline.config.run import RunConfig
+from pipeline.training.loop import Loop
+from pipeline.training.report import Figures, Report, curves_layout
+from pipeline.training.stop import StopRequest
+from tests.tiny_families import tiny_config
+from tests.toy import toy_trainer
+from tests.training.test_ending import Kept
 
 LAYOUT = "custom_scalars__config__"
 FIGURES = {"loss/generator": 1.0, "penalty/r1": 0.1, "gradient_norm/r1": 2.0}
@@ -89,6 +96,21 @@ def test_the_layout_that_is_stored_is_that_of_the_figures(tmp_path: Path) -> Non
         "quality",
     ]
     assert list(layout.category[0].chart[0].multiline.tag) == ["^loss/generator$"]
+
+
+def test_a_tick_has_the_memory_as_it_is_at_its_end_and_means_of_the_rest() -> None:
+    trainer = toy_trainer()
+    given, now = [], []
+
+    def tick(images_seen: int, step: int, figures: Figures) -> None:
+        given.append(figures["state/loss_mean"])
+        now.append(float(trainer.family.figures()["state/loss_mean"]))
+
+    shown = SimpleNamespace(say=print, tick=tick, advance=lambda _: None)
+    config = RunConfig(family=tiny_config("mlp"), length={"images": 96}, report={"every_images": 24})
+    Loop(trainer, config, Kept(), shown, StopRequest()).run()  # type: ignore[arg-type]
+    assert given == now
+    assert len(set(given)) == 4
 
 
 def test_every_chart_has_a_curve() -> None:

@@ -76,7 +76,8 @@ class StyleGAN2Config(Objectives, Optimisation):
     style_mixing: Probability = 0.9
     """Probability that an image mixes the styles of two latents."""
     w_avg_decay: Annotated[float, Field(gt=0, lt=1)] = 0.995
-    """Decay of the running mean of w, which truncation pulls towards."""
+    """Decay a step of the running mean of w, which truncation pulls towards. The public code's decays in each
+    pass of the generator, 2.25 times a step."""
 
     auto_gpus: Whole | None = None
     """Settings that are not given, the batch among them, follow from the data's resolution and so many

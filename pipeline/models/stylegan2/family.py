@@ -85,13 +85,20 @@ class StyleGAN2:
 
     @torch.no_grad()
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
-        """Moves w_avg (once a step, by the discriminator phase's un-mixed w), the path-length mean and p."""
+        """Moves w_avg, the path-length mean and p.
+
+        w_avg moves once a step, by the discriminator phase's un-mixed w. The public code of Karras et al.
+        2020b moves it in every pass of the generator, lazy phases among them: 2.25 times a step.
+        """
         assert isinstance(networks.generator, Generator)
         w_avg = networks.generator.mapping.w_avg
         if "w_mean" in stats:
             assert isinstance(w_avg, Tensor)
             pull(w_avg, stats["w_mean"], 1 - self.config.w_avg_decay)
         self._memory.observe(stats, images)
+
+    def figures(self) -> Mapping[str, Tensor]:
+        return {} if self.config.ada.mode == "off" else {"state/ada_p": self._memory.ada.p}
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> StyleGAN2Sampler:
         assert isinstance(generator, Generator)
@@ -110,9 +117,5 @@ class StyleGAN2:
         return (*phases, *discriminator)
 
     def _observed(self, fakes: Fakes) -> dict[str, Tensor]:
-        """w's batch mean for w_avg (layer 0 always has an un-mixed style), and the p that the images were
-        augmented with."""
-        stats = {"w_mean": fakes.latents[:, 0].mean(dim=0)}
-        if self.config.ada.mode != "off":
-            stats["state/ada_p"] = self._memory.ada.p.clone()  # the buffer itself moves on
-        return stats
+        """w's batch mean for w_avg; layer 0 always has an un-mixed style."""
+        return {"w_mean": fakes.latents[:, 0].mean(dim=0)}
