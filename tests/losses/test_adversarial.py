@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from pipeline.config.families import Loss
 from pipeline.losses import ADVERSARIAL, DiscriminatorTurn, GeneratorTurn
 from tests.losses.plays import N, make_game, make_reals
 
@@ -55,8 +57,8 @@ def theirs(name: str, side: str) -> Side:
     return PAPERS[name][0 if side == "discriminator" else 1]
 
 
-def test_every_loss_is_tested():
-    assert PAPERS.keys() == ADVERSARIAL.keys()
+def test_every_loss_is_tested_and_every_name_that_a_config_may_give_is_one():
+    assert PAPERS.keys() == ADVERSARIAL.keys() == set(get_args(Loss))
 
 
 @each_loss

@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.plan import SEED_STRIDE
 from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import FAMILIES
+from pipeline.randomness import SampleRandomness
 from pipeline.training.state import put_back, take
 from tests.tiny_families import (
     BATCH,
@@ -188,6 +189,30 @@ def test_seeds_that_differ_in_high_bits_alone_are_other_images(name):
 
 
 @each_family
+def test_a_sample_has_the_same_latents_and_augmentation_in_any_split(name):
+    """Micro-batches hold every second sample."""
+    changes = {"ada": {"mode": "fixed", "p": 0.7}} if name == "stylegan2" else {}
+    family = tiny_family(name, **changes)
+    networks = seeded_networks(family)
+    images = DigitStream().draw(BATCH)[0].images
+    shown: list[torch.Tensor] = []
+    networks.discriminator.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0].detach()))
+
+    def play(samples: range) -> list[torch.Tensor]:
+        game = family.game(networks, family.schedule.at(late(family)), SampleRandomness(samples))
+        fakes = game.generate(len(samples))
+        game.judge(images[samples.start :: samples.step], fakes.labels)
+        return [fakes.latents.detach(), fakes.labels, shown.pop()]
+
+    whole = play(range(BATCH))
+    split = zip(play(range(0, BATCH, 2)), play(range(1, BATCH, 2)), strict=True)
+    for together, (even, odd) in zip(whole, split, strict=True):
+        torch.testing.assert_close(torch.stack([even, odd], dim=1).flatten(0, 1), together)
+    if name in ("stylegan2", "r3gan"):
+        assert not torch.equal(whole[2], images)  # as it is augmented
+
+
+@each_family
 def test_the_asked_for_class_is_generated_and_judged(name):
     family = tiny_family(name)
     networks = seeded_networks(family)
@@ -243,14 +268,6 @@ def test_a_step_that_is_not_finite_moves_no_memory(name):
 
 
 @each_family
-@pytest.mark.parametrize("spec", [ImageSpec(8, 12, 3), ImageSpec(8, 8, 2)], ids=["oblong", "two channels"])
-def test_images_it_cannot_make_are_refused_in_a_line(name, spec):
-    """Or made: a family may be more general than others."""
-    with suppress(UserError):
-        family = tiny_family(name, spec)
-        images = family.sampler(seeded_networks(family).generator.eval()).draw([1]).images
-        assert images.shape == (1, spec.channels, spec.height, spec.width)
-@each_family
 def test_images_that_are_not_square_are_refused_by_that_word(name):
     oblong = ImageSpec(8, 16, 3)
     if name == "mlp":  # for images of any shape
@@ -273,3 +290,11 @@ def test_the_generator_has_reals_of_its_own_where_the_discriminator_has_just_fit
         assert not any(phase.own_reals for phase in phases.values())
 
 
+@each_family
+@pytest.mark.parametrize("spec", [ImageSpec(8, 12, 3), ImageSpec(8, 8, 2)], ids=["oblong", "two channels"])
+def test_images_it_cannot_make_are_refused_in_a_line(name, spec):
+    """Or made: a family may be more general than others."""
+    with suppress(UserError):
+        family = tiny_family(name, spec)
+        images = family.sampler(seeded_networks(family).generator.eval()).draw([1]).images
+        assert images.shape == (1, spec.channels, spec.height, spec.width)
