@@ -38,11 +38,12 @@ def import_weights(
     from pipeline.models.foreign import convert
     from pipeline.models.formats import FORMATS
     from pipeline.models.registry import build_family
+    from pipeline.models.strangers import STRANGERS
     from pipeline.storage.snapshots import write_imported
 
     read = read_weights(weights)
     try:
-        known, found = convert(parts_of(read.value), FORMATS, discriminator=discriminator)
+        known, found = convert(parts_of(read.value), FORMATS, STRANGERS, discriminator=discriminator)
     except (Refused, UserError) as error:
         raise UserError(f"{weights}: {error}") from error
     family = build_family(found.family, found.spec, batch_size=found.batch_size)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.importing.kinds import kind_of, kind_of_folder, kind_of_pickle, kind_of_zip
 from pipeline.importing.machine import Machine
 from pipeline.importing.rebuild import STORAGES
 from pipeline.importing.values import Global, Refused, Storage
@@ -21,7 +22,10 @@ from pipeline.importing.values import Global, Refused, Storage
 _LEGACY = 0x1950A86A20F9469CFC6C  # the number that torch.save's older format begins with
 _LEGACY_VERSION = 1001
 _LARGEST_NUMBERS = 1 << 40
-FORMATS = "a .pkl of stylegan2-ada-pytorch or stylegan3, a .pt or .pth of torch.save"
+FORMATS = (
+    "a .pkl of StyleGAN2 by stylegan2-ada-pytorch or stylegan3, a .pt of rosinality's stylegan2-pytorch, "
+    "a G.pth or G_ema.pth of BigGAN-PyTorch"
+)
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,14 @@ def read_weights(path: Path) -> Weights:
     try:
         data = path.read_bytes()
     except IsADirectoryError:
-        raise UserError(f"{path}: a folder; allowed: {FORMATS}") from None
+        raise UserError(f"{path}: {kind_of_folder(path)}; allowed: {FORMATS}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; allowed: {FORMATS}") from error
     try:
         return Weights(path, _read(data), hashlib.sha256(data).hexdigest())
     except Refused as refusal:
-        raise UserError(f"{path}: {refusal}") from refusal
+        known = kind_of_pickle(data)
+        raise UserError(f"{path}: {f'{known}; allowed: {FORMATS}' if known else refusal}") from refusal
 
 
 def _read(data: bytes) -> Any:
@@ -52,26 +57,7 @@ def _read(data: bytes) -> Any:
         return _zip(data)
     if data[:1] == b"\x80":
         return _pickle(data, nested_allowed=True)
-    raise Refused(f"{_kind(data)}; allowed: {FORMATS}")
-
-
-def _kind(data: bytes) -> str:
-    """What a file that is none of ours seems to be."""
-    if not data:
-        return "an empty file"
-    starts = {
-        b"\x89PNG": "a PNG image",
-        b"\xff\xd8": "a JPEG image",
-        b"\x1f\x8b": "a gzip archive; unpack it first",
-        b"version https:": "a pointer of git-lfs, not the file itself; fetch it first",
-        b"<": "a web page, not the file itself; download it again",
-    }
-    for start, name in starts.items():
-        if data.startswith(start):
-            return name
-    if data[8:10] == b'{"':
-        return "safetensors, which no foreign format that is known here uses"
-    return "no weights file"
+    raise Refused(f"{kind_of(data)}; allowed: {FORMATS}")
 
 
 def _pickle(data: bytes, *, nested_allowed: bool) -> Any:
@@ -144,6 +130,8 @@ def _zip(data: bytes) -> Any:
         archive = zipfile.ZipFile(io.BytesIO(data))
     except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError) as error:
         raise Refused("a zip archive that is cut off or damaged") from error
+    if known := kind_of_zip(archive.infolist()):
+        raise Refused(f"{known}; allowed: {FORMATS}")
     members = {info.filename: info for info in archive.infolist()}
     if len(members) != len(archive.infolist()):
         raise Refused("a zip archive with two members of one name")

@@ -6,7 +6,7 @@ it is its own, and gives our family, images and weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -34,6 +34,8 @@ class Part(Protocol):
 
 
 Parts = Mapping[str, Part]
+Stranger = tuple[str, Callable[[Parts], bool]]
+"""What a file is that cannot be taken, in words, and whether it is one."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +60,28 @@ class Format:
     convert: Callable[[Parts, bool], Imported]
 
 
-def convert(parts: Parts, formats: tuple[Format, ...], *, discriminator: bool) -> tuple[Format, Imported]:
+def convert(
+    parts: Parts, formats: Sequence[Format], strangers: Sequence[Stranger] = (), *, discriminator: bool
+) -> tuple[Format, Imported]:
     """The format and what it makes of `parts`, checked against our networks.
 
-    Errors: UserError if no format knows the file, or what it holds does not fit.
+    Errors: UserError if no format knows the file, which says what it is if one of `strangers` does, or if
+    what it holds does not fit.
     """
     for known in formats:
         if known.fits(parts):
             found = known.convert(parts, discriminator)
             _check(found)
             return known, found
+    allowed = f"allowed: {', '.join(known.name for known in formats)}"
+    for words, fits in strangers:
+        if fits(parts):
+            raise UserError(f"{words}, which is not taken here; {allowed}")
     names = sorted(
         {name or entry for name, part in parts.items() for entry in ([name] if name else part.tensors)}
     )
     shown = ", ".join(names[:4]) or "nothing"
-    raise UserError(
-        f"weights of an unknown format: it holds {ascii(shown)[1:-1]}; "
-        f"allowed: {', '.join(known.name for known in formats)}"
-    )
+    raise UserError(f"weights of an unknown format: it holds {ascii(shown)[1:-1]}; {allowed}")
 
 
 def _check(found: Imported) -> None:

@@ -1,0 +1,66 @@
+"""Networks of other projects that ours has no form of, told by the names of their tensors and classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from pipeline.models.foreign import Parts, Stranger
+
+_AVERAGE = ("G_ema", "G")
+
+
+def _generator(pattern: str) -> Callable[[Parts], bool]:
+    """Whether a tensor of the generator in one of NVIDIA's .pkl has such a name."""
+    found = re.compile(pattern)
+
+    def fits(parts: Parts) -> bool:
+        part = next((parts[name] for name in _AVERAGE if name in parts), None)
+        return part is not None and any(found.match(name) for name in part.tensors)
+
+    return fits
+
+
+def _kind(*kinds: str) -> Callable[[Parts], bool]:
+    """Whether a network is of such a class."""
+    return lambda parts: any(part.kind in kinds for part in parts.values())
+
+
+def _holds(*names: str) -> Callable[[Parts], bool]:
+    """Whether parts of these names are there."""
+    return lambda parts: all(name in parts for name in names)
+
+
+def _tensor(pattern: str) -> Callable[[Parts], bool]:
+    """Whether a tensor of any part has such a name."""
+    found = re.compile(pattern)
+    return lambda parts: any(found.match(name) for part in parts.values() for name in part.tensors)
+
+
+def _all(*conditions: Callable[[Parts], bool]) -> Callable[[Parts], bool]:
+    return lambda parts: all(fits(parts) for fits in conditions)
+
+
+_ALIAS_FREE = r"synthesis\.(input\.|L\d+_)"
+STRANGERS: tuple[Stranger, ...] = (
+    ("a StyleGAN-T .pkl", _all(_generator(_ALIAS_FREE), _tensor(r"dino\."))),
+    (
+        "a StyleGAN-XL .pkl",
+        _all(_generator(_ALIAS_FREE), _kind("ProjectedDiscriminator", "SuperresGenerator")),
+    ),
+    ("a StyleGAN3 .pkl, whose generator is of another kind than StyleGAN2's", _generator(_ALIAS_FREE)),
+    ("an EG3D .pkl", _generator(r"(backbone|superresolution|decoder\.net)\.")),
+    ("a Projected GAN .pkl", _kind("ProjectedDiscriminator")),
+    ("an R3GAN .pkl", _generator(r"Model\.MainLayers\.")),
+    ("a ProGAN .pth of pytorch_GAN_zoo", _all(_holds("netG", "netD"), _tensor(r"scaleLayers\."))),
+    ("a checkpoint of pytorch_GAN_zoo", _holds("netG", "netD")),
+    ("a checkpoint of lucidrains' stylegan2_pytorch", _tensor(r"(GAN\.)?(S|SE)\.net\.\d")),
+    ("a diffusion model's checkpoint", _tensor(r"(model\.diffusion_model\.|.*time_embed(ding)?\.)")),
+    ("a checkpoint of PyTorch Lightning or PyTorch-StudioGAN", _holds("state_dict")),
+    (
+        "a discriminator of BigGAN-PyTorch, whose generator is in G.pth or G_ema.pth beside it",
+        _all(_tensor(r"(module\.)?linear\.u0"), _tensor(r"(module\.)?embed\.weight")),
+    ),
+    ("a DCGAN in one stack of layers", _tensor(r"(module\.)?main\.\d+\.weight")),
+)
+"""The first that fits names the file."""
