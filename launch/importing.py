@@ -52,8 +52,7 @@ def import_weights(
         found.generator,
         family=found.family,
         spec=found.spec,
-        stage=family.schedule.at(found.images_seen),
-        images_seen=found.images_seen,
+        stage=family.schedule.at(0),
         origin={"file": weights.name, "sha256": read.sha256, "format": known.name, **found.notes},
         discriminator=found.discriminator,
     )

@@ -164,7 +164,7 @@ class EvaluationJob:
         labels = reference.labels() if snapshot.spec.classes else None
         needs = fake_needs(settings, self._index.count)
         origin = number * SEED_STRIDE
-        title = f"fakes at {snapshot.images_seen:,}"
+        title = f"fakes, {snapshot.age}"
         fakes = gather(
             needs,
             self._index.spec,

@@ -19,14 +19,16 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of one snapshot. metrics: by name, each with its `value` and how it was measured
-    (`count` of fakes, `data`: the index's digest, seeds, ...). data: the last data set used."""
+    """The figures of one snapshot. images_seen: 0 if it was imported, from the file `source`. metrics: by
+    name, each with its `value` and how it was measured (`count` of fakes, `data`: the index's digest, seeds,
+    ...). data: the last data set used."""
 
     images_seen: int
     snapshot: str
     metrics: dict[str, Figures]
     data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
 
     def holds(self, metric: str, how: Figures) -> bool:
         """Whether `metric` has been measured in just this way."""
@@ -36,7 +38,8 @@ class Result:
     def to_bytes(self) -> bytes:
         """The content of the file."""
         body = {
-            "images_seen": self.images_seen,
+            "images_seen": self.images_seen if self.source is None else None,
+            "source": self.source,
             "snapshot": self.snapshot,
             "metrics": self.metrics,
             "data": self.data,
@@ -76,11 +79,12 @@ def read_result(path: Path) -> Result | None:
     try:
         body = json.loads(path.read_bytes())
         return Result(
-            images_seen=int(body["images_seen"]),
+            images_seen=int(body["images_seen"] or 0),
             snapshot=str(body["snapshot"]),
             metrics=dict(body["metrics"]),
             data=dict(body.get("data", {})),
             versions=dict(body.get("versions", {})),
+            source=body.get("source"),
         )
     except FileNotFoundError:
         return None
@@ -111,7 +115,9 @@ def add_metrics(
         report(f"{path}: figures of another snapshot under this name are dropped")
         old = None
     merged = {**(old.metrics if old is not None else {}), **metrics}
-    result = Result(snapshot.images_seen, snapshot.digest, merged, data, versions())
+    seen = snapshot.images_seen
+    source = snapshot.source if seen is None else None
+    result = Result(seen or 0, snapshot.digest, merged, data, versions(), source)
     publish_bytes(path, result.to_bytes())
     return result
 

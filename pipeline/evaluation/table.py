@@ -22,17 +22,18 @@ _TWO = {"pr": ("precision", "recall"), "dc": ("density", "coverage")}
 
 
 def results_table(results: Sequence[Result]) -> str:
-    """A line a snapshot: images seen and each metric, with its ratio to the untrained generator's in
-    brackets where that is known. Lower is better for FID, KID, SWD, PPL;
+    """A line a snapshot: images seen, or the file that it was imported from, and each metric, with its ratio
+    to the untrained generator's in brackets where that is known. Lower is better for FID, KID, SWD, PPL;
     higher for IS, precision, recall, density, coverage. Over several sets of fakes, +- their spread."""
     measured = {name for result in results for name in result.metrics}
     columns = sorted(measured, key=lambda name: (METRICS.index(base_of(name)), name))
     control = _untrained(results)
     untrained = control.metrics if control is not None else {}
-    heads = ["images seen", *(head for name in columns for head in _head(name))]
+    place = "images seen" if all(result.source is None for result in results) else "snapshot"
+    heads = [place, *(head for name in columns for head in _head(name))]
     rows = [
         [
-            f"{result.images_seen:,}",
+            result.source or f"{result.images_seen:,}",
             *(cell for name in columns for cell in _cells(name, result.metrics, untrained)),
         ]
         for result in results

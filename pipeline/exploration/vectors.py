@@ -69,6 +69,7 @@ def save_vectors(picture: Path, tensors: Mapping[str, Tensor], snapshot: Snapsho
     known = {
         "snapshot": snapshot.digest,
         "images_seen": snapshot.images_seen,
+        "source": snapshot.source,
         "family": snapshot.family.name,
         **about,
     }

@@ -156,7 +156,7 @@ _WAYS: dict[str, str] = {"w": "linear in w", "z": "spherical in z"}
 
 
 def _of(subject: Subject) -> str:
-    return f", {subject.snapshot.images_seen} images seen"
+    return f", {subject.snapshot.age}"
 
 
 def _paired(subject: Subject, points: Points) -> tuple[tuple[int, ...], Latents]:

@@ -84,8 +84,9 @@ def describe(
         "snapshot": {
             "digest": snapshot.digest,
             "images_seen": snapshot.images_seen,
-            "family": snapshot.family.model_dump(mode="json"),
-            "trained_on": snapshot.manifest.details.get("data", {}),
+            "imported": snapshot.manifest.details.get("origin"),
+            "family": snapshot.manifest.details["family"],
+            "trained_on": snapshot.manifest.details.get("data"),
             "code": dict(snapshot.manifest.code),
         },
         "versions": versions(request.kind),
@@ -129,7 +130,6 @@ def reduced(image: Tensor) -> Tensor:
 def text_of(card: Mapping[str, Any]) -> str:
     """card.json in words."""
     image, snapshot, drawn = card["image"], card["snapshot"], card["candidates"]
-    trained = snapshot["trained_on"].get("digest", "unknown")
     lines = [
         f"# {card['count']} generated images",
         "",
@@ -148,8 +148,7 @@ def text_of(card: Mapping[str, Any]) -> str:
         + (f"; refused: {_counts(drawn['refused'])}" if drawn["refused"] else "")
         + (f"; not needed: {drawn['surplus']}" if drawn["surplus"] else ""),
         *([f"- Scores at least: {_counts(drawn['least'])}"] if drawn["least"] else []),
-        f"- Generator: snapshot {snapshot['digest']}, at {snapshot['images_seen']} images seen, "
-        f"trained on the data set with index digest {trained}",
+        f"- Generator: snapshot {snapshot['digest']}, {_trained(snapshot)}",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in card['versions'].items())}",
         "",
         *(["Made by:", "", f"    {card['command']}", ""] if card["command"] else []),
@@ -157,6 +156,17 @@ def text_of(card: Mapping[str, Any]) -> str:
         "`card.json` has all of this for programs.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _trained(snapshot: Mapping[str, Any]) -> str:
+    origin, data = snapshot["imported"], snapshot["trained_on"] or {}
+    if origin:
+        return (
+            f"imported from {origin['file']} ({origin['format']}), sha256 {origin['sha256']}; what it was "
+            "trained on is not known"
+        )
+    digest = data.get("digest", "unknown")
+    return f"at {snapshot['images_seen']} images seen, trained on the data set with index digest {digest}"
 
 
 def _counts(counts: Mapping[str, float]) -> str:

@@ -186,7 +186,7 @@ class Request:
         origin = {
             "made_by": "generate",
             "snapshot": self.snapshot.digest,
-            "snapshot_images_seen": self.snapshot.images_seen,
+            "snapshot_images_seen": self.snapshot.manifest.images_seen,
             "family": self.snapshot.family.name,
             "seed": self.seed,
             "count": self.count,

@@ -40,13 +40,13 @@ Stranger = tuple[str, Callable[[Parts], bool]]
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file means here. images_seen: 0 if unknown. notes: on what the file did not say."""
+    """What a file means here. family: with the fields set that the file tells, and no others. notes: on what
+    it did not say."""
 
     family: FamilyConfig
     spec: ImageSpec
     generator: dict[str, Tensor]
     discriminator: dict[str, Tensor] | None = None
-    images_seen: int = 0
     batch_size: int = BATCH
     notes: Mapping[str, Any] = field(default_factory=dict)
 

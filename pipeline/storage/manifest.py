@@ -29,13 +29,16 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint or snapshot is: position, origin, and every file it consists of."""
+    """What a checkpoint or snapshot is: position, origin, and every file it consists of.
+
+    The position is None in what was imported: its file does not tell.
+    """
 
     kind: Literal["checkpoint", "snapshot"]
-    images_seen: int
-    step: int
-    world_size: int
-    config_digest: str
+    images_seen: int | None
+    step: int | None
+    world_size: int | None
+    config_digest: str | None
     code: Mapping[str, str]
     files: Mapping[str, FileEntry]
     details: Mapping[str, Any] = field(default_factory=dict)

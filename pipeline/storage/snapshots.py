@@ -42,16 +42,33 @@ class Snapshot:
     classes: tuple[str, ...]
 
     @property
-    def images_seen(self) -> int:
-        return self.manifest.images_seen
+    def source(self) -> str | None:
+        """The name of the file that it was imported from; None for one of our own."""
+        origin = self.manifest.details.get("origin")
+        return str(origin.get("file", "another project")) if origin else None
+
+    @property
+    def images_seen(self) -> int | None:
+        """None where it is not known: imports of earlier versions say 0."""
+        known = self.manifest.images_seen
+        return known if known or self.source is None else None
+
+    @property
+    def age(self) -> str:
+        """For people: how far it was trained, or where it is from."""
+        if self.images_seen is None:
+            return f"imported from {self.source}"
+        return f"{self.images_seen:,} images seen"
 
     @property
     def stage(self) -> Stage:
-        return Stage(**self.manifest.details["stage"])
+        """What an import does not know of it is what is computed with (`assumed`)."""
+        details = self.manifest.details
+        return Stage(**{**details["stage"], **details.get("assumed", {})})
 
     @property
     def batch_size(self) -> int:
-        """Global batch that the generator was trained with, in images."""
+        """Global batch that the generator was trained with, or is taken to have been, in images."""
         return self.stage.batch_size
 
     @property
@@ -99,7 +116,7 @@ def write_snapshot(
         for left in folder.parent.glob(".*.partial"):  # by a killed start: a run has one writer
             remove_folder(left)
         position = Position(images_seen, step, world_size, config_digest)
-        _publish(folder, {GENERATOR: weights}, position, details)
+        _publish(folder, {GENERATOR: weights}, asdict(position), details)
     return folder
 
 
@@ -110,25 +127,46 @@ def write_imported(
     family: FamilyConfig,
     spec: ImageSpec,
     stage: Stage,
-    images_seen: int,
     origin: Mapping[str, Any],
     discriminator: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Publishes `folder` itself as a snapshot of weights that came from elsewhere.
 
-    origin: file, sha256 and format. discriminator: kept beside, for runs that start with it.
-    Errors: UserError if something else stands there; the same import may be repeated.
+    family: with the fields that the source tells set, and no others. stage: what is computed with; of it only
+    the images' resolution is known. origin: file, sha256 and format. discriminator: kept beside, for runs
+    that start with it. Errors: UserError if something else stands there; the same import may be repeated.
     """
     classes = [str(number) for number in range(spec.classes)]
-    details = _details(family, spec, classes, stage, data={}, origin=dict(origin))
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        if _is_same(folder, details):
-            return
-        raise UserError(f"{folder}: exists and is not this import; allowed: a new or an empty folder")
+    details = {
+        **_details(family, spec, classes, stage, data=None, origin=dict(origin)),
+        **_known(family, stage),
+    }
     groups = {GENERATOR: weights}
     if discriminator is not None:
         groups[DISCRIMINATOR] = discriminator
-    _publish(folder, groups, Position(images_seen, 0, 1, ""), details)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        if _is_import(folder, origin, groups):
+            return
+        raise UserError(f"{folder}: exists and is not this import; allowed: a new or an empty folder")
+    _publish(folder, groups, _UNKNOWN, details)
+
+
+_UNKNOWN = {"images_seen": None, "step": None, "world_size": None, "config_digest": None}
+_SHOWS = ("resolution", "fade", "growth")  # of a stage: what a generator's images look like
+
+
+def _known(family: FamilyConfig, stage: Stage) -> dict[str, Any]:
+    """What a source tells of family and stage, null for the rest; `unknown` lists the family's keys of which
+    nothing is known, since null is a setting of some."""
+    settings, told = family.model_dump(mode="json"), {*family.model_fields_set, "name"}
+    conditions = asdict(stage)
+    assumed = {key: value for key, value in conditions.items() if key not in _SHOWS}
+    return {
+        "family": {key: value if key in told else None for key, value in settings.items()},
+        "unknown": sorted(settings.keys() - told),
+        "stage": {key: conditions[key] if key in _SHOWS else None for key in conditions},
+        "assumed": assumed,
+    }
 
 
 def _details(
@@ -144,13 +182,16 @@ def _details(
 
 
 def _publish(
-    folder: Path, groups: Mapping[str, Mapping[str, Tensor]], at: Position, details: Mapping[str, Any]
+    folder: Path,
+    groups: Mapping[str, Mapping[str, Tensor]],
+    at: Mapping[str, Any],
+    details: Mapping[str, Any],
 ) -> None:
     with publish_folder(folder) as aside:
         for name, tensors in groups.items():
             save_tensors(aside / name, tensors)
         files = digest_folder(aside)
-        manifest = Manifest("snapshot", **asdict(at), code=code_version(), files=files, details=details)
+        manifest = Manifest("snapshot", **at, code=code_version(), files=files, details=details)
         (aside / MANIFEST).write_bytes(manifest.to_bytes())
 
 
@@ -161,6 +202,16 @@ def _is_same(folder: Path, details: Mapping[str, Any]) -> bool:
         return folder.exists() and verify(folder).details == details
     except Damaged:
         return False
+
+
+def _is_import(folder: Path, origin: Mapping[str, Any], groups: Mapping[str, Any]) -> bool:
+    """Whether `folder` is an import of this file, by whatever version."""
+    try:
+        manifest = verify(folder)
+    except Damaged:
+        return False
+    held = manifest.details.get("origin") or {}
+    return manifest.files.keys() == groups.keys() and held.get("sha256") == origin["sha256"]
 
 
 def list_snapshots(run: Path) -> list[Path]:
@@ -189,9 +240,11 @@ def _read(folder: Path) -> Snapshot:
     if manifest.kind != "snapshot":
         raise UserError(f"{folder}: a {manifest.kind}; allowed: a snapshot or a run folder")
     try:
-        family: FamilyConfig = TypeAdapter(FamilyConfig).validate_python(manifest.details["family"])
+        unknown = manifest.details.get("unknown", ())
+        told = {key: value for key, value in manifest.details["family"].items() if key not in unknown}
+        family: FamilyConfig = TypeAdapter(FamilyConfig).validate_python(told)
         spec = ImageSpec(**manifest.details["spec"])
         classes = tuple(manifest.details["classes"])
-    except (KeyError, TypeError, ValidationError) as error:
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
         raise UserError(f"{folder / MANIFEST}: this version cannot read its family: {error}") from error
     return Snapshot(folder, manifest, family, spec, classes)

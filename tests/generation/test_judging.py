@@ -39,8 +39,7 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
         family=FAMILY,
         spec=spec,
         stage=Stage(32, 1.0, 8, {}),
-        images_seen=0,
-        origin={},
+        origin={"file": "both.pkl", "sha256": "0", "format": "ours"},
         discriminator=networks.discriminator.state_dict(),
     )
     return folder
