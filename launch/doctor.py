@@ -35,7 +35,10 @@ OPTIONAL = {  # package -> extra that installs it, what it is for
     "scipy": ("eval", "FID"),
     "scikit-learn": ("demo", "demo:digits"),
 }
-INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
+WEIGHTS = {
+    "Inception (2015)": ("weights-inception-2015-12-05-6726825d.pth", "FID, KID and IS need it"),
+    "VGG16": ("vgg16-397923af.pth", "precision, recall, density, coverage and path lengths need it"),
+}
 
 
 @dataclass(frozen=True)
@@ -214,11 +217,14 @@ def _machine() -> Iterator[tuple[str, bool | None, str]]:
 
 def _weights() -> Iterator[tuple[str, bool | None, str]]:
     home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache/torch"))
-    path = home / "hub/checkpoints" / INCEPTION
-    if path.is_file():
-        yield "Inception (2015)", True, str(path)
-    else:
-        yield "Inception (2015)", None, f"not at {path}; FID, KID, IS and PR need it, swd and msssim do not"
+    for name, (file, needed_by) in WEIGHTS.items():
+        path = home / "hub/checkpoints" / file
+        there = path.is_file()
+        yield (
+            name,
+            there or None,
+            str(path) if there else f"not at {path}; {needed_by}, swd and msssim do not",
+        )
 
 
 def _installed(package: str) -> str | None:

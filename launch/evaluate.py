@@ -39,19 +39,24 @@ class Device(StrEnum):
 
 Source = Annotated[
     Path,
-    typer.Argument(metavar="SNAPSHOT_OR_RUN", help="A snapshot, or a run: its newest and its untrained."),
+    typer.Argument(
+        metavar="RUN_OR_DATA",
+        help="A snapshot; a run: its newest and its untrained; or shards, generated or not.",
+    ),
 ]
 Data = Annotated[Path, typer.Option(help="Shards of real images to compare with.")]
 Metrics = Annotated[
     str,
     typer.Option(
-        help="Any of fid,kid,is,pr,dc (Inception weights), ppl-z,ppl-w (LPIPS weights), swd,msssim."
+        help="Any of fid,kid,is (Inception weights), pr,dc (VGG16 weights), ppl-z,ppl-w (VGG16 and LPIPS "
+        "weights), swd,msssim."
     ),
 ]
 Count = Annotated[
     int | None,
     typer.Option(
-        help="Generated images; else 50,000 for features and paths, 8,192 for swd, 2,000 for msssim."
+        help="Generated images; else 50,000 for features and paths (of shards: all), 8,192 for swd, 2,000 "
+        "for msssim."
     ),
 ]
 Every = Annotated[bool, typer.Option("--all", help="Every snapshot of the run.")]
@@ -77,14 +82,18 @@ InceptionDigest = Annotated[
     ),
 ]
 ExtractorName = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="Whose features: inception, dinov2, clip or your own module:factory."),
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Whose features, instead of each metric's: inception, vgg16, dinov2, clip, or your own "
+        "package.module:factory, which is called with the torch.device to compute on.",
+    ),
 ]
 ExtractorFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Weights of dinov2 or clip, outside $TORCH_HOME.")
 ]
 VggFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="VGG16 weights (for LPIPS) outside $TORCH_HOME.")
+    Path | None, typer.Option(metavar="FILE", help="VGG16 weights (also LPIPS's) outside $TORCH_HOME.")
 ]
 LpipsFile = Annotated[Path | None, typer.Option(metavar="FILE", help="LPIPS weights outside $TORCH_HOME.")]
 OtherDigest = Annotated[
@@ -114,7 +123,7 @@ def evaluate(
     per_class: PerClass = False,
     inception_weights: InceptionFile = None,
     inception_digest: InceptionDigest = None,
-    extractor: ExtractorName = "inception",
+    extractor: ExtractorName = None,
     extractor_weights: ExtractorFile = None,
     extractor_digest: OtherDigest = None,
     ppl_sampling: PathSampling = Sampling.end,
@@ -126,17 +135,18 @@ def evaluate(
     silence: Silence = 60.0,
     patience: Patience = 120.0,
 ) -> int:
-    """Measure generated images against real ones.
+    """Measure generated images against real ones: those of a snapshot or a run, or shards that are there.
 
-    Results go to RUN/metrics/, to TensorBoard and to the terminal. What has been measured before in the
-    same way is not measured again; several evaluations of one run share its snapshots. Any number of
-    processes gives the same figures.
+    Results go to RUN/metrics/, to TensorBoard and to the terminal; those of shards to SHARDS/metrics/. What
+    has been measured before in the same way is not measured again; several evaluations of one run share its
+    snapshots. Any number of processes gives the same figures.
 
     \b
     Examples:
       hrgan evaluate out/quickstart/run --data out/quickstart/data
       hrgan evaluate runs/faces --data shards --metrics fid,kid,pr --processes 8
       hrgan evaluate runs/faces --data shards --watch
+      hrgan evaluate generated --data shards --metrics fid,pr
     """
     given = dict(locals())
     from launch.group import Group, run_as_group

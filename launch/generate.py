@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from launch import image_options as option
-from launch.evaluate import Device, ExtractorFile, InceptionDigest, InceptionFile, OtherDigest
+from launch.evaluate import Device, ExtractorFile, InceptionDigest, InceptionFile, OtherDigest, VggFile
 from launch.prepare import Format
 
 
@@ -35,9 +35,11 @@ def generate(
     reference: option.Reference = None,
     neighbours: option.Neighbours = False,
     most: option.Most = None,
-    extractor: option.Comparison = "inception",
+    extractor: option.Comparison = "vgg16",
     inception_weights: InceptionFile = None,
     inception_digest: InceptionDigest = None,
+    vgg_weights: VggFile = None,
+    vgg_digest: OtherDigest = None,
     extractor_weights: ExtractorFile = None,
     extractor_digest: OtherDigest = None,
 ) -> int:

@@ -23,8 +23,8 @@ from launch.sampling import choose_device, sampler_of
 from launch.srun import place_of
 from pipeline.data.index import ShardIndex
 from pipeline.errors import UserError
-from pipeline.evaluation.plan import Settings
-from pipeline.evaluation.weights import chosen_extractor, chosen_weights
+from pipeline.evaluation.plan import PathSettings, Settings
+from pipeline.evaluation.weights import chosen_extractor, chosen_perceptual, chosen_weights
 from pipeline.generation.card import About
 from pipeline.generation.classes import Classes, classes_like, parse_classes
 from pipeline.generation.computing import own_cores
@@ -35,7 +35,7 @@ from pipeline.generation.request import Order, Request
 from pipeline.storage.pictures import PictureFormat, is_picture
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 
-_EXTRACTOR = "inception"  # unless told
+_EXTRACTOR = "vgg16"  # unless told: realism was defined on it (Kynkaanniemi et al. 2019, section 3)
 _OTHER_FILES = (
     ".zip",
     ".tar",
@@ -79,6 +79,8 @@ class Words:
     extractor: str
     inception_weights: Path | None
     inception_digest: str | None
+    vgg_weights: Path | None
+    vgg_digest: str | None
     extractor_weights: Path | None
     extractor_digest: str | None
     command: str
@@ -122,12 +124,20 @@ class Words:
             raise UserError("--most: belongs to --filter; add one, or leave it out")
         extractor = chosen_extractor(self.extractor, self.extractor_weights, self.extractor_digest)
         inception = chosen_weights(self.inception_weights, self.inception_digest)
+        vgg = chosen_perceptual(self.vgg_weights, self.vgg_digest, None, None)
         return Judges(
             snapshot,
             device,
             discriminator=(self.discriminator or self.source) if "discriminator" in asked else None,
             reference=self.reference if compares else None,
-            settings=Settings((), batch_size=1, device=device, inception=inception, extractor=extractor),
+            settings=Settings(
+                (),
+                batch_size=1,
+                device=device,
+                inception=inception,
+                extractor=extractor,
+                paths=PathSettings(weights=vgg),
+            ),
         )
 
     def request(self, snapshot: Snapshot, judges: Judges) -> Request:

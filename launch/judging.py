@@ -79,9 +79,9 @@ class Judges:
 
     @cached_property
     def _features(self) -> Features:
-        if self.settings.extractor.name == PIXELS:
-            return PixelFeatures()
-        return ExtractedFeatures(make_extractor(self.settings))
+        name = self.settings.extractor.name
+        assert name is not None, "the command has a default"
+        return PixelFeatures() if name == PIXELS else ExtractedFeatures(make_extractor(name, self.settings))
 
     @cached_property
     def _weights(self) -> dict[str, Tensor]:

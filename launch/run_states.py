@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from launch.queue import Queue, Queued
+from pipeline.evaluation.names import PARTS, base_of, by_name
 from pipeline.storage.job import JOB, JOBS, SETTINGS, Job, read_job
 from pipeline.storage.manifest import MANIFEST, Damaged
 
@@ -28,7 +29,6 @@ _GONE_SECONDS = 60.0  # the queue does not know a job that says it is running
 _LEFT_SECONDS = 6.0  # or one that says it waits
 _SILENT_SECONDS = 900.0  # no queue to ask
 _SILENT_TICKS = 5
-_TWO = {"pr": ("precision", "recall"), "dc": ("density", "coverage")}  # what people know these metrics by
 
 
 @dataclass
@@ -232,7 +232,7 @@ def _newest_metrics(run: Path, state: RunState) -> None:
     for path in sorted(paths, key=lambda path: int(path.stem), reverse=True):
         try:
             body = json.loads(path.read_bytes())
-            figures = {name: _figures(name, values) for name, values in body["metrics"].items()}
+            figures = {name: _figures(name, values) for name, values in by_name(body["metrics"]).items()}
             state.metrics = {name: value for part in figures.values() for name, value in part.items()}
             state.metrics_at = int(body["images_seen"])
             return
@@ -240,8 +240,9 @@ def _newest_metrics(run: Path, state: RunState) -> None:
             state.damaged.append(f"{path}: not a result file")
 
 
-def _figures(name: str, values: dict[str, Any]) -> dict[str, float]:
-    base, dash, extractor = name.partition("-")
-    if base not in _TWO:
+def _figures(name: str, values: Mapping[str, Any]) -> dict[str, float]:
+    base = base_of(name)
+    extractor = name.removeprefix(base)
+    if base not in PARTS:
         return {name: float(values["value"])}
-    return {f"{key}{dash}{extractor}": float(values[key]) for key in _TWO[base]}
+    return {f"{key}{extractor}": float(values[key]) for key in PARTS[base]}

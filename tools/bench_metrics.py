@@ -31,7 +31,7 @@ from pipeline.evaluation.inception import InceptionExtractor
 from pipeline.evaluation.moments import FEATURE_SIZE
 from pipeline.evaluation.neighbours import DC_NEIGHBOUR, TILE_COLUMNS, TILE_ROWS, meet, neighbour_distances
 from pipeline.evaluation.peers import Alone
-from pipeline.evaluation.plan import Needs, Settings
+from pipeline.evaluation.plan import Extraction, Needs, Settings
 from pipeline.evaluation.weights import InceptionWeights
 from pipeline.randomness import seeded
 from pipeline.training.meters import peak_gib
@@ -51,10 +51,11 @@ def bench_extraction(device: torch.device, images: int, rounds: int) -> dict[str
         extractor = InceptionExtractor(InceptionWeights(path, digest), device)
     pixels = torch.randint(0, 256, (images, 3, 256, 256), dtype=torch.uint8)
     settings = Settings(("fid",), batch_size=_BATCH, device=device)
-    needs, spec = Needs(extracted=images), ImageSpec(256, 256, 3, 0)
+    needs = Needs({extractor.name: Extraction(images, moments=True)})
+    extractors, spec = {extractor.name: extractor}, ImageSpec(256, 256, 3, 0)
 
     def ours() -> None:
-        gather(needs, spec, extractor, settings, lambda n: pixels[n.start : n.stop], Alone(), "bench")
+        gather(needs, spec, extractors, settings, lambda n: pixels[n.start : n.stop], Alone(), "bench")
 
     def bare() -> None:
         with torch.inference_mode():

@@ -1,8 +1,8 @@
 """The same figures from 1, 2, 3, ... processes and from torch-fidelity, on the same images, with random
-Inception weights of a fixed seed; and how far they are apart.
+weights of a fixed seed under the published names; and how far they are apart.
 
 Each number of processes measures in a folder of its own, the reals' statistics included (`--share-reals`:
-those of the first). torch-fidelity's own command sees the very images.
+those of the first). torch-fidelity's own command sees the very images, and takes what it takes by default.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ from launch.sampling import sampler_of
 from pipeline.data.index import ShardIndex
 from pipeline.data.reader import read_labels
 from pipeline.data.stream import read_uint8
-from pipeline.evaluation.comparison import random_inception, torch_fidelitys
-from pipeline.evaluation.job import draw_fakes
+from pipeline.evaluation.comparison import torch_fidelitys, write_weights
 from pipeline.evaluation.results import read_result
+from pipeline.evaluation.sources import draw_fakes
 from pipeline.storage.snapshots import open_snapshot
 
 _METRICS = "fid,kid,is,pr,dc,swd,msssim"
 _BATCH = 32
-_SUBSET = 1000
 Figures = dict[str, float]
 
 
-def ours(arguments: argparse.Namespace, weights: Path, processes: int) -> Figures:
+def ours(arguments: argparse.Namespace, weights: Mapping[str, Path], processes: int) -> Figures:
     """All figures of the snapshot as `hrgan evaluate --processes` measures them."""
     folder = arguments.folder / f"processes-{processes}"
     data = arguments.folder / ("data" if arguments.share_reals else f"data-{processes}")
@@ -43,11 +42,12 @@ def ours(arguments: argparse.Namespace, weights: Path, processes: int) -> Figure
         shutil.copytree(arguments.data, data, ignore=shutil.ignore_patterns("statistics"))
     if not (folder / "snapshot").exists():
         shutil.copytree(open_snapshot(arguments.source).folder, folder / "snapshot")
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     command = [sys.executable, "-m", "launch.main", "evaluate", str(folder / "snapshot")]
     command += ["--data", str(data), "--metrics", _METRICS, "--count", str(arguments.count)]
     command += ["--batch", str(_BATCH), "--processes", str(processes), "--device", "cpu"]
-    command += ["--inception-weights", str(weights), "--inception-digest", digest]
+    for name, path in weights.items():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        command += [f"--{name}-weights", str(path), f"--{name}-digest", digest]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     result = read_result(folder / "metrics-snapshot.json")
     assert result is not None, "the command has written it"
@@ -60,8 +60,8 @@ def flat(metrics: Mapping[str, Mapping[str, Any]]) -> Figures:
     return {f"{name}.{key}": values[key] for name, values in metrics.items() for key in keys if key in values}
 
 
-def theirs(arguments: argparse.Namespace, weights: Path) -> Figures:
-    """torch-fidelity's, of the same images; kept in a file, for it takes as long again."""
+def theirs(arguments: argparse.Namespace, home: Path) -> Figures:
+    """torch-fidelity's, of the same images, by the weights in `home`; kept in a file: it takes as long."""
     kept = arguments.folder / "torch-fidelity.json"
     if kept.exists():
         found: Figures = json.loads(kept.read_text())
@@ -72,8 +72,7 @@ def theirs(arguments: argparse.Namespace, weights: Path) -> Figures:
     parts = [range(at, min(at + 100, arguments.count)) for at in range(0, arguments.count, 100)]
     fakes = torch.cat([draw_fakes(sampler, part, labels) for part in parts])
     reals = torch.cat([images for images, _, _ in read_uint8(index)])
-    size = min(_SUBSET, len(fakes), len(reals))
-    found = torch_fidelitys(fakes, reals, weights, subset_size=size, batch_size=_BATCH)
+    found = torch_fidelitys(fakes, reals, home)
     kept.write_text(json.dumps(found))
     return found
 
@@ -103,17 +102,15 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--share-reals", action="store_true", help="measure the reals once")
     arguments = parser.parse_args(words)
-    weights = arguments.folder / "inception.pth"
-    if not weights.exists():
-        arguments.folder.mkdir(parents=True, exist_ok=True)
-        torch.save(random_inception(), weights)
+    home = arguments.folder / "torch"
+    weights = dict(zip(("inception", "vgg"), write_weights(home), strict=True))
     if not arguments.processes:
-        print(theirs(arguments, weights))
+        print(theirs(arguments, home))
         return 0
     columns = {f"{n} processes": ours(arguments, weights, n) for n in arguments.processes}
     first = next(iter(columns.values()))
     equal = all(column == first for column in columns.values())
-    columns["torch-fidelity"] = theirs(arguments, weights)
+    columns["torch-fidelity"] = theirs(arguments, home)
     near = all(abs(first[k] - v) <= 1e-6 * max(abs(v), 1) for k, v in columns["torch-fidelity"].items())
     print(table(columns))
     (arguments.folder / "table.json").write_text(json.dumps(columns, indent=1) + "\n")

@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config.run import StopConfig
-from pipeline.evaluation.plan import METRICS
+from pipeline.evaluation.names import METRICS, base_of, better
 from pipeline.evaluation.results import Result, read_results
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.ending import Ending
 
 BEST = "best.json"
-_HIGHER = frozenset(("is", "pr", "dc"))
-_NO_ORDER = frozenset(("msssim",))  # as low as the reals' is best, not as low as can be
 # Of `measure.how_measured`, what moves a figure.
 _SAME_WAY = ("data", "count", "seeds", "extractor", "resize", "seed", "sampling", "crop", "perceptual")
 
@@ -31,21 +29,14 @@ class Best:
     folder: str
 
 
-def base_of(metric: str) -> str:
-    """fid-dinov2 -> fid: which of METRICS a name in a result stands for."""
-    return max(
-        (name for name in METRICS if metric == name or metric.startswith(f"{name}-")), key=len, default=metric
-    )
-
-
 def can_rank(metric: str) -> bool:
     """Whether better and worse mean something for it."""
-    return base_of(metric) in METRICS and base_of(metric) not in _NO_ORDER
+    return base_of(metric) in METRICS and better(metric) != "best near the reals"
 
 
 def is_better(metric: str, value: float, than: float, least: float = 0.0) -> bool:
     """Whether `value` improves on `than` by more than the share `least` of it."""
-    gain = value - than if base_of(metric) in _HIGHER else than - value
+    gain = value - than if better(metric) == "higher is better" else than - value
     return gain > abs(than) * least
 
 

@@ -13,7 +13,8 @@ from tensorboard.plugins.scalar import metadata as scalar_tab
 from tensorboard.util import tensor_util
 
 from pipeline.config.load import identity, read_dump
-from pipeline.evaluation.results import Result
+from pipeline.evaluation.names import better
+from pipeline.evaluation.results import read_results
 from pipeline.storage.claims import Claims
 from pipeline.storage.events import (
     EVALUATION,
@@ -28,7 +29,8 @@ from pipeline.storage.events import (
 from pipeline.storage.runs import CONFIG
 
 QUALITY = "quality"
-_INNER = ("precision", "recall", "density", "coverage", "spread", "low", "high", "floor", "reals")
+_INNER = ("precision", "recall", "density", "coverage", "spread", "low", "high")
+_OF_REALS = ("floor", "reals")  # figures of their own
 _RANGE = ("low", "high")
 Point = tuple[str, int]
 
@@ -38,23 +40,26 @@ def scalars(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, flo
     for name, figures in metrics.items():
         yield f"metrics/{name}", figures["value"]
         for inner in _INNER:
-            value = figures.get(inner)
-            if value is not None:
-                yield f"metrics/{name}/{inner}", value["value"] if isinstance(value, Mapping) else value
+            if figures.get(inner) is not None:
+                yield f"metrics/{name}/{inner}", figures[inner]
+        for inner in _OF_REALS:
+            if isinstance(figures.get(inner), Mapping):
+                yield f"metrics/{name}/{inner}", figures[inner]["value"]
         for side, distance in figures.get("levels", {}).items():
             yield f"metrics/{name}/{side}px", distance
 
 
-def write_scalars(run: Path, results: Sequence[Result]) -> None:
-    """Makes the figures of `results` all that is shown at their images seen.
+def write_scalars(run: Path) -> None:
+    """Makes the figures of the run's results all that is shown at their images seen.
 
     Evaluators of one run wait for each other.
     """
     folder = run / EVALUATION
-    steps = {result.images_seen for result in results}
-    figures = [(result.images_seen, *figure) for result in results for figure in scalars(result.metrics)]
-    new = {(tag, step): _as_stored(value) for step, tag, value in figures}
     with Claims(folder).wait_for("scalars"):
+        results = read_results(run)
+        steps = {result.images_seen for result in results}
+        figures = [(result.images_seen, *figure) for result in results for figure in scalars(result.metrics)]
+        new = {(tag, step): _as_stored(value) for step, tag, value in figures}
         others, points = _read(folder)
         known = {point: _value(event) for point, event in points.items()}
         times = {
@@ -80,14 +85,16 @@ def _settings(run: Path) -> list[Event]:
 
 
 def quality_layout(tags: Sequence[str]) -> Layout:
-    """A chart a metric, with the figures that belong to it; another of its range over seeds if it has one."""
+    """A chart a metric, with the figures that belong to it, whose title says what is better; another of its
+    range over seeds if it has one."""
     known = sorted(set(tags))
     charts: dict[str, list[Any]] = {}
     for tag in known:
         _, name, *inner = tag.split("/")
         if not inner or inner[-1] not in ("spread", *_RANGE):
-            charts.setdefault(name, ["Multiline", []])[1].append(f"^{tag}$")
-    for name in list(charts):
+            title = f"{name} ({better(name)})"
+            charts.setdefault(title, ["Multiline", []])[1].append(f"^{tag}$")
+    for name in sorted({tag.split("/")[1] for tag in known}):
         ends = [f"metrics/{name}/{end}" for end in _RANGE]
         if set(ends) <= set(known):
             charts[f"{name} over seeds"] = ["Margin", [f"metrics/{name}", *ends]]

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch_fidelity
+from PIL import Image
 from torch import Tensor, nn
 from torch_fidelity import feature_extractor_inceptionv3 as inception_module
+from torchvision.models import vgg16
 
+from pipeline.evaluation.metrics import KID_SUBSET_SIZE
 from pipeline.evaluation.statistics import as_rgb
-from pipeline.randomness import seed_everything
+from pipeline.evaluation.weights import INCEPTION, VGG16
+from pipeline.randomness import seed_everything, seeded
 
 
 def random_inception(seed: int = 0) -> dict[str, Tensor]:
@@ -43,38 +52,54 @@ def _without_weights() -> Iterator[None]:
         del kind.load_state_dict
 
 
-class _Images(torch.utils.data.Dataset[Tensor]):
-    def __init__(self, images: Tensor) -> None:
-        self._images = as_rgb(images)
+def random_vgg16(seed: int = 0) -> dict[str, Tensor]:
+    """Weights in the published file's layout: He's initialisation, biases of 0. Rows of the fully connected
+    layers overlap in memory, so that a file of them is small."""
+    with torch.device("meta"):
+        shapes = {name: weight.shape for name, weight in vgg16(init_weights=False).state_dict().items()}
+    generator = seeded(seed)
+    state: dict[str, Tensor] = {}
+    for name, shape in shapes.items():
+        if len(shape) == 1:
+            state[name] = torch.zeros(shape)
+            continue
+        gain = (2 / shape[1:].numel()) ** 0.5
+        if len(shape) == 2:
+            state[name] = (gain * torch.randn(sum(shape), generator=generator)).as_strided(shape, (1, 1))
+        else:
+            state[name] = gain * torch.randn(shape, generator=generator)
+    return state
 
-    def __len__(self) -> int:
-        return len(self._images)
 
-    def __getitem__(self, number: int) -> Tensor:
-        return self._images[number]
+def write_weights(home: Path) -> tuple[Path, Path]:
+    """Random weights of Inception and VGG16 under the published files' names, where $TORCH_HOME is `home`."""
+    folder = home / "hub" / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = folder / INCEPTION.names[0], folder / VGG16.names[0]
+    for path, make in zip(paths, (random_inception, random_vgg16), strict=True):
+        if not path.exists():
+            torch.save(make(), path)
+    return paths
 
 
-def torch_fidelitys(
-    fakes: Tensor, reals: Tensor, weights: Path, *, subset_size: int, batch_size: int
-) -> dict[str, float]:
-    """FID, KID, IS, precision and recall of uint8 images [N, C, H, W], as `calculate_metrics` gives them, by
-    our names."""
-    found = torch_fidelity.calculate_metrics(
-        input1=_Images(fakes),
-        input2=_Images(reals),
-        feature_extractor="inception-v3-compat",
-        feature_extractor_weights_path=str(weights),
-        fid=True,
-        kid=True,
-        isc=True,
-        prc=True,
-        kid_subset_size=subset_size,
-        batch_size=batch_size,
-        cuda=False,
-        save_cpu_ram=True,
-        cache=False,
-        verbose=False,
-    )
+def torch_fidelitys(fakes: Tensor, reals: Tensor, home: Path) -> dict[str, float]:
+    """FID, KID, IS, precision and recall of uint8 images [N, C, H, W] by our names: what torch-fidelity's own
+    command says of folders of them, with its defaults. home: its $TORCH_HOME, see `write_weights`."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "torch_fidelity.fidelity", "--isc", "--fid", "--kid", "--prc"]
+        for option, images in (("--input1", fakes), ("--input2", reals)):
+            command += [option, str(_as_files(images, Path(folder, option[2:])))]
+        least = min(len(fakes), len(reals))
+        if least < KID_SUBSET_SIZE:  # which it refuses
+            command += ["--kid-subset-size", str(least)]
+        done = subprocess.run(
+            [*command, "--json", "--silent"],
+            env={**os.environ, "TORCH_HOME": str(home)},
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    found = json.loads(done.stdout)
     return {
         "fid.value": found["frechet_inception_distance"],
         "kid.value": found["kernel_inception_distance_mean"],
@@ -85,3 +110,10 @@ def torch_fidelitys(
         "pr.recall": found["recall"],
         "pr.value": found["f_score"],
     }
+
+
+def _as_files(images: Tensor, folder: Path) -> Path:
+    folder.mkdir()
+    for number, image in enumerate(as_rgb(images)):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number:08d}.png")
+    return folder

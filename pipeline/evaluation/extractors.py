@@ -1,8 +1,10 @@
-"""Which network's features: Inception's, as FID was defined; DINOv2's or CLIP's, which follow human judgement
-of faces better (Kynkaanniemi et al. 2023, Stein et al. 2023); or a user's own.
+"""Which network's features: Inception's, as FID was defined; VGG16's, as precision and recall were; DINOv2's
+or CLIP's, which follow human judgement of faces better (Kynkaanniemi et al. 2023, Stein et al. 2023); or a
+user's own.
 
-A user's own is named by import path, `package.module:factory`. It is the user's code, found like any other
-module and run with all rights; nothing of it is checked but that it is an `Extractor`.
+A user's own is named by import path, `package.module:factory`, and made by `factory(device)` on every
+process, with the `torch.device` to compute on. It is the user's code, found like any other module and run
+with all rights; nothing of it is checked but that it is an `Extractor` with a name of its own.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.evaluation.plan import PATH_METRICS, WITHOUT_WEIGHTS, Settings
+from pipeline.evaluation.names import PATH_METRICS, WITHOUT_WEIGHTS
+from pipeline.evaluation.plan import Settings
 from pipeline.evaluation.statistics import Extractor
-from pipeline.evaluation.weights import LPIPS, VGG16, ExtractorChoice, Published, parse_tensors, read_checked
+from pipeline.evaluation.weights import ExtractorChoice, Published, parse_tensors, read_checked
 
-NAMES = ("inception", "dinov2", "clip")
+NAMES = ("inception", "vgg16", "dinov2", "clip")
 _OPTION = "--extractor-weights FILE"
-_WITHOUT = "the extractor inception and the metrics swd and msssim do without"
+_WITHOUT = "the extractors inception and vgg16 and the metrics swd and msssim do without"
 DINOV2 = Published(
     "DINOv2",
     ("dinov2_vitl14_pretrain.pth",),
@@ -39,39 +42,52 @@ _CLIP_MODEL = "clip-vit-b-32"
 _MEMBERS = ("name", "digest", "resize", "size", "has_logits")
 
 
-def make_extractor(settings: Settings) -> Extractor:
-    """The extractor that the settings name, on their device. UserError if it is not there."""
-    choice = settings.extractor
-    if ":" in choice.name:
-        return _own(choice, settings.device)
-    _check_name(choice.name)
-    _need_torch_fidelity(settings)
-    if choice.name == "dinov2":
-        return DinoV2Extractor(choice, settings.device)
-    if choice.name == "clip":
-        return ClipExtractor(choice, settings.device)
-    from pipeline.evaluation.inception import InceptionExtractor
+def make_extractors(settings: Settings) -> dict[str, Extractor]:
+    """Those that the settings' metrics need, by name."""
+    return {name: make_extractor(name, settings) for name in settings.by_extractor()}
 
+
+def make_extractor(name: str, settings: Settings) -> Extractor:
+    """The extractor of that name, on the settings' device. UserError if it is not there."""
+    if ":" in name:
+        return _own(name, settings.device)
+    _check_name(name)
+    _need_torch_fidelity(name, settings)
+    if name == "dinov2":
+        return DinoV2Extractor(settings.extractor, settings.device)
+    if name == "clip":
+        return ClipExtractor(settings.extractor, settings.device)
+    # An optional library stands behind these.
+    from pipeline.evaluation.inception import InceptionExtractor
+    from pipeline.evaluation.vgg16 import Vgg16Extractor
+
+    if name == "vgg16":
+        return Vgg16Extractor(settings.paths.weights, settings.device)
     return InceptionExtractor(settings.inception, settings.device)
 
 
 def fetch_weights(settings: Settings) -> None:
     """Sees to it that all weights which the metrics need are there; UserError for an unknown extractor."""
-    choice = settings.extractor
     if not PATH_METRICS.isdisjoint(settings.metrics):
-        weights = settings.paths.weights
-        read_checked(VGG16, weights.vgg, weights.vgg_sha256)
-        read_checked(LPIPS, weights.lpips, weights.lpips_sha256)
-    if not settings.needs_extractor or ":" in choice.name:
-        return
-    _check_name(choice.name)
-    if choice.name == "inception":
+        settings.paths.weights.read_vgg()
+        settings.paths.weights.read_lpips()
+    for name in settings.by_extractor():
+        if ":" not in name:
+            _check_name(name)
+            _fetch_weights_of(name, settings)
+
+
+def _fetch_weights_of(name: str, settings: Settings) -> None:
+    choice = settings.extractor
+    if name == "inception":
         settings.inception.read()
-    elif choice.name == "dinov2":
+    elif name == "vgg16":
+        settings.paths.weights.read_vgg()
+    elif name == "dinov2":
         _dinov2_code()
         read_checked(DINOV2, choice.path, choice.sha256)
-    elif choice.name == "clip":
-        _need_torch_fidelity(settings)
+    else:
+        _need_torch_fidelity(name, settings)
         read_checked(_clip(), choice.path, choice.sha256)
 
 
@@ -84,11 +100,11 @@ def _check_name(name: str) -> None:
         )
 
 
-def _need_torch_fidelity(settings: Settings) -> None:
+def _need_torch_fidelity(name: str, settings: Settings) -> None:
     if importlib.util.find_spec("torch_fidelity") is None:
         mend = "torch-fidelity is not installed; allowed: pip install 'hrgan[eval]'"
         if not settings.metrics:
-            raise UserError(f"--extractor {settings.extractor.name}: {mend}")
+            raise UserError(f"--extractor {name}: {mend}")
         raise UserError(
             f"--metrics {','.join(settings.metrics)}: {mend}, or --metrics {','.join(WITHOUT_WEIGHTS)}"
         )
@@ -100,7 +116,6 @@ class DinoV2Extractor:
 
     name, size, has_logits = "dinov2", 1024, False
     resize = "bilinear to 224 as TensorFlow 1 did, without antialiasing"
-    _mean, _deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def __init__(self, choice: ExtractorChoice, device: torch.device) -> None:
         code = _dinov2_code()
@@ -117,16 +132,9 @@ class DinoV2Extractor:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> tuple[Tensor, None]:
         """uint8 RGB [N, 3, H, W] -> features [N, 1024] float32 on the CPU."""
-        from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+        from pipeline.evaluation.vgg16 import as_imagenet
 
-        x = interpolate_bilinear_2d_like_tensorflow1x(
-            images.to(self.device).float(), size=(224, 224), align_corners=False
-        )
-        mean, deviation = (
-            255 * torch.tensor(values, device=x.device).view(1, 3, 1, 1)
-            for values in (self._mean, self._deviation)
-        )
-        return self._network((x - mean) / deviation).float().cpu(), None
+        return self._network(as_imagenet(images.to(self.device))).float().cpu(), None
 
 
 def _dinov2_code() -> Path:
@@ -179,9 +187,9 @@ def _clip() -> Published:
     return Published("CLIP", (f"{_CLIP_MODEL}-{digest}.pt", "ViT-B-32.pt"), url, digest, _OPTION, _WITHOUT)
 
 
-def _own(choice: ExtractorChoice, device: torch.device) -> Extractor:
-    module, _, factory = choice.name.partition(":")
-    where = f"--extractor {choice.name}"
+def _own(name: str, device: torch.device) -> Extractor:
+    module, _, factory = name.partition(":")
+    where = f"--extractor {name}"
     try:
         make: Any = getattr(importlib.import_module(module), factory)
     except (ImportError, AttributeError, ValueError) as error:
@@ -194,4 +202,6 @@ def _own(choice: ExtractorChoice, device: torch.device) -> Extractor:
             "and a call with uint8 RGB images, see Extractor in pipeline/evaluation/statistics.py"
         )
     extractor: Extractor = found
+    if extractor.name in NAMES:
+        raise UserError(f"{where}: names itself {extractor.name}, as another is named; give it its own name")
     return extractor

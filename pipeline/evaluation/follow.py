@@ -1,4 +1,4 @@
-"""Which snapshots to evaluate: one, a run's newest, all that lack results, or each as it appears.
+"""What to evaluate: a snapshot, a run's newest, all that lack results, each as it appears, or a data set.
 
 Any number of jobs may evaluate one run: each snapshot is claimed by one of them, and taken over from one that
 died.
@@ -14,10 +14,12 @@ from typing import Literal
 
 from pipeline.config.load import read_dump
 from pipeline.config.run import StopConfig
+from pipeline.data.index import ShardIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.best import find_ending, mark_best
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.results import Result, read_results, result_path, run_of
+from pipeline.evaluation.results import Result, read_results, run_of
+from pipeline.evaluation.sources import is_data, open_measured
 from pipeline.evaluation.table import results_table
 from pipeline.storage.claims import Claim, Claims
 from pipeline.storage.ending import ask_to_end, asked_to_end
@@ -34,10 +36,10 @@ _CONCLUDING = "concluding"
 
 @dataclass(frozen=True)
 class Turn:
-    """What all processes of a job do next. snapshot: its folder, if `do` is evaluate."""
+    """What all processes of a job do next. folder: of the snapshot or data set, if `do` is evaluate."""
 
     do: Literal["evaluate", "wait", "end"]
-    snapshot: Path | None = None
+    folder: Path | None = None
 
 
 def evaluate_target(
@@ -48,8 +50,8 @@ def evaluate_target(
     sleep: Callable[[float], None] = time.sleep,
     poll_seconds: float = POLL_SECONDS,
 ) -> list[Result]:
-    """Evaluates what `target` (a snapshot or a run) and `scope` mean; reports the run's table. Gives the
-    results, on the first process.
+    """Evaluates what `target` (a snapshot, a run or a data set) and `scope` mean; reports the run's table.
+    Gives the results, on the first process.
 
     newest: of a run, its newest snapshot, and the untrained one too, for without it no figure says how
     much was learnt. all: every snapshot of the run. watch: all, and then each new one, until the run is
@@ -57,17 +59,17 @@ def evaluate_target(
     and has not begun is waited for.
     """
     peers, results = job.peers, list[Result]()
-    turns = Turns(target, scope) if peers.rank == 0 else None
+    turns = Turns(target, scope, job.result_path) if peers.rank == 0 else None
     last = None
     while True:
         turn = peers.from_first(turns.next() if turns is not None else Turn("end"))
         if turn.do == "end":
             break
-        if turn.do == "wait" or turn.snapshot is None:
+        if turn.do == "wait" or turn.folder is None:
             if peers.rank == 0:
                 sleep(poll_seconds)
             continue
-        last = open_snapshot(turn.snapshot)
+        last = open_measured(turn.folder)
         try:
             result = job.evaluate(last)
         finally:
@@ -75,7 +77,8 @@ def evaluate_target(
                 turns.release()
         if result is not None:
             results.append(result)
-            _conclude(last, job, report)
+            if isinstance(last, Snapshot):
+                _conclude(last, job, report)
             if scope == "watch":
                 report(_table(last, result))
     if last is not None and results and scope != "watch":
@@ -84,11 +87,16 @@ def evaluate_target(
 
 
 class Turns:
-    """Finds the next snapshot that nobody else is working on, and holds its claim until `release`."""
+    """Finds the next snapshot that nobody else is working on, and holds its claim until `release`.
 
-    def __init__(self, target: Path, scope: Scope) -> None:
-        self._target, self._done = target, set[Path]()
+    result_path: of a folder that is evaluated.
+    """
+
+    def __init__(self, target: Path, scope: Scope, result_path: Callable[[Path], Path]) -> None:
+        self._target, self._done, self._result_path = target, set[Path](), result_path
         self._claim: Claim | None = None
+        if is_data(target) and scope != "newest":
+            raise UserError(f"--{scope}: is of a run's snapshots, and {target} is a data set; leave it out")
         self._watches = scope == "watch" and not _is_snapshot(target, scope)
         # Unless it watches, what comes later is not waited for: a run may write faster than is measured.
         self._asked = () if self._watches else _asked(target, scope)
@@ -112,7 +120,7 @@ class Turns:
 
     def _take(self, folder: Path) -> bool:
         # Also where nothing is left to measure: its curves are to be written once.
-        path = result_path(open_snapshot(folder))
+        path = self._result_path(folder)
         self._claim = Claims(path.parent).take(path.stem)
         return self._claim is not None
 
@@ -140,7 +148,9 @@ def is_finished(run: Path) -> bool:
 
 
 def _asked(target: Path, scope: Scope) -> Sequence[Path]:
-    """The snapshots that are there now, and are meant."""
+    """The snapshots that are there now, or the data set, that are meant."""
+    if is_data(target):
+        return [target]
     if _is_snapshot(target, scope):
         return [open_snapshot(target).folder]
     folders = list_snapshots(target)
@@ -178,6 +188,6 @@ def _all_measured(run: Path, metric: str) -> bool:
     return all(int(folder.name) in measured for folder in list_snapshots(run))
 
 
-def _table(snapshot: Snapshot, result: Result) -> str:
-    run = run_of(snapshot)
+def _table(what: Snapshot | ShardIndex, result: Result) -> str:
+    run = run_of(what) if isinstance(what, Snapshot) else None
     return results_table([result] if run is None else read_results(run))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 from tqdm import tqdm
@@ -16,7 +16,7 @@ from pipeline.evaluation.statistics import Extractor, Observer, Seen, Statistics
 def gather(
     needs: Needs,
     spec: ImageSpec,
-    extractor: Extractor | None,
+    extractors: Mapping[str, Extractor],
     settings: Settings,
     images: Callable[[range], Tensor],
     peers: Peers,
@@ -26,7 +26,7 @@ def gather(
 
     images: the set's uint8 images [n, C, H, W] of a range of places. title: of the progress bar.
     """
-    observer = Observer(needs, spec, extractor, settings.seed, settings.device)
+    observer = Observer(needs, spec, extractors, settings.seed, settings.device)
 
     def look(places: range) -> Seen:
         return observer.look(images(places), places.start)
@@ -36,7 +36,7 @@ def gather(
         for _ in in_order(parts, look, peers):
             raise AssertionError("only the first process is given anything")
         return None
-    gathered = Statistics(needs, spec, extractor.size if extractor is not None else 0)
+    gathered = Statistics(needs, spec, {name: extractor.size for name, extractor in extractors.items()})
     with tqdm(total=needs.images, desc=title, unit="img", disable=None) as bar:
         for part, seen in zip(parts, in_order(parts, look, peers), strict=True):
             gathered.add(seen)

@@ -1,4 +1,4 @@
-"""The evaluation job: snapshots in, result files, TensorBoard scalars and a table out.
+"""The evaluation job: snapshots or data sets in, result files, TensorBoard scalars and a table out.
 
 It reads what training has published and never touches training itself. Any number of processes give the same
 figures; the first of them writes.
@@ -7,7 +7,7 @@ figures; the first of them writes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +22,42 @@ from pipeline.evaluation.best import can_rank
 from pipeline.evaluation.board import write_scalars
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
 from pipeline.evaluation.clouds import show_clouds, wants_clouds
-from pipeline.evaluation.extractors import make_extractor
+from pipeline.evaluation.extractors import make_extractors
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.lpips import Perceptual
 from pipeline.evaluation.measure import check_size, how_measured, joined, measure
+from pipeline.evaluation.names import FEATURE_METRICS, PATH_METRICS, name_of
 from pipeline.evaluation.paths import Steps, path_length
 from pipeline.evaluation.peers import Alone, Peers, blocks, in_order
 from pipeline.evaluation.plan import (
-    FEATURE_METRICS,
-    PATH_METRICS,
     SEED_STRIDE,
+    Needs,
     Settings,
     check_count,
     check_settings,
     fake_needs,
+    real_needs,
 )
 from pipeline.evaluation.reference import Reference
-from pipeline.evaluation.results import Result, add_metrics, read_result, result_path, run_of
+from pipeline.evaluation.results import Result, about_data, add_metrics, read_result, run_of
+from pipeline.evaluation.sources import (
+    MakeSampler,
+    SnapshotSource,
+    Source,
+    classes_of,
+    open_measured,
+    shifted,
+    source_of,
+)
 from pipeline.float32 import full_float32
 from pipeline.latents import LatentSpace, StyledSpace
-from pipeline.randomness import derive_seed
-from pipeline.storage.pictures import to_uint8
 from pipeline.storage.snapshots import Snapshot
 
-MakeSampler = Callable[[Snapshot], Sampler]
 Report = Callable[[str], None]
 
 
 class EvaluationJob:
-    """Evaluates snapshots against one data set with one group of settings.
+    """Evaluates snapshots, or other data sets, against one data set with one group of settings.
 
     make_sampler: turns a snapshot into what draws images from it. peers: processes that share the work; every
     one of them makes the same job and calls `evaluate` with the same snapshots. The reals are looked at once,
@@ -72,31 +79,37 @@ class EvaluationJob:
         where = str(self._index.root)
         check_count(settings.count, self._index.count, where)
         check_size(settings.metrics, self._index.spec, where, crop=settings.paths.crop)
-        self._needs = fake_needs(settings, self._index.count)
-        self._extractor = make_extractor(settings) if settings.needs_extractor else None
-        if "is" in settings.metrics and self._extractor is not None and not self._extractor.has_logits:
-            raise UserError(
-                f"--metrics is: the extractor {self._extractor.name} gives no classes; "
-                "take is from the list, or --extractor inception"
-            )
+        self._extractors = make_extractors(settings)
+        if "is" in settings.metrics:
+            extractor = self._extractors[settings.extractor_of("is")]
+            if not extractor.has_logits:
+                raise UserError(
+                    f"--metrics is: the extractor {extractor.name} gives no classes; "
+                    "take is from the list, or --extractor inception"
+                )
         self._reference: Reference | None = None
         self._perceptual: Perceptual | None = None
-        self._made: tuple[str, Sampler] | None = None
 
-    def evaluate(self, snapshot: Snapshot) -> Result | None:
-        """The snapshot's result, complete with the settings' metrics; measures what is not there yet. None
-        but on the first process."""
-        self._check(snapshot)
+    def evaluate(self, what: Snapshot | ShardIndex) -> Result | None:
+        """The result of a snapshot or a data set, complete with the settings' metrics; measures what is not
+        there yet. None but on the first process."""
+        source = self._source(what)
+        self._check(source)
         first = self.peers.rank == 0
-        missing = self.peers.from_first(self.missing(snapshot) if first else ())
-        result = read_result(result_path(snapshot)) if first else None
+        missing = self.peers.from_first(self._missing(source) if first else ())
+        result = read_result(source.result_path) if first else None
         if missing:
-            figures = self._measure(snapshot, missing)
+            figures = self._measure(source, missing)
             if first:
-                result = add_metrics(snapshot, figures, self._data(), self._report)
-        if result is not None:
-            self._show(snapshot, result, bool(missing))
+                data = about_data(self._index)
+                result = add_metrics(source.result_path, source.result, figures, data, self._report)
+        if result is not None and isinstance(source, SnapshotSource):
+            self._show(source, bool(missing))
         return result
+
+    def result_path(self, folder: Path) -> Path:
+        """Where the result of a snapshot or a data set goes."""
+        return self._source(open_measured(folder)).result_path
 
     @property
     def ranking(self) -> str | None:
@@ -104,82 +117,86 @@ class EvaluationJob:
         names = map(self._name, self._settings.metrics)
         return next((name for name in names if can_rank(name)), None)
 
-    def missing(self, snapshot: Snapshot) -> tuple[str, ...]:
-        """Metrics that have not been measured on this snapshot in this way."""
-        result = read_result(result_path(snapshot))
-        if result is None or result.snapshot != snapshot.digest:
-            return self._settings.metrics
-        return tuple(
-            name for name in self._settings.metrics if not result.holds(self._name(name), self._how(name))
-        )
+    def missing(self, what: Snapshot | ShardIndex) -> tuple[str, ...]:
+        """Metrics that have not been measured on these images in this way."""
+        return self._missing(self._source(what))
+
+    def _missing(self, source: Source) -> tuple[str, ...]:
+        result, metrics = read_result(source.result_path), self._settings.metrics
+        if result is None or result.digest != source.result.digest:
+            return metrics
+        needs = self._needs(source)
+        return tuple(name for name in metrics if not result.holds(self._name(name), self._how(name, needs)))
+
+    def _source(self, what: Snapshot | ShardIndex) -> Source:
+        return source_of(what, self._index, self._make_sampler)
+
+    def _needs(self, source: Source) -> Needs:
+        return fake_needs(self._settings, self._index.count, source.stored)
 
     def _name(self, metric: str) -> str:
-        """In results: figures of other extractors than Inception have names of their own."""
-        extractor = self._extractor
-        if metric not in FEATURE_METRICS or extractor is None or extractor.name == "inception":
+        """In results."""
+        if metric not in FEATURE_METRICS:
             return metric
-        return f"{metric}-{extractor.name}"
+        return name_of(metric, self._extractors[self._settings.extractor_of(metric)].name)
 
-    def _how(self, metric: str) -> dict[str, Any]:
-        return how_measured(metric, self._needs, self._index.digest, self._extractor, self._settings)
+    def _how(self, metric: str, needs: Needs) -> dict[str, Any]:
+        return how_measured(metric, needs, self._index.digest, self._extractors, self._settings)
 
-    def _check(self, snapshot: Snapshot) -> None:
-        ours, theirs = snapshot.spec, self._index.spec
-        where = f"{self._index.root}: images are {_shape(theirs)}, but {snapshot.folder} makes {_shape(ours)}"
+    def _check(self, source: Source) -> None:
+        source.check(self._settings)
+        ours, theirs, where = source.spec, self._index.spec, source.where
         if _shape(ours) != _shape(theirs):
-            raise UserError(f"{where}; they must be equal: prepare the data at {_shape(ours)}")
-        if ours.classes and theirs.classes and snapshot.classes != self._index.classes:
             raise UserError(
-                f"{self._index.root}: its {theirs.classes} classes are not the {ours.classes} that "
-                f"{snapshot.folder} was trained with; they must have the same names in the same order"
+                f"{self._index.root}: images are {_shape(theirs)}, but those of {where} are {_shape(ours)}; "
+                f"they must be equal: prepare the data at {_shape(ours)}"
+            )
+        if ours.classes and theirs.classes and source.classes != self._index.classes:
+            raise UserError(
+                f"{self._index.root}: its {theirs.classes} classes are not the {ours.classes} of {where}; "
+                "they must have the same names in the same order"
             )
         check_settings(self._settings, bool(ours.classes and theirs.classes), str(self._index.root))
 
-    def _reals(self, results: Path) -> Reference:
-        if self._reference is None:
-            cache = StatisticsCache(cache_folder(self._index.root, results), self._report)
-            self._reference = Reference(self._index, self._settings, self._extractor, cache, self.peers)
+    def _reals(self, source: Source) -> Reference:
+        needs = real_needs(self._settings, self._index.count, source.stored)
+        if self._reference is None or self._reference.needs != needs:
+            folder = cache_folder(self._index.root, source.result_path.parent)
+            cache = StatisticsCache(folder, self._report)
+            self._reference = Reference(
+                self._index, needs, self._settings, self._extractors, cache, self.peers
+            )
         return self._reference
 
-    def _measure(self, snapshot: Snapshot, missing: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    def _measure(self, source: Source, missing: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """The figures by metric, on the first process."""
         settings = replace(self._settings, metrics=missing)
-        reference = self._reals(result_path(snapshot).parent)
-        sampler = self._sampler(snapshot)
-        sets = [
-            self._measure_set(snapshot, sampler, reference, settings, number)
-            for number in range(settings.seeds)
-        ]
+        reference = self._reals(source)
+        sets = [self._measure_set(source, reference, settings, number) for number in range(settings.seeds)]
         if self.peers.rank != 0:
             return {}
+        needs = self._needs(source)
         return {
-            self._name(name): {**joined([figures[name] for figures in sets]), **self._how(name)}
+            self._name(name): {**joined([figures[name] for figures in sets]), **self._how(name, needs)}
             for name in missing
         }
 
     def _measure_set(
-        self, snapshot: Snapshot, sampler: Sampler, reference: Reference, settings: Settings, number: int
+        self, source: Source, reference: Reference, settings: Settings, number: int
     ) -> dict[str, dict[str, Any]]:
-        """The figures of one set of fakes, whose seeds begin at `number` strides."""
-        labels = reference.labels() if snapshot.spec.classes else None
-        needs = fake_needs(settings, self._index.count)
-        origin = number * SEED_STRIDE
-        title = f"fakes, {snapshot.age}"
-        fakes = gather(
-            needs,
-            self._index.spec,
-            self._extractor,
-            settings,
-            lambda places: draw_fakes(sampler, _shifted(places, origin), labels),
-            self.peers,
-            title,
-        )
-        classes = classes_of(range(origin, origin + needs.extracted), labels)
-        figures = measure(settings.metrics, fakes, classes, reference, settings, self.peers)
-        for metric in sorted(PATH_METRICS & set(settings.metrics)):
-            figures[metric] = self._measure_paths(
-                metric, sampler, range(origin, origin + needs.paths), labels
+        """The figures of one set of images."""
+        labels = reference.labels() if source.spec.classes else None
+        needs = fake_needs(settings, self._index.count, source.stored)
+        with source.opened(number, labels) as images:
+            seen = gather(
+                needs, self._index.spec, self._extractors, settings, images, self.peers, source.title
             )
+        classes = source.classes_here(number, needs.images, labels) if settings.per_class else None
+        figures = measure(settings.metrics, seen, classes, reference, settings, self.peers)
+        if isinstance(source, SnapshotSource):
+            seeds = shifted(range(needs.paths), number * SEED_STRIDE)
+            for metric in sorted(PATH_METRICS & set(settings.metrics)):
+                figures[metric] = self._measure_paths(metric, source.sampler, seeds, labels)
         return figures
 
     def _measure_paths(
@@ -194,7 +211,7 @@ class EvaluationJob:
         steps = Steps(sampler, "w" if which == "w" else "z", settings.paths, self._perceptual)
 
         def work(places: range) -> Tensor:
-            some = _shifted(places, seeds.start)
+            some = shifted(places, seeds.start)
             return steps.lengths(some, classes_of(some, labels))
 
         parts = blocks(len(seeds), settings.block)
@@ -202,48 +219,15 @@ class EvaluationJob:
         found = list(tqdm(in_order(parts, work, self.peers), metric, len(parts), unit="block", disable=off))
         return path_length(torch.cat(found)) if found else {}
 
-    def _sampler(self, snapshot: Snapshot) -> Sampler:
-        """Made once a snapshot: its weights are large, and checked when they are read."""
-        if self._made is None or self._made[0] != snapshot.digest:
-            self._made = snapshot.digest, self._make_sampler(snapshot)
-        return self._made[1]
-
-    def _data(self) -> dict[str, Any]:
-        index = self._index
-        return {
-            "path": str(index.root.resolve()),
-            "digest": index.digest,
-            "count": index.count,
-            "origin": dict(index.origin),
-            **asdict(index.spec),
-        }
-
-    def _show(self, snapshot: Snapshot, result: Result, measured: bool) -> None:
-        run = run_of(snapshot)
+    def _show(self, source: SnapshotSource, measured: bool) -> None:
+        snapshot, run = source.snapshot, run_of(source.snapshot)
         if run is None:
             return
-        write_scalars(run, [result])
+        write_scalars(run)
         if measured and wants_clouds(run, snapshot):  # of many evaluators, the one that measured it
-            sampler = self._sampler(snapshot)
-            show_clouds(run, snapshot, sampler, self._index, self._extractor, self._needs.images)
-
-
-def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) -> Tensor:
-    """uint8 fakes [N, C, H, W] of `seeds`, psi 1. labels: of the reals, see `classes_of`."""
-    with torch.inference_mode():
-        return to_uint8(sampler.draw(seeds, classes=classes_of(seeds, labels)).images)
-
-
-def classes_of(seeds: range, labels: list[int] | None) -> list[int] | None:
-    """The class of each fake: that of a real which is drawn by the fake's seed, so that classes are as
-    frequent as in the data. None without labels: a conditional model draws classes from the seed."""
-    if labels is None:
-        return None
-    return [labels[derive_seed("evaluation-class", seed) % len(labels)] for seed in seeds]
-
-
-def _shifted(places: range, origin: int) -> range:
-    return range(places.start + origin, places.stop + origin)
+            extractor = next(iter(self._extractors.values()), None)
+            images = self._needs(source).images
+            show_clouds(run, snapshot, source.sampler, self._index, extractor, images)
 
 
 def _shape(spec: ImageSpec) -> str:

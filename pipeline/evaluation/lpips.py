@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.evaluation.statistics import as_rgb
-from pipeline.evaluation.weights import LPIPS, VGG16, PerceptualWeights, Published, read_tensors
+from pipeline.evaluation.weights import LPIPS, VGG16, PerceptualWeights, Published
 
 # Simonyan and Zisserman 2015, table 1, column D: widths of the convolutions between poolings.
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -27,8 +27,7 @@ class Perceptual(nn.Module):
 
     def __init__(self, weights: PerceptualWeights, device: torch.device | str = "cpu") -> None:
         super().__init__()
-        vgg = read_tensors(VGG16, weights.vgg, weights.vgg_sha256)
-        linear = read_tensors(LPIPS, weights.lpips, weights.lpips_sha256)
+        vgg, linear = weights.read_vgg(), weights.read_lpips()
         self.digest = perceptual_digest(weights)
         self.stages = _stages()
         self.weights = nn.ParameterList(torch.zeros(1, stage[-1], 1, 1) for stage in _STAGES)

@@ -13,17 +13,19 @@ from pipeline.errors import UserError
 from pipeline.evaluation.frechet import frechet_distance, frechet_within
 from pipeline.evaluation.lpips import perceptual_digest
 from pipeline.evaluation.msssim import WINDOW, scale_exponents
+from pipeline.evaluation.names import FEATURE_METRICS, NEIGHBOUR_METRICS, PATH_METRICS
 from pipeline.evaluation.neighbours import (
+    Meeting,
     density_coverage,
     meet,
     neighbour_distances,
     precision_recall,
 )
 from pipeline.evaluation.peers import Peers
-from pipeline.evaluation.plan import FEATURE_METRICS, PATH_METRICS, Needs, Settings
+from pipeline.evaluation.plan import Needs, Settings
 from pipeline.evaluation.pyramid import SMALLEST_SIDE
-from pipeline.evaluation.reference import Reference
-from pipeline.evaluation.statistics import Extractor, Statistics
+from pipeline.evaluation.reference import Known, Reference
+from pipeline.evaluation.statistics import Extracted, Extractor, Statistics
 from pipeline.evaluation.swd import Distances, sliced_wasserstein
 
 T = TypeVar("T")
@@ -34,7 +36,7 @@ SPREAD_OF = ("value", "precision", "recall", "density", "coverage")
 
 
 def how_measured(
-    metric: str, needs: Needs, data: str, extractor: Extractor | None, settings: Settings
+    metric: str, needs: Needs, data: str, extractors: Mapping[str, Extractor], settings: Settings
 ) -> Figures:
     """What decides a figure beside the snapshot: `count` of fakes, sets of them (`seeds`), `data` (the
     index's digest), and the extractor, the seed of patches and directions, or how paths are taken."""
@@ -42,10 +44,11 @@ def how_measured(
     sets = {"seeds": settings.seeds, **({"seed_bits": 64} if settings.seeds > 1 else {})}
     common = {"data": data, **sets}
     if metric in FEATURE_METRICS:
-        assert extractor is not None, "the plan asks for what the metrics need"
+        name = settings.extractor_of(metric)
+        extractor = extractors[name]
         by = {"extractor": extractor.digest, "extractor_name": extractor.name, "resize": extractor.resize}
         per_class = {"per_class": True} if metric == "fid" and settings.per_class else {}
-        return {**common, **by, **per_class, "count": needs.extracted}
+        return {**common, **by, **per_class, "count": needs.extracted[name].images}
     if metric in PATH_METRICS:
         paths = settings.paths
         return {
@@ -87,46 +90,56 @@ def measure(
         if metric not in PATH_METRICS and metric not in figures:
             figures[metric] = _figure(metric, fakes, reference, settings)
     if settings.per_class and "fid" in metrics:
-        labels = _given(fake_labels), _given(reference.labels_here)
-        figures["fid"]["classes"] = _per_class(
-            fakes.features(), _given(reference.features), *labels, reference.class_names
-        )
+        name = settings.extractor_of("fid")
+        labels = _given(fake_labels)[: fakes.needs.extracted[name].images], _given(reference.labels_here)
+        features = fakes.extracted[name].features(), _given(reference.by[name].features)
+        figures["fid"]["classes"] = _per_class(*features, *labels, reference.class_names)
     return {metric: figures[metric] for metric in metrics if metric in figures}
 
 
 def _figure(metric: str, fakes: Statistics, reference: Reference, settings: Settings) -> Figures:
-    if metric == "fid":
-        return _fid(fakes, reference)
     if metric == "swd":
         return _swd(fakes, reference, settings)
     if metric == "msssim":
         return _msssim(fakes, reference)
+    name = settings.extractor_of(metric)
+    seen = fakes.extracted[name]
+    if metric == "fid":
+        return _fid(seen, reference.by[name])
     # An optional library stands behind these; the other metrics do without.
     from pipeline.evaluation.metrics import inception_score, kernel_distance
 
     if metric == "is":
-        return inception_score(fakes.logits())
-    return kernel_distance(fakes.features(), _given(reference.features))
+        return inception_score(seen.logits())
+    return kernel_distance(seen.features(), _given(reference.by[name].features))
 
 
 def _by_neighbours(
     metrics: Sequence[str], fakes: Statistics | None, reference: Reference, settings: Settings, peers: Peers
 ) -> dict[str, Figures]:
     """Precision and recall, density and coverage: work for all processes."""
-    if not {"pr", "dc"} & set(metrics):
-        return {}
+    found: dict[str, Figures] = {}
+    for name, some in settings.by_extractor().items():
+        wanted = [metric for metric in some if metric in NEIGHBOUR_METRICS and metric in metrics]
+        if wanted:
+            seen = None if fakes is None else fakes.extracted[name]
+            meeting = _meeting(seen, reference.by[name], settings, peers)
+            if meeting is not None:
+                kinds = {"pr": precision_recall, "dc": density_coverage}
+                found.update({metric: kinds[metric](meeting) for metric in wanted})
+    return found
+
+
+def _meeting(fakes: Extracted | None, reals: Known, settings: Settings, peers: Peers) -> Meeting | None:
+    """Both sets by one extractor, on the first process."""
     ours = peers.from_first(None if fakes is None else fakes.features())
-    theirs, around_theirs = peers.from_first((reference.features, reference.around))
+    theirs, around_theirs = peers.from_first((reals.features, reals.around))
     around_ours = peers.from_first(neighbour_distances(_given(ours), peers, settings.device))
-    meeting = meet(_given(ours), _given(theirs), around_ours, _given(around_theirs), peers, settings.device)
-    if meeting is None:
-        return {}
-    found = {"pr": precision_recall(meeting), "dc": density_coverage(meeting)}
-    return {metric: found[metric] for metric in metrics if metric in found}
+    return meet(_given(ours), _given(theirs), around_ours, _given(around_theirs), peers, settings.device)
 
 
-def _fid(fakes: Statistics, reference: Reference) -> Figures:
-    ours, theirs = _given(fakes.moments), _given(reference.moments)
+def _fid(fakes: Extracted, reals: Known) -> Figures:
+    ours, theirs = _given(fakes.moments), _given(reals.moments)
     return {"value": frechet_distance(ours.gaussian(), theirs.gaussian()), "reals": theirs.count}
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 
 from pipeline.errors import UserError
+from pipeline.evaluation.names import (
+    FEATURE_METRICS,
+    METRICS,
+    NEIGHBOUR_METRICS,
+    PATH_METRICS,
+    STANDARD_EXTRACTORS,
+    WITHOUT_WEIGHTS,
+)
 from pipeline.evaluation.weights import ExtractorChoice, InceptionWeights, PerceptualWeights
-
-METRICS = ("fid", "kid", "is", "pr", "dc", "ppl-z", "ppl-w", "swd", "msssim")
-FEATURE_METRICS = frozenset(("fid", "kid", "is", "pr", "dc"))
-PATH_METRICS = frozenset(("ppl-z", "ppl-w"))
-WITHOUT_WEIGHTS = ("swd", "msssim")
 
 STANDARD_COUNT = 50_000
 """Fakes for the feature metrics, and pairs for path lengths, as published figures have it."""
@@ -54,7 +57,8 @@ class Settings:
     and 2,000 for msssim.
     seed: of swd's patches and directions (fakes have seeds 0..count-1 always). seeds: sets of fakes that are
     measured, each with seeds of its own; figures are then their mean, with their spread.
-    batch_size: images at once. extractor: of the feature metrics. per_class: fid within each class too.
+    batch_size: images at once. extractor: of all feature metrics, or of each its standard. per_class: fid
+    within each class too.
     """
 
     metrics: tuple[str, ...] = WITHOUT_WEIGHTS
@@ -68,10 +72,18 @@ class Settings:
     paths: PathSettings = field(default_factory=PathSettings)
     per_class: bool = False
 
-    @property
-    def needs_extractor(self) -> bool:
-        """Whether any metric looks at features."""
-        return not FEATURE_METRICS.isdisjoint(self.metrics)
+    def extractor_of(self, metric: str) -> str:
+        """Whose features a feature metric looks at."""
+        return self.extractor.name or STANDARD_EXTRACTORS[metric]
+
+    def by_extractor(self) -> dict[str, tuple[str, ...]]:
+        """The feature metrics that are asked for, by whose features they look at."""
+        found: dict[str, tuple[str, ...]] = {}
+        for metric in self.metrics:
+            if metric in FEATURE_METRICS:
+                name = self.extractor_of(metric)
+                found[name] = (*found.get(name, ()), metric)
+        return found
 
     @property
     def block(self) -> int:
@@ -80,15 +92,23 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Extraction:
+    """What to gather of one extractor: of how many images, and which of moments, features and logits."""
+
+    images: int
+    moments: bool = False
+    features: bool = False
+    logits: bool = False
+
+
+@dataclass(frozen=True)
 class Needs:
     """What to gather of one set of images: for each kind the number of images from the first on, 0: none.
 
-    features, logits: keep them, beyond their moments. paths: pairs of neighbours on paths.
+    extracted: by extractor. paths: pairs of neighbours on paths.
     """
 
-    extracted: int = 0
-    features: bool = False
-    logits: bool = False
+    extracted: Mapping[str, Extraction] = field(default_factory=dict)
     swd: int = 0
     similarity: int = 0
     paths: int = 0
@@ -96,7 +116,8 @@ class Needs:
     @property
     def images(self) -> int:
         """How many images must be looked at."""
-        return max(self.extracted, self.swd, self.similarity)
+        extracted = (extraction.images for extraction in self.extracted.values())
+        return max(self.swd, self.similarity, *extracted, 0)
 
 
 def parse_metrics(words: str | Iterable[str]) -> tuple[str, ...]:
@@ -131,30 +152,43 @@ def check_settings(settings: Settings, conditional: bool, where: str) -> None:
         )
 
 
-def fake_needs(settings: Settings, reals: int) -> Needs:
-    """Of the fakes. swd compares sets of equal size: never more than there are reals."""
+def fake_needs(settings: Settings, reals: int, stored: int | None = None) -> Needs:
+    """Of the fakes. stored: how many there are, if they are a data set: all of them, unless a count is given.
+    swd compares sets of equal size: never more than there are reals."""
     metrics, count = settings.metrics, settings.count
-    swd = count if count is not None else SWD_COUNT
-    similarity = count if count is not None else SIMILARITY_COUNT
+    swd = count if count is not None else min(SWD_COUNT, stored or SWD_COUNT)
+    similarity = count if count is not None else min(SIMILARITY_COUNT, stored or SIMILARITY_COUNT)
+    standard = count or stored or STANDARD_COUNT
     return Needs(
-        extracted=(count or STANDARD_COUNT) if settings.needs_extractor else 0,
-        features=_any(metrics, "kid", "pr", "dc") or settings.per_class,
-        logits="is" in metrics,
+        extracted={
+            name: replace(_extraction(some, standard, settings), logits="is" in some)
+            for name, some in settings.by_extractor().items()
+        },
         swd=min(swd, reals) if "swd" in metrics else 0,
         similarity=similarity // 2 * 2 if "msssim" in metrics else 0,
-        paths=(count or STANDARD_COUNT) if _any(metrics, *PATH_METRICS) else 0,
+        paths=standard if _any(metrics, *PATH_METRICS) else 0,
     )
 
 
-def real_needs(settings: Settings, reals: int) -> Needs:
-    """Of the reals: all of them for the feature metrics."""
-    fakes = fake_needs(settings, reals)
+def real_needs(settings: Settings, reals: int, stored: int | None = None) -> Needs:
+    """Of the reals: all of them for the feature metrics. stored: see `fake_needs`."""
+    fakes = fake_needs(settings, reals, stored)
     return Needs(
-        extracted=reals if _any(settings.metrics, "fid", "kid", "pr", "dc") else 0,
-        features=fakes.features,
+        extracted={
+            name: _extraction(some, reals, settings)
+            for name, some in settings.by_extractor().items()
+            if some != ("is",)
+        },
         swd=fakes.swd,
         similarity=min(fakes.similarity, reals) // 2 * 2,
     )
+
+
+def _extraction(metrics: Sequence[str], images: int, settings: Settings) -> Extraction:
+    """What these metrics of one extractor compare."""
+    fid = "fid" in metrics
+    features = _any(metrics, "kid", *NEIGHBOUR_METRICS) or (fid and settings.per_class)
+    return Extraction(images, moments=fid, features=features)
 
 
 def _any(metrics: Sequence[str], *names: str) -> bool:

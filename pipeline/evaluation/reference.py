@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pipeline.data.index import ShardIndex
 from pipeline.data.reader import read_labels
-from pipeline.data.stream import UnflippedReader
 from pipeline.evaluation.cache import BUILDING, POLL_SECONDS, WAITING, StatisticsCache
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.moments import FeatureMoments
+from pipeline.evaluation.names import NEIGHBOUR_METRICS
 from pipeline.evaluation.neighbours import neighbour_distances
 from pipeline.evaluation.peers import Alone, Peers
-from pipeline.evaluation.plan import Needs, Settings, real_needs
-from pipeline.evaluation.statistics import Extractor, Statistics
+from pipeline.evaluation.plan import Extraction, Needs, Settings
+from pipeline.evaluation.sources import stored_images
+from pipeline.evaluation.statistics import Extracted, Extractor, Statistics
 from pipeline.evaluation.swd import Descriptors, Distances, split_distance
 from pipeline.storage.claims import Claims
+
+
+@dataclass
+class Known:
+    """The reals by one extractor: moments and features over all of them, and their `neighbour_distances`."""
+
+    moments: FeatureMoments | None = None
+    features: Tensor | None = None
+    around: Tensor | None = None
 
 
 class Reference:
     """The reals as the metrics need them; an attribute is None unless some metric needs it, and everywhere
     but on the first process.
 
-    moments, features: over all reals. around: their `neighbour_distances`. descriptors: swd's patches of the
+    needs: what is to be known of them. by: what is known by each extractor. descriptors: swd's patches of the
     first reals (shards are shuffled when they are made). floor: swd between two halves of these. similarity:
     msssim between pairs of reals.
 
@@ -37,18 +48,19 @@ class Reference:
     def __init__(
         self,
         index: ShardIndex,
+        needs: Needs,
         settings: Settings,
-        extractor: Extractor | None,
+        extractors: Mapping[str, Extractor],
         cache: StatisticsCache,
         peers: Peers | None = None,
     ) -> None:
-        self._index, self._settings, self._extractor, self._cache = index, settings, extractor, cache
+        self._index, self._settings, self._extractors, self._cache = index, settings, extractors, cache
         self._peers: Peers = Alone() if peers is None else peers
-        self.needs = real_needs(settings, index.count)
-        self._wants_around = not {"pr", "dc"}.isdisjoint(settings.metrics)
-        self.moments: FeatureMoments | None = None
-        self.features: Tensor | None = None
-        self.around: Tensor | None = None
+        self.needs = needs
+        self._wants_around = tuple(
+            name for name, some in settings.by_extractor().items() if not NEIGHBOUR_METRICS.isdisjoint(some)
+        )
+        self.by = {name: Known() for name in self.needs.extracted}
         self.descriptors: Descriptors | None = None
         self.floor: Distances | None = None
         self.similarity: float | None = None
@@ -103,13 +115,9 @@ class Reference:
             if claim is not None:
                 claim.release()
 
-    def _features_key(self) -> dict[str, str]:
-        extractor = self._extractor
-        return {
-            "data": self._index.digest,
-            "extractor": extractor.digest if extractor is not None else "",
-            "resize": extractor.resize if extractor is not None else "",
-        }
+    def _features_key(self, name: str) -> dict[str, str]:
+        extractor = self._extractors[name]
+        return {"data": self._index.digest, "extractor": extractor.digest, "resize": extractor.resize}
 
     def _floor_key(self) -> dict[str, str | int]:
         return {"data": self._index.digest, "count": self.needs.swd, "seed": self._settings.seed}
@@ -119,13 +127,16 @@ class Reference:
 
     def _recall(self) -> None:
         """Takes what is on disk."""
-        cache, key = self._cache, self._features_key()
-        if self.moments is None and self.needs.extracted and (found := cache.load("moments", key)):
-            self.moments = FeatureMoments.from_tensors(found)
-        if self.features is None and self.needs.features and (found := cache.load("features", key)):
-            self.features = found["features"]
-        if self.around is None and self._wants_around and (found := cache.load("neighbours", key)):
-            self.around = found["distances"]
+        cache = self._cache
+        for name, wanted in self.needs.extracted.items():
+            known, key = self.by[name], self._features_key(name)
+            if known.moments is None and wanted.moments and (found := cache.load("moments", key)):
+                known.moments = FeatureMoments.from_tensors(found)
+            if known.features is None and wanted.features and (found := cache.load("features", key)):
+                known.features = found["features"]
+            wants_around = name in self._wants_around
+            if known.around is None and wants_around and (found := cache.load("neighbours", key)):
+                known.around = found["distances"]
         if self.floor is None and self.needs.swd and (found := cache.load("swd-floor", self._floor_key())):
             sides = [int(side) for side in found["sides"]]
             self.floor = Distances(dict(zip(sides, found["distances"].tolist(), strict=True)))
@@ -138,11 +149,17 @@ class Reference:
 
     def _missing(self) -> Needs:
         """What must still be gathered; swd's patches always, for they are large and quickly made."""
-        features = self.needs.features and self.features is None
+        extracted = {
+            name: Extraction(
+                wanted.images,
+                moments=wanted.moments and self.by[name].moments is None,
+                features=wanted.features and self.by[name].features is None,
+            )
+            for name, wanted in self.needs.extracted.items()
+        }
         return replace(
             self.needs,
-            extracted=self.needs.extracted if features or self.moments is None else 0,
-            features=features,
+            extracted={name: left for name, left in extracted.items() if left.moments or left.features},
             similarity=self.needs.similarity if self.similarity is None else 0,
         )
 
@@ -154,34 +171,26 @@ class Reference:
             missing.extracted
             or missing.similarity
             or (self.needs.swd and self.floor is None)
-            or (self._wants_around and self.around is None)
+            or self._without_around()
         )
+
+    def _without_around(self) -> list[str]:
+        """Extractors by which neighbours are still to be found."""
+        return [name for name in self._wants_around if self.by[name].around is None]
 
     def _gather(self, needs: Needs) -> None:
         peers, index = self._peers, self._index
         if needs.images:
-            with UnflippedReader(index) as reader:
-                gathered = gather(
-                    needs,
-                    index.spec,
-                    self._extractor,
-                    self._settings,
-                    lambda numbers: reader.read(numbers)[0],
-                    peers,
-                    "reals",
-                )
+            with stored_images(index) as images:
+                gathered = gather(needs, index.spec, self._extractors, self._settings, images, peers, "reals")
             if gathered is not None:
                 self._keep(gathered)
-        if peers.from_first(self._wants_around and self.around is None):
-            self._measure_neighbours()
+        for name in peers.from_first(self._without_around()):
+            self._measure_neighbours(name)
 
     def _keep(self, gathered: Statistics) -> None:
-        if gathered.moments is not None:
-            self.moments = gathered.moments
-            self._cache.save("moments", self._features_key(), self.moments.tensors())
-        if gathered.needs.features:
-            self.features = gathered.features()
-            self._cache.save("features", self._features_key(), {"features": self.features})
+        for name, extracted in gathered.extracted.items():
+            self._keep_extracted(name, extracted, gathered.needs.extracted[name])
         if gathered.needs.similarity:
             self.similarity = float(gathered.similarities().mean())
             value = torch.tensor(self.similarity, dtype=torch.float64)
@@ -189,6 +198,15 @@ class Reference:
         self.descriptors = gathered.descriptors
         if self.descriptors is not None and self.floor is None:
             self._measure_floor(self.descriptors)
+
+    def _keep_extracted(self, name: str, extracted: Extracted, wanted: Extraction) -> None:
+        known, key = self.by[name], self._features_key(name)
+        if extracted.moments is not None:
+            known.moments = extracted.moments
+            self._cache.save("moments", key, known.moments.tensors())
+        if wanted.features:
+            known.features = extracted.features()
+            self._cache.save("features", key, {"features": known.features})
 
     def _measure_floor(self, descriptors: Descriptors) -> None:
         self.floor = split_distance(descriptors, self._settings.seed, self._settings.device)
@@ -198,10 +216,10 @@ class Reference:
         }
         self._cache.save("swd-floor", self._floor_key(), tensors)
 
-    def _measure_neighbours(self) -> None:
-        features = self._peers.from_first(self.features)
+    def _measure_neighbours(self, name: str) -> None:
+        features = self._peers.from_first(self.by[name].features)
         assert features is not None, "gathered or recalled before"
         found = neighbour_distances(features, self._peers, self._settings.device)
         if self._peers.rank == 0:
-            self.around = found
-            self._cache.save("neighbours", self._features_key(), {"distances": found})
+            self.by[name].around = found
+            self._cache.save("neighbours", self._features_key(name), {"distances": found})

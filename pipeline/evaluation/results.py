@@ -1,15 +1,17 @@
-"""Result files: one a snapshot, published whole, to which new metrics are added."""
+"""Result files: one a snapshot, or a data set against another, published whole; new metrics are added."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.index import ShardIndex
 from pipeline.errors import UserError
+from pipeline.evaluation.names import by_name
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.manifest import MANIFEST, code_version
 from pipeline.storage.snapshots import Snapshot
@@ -19,9 +21,10 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of one snapshot. images_seen: 0 if it was imported, from the file `source`. metrics: by
-    name, each with its `value` and how it was measured (`count` of fakes, `data`: the index's digest, seeds,
-    ...). data: the last data set used."""
+    """The figures of one snapshot, or of one data set. images_seen: 0 if it was imported, from the file
+    `source`. metrics: by name, each with its `value` and how it was measured (`count` of fakes, `data`: the
+    index's digest, seeds, ...). data: the last data set used. measured: the data set whose figures these are,
+    which has neither images seen nor a snapshot; empty of a snapshot."""
 
     images_seen: int
     snapshot: str
@@ -29,6 +32,12 @@ class Result:
     data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Of what was measured."""
+        return str(self.measured["digest"]) if self.measured else self.snapshot
 
     def holds(self, metric: str, how: Figures) -> bool:
         """Whether `metric` has been measured in just this way."""
@@ -37,10 +46,13 @@ class Result:
 
     def to_bytes(self) -> bytes:
         """The content of the file."""
-        body = {
+        of_snapshot = {
             "images_seen": self.images_seen if self.source is None else None,
             "source": self.source,
             "snapshot": self.snapshot,
+        }
+        body = {
+            **({"measured": self.measured} if self.measured else of_snapshot),
             "metrics": self.metrics,
             "data": self.data,
             "versions": self.versions,
@@ -63,8 +75,24 @@ def result_path(snapshot: Snapshot) -> Path:
     return run / "metrics" / f"{folder.name}.json"
 
 
+def set_result_path(index: ShardIndex, reals: ShardIndex) -> Path:
+    """SET/metrics/against-<digest>.json: of a data set against the one with that digest."""
+    return index.root / "metrics" / f"against-{reals.digest[:12]}.json"
+
+
+def about_data(index: ShardIndex) -> dict[str, Any]:
+    """What a result says of a data set."""
+    return {
+        "path": str(index.root.resolve()),
+        "digest": index.digest,
+        "count": index.count,
+        "origin": dict(index.origin),
+        **asdict(index.spec),
+    }
+
+
 def results_folder(target: Path) -> Path:
-    """Where results of `target`, a run or a snapshot, go."""
+    """Where results of `target`, a run, a snapshot or a data set, go."""
     folder = target.resolve()
     run = _run_around(folder) if (target / MANIFEST).is_file() else target
     return folder.parent if run is None else run / "metrics"
@@ -78,17 +106,20 @@ def read_result(path: Path) -> Result | None:
     """The result at `path`; None if there is none. UserError if the file is not a result."""
     try:
         body = json.loads(path.read_bytes())
+        measured = dict(body.get("measured", {}))
+        of_snapshot: Mapping[str, Any] = {"images_seen": 0, "snapshot": ""} if measured else body
         return Result(
-            images_seen=int(body["images_seen"] or 0),
-            snapshot=str(body["snapshot"]),
-            metrics=dict(body["metrics"]),
+            images_seen=int(of_snapshot["images_seen"] or 0),
+            snapshot=str(of_snapshot["snapshot"]),
+            metrics=by_name(body["metrics"]),
             data=dict(body.get("data", {})),
             versions=dict(body.get("versions", {})),
             source=body.get("source"),
+            measured=measured,
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a result file of hrgan evaluate; move it away and repeat") from error
 
 
@@ -100,24 +131,25 @@ def read_results(run: Path) -> list[Result]:
 
 
 def add_metrics(
-    snapshot: Snapshot,
+    path: Path,
+    empty: Result,
     metrics: Mapping[str, Figures],
     data: Mapping[str, Any],
     report: Callable[[str], None],
 ) -> Result:
-    """Publishes the snapshot's result with `metrics` added; others measured on this snapshot stay.
+    """Publishes a result with `metrics` added; others measured on the same images stay. empty: the result
+    without figures.
 
-    Figures of another snapshot under this name (a run that was started afresh) are dropped.
+    Figures of another snapshot under this name (a run that was started afresh), or of a data set that was
+    made anew, are dropped.
     """
-    path = result_path(snapshot)
     old = read_result(path)
-    if old is not None and old.snapshot != snapshot.digest:
-        report(f"{path}: figures of another snapshot under this name are dropped")
+    if old is not None and old.digest != empty.digest:
+        what = "data set" if empty.measured else "snapshot"
+        report(f"{path}: figures of another {what} under this name are dropped")
         old = None
     merged = {**(old.metrics if old is not None else {}), **metrics}
-    seen = snapshot.images_seen
-    source = snapshot.source if seen is None else None
-    result = Result(seen or 0, snapshot.digest, merged, data, versions(), source)
+    result = replace(empty, metrics=merged, data=data, versions=versions())
     publish_bytes(path, result.to_bytes())
     return result
 

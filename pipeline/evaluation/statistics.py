@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.contracts import ImageSpec
 from pipeline.evaluation.moments import FeatureMoments
 from pipeline.evaluation.msssim import pair_similarities
-from pipeline.evaluation.plan import Needs
+from pipeline.evaluation.plan import Extraction, Needs
 from pipeline.evaluation.swd import Descriptors, PatchCutter
 
 CHANNELS = 3
@@ -51,14 +51,20 @@ class Observer:
     depend on what else is measured."""
 
     def __init__(
-        self, needs: Needs, spec: ImageSpec, extractor: Extractor | None, seed: int, device: torch.device
+        self,
+        needs: Needs,
+        spec: ImageSpec,
+        extractors: Mapping[str, Extractor],
+        seed: int,
+        device: torch.device,
     ) -> None:
-        self._needs, self._extractor, self._device = needs, extractor, device
+        self._needs, self._extractors, self._device = needs, extractors, device
         self._cutter = PatchCutter(needs.swd, spec.height, spec.width, seed) if needs.swd else None
 
     def look(self, images: Tensor, first: int) -> Seen:
         """uint8 images [N, C, H, W] of any device, the first of which has the even place `first` in its set:
-        whatever of `features`, `logits`, `similarity` and `patches-<level>` is needed, on the CPU."""
+        whatever of `features <extractor>`, `logits <extractor>`, `similarity` and `patches-<level>` is
+        needed, on the CPU."""
         needs, rgb = self._needs, as_rgb(images).to(self._device)
         seen: dict[str, Tensor] = {}
         if self._cutter is not None and first < needs.swd:
@@ -66,56 +72,71 @@ class Observer:
             seen.update({_level_name(number): level for number, level in enumerate(levels)})
         if first < needs.similarity:
             seen["similarity"] = pair_similarities(rgb[: needs.similarity - first])
-        if first < needs.extracted:
-            seen.update(self._extract(rgb[: needs.extracted - first]))
+        for name, wanted in needs.extracted.items():
+            if first < wanted.images:
+                seen.update(self._extract(name, wanted, rgb[: wanted.images - first]))
         return seen
 
-    def _extract(self, images: Tensor) -> Seen:
-        if self._extractor is None:
-            raise ValueError("features need an extractor")
-        features, logits = self._extractor(images)
-        if not self._needs.logits:
-            return {"features": features}
+    def _extract(self, name: str, wanted: Extraction, images: Tensor) -> Seen:
+        features, logits = self._extractors[name](images)
+        if not wanted.logits:
+            return {f"features {name}": features}
         if logits is None:
             raise ValueError("logits were asked of an extractor that has none")
-        return {"features": features, "logits": logits}
+        return {f"features {name}": features, f"logits {name}": logits}
+
+
+class Extracted:
+    """What one extractor saw of a set. moments: None unless wanted."""
+
+    def __init__(self, wanted: Extraction, size: int) -> None:
+        self._wanted = wanted
+        self.moments = FeatureMoments(size) if wanted.moments else None
+        self._features: list[Tensor] = []
+        self._logits: list[Tensor] = []
+
+    def add(self, features: Tensor, logits: Tensor | None) -> None:
+        """Adds the next images' features [N, D] and logits [N, classes]."""
+        if self.moments is not None:
+            self.moments.add(features)
+        if self._wanted.features:
+            self._features.append(features)
+        if logits is not None:
+            self._logits.append(logits)
+
+    def features(self) -> Tensor:
+        """[N, D] float32, if wanted."""
+        return torch.cat(self._features)
+
+    def logits(self) -> Tensor:
+        """[N, classes] float32, if wanted."""
+        return torch.cat(self._logits)
 
 
 class Statistics:
     """Takes in what was seen of a set, block by block in order.
 
-    moments, descriptors: None unless needed. feature_size: of the extractor.
+    extracted: by extractor. descriptors: None unless needed. feature_sizes: of each extractor.
     """
 
-    def __init__(self, needs: Needs, spec: ImageSpec, feature_size: int) -> None:
+    def __init__(self, needs: Needs, spec: ImageSpec, feature_sizes: Mapping[str, int]) -> None:
         self.needs, self.spec = needs, spec
-        self.moments = FeatureMoments(feature_size) if needs.extracted else None
+        self.extracted = {
+            name: Extracted(wanted, feature_sizes[name]) for name, wanted in needs.extracted.items()
+        }
         self.descriptors = Descriptors(needs.swd, CHANNELS, spec.height, spec.width) if needs.swd else None
-        self._features: list[Tensor] = []
-        self._logits: list[Tensor] = []
         self._similarities: list[Tensor] = []
 
     def add(self, seen: Seen) -> None:
         """Adds what an `Observer` saw of the next block."""
-        if self.moments is not None and "features" in seen:
-            self.moments.add(seen["features"])
-            if self.needs.features:
-                self._features.append(seen["features"])
-            if self.needs.logits:
-                self._logits.append(seen["logits"])
+        for name, extracted in self.extracted.items():
+            if f"features {name}" in seen:
+                extracted.add(seen[f"features {name}"], seen.get(f"logits {name}"))
         if "similarity" in seen:
             self._similarities.append(seen["similarity"])
         if self.descriptors is not None and _level_name(0) in seen:
             levels = range(len(self.descriptors.sides))
             self.descriptors.add([seen[_level_name(number)] for number in levels])
-
-    def features(self) -> Tensor:
-        """[N, D] float32, if kept."""
-        return torch.cat(self._features)
-
-    def logits(self) -> Tensor:
-        """[N, classes] float32, if kept."""
-        return torch.cat(self._logits)
 
     def similarities(self) -> Tensor:
         """[pairs] float64."""

@@ -95,15 +95,24 @@ class PerceptualWeights:
     vgg_sha256: str = VGG16.sha256
     lpips_sha256: str = LPIPS.sha256
 
+    def read_vgg(self) -> dict[str, Tensor]:
+        """VGG16's weights by name; errors as of `InceptionWeights.read`."""
+        return read_tensors(VGG16, self.vgg, self.vgg_sha256)
+
+    def read_lpips(self) -> dict[str, Tensor]:
+        """LPIPS's weights by name; errors as of `InceptionWeights.read`."""
+        return read_tensors(LPIPS, self.lpips, self.lpips_sha256)
+
 
 @dataclass(frozen=True)
 class ExtractorChoice:
-    """Whose features: `inception`, `dinov2`, `clip`, or an import path `package.module:factory`.
+    """Whose features: `inception`, `vgg16`, `dinov2`, `clip`, or an import path `package.module:factory`;
+    None: each metric's standard.
 
-    path, sha256: of the weights of the second and third, if not torch hub's and the published ones.
+    path, sha256: of the weights of the last two of these names, if not torch hub's and the published ones.
     """
 
-    name: str = "inception"
+    name: str | None = None
     path: Path | None = None
     sha256: str | None = None
 
@@ -215,7 +224,7 @@ def chosen_weights(path: Path | None, sha256: str | None) -> InceptionWeights:
     return InceptionWeights(path, check_digest(sha256, path, "--inception-digest") or INCEPTION.sha256)
 
 
-def chosen_extractor(name: str, path: Path | None, sha256: str | None) -> ExtractorChoice:
+def chosen_extractor(name: str | None, path: Path | None, sha256: str | None) -> ExtractorChoice:
     """What a person chose; UserError for a digest without a file."""
     return ExtractorChoice(name, path, check_digest(sha256, path, "--extractor-digest"))
 

@@ -1,8 +1,9 @@
-"""One rank of an evaluation of made-up images: DATA RUN, on however many ranks."""
+"""One rank of an evaluation of made-up images, and of a data set: DATA RUN SET, on however many ranks."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.engines.peers import ProcessPeers
@@ -16,8 +17,9 @@ from tests.evaluation.worlds import SmoothSampler
 METRICS = ("fid", "kid", "is", "pr", "dc", "swd", "msssim")
 
 
-def main(data: str, run: str) -> None:
+def main(data: str, run: str, measured: str) -> None:
     process = start_process("cpu")
+    peers = ProcessPeers(process)
     settings = Settings(
         METRICS,
         count=30,
@@ -26,11 +28,10 @@ def main(data: str, run: str) -> None:
         per_class=True,
         extractor=ExtractorChoice("tests.evaluation.worlds:CoarseExtractor"),
     )
-    job = EvaluationJob(
-        Path(data), settings, lambda s: SmoothSampler(s.spec, 0.2), print, ProcessPeers(process)
-    )
-    found = evaluate_target(job, Path(run), "newest", print)
-    assert len(found) == (1 if process.is_first else 0)
+    for target, asked in ((run, settings), (measured, replace(settings, seeds=1, count=None))):
+        job = EvaluationJob(Path(data), asked, lambda s: SmoothSampler(s.spec, 0.2), print, peers)
+        found = evaluate_target(job, Path(target), "newest", print)
+        assert len(found) == (1 if process.is_first else 0)
     stop_process()
 
 

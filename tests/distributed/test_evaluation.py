@@ -18,20 +18,24 @@ from tests.evaluation.worlds import write_shards, write_toy_snapshot
 from tests.small_run import ROOT, environment
 
 
-def evaluated(root: Path, ranks: int) -> dict[str, Any]:
-    run = root / f"run-{ranks}"
+def evaluated(root: Path, ranks: int) -> list[dict[str, Any]]:
+    """The figures of a snapshot and of a data set."""
+    run, measured = root / f"run-{ranks}", root / f"set-{ranks}"
     write_toy_snapshot(run, 8, classes=("a", "b", "c"))
-    run_gang("evaluation_ranks.py", ranks, str(root / f"data-{ranks}"), str(run))
+    run_gang("evaluation_ranks.py", ranks, str(root / f"data-{ranks}"), str(run), str(measured))
     # Neither claims nor signs of life are left.
-    assert [path.name for path in (run / "metrics").iterdir()] == ["000000000008.json"]
-    return json.loads((run / "metrics/000000000008.json").read_text())["metrics"]
+    (path,), (of_set,) = ((folder / "metrics").iterdir() for folder in (run, measured))
+    assert path.name == "000000000008.json"
+    return [json.loads(one.read_text())["metrics"] for one in (path, of_set)]
 
 
 @pytest.mark.slow
 def test_one_two_and_three_processes_give_the_same_bits(tmp_path: Path) -> None:
     for ranks in (1, 2, 3):
         write_shards(tmp_path / f"data-{ranks}", 40, classes=("a", "b", "c"))
-    alone = evaluated(tmp_path, 1)
+        write_shards(tmp_path / f"set-{ranks}", 33, classes=("a", "b", "c"), rough=0.2)
+    both = evaluated(tmp_path, 1)
+    alone, of_set = both
     assert set(alone) == {"fid-coarse", "kid-coarse", "is-coarse", "pr-coarse", "dc-coarse", "swd", "msssim"}
     assert alone["fid-coarse"]["value"] > 0
     assert alone["fid-coarse"]["seeds"] == 2
@@ -39,8 +43,10 @@ def test_one_two_and_three_processes_give_the_same_bits(tmp_path: Path) -> None:
     assert alone["fid-coarse"]["low"] < alone["fid-coarse"]["value"] < alone["fid-coarse"]["high"]
     assert set(alone["fid-coarse"]["classes"]) == {"a", "b"}  # squares modulo 3
     assert 0 < alone["dc-coarse"]["coverage"] < 1
+    assert set(of_set) == set(alone)
+    assert of_set["fid-coarse"]["count"] == 33
     for ranks in (2, 3):
-        assert evaluated(tmp_path, ranks) == alone
+        assert evaluated(tmp_path, ranks) == both
 
 
 @pytest.mark.slow

@@ -11,9 +11,10 @@ import torch
 from torch_fidelity import feature_extractor_clip
 
 from pipeline.errors import UserError
-from pipeline.evaluation.extractors import DINOV2, fetch_weights, make_extractor
+from pipeline.evaluation.extractors import DINOV2, fetch_weights, make_extractors
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.statistics import Extractor
 from pipeline.evaluation.weights import ExtractorChoice
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 
@@ -29,6 +30,11 @@ def settings(name: str, **choice: Any) -> Settings:
     return Settings(("fid",), count=12, extractor=ExtractorChoice(name, **choice))
 
 
+def the_extractor(name: str, **choice: Any) -> Extractor:
+    (extractor,) = make_extractors(settings(name, **choice)).values()
+    return extractor
+
+
 def saved(path: Path, content: object) -> dict[str, Any]:
     torch.save(content, path)
     return {"path": path, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -42,7 +48,7 @@ def hub_code(torch_home: Path) -> None:
 
 def test_an_unknown_one_is_answered_with_the_nearest() -> None:
     message = r"--extractor dino2: unknown; allowed: inception, .*; did you mean dinov2\?"
-    for act in (make_extractor, fetch_weights):
+    for act in (make_extractors, fetch_weights):
         with pytest.raises(UserError, match=message):
             act(settings("dino2"))
 
@@ -52,7 +58,7 @@ def test_dinov2_sees_normalised_images_with_checked_weights(torch_home: Path, tm
     torch.manual_seed(0)
     linear = torch.nn.Linear(48, 7)
     state = {f"2.{name}": value for name, value in linear.state_dict().items()}
-    extractor = make_extractor(settings("dinov2", **saved(tmp_path / "w.pth", state)))
+    extractor = the_extractor("dinov2", **saved(tmp_path / "w.pth", state))
     grey = torch.full((2, 3, 32, 32), 51, dtype=torch.uint8)  # a fifth
     features, logits = extractor(grey)
     assert logits is None
@@ -62,11 +68,11 @@ def test_dinov2_sees_normalised_images_with_checked_weights(torch_home: Path, tm
     )
     assert extractor.digest == hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
     with pytest.raises(UserError, match="DINOv2 weights: not of dinov2_vitl14"):
-        make_extractor(settings("dinov2", **saved(tmp_path / "v.pth", {"a": torch.ones(1)})))
+        the_extractor("dinov2", **saved(tmp_path / "v.pth", {"a": torch.ones(1)}))
 
 
 def test_without_dinov2s_code_one_line_says_how_to_get_it(torch_home: Path) -> None:
-    for act in (make_extractor, fetch_weights):
+    for act in (make_extractors, fetch_weights):
         with pytest.raises(UserError, match=r"no code of DINOv2 there; .*git clone") as caught:
             act(settings("dinov2"))
         assert "\n" not in str(caught.value)
@@ -76,7 +82,7 @@ def test_other_weights_of_dinov2_are_refused(torch_home: Path, tmp_path: Path) -
     hub_code(torch_home)
     saved(tmp_path / "w.pth", {})
     with pytest.raises(UserError, match=f"DINOv2 weights: sha256 is [0-9a-f]+, must be {DINOV2.sha256}"):
-        make_extractor(settings("dinov2", path=tmp_path / "w.pth"))
+        the_extractor("dinov2", path=tmp_path / "w.pth")
 
 
 class Archive(torch.nn.Module):
@@ -98,7 +104,7 @@ def test_clip_is_torch_fidelitys(tmp_path: Path, torch_home: Path) -> None:
         torch.nn.init.normal_(parameter, std=0.1)
     torch.jit.trace_module(Archive(visual), {"forward": torch.zeros(1)}).save(tmp_path / "clip.pt")
     digest = hashlib.sha256((tmp_path / "clip.pt").read_bytes()).hexdigest()
-    extractor = make_extractor(settings("clip", path=tmp_path / "clip.pt", sha256=digest))
+    extractor = the_extractor("clip", path=tmp_path / "clip.pt", sha256=digest)
     images = torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8)
     reference = feature_extractor_clip.FeatureExtractorCLIP(
         "clip-vit-b-32", ["clip"], feature_extractor_weights_path=str(tmp_path / "clip.pt")
@@ -106,10 +112,10 @@ def test_clip_is_torch_fidelitys(tmp_path: Path, torch_home: Path) -> None:
     assert extractor.size == 6
     torch.testing.assert_close(extractor(images)[0], reference(images)[0])
     with pytest.raises(UserError, match="CLIP weights: sha256 is"):
-        make_extractor(settings("clip", path=tmp_path / "clip.pt"))
+        the_extractor("clip", path=tmp_path / "clip.pt")
     other = saved(tmp_path / "other.pt", {"a": torch.ones(1)})
     with pytest.raises(UserError, match="CLIP weights: not an archive of CLIP"):
-        make_extractor(settings("clip", **other))
+        the_extractor("clip", **other)
 
 
 def test_ones_own_has_names_of_its_own_in_the_result(tmp_path: Path) -> None:
@@ -136,7 +142,7 @@ def test_ones_own_has_names_of_its_own_in_the_result(tmp_path: Path) -> None:
 )
 def test_what_is_none_is_refused(name: str, message: str) -> None:
     with pytest.raises(UserError, match=f"--extractor {name}: .*{message}"):
-        make_extractor(settings(name))
+        the_extractor(name)
 
 
 class Empty:
@@ -150,7 +156,7 @@ def test_the_inception_score_needs_classes(tmp_path: Path) -> None:
 
     write_shards(tmp_path / "data", 12)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.evaluation.job.make_extractor", lambda _: Blind())
+        patch.setattr("pipeline.evaluation.job.make_extractors", lambda _: {"inception": Blind()})
         with pytest.raises(UserError, match="--metrics is: the extractor blind gives no classes"):
             EvaluationJob(
                 tmp_path / "data", Settings(("is",), count=12), lambda s: SmoothSampler(s.spec), print

@@ -17,7 +17,7 @@ from pipeline.evaluation import results
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob, classes_of
 from pipeline.evaluation.plan import PathSettings, Settings
-from pipeline.evaluation.results import add_metrics, read_result, result_path
+from pipeline.evaluation.results import Result, add_metrics, read_result, result_path
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 
@@ -84,7 +84,12 @@ def test_a_run_gets_its_newest_and_its_untrained_snapshot(world: Path) -> None:
     assert lines[0].split() == ["images", "seen", "SWD", "x1000", "MS-SSIM"]
     assert "(1.00x)" in lines[1]
     assert lines[2].split()[0] == "16"
-    assert "halves of the reals (10 each)" in lines[-1]
+    floor, reals = swd["floor"]["value"], after["metrics"]["msssim"]["reals"]["value"]
+    assert lines[-3:] == [
+        "(x): ratio to the untrained generator",
+        f"SWD x1000: lower is better; two halves of the reals (10 each) are {floor:.4g} apart",
+        f"MS-SSIM: best near the reals: {reals:.4g} (of 20)",
+    ]
 
 
 def test_what_training_writes_meanwhile_is_left_for_the_next_time(world: Path) -> None:
@@ -152,8 +157,9 @@ def test_a_kill_while_publishing_leaves_the_old_result(world: Path, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr(results, "publish_bytes", killed)
+        empty = Result(8, snapshot.digest, {})
         with pytest.raises(KeyboardInterrupt):
-            add_metrics(snapshot, {"swd": {"value": 1.0}}, {}, print)
+            add_metrics(result_path(snapshot), empty, {"swd": {"value": 1.0}}, {}, print)
     assert result_path(snapshot).read_bytes() == before
     found = read_result(result_path(snapshot))
     assert found is not None
@@ -216,9 +222,9 @@ def drawn_of(sampler: SmoothSampler) -> list[tuple[int, int | None]]:
     [
         (
             {"size": 16},
-            r"data: images are 16x16 RGB, but .*000000000008 makes 32x32 RGB; .*prepare the data at",
+            r"data: images are 16x16 RGB, but those of .*000000000008 are 32x32 RGB; .*prepare the data at",
         ),
-        ({"channels": 1}, "images are 32x32 grey, but .* makes 32x32 RGB"),
+        ({"channels": 1}, "images are 32x32 grey, but those of .* are 32x32 RGB"),
     ],
 )
 def test_other_shapes_are_refused_before_any_work(tmp_path: Path, data: dict[str, Any], message: str) -> None:
@@ -231,7 +237,7 @@ def test_other_shapes_are_refused_before_any_work(tmp_path: Path, data: dict[str
 def test_other_classes_are_refused(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", 12, classes=("cat", "dog"))
     snapshot = write_toy_snapshot(tmp_path / "run", 8, classes=("dog", "cat"))
-    with pytest.raises(UserError, match=r"its 2 classes are not the 2 that .* same names in the same order"):
+    with pytest.raises(UserError, match=r"its 2 classes are not the 2 of .* same names in the same order"):
         job(tmp_path).evaluate(snapshot)
 
 

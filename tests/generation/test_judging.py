@@ -80,7 +80,8 @@ def test_realism_and_neighbours_by_inception(
 ) -> None:
     write_shards(tmp_path / "reals", 5)
     words = ("--count", 3, "--filter", "realism:0.0001", "--reference", tmp_path / "reals", "--neighbours")
-    weights = ("--inception-weights", inception.path, "--inception-digest", inception.sha256)
+    by = ("--extractor", "inception")
+    weights = (*by, "--inception-weights", inception.path, "--inception-digest", inception.sha256)
     assert hrgan("generate", snapshot, tmp_path / "out", *words, *weights) == 0
     listed = json.loads((tmp_path / "out" / "neighbours.json").read_bytes())
     assert listed["features"] == inception.sha256
@@ -95,6 +96,11 @@ def test_realism_and_neighbours_by_inception(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            # Kynkaanniemi et al. 2019 define realism by VGG16.
+            ("--filter", "realism:1", "--reference", "{alike}", "--vgg-weights", "{alike}/index.json"),
+            "VGG16 weights: sha256 is",
+        ),
         (("--filter", "realism:1"), "--reference: not given; --filter realism and --neighbours compare"),
         (("--filter", "likeness:1"), "--filter likeness:1: unknown; allowed: discriminator:VALUE"),
         (("--filter", "duplicates:3", "--grid"), "--filter, --neighbours: make shards"),
@@ -114,7 +120,8 @@ def test_mistakes_end_in_one_line(
     snapshot: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
     write_shards(tmp_path / "grey", 5, channels=1)
-    given = [word.format(grey=tmp_path / "grey") for word in words]
+    write_shards(tmp_path / "alike", 5)
+    given = [word.format(grey=tmp_path / "grey", alike=tmp_path / "alike") for word in words]
     assert hrgan("generate", snapshot, tmp_path / "out", "--count", 4, *given) == 2
     said = capsys.readouterr().err.strip()
     assert re.search(message, said), said

@@ -9,6 +9,7 @@ import pytest
 
 from launch import doctor
 from launch.doctor import Finding, examine
+from pipeline.evaluation.weights import INCEPTION, VGG16
 
 
 def _by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -54,9 +55,10 @@ def test_tools_and_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_p
     sinfo = tmp_path / "sinfo"
     sinfo.write_text("#!/bin/sh\necho 'gpu*|4|idle|64|512000|gpu:8|1-00:00:00'\n")
     sinfo.chmod(0o755)
-    weights = tmp_path / "hub/checkpoints" / doctor.INCEPTION
-    weights.parent.mkdir(parents=True)
-    weights.touch()
+    weights = {name: tmp_path / "hub/checkpoints" / file for name, (file, _) in doctor.WEIGHTS.items()}
+    for path in weights.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("SLURM_JOB_ID", "42")
@@ -69,7 +71,9 @@ def test_tools_and_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert _by_name(examine())["partitions"].found == "no answer: Unable to contact slurm controller"
     sinfo.write_text("#!/bin/sh\nexit 1\n")
     assert _by_name(examine())["partitions"].found == "no answer: no reason given"
-    assert found["Inception (2015)"].found == str(weights)
+    assert {name: found[name].found for name in weights} == {n: str(path) for n, path in weights.items()}
+    published = {name for one in (INCEPTION, VGG16) for name in one.names}
+    assert {path.name for path in weights.values()} <= published
 
 
 def test_the_table_has_a_line_a_finding(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,192 @@
+"""Where images that are measured come from: a snapshot's generator, or a data set, generated or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts import ImageSpec, Sampler
+from pipeline.data.index import INDEX_NAME, ShardIndex
+from pipeline.data.reader import read_labels
+from pipeline.data.stream import UnflippedReader
+from pipeline.errors import UserError
+from pipeline.evaluation.names import PATH_METRICS
+from pipeline.evaluation.plan import SEED_STRIDE, Settings, check_count
+from pipeline.evaluation.results import Result, about_data, result_path, set_result_path
+from pipeline.randomness import derive_seed, seeded
+from pipeline.storage.pictures import to_uint8
+from pipeline.storage.snapshots import Snapshot, open_snapshot
+
+MakeSampler = Callable[[Snapshot], Sampler]
+Images = Callable[[range], Tensor]
+"""uint8 images [N, C, H, W] of a range of places in a set."""
+
+
+class Source(Protocol):
+    """Images to be measured.
+
+    where: their folder. spec, classes: what they look like. title: of the progress bar. stored: how many
+    there are, None if as many as are asked for. result: without figures, and the file it goes into.
+    """
+
+    where: Path
+    spec: ImageSpec
+    classes: tuple[str, ...]
+    title: str
+    result: Result
+    result_path: Path
+
+    @property
+    def stored(self) -> int | None: ...
+
+    def check(self, settings: Settings) -> None:
+        """UserError for settings that make no sense of these images."""
+        ...
+
+    def opened(self, number: int, labels: list[int] | None) -> Any:
+        """A context that gives the `Images` of set `number`. labels: of the reals, see `classes_of`."""
+        ...
+
+    def classes_here(self, number: int, count: int, labels: list[int] | None) -> list[int] | None:
+        """The classes of the first `count` images of set `number`; None if they are not known."""
+        ...
+
+
+class SnapshotSource:
+    """Images that a snapshot's generator makes of seeds; a set is a stride of them."""
+
+    stored = None
+
+    def __init__(self, snapshot: Snapshot, make_sampler: MakeSampler) -> None:
+        self.snapshot, self._make_sampler = snapshot, make_sampler
+        self.where, self.spec, self.classes = snapshot.folder, snapshot.spec, snapshot.classes
+        self.title = f"fakes, {snapshot.age}"
+        seen = snapshot.images_seen
+        source = snapshot.source if seen is None else None
+        self.result = Result(seen or 0, snapshot.digest, {}, source=source)
+        self.result_path = result_path(snapshot)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """Made when it is needed, once: its weights are large, and checked when they are read."""
+        return self._make_sampler(self.snapshot)
+
+    def check(self, settings: Settings) -> None:
+        """See `Source`."""
+
+    @contextmanager
+    def opened(self, number: int, labels: list[int] | None) -> Iterator[Images]:
+        """See `Source`."""
+        origin = number * SEED_STRIDE
+        yield lambda places: draw_fakes(self.sampler, shifted(places, origin), labels)
+
+    def classes_here(self, number: int, count: int, labels: list[int] | None) -> list[int] | None:
+        """See `Source`."""
+        return classes_of(shifted(range(count), number * SEED_STRIDE), labels)
+
+
+class DataSource:
+    """The images of a data set, as they are stored."""
+
+    def __init__(self, index: ShardIndex, reals: ShardIndex) -> None:
+        self._index = index
+        self.where, self.spec, self.classes = index.root, index.spec, index.classes
+        self.title = f"images of {index.root.name}"
+        self.stored = index.count
+        self.result = Result(0, "", {}, measured=about_data(index))
+        self.result_path = set_result_path(index, reals)
+
+    def check(self, settings: Settings) -> None:
+        """See `Source`."""
+        where, walks = self.where, sorted(PATH_METRICS & set(settings.metrics))
+        if walks:
+            raise UserError(
+                f"--metrics {','.join(walks)}: walks the latent space of a generator, and {where} is a data "
+                "set; leave it out, or evaluate the snapshot"
+            )
+        if settings.seeds > 1:
+            raise UserError(f"--seeds {settings.seeds}: {where} is one set that is there; allowed: 1")
+        check_count(settings.count, self._index.count, str(where))
+        if settings.count is not None and settings.count > self._index.count:
+            raise UserError(f"--count {settings.count}: {where} holds {self._index.count} images")
+
+    @contextmanager
+    def opened(self, number: int, labels: list[int] | None) -> Iterator[Images]:
+        """See `Source`."""
+        with stored_images(self._index, self._order) as images:
+            yield images
+
+    def classes_here(self, number: int, count: int, labels: list[int] | None) -> list[int] | None:
+        """See `Source`."""
+        if not self.classes:
+            return None
+        found = read_labels(self._index)
+        return [found[number] for number in self._order[:count]]
+
+    @cached_property
+    def _order(self) -> Sequence[int]:
+        """Its own, but for images whose class or truncation goes by their place: the first of them, or
+        neighbours, would not stand for all."""
+        count = self._index.count
+        if not _goes_by_place(self._index.origin):
+            return range(count)
+        generator = seeded(derive_seed("evaluation-order", count))
+        order: list[int] = torch.randperm(count, generator=generator).tolist()
+        return order
+
+
+def _goes_by_place(origin: Mapping[str, Any]) -> bool:
+    """Whether `generate` gave images classes in turn, or a truncation each."""
+    classes, psis = origin.get("classes"), origin.get("truncation")
+    in_turn = isinstance(classes, list) and len(classes) > 1 and "class_weights" not in origin
+    return origin.get("made_by") == "generate" and (in_turn or isinstance(psis, list))
+
+
+def source_of(what: Snapshot | ShardIndex, reals: ShardIndex, make_sampler: MakeSampler) -> Source:
+    """The images of a snapshot or a data set, to be compared with `reals`."""
+    if isinstance(what, ShardIndex):
+        return DataSource(what, reals)
+    return SnapshotSource(what, make_sampler)
+
+
+def is_data(folder: Path) -> bool:
+    """Whether `folder` is a data set."""
+    return (folder / INDEX_NAME).is_file()
+
+
+def open_measured(folder: Path) -> Snapshot | ShardIndex:
+    """The snapshot or data set in `folder`, or the newest snapshot of a run. UserError if it is none."""
+    return ShardIndex.read(folder) if is_data(folder) else open_snapshot(folder)
+
+
+@contextmanager
+def stored_images(index: ShardIndex, order: Sequence[int] | None = None) -> Iterator[Images]:
+    """The images of a data set, in its own order or another."""
+    numbers = range(index.count) if order is None else order
+    with UnflippedReader(index) as reader:
+        yield lambda places: reader.read([numbers[place] for place in places])[0]
+
+
+def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) -> Tensor:
+    """uint8 fakes [N, C, H, W] of `seeds`, psi 1. labels: of the reals, see `classes_of`."""
+    with torch.inference_mode():
+        return to_uint8(sampler.draw(seeds, classes=classes_of(seeds, labels)).images)
+
+
+def classes_of(seeds: range, labels: list[int] | None) -> list[int] | None:
+    """The class of each fake: that of a real which is drawn by the fake's seed, so that classes are as
+    frequent as in the data. None without labels: a conditional model draws classes from the seed."""
+    if labels is None:
+        return None
+    return [labels[derive_seed("evaluation-class", seed) % len(labels)] for seed in seeds]
+
+
+def shifted(places: range, origin: int) -> range:
+    """Seeds of places in the set that begins at `origin`."""
+    return range(places.start + origin, places.stop + origin)
