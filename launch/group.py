@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from pipeline.engines.heartbeat import Heartbeat, Place, lost_contact
 from pipeline.engines.peers import ProcessPeers
 from pipeline.engines.process import start_process, stop_process
 from pipeline.errors import RunFailed, UserError
+from pipeline.storage.atomic import aside_of
 
 # The group's own time-out comes later than that of the heartbeat, which knows names.
 _GRACE_MINUTES = 2
@@ -62,9 +61,9 @@ def run_as_group(
 
 @contextmanager
 def _watched(group: Group, process: Process, peers: ProcessPeers) -> Iterator[None]:
-    name = peers.from_first(f".heartbeats-{socket.gethostname()}-{os.getpid()}")
+    folder = peers.from_first(aside_of(group.beside / "heartbeats"))
     heartbeat = Heartbeat(
-        group.beside / name,
+        folder,
         process,
         lambda: Place(0, 0, peers.collectives),
         silence=group.silence_seconds,

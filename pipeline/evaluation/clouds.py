@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ def wants_clouds(run: Path, snapshot: Snapshot) -> bool:
 def show_clouds(
     run: Path,
     snapshot: Snapshot,
-    sampler: Sampler,
+    make_sampler: Callable[[], Sampler],
     index: ShardIndex,
     extractor: Extractor | None,
     images: int,
@@ -47,7 +48,7 @@ def show_clouds(
     count = min(MOST, images // _SHARE, index.count)
     if count < 2:
         return
-    fakes, labels, codes = _draw(sampler, count)
+    fakes, labels, codes = _draw(make_sampler(), count)
     with UnflippedReader(index) as reader:
         reals, classes, keys = reader.read(range(count))
     seeds = [str(seed) for seed in range(count)]

@@ -18,7 +18,7 @@ from pipeline.data.index import ShardIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.best import find_ending, mark_best
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.results import Result, read_results, run_of
+from pipeline.evaluation.results import RESULTS, Result, read_results, run_of
 from pipeline.evaluation.sources import is_data, open_measured
 from pipeline.evaluation.table import results_table
 from pipeline.storage.claims import Claim, Claims
@@ -59,6 +59,8 @@ def evaluate_target(
     and has not begun is waited for.
     """
     peers, results = job.peers, list[Result]()
+    if peers.rank == 0:
+        job.sweep(target)
     turns = Turns(target, scope, job.result_path) if peers.rank == 0 else None
     last = None
     while True:
@@ -173,7 +175,7 @@ def _conclude(snapshot: Snapshot, job: EvaluationJob, report: Callable[[str], No
         return
     stop = read_dump(run / CONFIG).stop if (run / CONFIG).is_file() else StopConfig()
     metric = stop.metric if stop.metric is not None else job.ranking
-    with Claims(run / "metrics").wait_for(_CONCLUDING):
+    with Claims(run / RESULTS).wait_for(_CONCLUDING):
         if metric is not None:
             mark_best(run, metric)
         ending = find_ending(read_results(run), stop)

@@ -39,7 +39,15 @@ from pipeline.evaluation.plan import (
     real_needs,
 )
 from pipeline.evaluation.reference import Reference
-from pipeline.evaluation.results import Result, about_data, add_metrics, read_result, run_of
+from pipeline.evaluation.results import (
+    RESULTS,
+    Result,
+    about_data,
+    add_metrics,
+    read_result,
+    results_folder,
+    run_of,
+)
 from pipeline.evaluation.sources import (
     MakeSampler,
     SnapshotSource,
@@ -51,6 +59,9 @@ from pipeline.evaluation.sources import (
 )
 from pipeline.float32 import full_float32
 from pipeline.latents import LatentSpace, StyledSpace
+from pipeline.storage.atomic import sweep_folder
+from pipeline.storage.claims import Claims
+from pipeline.storage.events import EVALUATION
 from pipeline.storage.snapshots import Snapshot
 
 Report = Callable[[str], None]
@@ -104,12 +115,21 @@ class EvaluationJob:
                 data = about_data(self._index)
                 result = add_metrics(source.result_path, source.result, figures, data, self._report)
         if result is not None and isinstance(source, SnapshotSource):
-            self._show(source, bool(missing))
+            self._show(source)
         return result
 
     def result_path(self, folder: Path) -> Path:
         """Where the result of a snapshot or a data set goes."""
         return self._source(open_measured(folder)).result_path
+
+    def sweep(self, target: Path) -> None:
+        """Removes what evaluators that are gone have left: beside results of `target`, a run, a snapshot or a
+        data set, and beside statistics of the reals."""
+        results = results_folder(target)
+        run = (results.parent, results.parent / EVALUATION) if results.name == RESULTS else ()
+        for folder in (results, *run, cache_folder(self._index.root, results)):
+            sweep_folder(folder)
+            Claims(folder).sweep()
 
     @property
     def ranking(self) -> str | None:
@@ -219,15 +239,15 @@ class EvaluationJob:
         found = list(tqdm(in_order(parts, work, self.peers), metric, len(parts), unit="block", disable=off))
         return path_length(torch.cat(found)) if found else {}
 
-    def _show(self, source: SnapshotSource, measured: bool) -> None:
+    def _show(self, source: SnapshotSource) -> None:
         snapshot, run = source.snapshot, run_of(source.snapshot)
         if run is None:
             return
         write_scalars(run)
-        if measured and wants_clouds(run, snapshot):  # of many evaluators, the one that measured it
+        if wants_clouds(run, snapshot):
             extractor = next(iter(self._extractors.values()), None)
             images = self._needs(source).images
-            show_clouds(run, snapshot, source.sampler, self._index, extractor, images)
+            show_clouds(run, snapshot, lambda: source.sampler, self._index, extractor, images)
 
 
 def _shape(spec: ImageSpec) -> str:

@@ -16,6 +16,9 @@ from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.manifest import MANIFEST, code_version
 from pipeline.storage.snapshots import Snapshot
 
+RESULTS = "metrics"
+"""Of a run or a data set, the folder of its results."""
+
 Figures = Mapping[str, Any]
 
 
@@ -72,12 +75,12 @@ def result_path(snapshot: Snapshot) -> Path:
     run = _run_around(folder)
     if run is None:
         return folder.with_name(f"metrics-{folder.name}.json")
-    return run / "metrics" / f"{folder.name}.json"
+    return run / RESULTS / f"{folder.name}.json"
 
 
 def set_result_path(index: ShardIndex, reals: ShardIndex) -> Path:
     """SET/metrics/against-<digest>.json: of a data set against the one with that digest."""
-    return index.root / "metrics" / f"against-{reals.digest[:12]}.json"
+    return index.root / RESULTS / f"against-{reals.digest[:12]}.json"
 
 
 def about_data(index: ShardIndex) -> dict[str, Any]:
@@ -95,7 +98,7 @@ def results_folder(target: Path) -> Path:
     """Where results of `target`, a run, a snapshot or a data set, go."""
     folder = target.resolve()
     run = _run_around(folder) if (target / MANIFEST).is_file() else target
-    return folder.parent if run is None else run / "metrics"
+    return folder.parent if run is None else run / RESULTS
 
 
 def _run_around(folder: Path) -> Path | None:
@@ -125,7 +128,7 @@ def read_result(path: Path) -> Result | None:
 
 def read_results(run: Path) -> list[Result]:
     """All results of a run, by images seen."""
-    paths = sorted((run / "metrics").glob("[0-9]*.json"))
+    paths = sorted((run / RESULTS).glob("[0-9]*.json"))
     found = (read_result(path) for path in paths)
     return sorted((result for result in found if result is not None), key=lambda r: r.images_seen)
 

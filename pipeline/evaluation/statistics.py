@@ -23,7 +23,8 @@ Seen = Mapping[str, Tensor]
 
 
 class Extractor(Protocol):
-    """What turns images into features.
+    """What turns images into features. A user's own is made by `factory(device)`, with the torch.device to
+    compute on.
 
     name: in results. digest: of its weights, which every cached statistic and every result names. resize: how
     it brings images to its own size, in words; part of the same. size: features an image. has_logits: gives

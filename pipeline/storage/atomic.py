@@ -19,6 +19,8 @@ from pipeline.storage.owners import is_gone, place
 
 _ABANDONED_SECONDS = 600.0  # without a change, of what a writer on another machine has aside
 
+_ANYBODYS = re.compile(r"\..+\.(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.partial")
+
 _PERSON_CAN_MEND = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -61,6 +63,11 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def aside_of(path: Path) -> Path:
+    """A name beside `path` for what this thread alone writes, by which `sweep_folder` knows its process."""
+    return _aside(path)
+
+
 def _aside(path: Path, kind: str = "partial") -> Path:
     # A name for each process and thread, on any machine that sees the folder: they may publish at once.
     return path.with_name(f".{path.name}.{_here()}-{os.getpid()}-{threading.get_native_id()}.{kind}")
@@ -89,14 +96,31 @@ def _sweep(path: Path, kind: str = "partial") -> None:
         owner = _owner(name, path.name, kind)
         if owner is None:
             continue
-        aside = path.with_name(name)
-        with suppress(OSError):  # another process sweeps too, or another user owns it: it does no harm
-            if owner["place"] == _here():
-                left = is_gone(int(owner["pid"]))
-            else:
-                left = time.time() - aside.stat().st_mtime > _ABANDONED_SECONDS
-            if left:
-                remove_folder(aside) if aside.is_dir() else aside.unlink()
+        _remove_left(path.with_name(name), owner)
+
+
+def sweep_folder(folder: Path) -> None:
+    """Removes what processes that are gone have aside in `folder`, whatever they meant to publish."""
+    with suppress(OSError):  # not there, or not ours to read
+        for name in os.listdir(folder):
+            owner = _ANYBODYS.fullmatch(name)
+            if owner is not None:
+                _remove_left(folder / name, owner)
+
+
+def _remove_left(path: Path, owner: re.Match[str]) -> None:
+    with suppress(OSError):  # another process sweeps too, or another user owns it: it does no harm
+        if owner["place"] == _here():
+            left = is_gone(int(owner["pid"]))
+        else:
+            left = time.time() - _last_change(path) > _ABANDONED_SECONDS
+        if left:
+            remove_folder(path) if path.is_dir() else path.unlink()
+
+
+def _last_change(path: Path) -> float:
+    inside = path.iterdir() if path.is_dir() else ()
+    return max(one.stat().st_mtime for one in (path, *inside))
 
 
 @contextmanager

@@ -17,10 +17,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.storage.atomic import explained
+from pipeline.errors import UserError
+from pipeline.storage.atomic import aside_of, explained
 from pipeline.storage.owners import is_gone, place
 
 STALE_SECONDS = 60.0
+_CLAIM = re.compile(r"\.(.+)\.claim-(\d+)")
 _BEATS = 6  # signs of life in the time after which a silent owner counts as dead
 
 
@@ -58,7 +60,7 @@ class Claims:
         with explained(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             owner = Owner(uuid.uuid4().hex, socket.gethostname(), os.getpid(), place())
-            mine = self._folder / f".{name}.{owner.token}.partial"
+            mine = aside_of(self._folder / name)
             mine.write_text(json.dumps(asdict(owner)))
             try:
                 return self._take(name, mine, owner)
@@ -70,6 +72,16 @@ class Claims:
         while (claim := self.take(name)) is None:
             time.sleep(poll_seconds)
         return claim
+
+    def sweep(self) -> None:
+        """Removes the claims of the dead on work that is done, which nobody would take over."""
+        with suppress(OSError, UserError):  # not there, or not ours to write
+            for name in {
+                match[1] for entry in os.listdir(self._folder) if (match := _CLAIM.fullmatch(entry))
+            }:
+                claim = self.take(name)
+                if claim is not None:
+                    claim.release()
 
     def holder(self, name: str) -> Owner | None:
         """Whoever holds the claim, alive or not."""
@@ -105,9 +117,8 @@ class Claims:
         return age > self._stale or (owner is not None and owner.is_dead_here)
 
     def _held(self, name: str) -> list[int]:
-        pattern = re.compile(re.escape(f".{name}.claim-") + r"(\d+)")
-        found = (pattern.fullmatch(entry) for entry in os.listdir(self._folder))
-        return sorted(int(match[1]) for match in found if match)
+        found = (_CLAIM.fullmatch(entry) for entry in os.listdir(self._folder))
+        return sorted(int(match[2]) for match in found if match and match[1] == name)
 
     def _path(self, name: str, number: int) -> Path:
         return self._folder / f".{name}.claim-{number}"

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipeline.storage.atomic import aside_of, remove_folder
 from pipeline.storage.manifest import Damaged
 
 
@@ -20,14 +21,20 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
     """Writes named tensors, and `about` them in the file's header; an OSError if the disk refuses."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     mode = _usual_mode(path)
+    # The library writes a file aside of its own, whose name does not say whose it is.
+    inside = aside_of(path)
     try:
-        save_file(plain, path, metadata=None if about is None else dict(about))
-        path.chmod(mode)  # the library's own file is for its owner alone
+        inside.mkdir()
+        save_file(plain, inside / path.name, metadata=None if about is None else dict(about))
+        (inside / path.name).chmod(mode)  # the library's own file is for its owner alone
+        os.replace(inside / path.name, path)
     except SafetensorError as error:
         # The library reports I/O failures as text only; the number is needed to explain them.
         code = re.search(r"os error (\d+)", str(error))
         number = int(code[1]) if code else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from error
+    finally:
+        remove_folder(inside)
 
 
 def _usual_mode(path: Path) -> int:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation.results import read_results
+from pipeline.evaluation.follow import Turns
+from pipeline.evaluation.results import read_results, result_path
+from pipeline.storage.claims import Claims
 from pipeline.storage.job import Job, write_job
 from tests.evaluation.worlds import write_shards, write_toy_snapshot
 from tests.small_run import ROOT, environment
@@ -61,6 +65,20 @@ def test_several_share_a_run_and_take_over_from_one_that_was_killed(tmp_path: Pa
     values = {r.images_seen: r.metrics["swd"]["value"] for r in read_results(tmp_path / "run")}
     assert best["metric"] == "swd"
     assert values[best["images_seen"]] == min(values.values())
+
+
+def test_an_evaluator_on_another_machine_is_given_a_minute(tmp_path: Path) -> None:
+    snapshot = write_toy_snapshot(tmp_path / "run", 8)
+    theirs = Claims(tmp_path / "run/metrics").take("000000000008")
+    assert theirs is not None
+    claim = tmp_path / "run/metrics/.000000000008.claim-0"
+    claim.write_text(json.dumps({**json.loads(claim.read_text()), "place": "another machine"}))
+    turns = Turns(tmp_path / "run", "newest", lambda _: result_path(snapshot))
+    for silent, expected in ((50, "wait"), (61, "evaluate")):
+        past = time.time() - silent
+        os.utime(claim, (past, past))
+        assert turns.next().do == expected
+    turns.release()
 
 
 @pytest.mark.slow

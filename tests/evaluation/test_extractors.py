@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,17 @@ import pytest
 import torch
 from torch_fidelity import feature_extractor_clip
 
+from launch.evaluate import ExtractorName
+from launch.main import main
 from pipeline.errors import UserError
+from pipeline.evaluation import extractors
 from pipeline.evaluation.extractors import DINOV2, fetch_weights, make_extractors
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import Settings
 from pipeline.evaluation.statistics import Extractor
 from pipeline.evaluation.weights import ExtractorChoice
-from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
+from tests.evaluation.worlds import CoarseExtractor, SmoothSampler, write_shards, write_toy_snapshot
+from tests.small_run import ROOT
 
 HUBCONF = """
 import torch
@@ -130,6 +136,69 @@ def test_ones_own_has_names_of_its_own_in_the_result(tmp_path: Path) -> None:
     assert figures["extractor_name"] == "coarse"
     assert figures["resize"]
     assert job.missing(snapshot) == ()
+
+
+OWN = """
+import torch
+
+class Means:
+    name = "means"            # of figures, fid-means, and in results
+    digest = "1" * 64         # of its weights: cached statistics are found by it
+    resize = "none"           # how images come to its own size; part of what is cached
+    size = 3                  # features an image
+    has_logits = False        # or the Inception score could be made
+
+    def __init__(self, device):
+        self.device = device
+
+    def __call__(self, images):
+        assert images.dtype == torch.uint8 and images.shape[1] == 3
+        return images.to(self.device).float().mean((2, 3)).cpu(), None
+
+def factory(device):
+    assert isinstance(device, torch.device)
+    return Means(device)
+"""
+
+
+def test_one_that_is_written_by_the_docs_alone_is_measured_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By what README, help and docstring say: factory(device), five members, a call with uint8 RGB images."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/own_means.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
+    write_shards(tmp_path / "set", 12, channels=1)
+    reals = write_shards(tmp_path / "data", 14, channels=1)
+    words = ["evaluate", str(tmp_path / "set"), "--data", str(reals.root), "--metrics", "fid,pr"]
+    assert main([*words, "--extractor", "own_means:factory"]) == 0
+    assert "FID means" in capsys.readouterr().out
+    (path,) = (tmp_path / "set/metrics").iterdir()
+    figures = json.loads(path.read_text())["metrics"]
+    assert set(figures) == {"fid-means", "pr-means"}
+    assert figures["fid-means"]["extractor"] == "1" * 64
+
+
+def test_what_a_factory_needs_stands_in_readme_help_and_docstring() -> None:
+    readme, help_text = (ROOT / "README.md").read_text(), typing.get_args(ExtractorName)[1].help
+    one_line = " ".join(readme.split())
+    for text in (one_line, help_text, str(extractors.__doc__)):
+        assert "package.module:factory" in text
+        assert "torch.device" in text
+    for member in ("name", "digest", "resize", "size", "has_logits"):
+        assert f"`{member}`" in readme
+        assert f"{member}:" in str(Extractor.__doc__)
+
+
+def test_ones_own_under_anothers_name_is_refused() -> None:
+    with pytest.raises(UserError, match="names itself inception, as another is named; give it its own name"):
+        make_extractors(settings("tests.evaluation.test_extractors:masked"))
+
+
+def masked(device: torch.device) -> CoarseExtractor:
+    extractor = CoarseExtractor(device)
+    extractor.name = "inception"
+    return extractor
 
 
 @pytest.mark.parametrize(

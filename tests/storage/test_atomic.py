@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.storage.atomic import is_aside, publish_bytes, publish_file, publish_folder
+from pipeline.storage.atomic import (
+    aside_of,
+    is_aside,
+    publish_bytes,
+    publish_file,
+    publish_folder,
+    sweep_folder,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -209,3 +216,35 @@ def test_a_path_through_a_file_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="a part of the path is a file, not a folder"):
         publish_bytes(tmp_path / "file" / "a", b"")
+
+
+def test_a_folder_is_swept_of_what_the_dead_have_aside_and_of_nothing_else(tmp_path):
+    code = """
+        import os, sys
+        from pathlib import Path
+        from pipeline.storage.atomic import aside_of
+        root = Path(sys.argv[1])
+        aside_of(root / "a.json").write_text("half")
+        aside_of(root / "b").mkdir()
+        (aside_of(root / "b") / "inside").write_text("half")
+    """
+    assert run_python(code, str(tmp_path)).returncode == 0
+    dead = {path.name for path in tmp_path.iterdir()}
+    assert len(dead) == 2
+    ours = aside_of(tmp_path / "c")
+    ours.write_text("half")
+    names = {ours.name, "a.json", ".hidden.partial", "x.partial"}
+    for name in names - {ours.name}:
+        (tmp_path / name).write_text("whole")
+    elsewhere = tmp_path / ".d.00000000-1-1.partial"
+    elsewhere.mkdir()
+    (elsewhere / "sign").write_text("alive")
+    past = time.time() - 3600
+    os.utime(elsewhere, (past, past))  # a folder does not change when a file in it does
+    sweep_folder(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*names, elsewhere.name}
+    os.utime(elsewhere / "sign", (past, past))
+    os.utime(elsewhere, (past, past))
+    sweep_folder(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == names
+    sweep_folder(tmp_path / "nowhere")

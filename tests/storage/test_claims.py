@@ -116,6 +116,34 @@ def test_an_owner_on_another_machine_is_dead_after_silence(tmp_path: Path) -> No
     assert files(tmp_path) == []
 
 
+def test_silence_of_a_minute_is_death_and_less_is_not(tmp_path: Path, file_clock: list[float]) -> None:
+    """As the README says. Told by the file system's clock, which stands here."""
+    held = Claims(tmp_path).take("a")
+    assert held is not None
+    elsewhere(tmp_path, "a")
+    file_clock[0] += 60.0
+    assert Claims(tmp_path).take("a") is None
+    os.utime(tmp_path / ".a.claim-0", (file_clock[0], file_clock[0]))  # a sign of life
+    file_clock[0] += 60.0
+    assert Claims(tmp_path).take("a") is None
+    file_clock[0] += 0.5
+    assert Claims(tmp_path).take("a") is not None
+
+
+def test_claims_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_path: Path) -> None:
+    owner = contender(tmp_path, "dead.json")
+    assert word(owner) == "won"
+    end(owner)
+    ours = Claims(tmp_path).take("ours")
+    theirs = Claims(tmp_path).take("theirs")
+    elsewhere(tmp_path, "theirs")
+    Claims(tmp_path).sweep()
+    assert files(tmp_path) == [".ours.claim-0", ".theirs.claim-0"]
+    assert ours is not None
+    assert theirs is not None
+    Claims(tmp_path / "nowhere").sweep()
+
+
 def test_an_owner_that_comes_back_late_takes_nothing_away(tmp_path: Path) -> None:
     late = Claims(tmp_path).take("a")
     assert late is not None
