@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tarfile
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pipeline.data.sources import (
     is_picture,
     within_limit,
 )
+from pipeline.data.tars import BadTar, is_tar, members
 from pipeline.errors import UserError
 
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -38,7 +38,7 @@ def open_archive(path: Path) -> Source:
         )
     if zipfile.is_zipfile(path):
         return ZipSource(path)
-    if tarfile.is_tarfile(path):
+    if is_tar(path):
         return TarSource(path)
     raise UserError(
         f"{path}: not an archive of a known kind; allowed: a folder, .zip, .tar, demo:digits, demo:faces"
@@ -163,27 +163,27 @@ def _list_tar(
     skipped: list[tuple[str, str]] = []
     ignored = 0
     try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
+        with path.open("rb", buffering=0) as file:
+            for member in members(file.fileno(), os.fstat(file.fileno()).st_size):
                 _refuse_escape(path, member.name)
                 name = member.name.removeprefix("./")
-                if member.isdir() or is_hidden(name):
+                if member.folder or is_hidden(name):
                     continue
                 # Links and devices name things that are not in the archive.
-                if not member.isreg() or member.issparse():
+                if not member.regular:
                     skipped.append((name, "is a link or a special file"))
                 elif name.endswith(".cls"):
-                    classes[_key(name)] = _Place(name, member.offset_data, member.size)
+                    classes[_key(name)] = _Place(name, member.start, member.size)
                 elif is_picture(name):
                     if name in pictures:
                         skipped.append((name, "name occurs twice; the last one is taken"))
-                    pictures[name] = _Place(name, member.offset_data, member.size)
+                    pictures[name] = _Place(name, member.start, member.size)
                 else:
                     ignored += not name.endswith(".json")
-    except (tarfile.TarError, EOFError) as error:
-        skipped.append((path.name, f"the archive is damaged from here on ({error})"))
+    except BadTar as fault:
+        skipped.append((path.name, f"the archive {fault}; what comes before is taken"))
     except OSError as error:
-        raise UserError(f"{path}: cannot read ({error})") from error
+        raise UserError(f"{path}: cannot read ({error.strerror})") from error
     return pictures, classes, skipped, ignored
 
 

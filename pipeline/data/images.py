@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from pipeline.data.pngs import lacks_rows
+
 MOST_SIDE = 16384
 MOST_PIXELS = 178_000_000
 _KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
@@ -53,6 +55,9 @@ def load(data: bytes) -> Image.Image:
             with Image.open(io.BytesIO(data), formats=_KINDS) as picture:
                 _check_size(picture)
                 picture.load()
+                last = (0, picture.height - 1, picture.width, picture.height)
+                if picture.format == "PNG" and lacks_rows(data, picture.crop(last).tobytes()):
+                    raise Unreadable("its pixels end before the last row")
                 return flatten(ImageOps.exif_transpose(picture))
         except Unreadable:
             raise

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.data.tars import BLOCK, BadTar, Header, headers, parse
 from pipeline.errors import UserError
 
-BLOCK = 512
 TRAILER = 2 * BLOCK
 IMAGE_EXTENSIONS = ("png", "jpg", "webp")
 _EXTENSIONS = frozenset((*IMAGE_EXTENSIONS, "cls", "json"))
-_READ_AHEAD = 4096
-_REGULAR = (b"0", b"\0")
+_MOST_TRAILER, _MOST_MEMBER = 1 << 20, 1 << 30  # bytes
 
 
 class Damage(Exception):
@@ -105,51 +104,33 @@ def keys(path: Path) -> list[str]:
 
 def _members(descriptor: int, size: int) -> Iterator[tuple[str, int, int]]:
     """(key, first byte, byte after) of each member; Damage unless the archive ends as it should."""
-    buffer, buffer_at, at = b"", 0, 0
-    while True:
-        if not buffer_at <= at <= buffer_at + len(buffer) - BLOCK:
-            buffer, buffer_at = os.pread(descriptor, _READ_AHEAD, at), at
-        header = buffer[at - buffer_at : at - buffer_at + BLOCK]
-        if len(header) < BLOCK:
-            raise Damage(f"is cut short at byte {size} without the end mark of an archive")
-        if not header.strip(b"\0"):
-            break
-        check_header(header)
-        key, _, length = parse_header(header)
-        stop = at + BLOCK + -(-length // BLOCK) * BLOCK
-        if stop > size:
-            raise Damage(f"is cut short at byte {size}, inside a member of key {key}")
-        yield key, at, stop
-        at = stop
-    if size - at < TRAILER or os.pread(descriptor, size - at, at).strip(b"\0"):
+    at = 0
+    with _as_damage():
+        for header in headers(descriptor, size):
+            yield _member_name(header)[0], header.at, header.stop
+            at = header.stop
+    if not TRAILER <= size - at <= _MOST_TRAILER or os.pread(descriptor, size - at, at).strip(b"\0"):
         raise Damage(f"has no whole end mark at byte {at}")
 
 
-def check_header(header: bytes) -> None:
-    """Damage unless the checksum of a 512-byte tar header is right (POSIX ustar: its own field counts as
-    blanks)."""
+@contextmanager
+def _as_damage() -> Iterator[None]:
     try:
-        stored = int(header[148:156].split(b"\0", 1)[0], 8)
-    except ValueError as error:
-        raise Damage("has a header that is not a tar header") from error
-    if stored != sum(header) - sum(header[148:156]) + 8 * 32:
-        raise Damage("has a damaged member header")
+        yield
+    except BadTar as fault:
+        raise Damage(str(fault)) from fault
 
 
-def parse_header(header: bytes) -> tuple[str, str, int]:
-    """(key, extension, bytes) of the member that a 512-byte tar header announces; Damage if it is none."""
-    try:
-        length = int(header[124:136].split(b"\0", 1)[0], 8)
-        prefix = header[345:500].split(b"\0", 1)[0].decode() if header[345] else ""
-        name = header[:100].split(b"\0", 1)[0].decode()
-    except ValueError as error:
-        raise Damage("has a header that is not a tar header") from error
-    if header[156:157] not in _REGULAR:
-        raise Damage(f"holds a member {name!r} that is not a plain file")
-    key, _, extension = (f"{prefix}/{name}" if prefix else name).partition(".")
-    if extension not in _EXTENSIONS:
-        raise Damage(f"holds a member {name!r} of a kind that is not allowed")
-    return key, extension, length
+def _member_name(header: Header) -> tuple[str, str]:
+    """(key, extension) of a member; Damage if it is of no kind that belongs into a shard."""
+    if not header.regular:
+        raise Damage(f"holds a member {header.name!r:.80} that is not a plain file")
+    key, _, extension = header.name.partition(".")
+    if extension not in _EXTENSIONS or not key.isprintable():
+        raise Damage(f"holds a member {header.name!r:.80} of a kind that is not allowed")
+    if header.size > _MOST_MEMBER:
+        raise Damage(f"holds a member {header.name!r:.80} of {header.size} bytes; at most {_MOST_MEMBER}")
+    return key, extension
 
 
 def take_apart(block: bytes, labelled: bool) -> Encoded:
@@ -158,9 +139,11 @@ def take_apart(block: bytes, labelled: bool) -> Encoded:
     at = 0
     # Headers were checked when the shard was scanned; what changed since shows in the crc32.
     while at < len(block):
-        key, extension, length = parse_header(block[at : at + BLOCK])
-        parts[extension] = block[at + BLOCK : at + BLOCK + length]
-        at += BLOCK + -(-length // BLOCK) * BLOCK
+        with _as_damage():
+            header = parse(block[at : at + BLOCK], at)
+        key, extension = _member_name(header)
+        parts[extension] = block[header.start : header.start + header.size]
+        at = header.stop
     images = [extension for extension in IMAGE_EXTENSIONS if extension in parts]
     if len(images) != 1:
         raise Damage(f"key {key}: has {len(images)} images, must have one")
