@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from pipeline.data.sources import (
     within_limit,
 )
 from pipeline.data.tars import BadTar, is_tar, members
+from pipeline.data.zips import BadZip, Entry, is_zip, read_directory, read_entry
 from pipeline.errors import UserError
 
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -36,10 +35,12 @@ def open_archive(path: Path) -> Source:
         raise UserError(
             f"{path}: compressed archives are not read; unpack it first; allowed: folder, .zip, .tar"
         )
-    if zipfile.is_zipfile(path):
+    if start.startswith(b"PK"):
         return ZipSource(path)
     if is_tar(path):
         return TarSource(path)
+    if is_zip(path):  # behind the program that unpacks it
+        return ZipSource(path)
     raise UserError(
         f"{path}: not an archive of a known kind; allowed: a folder, .zip, .tar, demo:digits, demo:faces"
     )
@@ -50,27 +51,30 @@ class ZipSource:
 
     def __init__(self, path: Path) -> None:
         self.title, self._path = path.name, path
-        self._open: tuple[int, zipfile.ZipFile] | None = None
-        found: dict[str, zipfile.ZipInfo] = {}
+        found: dict[str, Entry] = {}
         skipped: list[tuple[str, str]] = []
         ignored = 0
         try:
-            members = self._archive().infolist()
-        except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"{path}: damaged zip archive ({error})") from error
-        for member in members:
-            _refuse_escape(path, member.filename)
-            if member.is_dir() or is_hidden(member.filename):
+            directory = read_directory(path)
+        except BadZip as fault:
+            raise UserError(f"{path}: the zip archive {fault}") from fault
+        except OSError as error:
+            raise UserError(f"{path}: cannot read ({error.strerror})") from error
+        for entry in directory.entries:
+            _refuse_escape(path, entry.name)
+            if entry.name.endswith("/") or is_hidden(entry.name):
                 continue
-            if not is_picture(member.filename):
+            if not is_picture(entry.name):
                 ignored += 1
                 continue
-            if member.filename in found:
-                skipped.append((member.filename, "name occurs twice; the last one is taken"))
-            found[member.filename] = member
+            if entry.name in found:
+                skipped.append((entry.name, "name occurs twice; the last one is taken"))
+            found[entry.name] = entry
+        if directory.fault:
+            skipped.append((path.name, f"the archive {directory.fault}; what comes before is taken"))
         names = sorted(found)
-        self._members = [found[name] for name in names]
-        self.listing = Listing(names, [m.file_size for m in self._members], None, skipped, ignored)
+        self._entries = [found[name] for name in names]
+        self.listing = Listing(names, [entry.size for entry in self._entries], None, skipped, ignored)
 
     def picture(self, number: int) -> Picture:
         return Picture(load(self._bytes(number)))
@@ -78,19 +82,13 @@ class ZipSource:
     def size(self, number: int) -> tuple[int, int]:
         return size_of(self._bytes(number))
 
-    def _archive(self) -> zipfile.ZipFile:
-        # One handle a process: forked processes would share, and move, one file position.
-        if self._open is None or self._open[0] != os.getpid():
-            self._open = (os.getpid(), zipfile.ZipFile(self._path))
-        return self._open[1]
-
     def _bytes(self, number: int) -> bytes:
         try:
-            # Bounded while inflating: what the archive says of a member's size may be a lie.
-            with self._archive().open(self._members[number]) as file:
-                return within_limit(file.read(MOST_FILE_BYTES + 1))
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:
-            raise Unreadable(f"cannot be read from the archive ({error})") from error
+            return within_limit(read_entry(self._path, self._entries[number], MOST_FILE_BYTES))
+        except BadZip as fault:
+            raise Unreadable(str(fault)) from fault
+        except OSError as error:
+            raise Unreadable(f"cannot be read ({error.strerror})") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,10 @@ def locate(path: str | Path) -> Path:
             f"{where}: no such index; give a folder of shards with its {INDEX_NAME}, "
             "as `hrgan prepare SOURCE OUT` makes it"
         )
+    if where.suffix.lower() not in ("", ".json"):
+        inside = (where.parent / INDEX_NAME).is_file()
+        mend = f"its folder, {where.parent}" if inside else f"OUT of `hrgan prepare {where} OUT`"
+        raise UserError(f"{where}: a file, not a data set of shards; give {mend}")
     return where
 
 

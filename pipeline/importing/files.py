@@ -5,9 +5,11 @@ Sizes that a file states are believed only as far as the file reaches: its memor
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +17,13 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.importing.kinds import kind_of, kind_of_folder, kind_of_pickle, kind_of_zip
-from pipeline.importing.machine import Machine
+from pipeline.importing.machine import STEPS, Machine
 from pipeline.importing.rebuild import STORAGES
-from pipeline.importing.values import Global, Refused, Storage
+from pipeline.importing.values import MOST_NUMBERS, Budget, Global, Refused, Storage, shown
 
 _LEGACY = 0x1950A86A20F9469CFC6C  # the number that torch.save's older format begins with
 _LEGACY_VERSION = 1001
-_LARGEST_NUMBERS = 1 << 40
+_LONGEST_NAME, _MOST_MEMBERS = 1000, 100_000
 FORMATS = (
     "a .pkl of StyleGAN2 by stylegan2-ada-pytorch or stylegan3, a .pt of rosinality's stylegan2-pytorch, "
     "a G.pth or G_ema.pth of BigGAN-PyTorch"
@@ -39,14 +41,17 @@ class Weights:
 
 def read_weights(path: Path) -> Weights:
     """Reads a weights file; nothing in it is run. Errors: UserError that names the file and its fault."""
+    if path.is_dir():
+        raise UserError(f"{path}: {kind_of_folder(path)}; allowed: {FORMATS}")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: a device or a pipe, not a file; allowed: {FORMATS}")
     try:
         data = path.read_bytes()
-    except IsADirectoryError:
-        raise UserError(f"{path}: {kind_of_folder(path)}; allowed: {FORMATS}") from None
+        return Weights(path, _read(data), hashlib.sha256(data).hexdigest())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; allowed: {FORMATS}") from error
-    try:
-        return Weights(path, _read(data), hashlib.sha256(data).hexdigest())
+    except MemoryError as error:
+        raise UserError(f"{path}: larger than the memory that is free here") from error
     except Refused as refusal:
         known = kind_of_pickle(data)
         raise UserError(f"{path}: {f'{known}; allowed: {FORMATS}' if known else refusal}") from refusal
@@ -56,34 +61,39 @@ def _read(data: bytes) -> Any:
     if data[:2] == b"PK":
         return _zip(data)
     if data[:1] == b"\x80":
-        return _pickle(data, nested_allowed=True)
+        return _pickle(data, _budget(data), nested_allowed=True)
     raise Refused(f"{kind_of(data)}; allowed: {FORMATS}")
 
 
-def _pickle(data: bytes, *, nested_allowed: bool) -> Any:
+def _budget(data: bytes) -> Budget:
+    # Text is copied once where protocol 2 keeps bytes as text, and once as a file in the file.
+    return Budget(STEPS, 4 * len(data) + (1 << 20))
+
+
+def _pickle(data: bytes, budget: Budget, *, nested_allowed: bool) -> Any:
     """A plain pickle, or torch.save's older format, told apart by its first value."""
     source = io.BytesIO(data)
 
     def nested(inner: Any) -> Any:
         if not nested_allowed or not isinstance(inner, bytes) or inner[:1] != b"\x80":
             raise Refused("refused: a file in a file that is no tensor's numbers")
-        return _pickle(inner, nested_allowed=False)
+        return _pickle(inner, budget, nested_allowed=False)
 
     def none(_: Any) -> Any:
         raise Refused("refused: a persistent id where there are none")
 
-    first = Machine(none, nested).run(source)
+    first = Machine(none, nested, budget).run(source)
     if type(first) is not int or first != _LEGACY:
         return first
-    return _legacy(source, nested)
+    return _legacy(source, nested, budget)
 
 
-def _legacy(source: io.BytesIO, nested: Callable[[Any], Any]) -> Any:
+def _legacy(source: io.BytesIO, nested: Callable[[Any], Any], budget: Budget) -> Any:
     """Version, system, value, names of storages: four pickles; then each storage's count and numbers."""
     storages: dict[str, Storage] = {}
 
     def plain() -> Any:
-        return Machine(lambda what: _stored(what, storages, views=True), nested).run(source)
+        return Machine(lambda what: _stored(what, storages, views=True), nested, budget).run(source)
 
     if plain() != _LEGACY_VERSION:
         raise Refused("torch.save's older format in an unknown version")
@@ -114,10 +124,12 @@ def _stored(what: Any, storages: dict[str, Storage], *, views: bool) -> Storage:
     if not isinstance(what, tuple) or not 5 <= len(what) <= 6 or what[0] != "storage":
         raise Refused("refused: a persistent id that is no storage")
     _, kind, name, _, count, *view = what
-    if not isinstance(kind, Global) or kind not in STORAGES or not isinstance(name, str):
-        raise Refused(f"a storage of the unknown type {kind}")
-    if type(count) is not int or not 0 <= count <= _LARGEST_NUMBERS or (views and any(view)):
-        raise Refused(f"a storage of {count} numbers")
+    if not isinstance(kind, Global) or kind not in STORAGES:
+        raise Refused(f"a storage of the unknown type {shown(kind)}")
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+        raise Refused("a storage without a name")
+    if type(count) is not int or not 0 <= count <= MOST_NUMBERS or (views and any(view)):
+        raise Refused(f"a storage of {shown(count)} numbers")
     found = storages.setdefault(name, Storage(STORAGES[kind], count))
     if (found.dtype, found.count) != (STORAGES[kind], count):
         raise Refused("a storage of two sizes")
@@ -126,43 +138,61 @@ def _stored(what: Any, storages: dict[str, Storage], *, views: bool) -> Storage:
 
 def _zip(data: bytes) -> Any:
     """torch.save's format since 1.6: a zip archive without compression, data.pkl and data/NAME inside."""
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError) as error:
-        raise Refused("a zip archive that is cut off or damaged") from error
-    if known := kind_of_zip(archive.infolist()):
-        raise Refused(f"{known}; allowed: {FORMATS}")
-    members = {info.filename: info for info in archive.infolist()}
-    if len(members) != len(archive.infolist()):
-        raise Refused("a zip archive with two members of one name")
-    packed = [info.filename for info in members.values() if info.compress_type != zipfile.ZIP_STORED]
-    if packed or sum(info.file_size for info in members.values()) > len(data):
-        raise Refused("a zip archive with compressed members, which torch.save does not write")
+    members = _members(data)
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
-    if len(pickles) != 1:
+    if len(pickles) != 1 or len(pickles[0]) > _LONGEST_NAME:
         raise Refused(f"a zip archive that torch.save did not write; allowed: {FORMATS}")
     root = pickles[0].removesuffix("data.pkl")
-
-    def read(name: str) -> bytes:
-        try:
-            return archive.read(members[name])
-        except (KeyError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
-            raise Refused(f"a zip archive whose member {ascii(name)[:80]} is missing or damaged") from error
-
+    read = functools.cache(lambda name: _contents(data, members, name))
     if f"{root}byteorder" in members and read(f"{root}byteorder") != b"little":
         raise Refused("numbers with bytes in another order")
     storages: dict[str, Storage] = {}
 
     def stored(what: Any) -> Storage:
         storage = _stored(what, storages, views=False)
-        member = f"{root}data/{what[2]}"
-        if member not in members or members[member].file_size < storage.count * storage.dtype.itemsize:
+        member, size = f"{root}data/{what[2]}", storage.count * storage.dtype.itemsize
+        if member not in members or members[member].file_size < size:
             raise Refused(f"cut off: a tensor of {storage.count} numbers, and fewer are there")
-        size = storage.count * storage.dtype.itemsize
-        storage.source = lambda: memoryview(read(member))[:size]
+        storage.source = lambda: read(member)[:size]
         return storage
 
     def nested(_: Any) -> Any:
         raise Refused("refused: a file in a file")
 
-    return Machine(stored, nested).run(io.BytesIO(read(pickles[0])))
+    return Machine(stored, nested, _budget(data)).run(io.BytesIO(read(pickles[0])))
+
+
+def _members(data: bytes) -> dict[str, zipfile.ZipInfo]:
+    """What the directory of an archive lists, none of it packed."""
+    if data.count(b"PK\1\2") > _MOST_MEMBERS:
+        raise Refused(f"a zip archive of more than {_MOST_MEMBERS} members")
+    try:
+        listed = zipfile.ZipFile(io.BytesIO(data)).infolist()
+    except Exception as error:  # zipfile raises of every kind on what is damaged or made to deceive
+        raise Refused("a zip archive that is cut off or damaged") from error
+    if known := kind_of_zip(listed):
+        raise Refused(f"{known}; allowed: {FORMATS}")
+    members = {info.filename: info for info in listed}
+    if len(members) != len(listed):
+        raise Refused("a zip archive with two members of one name")
+    packed = any(info.compress_type != zipfile.ZIP_STORED for info in listed)
+    if packed or sum(info.file_size for info in listed) > len(data):
+        raise Refused("a zip archive with compressed members, which torch.save does not write")
+    return members
+
+
+def _contents(data: bytes, members: dict[str, zipfile.ZipInfo], name: str) -> memoryview:
+    """A member's bytes, where they lie. Errors: Refused unless they have their place and checksum."""
+    fault = f"a zip archive whose member {shown(name)} is missing or damaged"
+    if name not in members:
+        raise Refused(fault)
+    info = members[name]
+    header = data[info.header_offset : info.header_offset + 30] if info.header_offset >= 0 else b""
+    if header[:4] != b"PK\3\4" or len(header) < 30 or info.flag_bits & 1:
+        raise Refused(fault)
+    names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    start = info.header_offset + 30 + names
+    found = memoryview(data)[start : start + info.file_size]
+    if len(found) != info.file_size or zlib.crc32(found) != info.CRC:
+        raise Refused(fault)
+    return found

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from pipeline.importing.rebuild import NESTED, admit, build, make, plain_key
-from pipeline.importing.values import Bag, Global, Refused
+from pipeline.importing.values import Bag, Budget, Global, Refused
 
-INSTRUCTIONS = 5_000_000
+STEPS = 2_000_000
+"""Instructions and copied items of one file: the largest known weights take a tenth."""
 _NEITHER = object()
 
 
@@ -27,10 +28,13 @@ class Source(Protocol):
 
 
 class Machine:
-    """One pickle. persistent: what a persistent id stands for. nested: what `_load_from_bytes` gives."""
+    """One pickle. persistent: what a persistent id stands for. nested: what `_load_from_bytes` gives.
+    budget: what is left of the file's."""
 
-    def __init__(self, persistent: Callable[[Any], Any], nested: Callable[[Any], Any]) -> None:
-        self._persistent, self._nested = persistent, nested
+    def __init__(
+        self, persistent: Callable[[Any], Any], nested: Callable[[Any], Any], budget: Budget
+    ) -> None:
+        self._persistent, self._nested, self._budget = persistent, nested, budget
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
@@ -38,9 +42,8 @@ class Machine:
     def run(self, source: Source) -> Any:
         """The value of the pickle at the source's position, which moves behind it. Errors: Refused."""
         try:
-            for count, (opcode, argument, _) in enumerate(pickletools.genops(source)):  # type: ignore[arg-type]
-                if count > INSTRUCTIONS:
-                    raise Refused(f"a pickle of more than {INSTRUCTIONS} instructions")
+            for opcode, argument, _ in pickletools.genops(source):  # type: ignore[arg-type]
+                self._budget.spend(steps=1)
                 self._step(opcode.name, argument)
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error) as error:
             raise Refused("a pickle that is cut off or damaged") from error
@@ -158,20 +161,21 @@ class Machine:
     def _reduce(self, _: Any) -> None:
         what, arguments = self._last(2)
         if what == NESTED and isinstance(arguments, tuple) and len(arguments) == 1:
+            self._budget.spend(*arguments)
             self._stack.append(self._nested(arguments[0]))
         else:
-            self._stack.append(make(what, arguments))
+            self._stack.append(make(what, arguments, self._budget))
 
     def _newobj(self, _: Any) -> None:
         what, arguments = self._last(2)
-        made = make(what, arguments)
+        made = make(what, arguments, self._budget)
         if not isinstance(made, Bag | dict):
             raise Refused(f"refused: it makes a {what} without its constructor")
         self._stack.append(made)
 
     def _build(self, _: Any) -> None:
         (state,) = self._last(1)
-        build(self._stack[-1], state)
+        build(self._stack[-1], state, self._budget)
 
     def _binpersid(self, _: Any) -> None:
         (what,) = self._last(1)

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.importing.rebuild import finished
-from pipeline.importing.values import Record, Refused, StoredTensor
+from pipeline.importing.values import Budget, Record, Refused, StoredTensor
 
-_DEEPEST, _MOST = 32, 200_000
+_DEEPEST, _MOST = 32, 1_000_000  # modules in modules; values of all of them
+_MOST_SHARED = 8  # times that a file may hand out each of its numbers
 _PARTS = ("_parameters", "_buffers", "_modules")
 
 
@@ -19,19 +20,19 @@ class Tensors(Mapping[str, Tensor]):
     """Tensors by name, each read when it is asked for."""
 
     def __init__(self, stored: Mapping[str, StoredTensor]) -> None:
-        self._stored = dict(stored)
+        self.stored = dict(stored)
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._stored[name].read()
+        return self.stored[name].read()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
+        return iter(self.stored)
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return len(self.stored)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._stored
+        return name in self.stored
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,31 @@ class Part:
 def parts_of(value: Any) -> dict[str, Part]:
     """The parts of a file by name; "" is what lies beside them. Errors: Refused."""
     if isinstance(value, Record):
-        return {"": _network(value)}
+        return _checked({"": _network(value, Budget(_MOST, 0))})
     if not isinstance(value, dict):
         raise Refused(f"it holds a {type(value).__name__}; allowed: networks or state dicts by name")
+    budget = Budget(_MOST, 0)
     parts: dict[str, Part] = {}
     beside: dict[str, Any] = {}
     for name, item in value.items():
+        budget.spend(item)
         if isinstance(item, Record):
-            parts[str(name)] = _network(item)
+            parts[str(name)] = _network(item, budget)
         elif isinstance(item, dict) and any(isinstance(finished(x), StoredTensor) for x in item.values()):
             parts[str(name)] = _state(item)
         else:
             beside[str(name)] = item
-    return {**parts, "": _state(beside)}
+    return _checked({**parts, "": _state(beside)})
+
+
+def _checked(parts: dict[str, Part]) -> dict[str, Part]:
+    """The parts, unless reading all of them takes far more memory than their numbers have in the file."""
+    tensors = [tensor for part in parts.values() for tensor in part.tensors.stored.values()]
+    storages = {id(tensor.storage): tensor.storage for tensor in tensors}
+    held = sum(storage.count * storage.dtype.itemsize for storage in storages.values())
+    if sum(tensor.elements * tensor.storage.dtype.itemsize for tensor in tensors) > _MOST_SHARED * held:
+        raise Refused(f"tensors that share the same numbers more than {_MOST_SHARED} times")
+    return parts
 
 
 def _state(values: Mapping[Any, Any]) -> Part:
@@ -67,16 +80,15 @@ def _state(values: Mapping[Any, Any]) -> Part:
     return Part("", Tensors(tensors), {str(k): x for k, x in values.items() if _is_plain(x)})
 
 
-def _network(record: Record) -> Part:
+def _network(record: Record, budget: Budget) -> Part:
     tensors: dict[str, StoredTensor] = {}
     settings: dict[str, Any] = {}
     waiting: list[tuple[str, Record, int]] = [("", record, 0)]
-    seen = 0
     while waiting:
         prefix, module, depth = waiting.pop()
-        seen += 1
-        if depth > _DEEPEST or seen > _MOST:
-            raise Refused("networks nested deeper or larger than any that is known")
+        if depth > _DEEPEST:
+            raise Refused("networks nested deeper than any that is known")
+        budget.spend(module.state, *(module.state.get(group) for group in _PARTS), steps=1)
         own, below, plain = _contents(module)
         tensors.update({prefix + name: tensor for name, tensor in own.items()})
         settings.update({prefix + name: item for name, item in plain.items()})

@@ -11,7 +11,17 @@ from typing import Any
 
 import torch
 
-from pipeline.importing.values import Bag, Global, Record, Refused, Storage, StoredTensor
+from pipeline.importing.values import (
+    MOST_NUMBERS,
+    Bag,
+    Budget,
+    Global,
+    Record,
+    Refused,
+    Storage,
+    StoredTensor,
+    shown,
+)
 
 DTYPES = {
     "Float": torch.float32,
@@ -25,6 +35,7 @@ DTYPES = {
     "Byte": torch.uint8,
     "Bool": torch.bool,
 }
+_LONGEST_KEY = 1000
 _NUMBERS = {  # numpy's names of the types that torch has too
     "f2": torch.float16,
     "f4": torch.float32,
@@ -48,7 +59,7 @@ class _Dtype:
 
     def __init__(self, code: object, *_: object) -> None:
         if not isinstance(code, str) or code.lstrip("<|=") not in _NUMBERS:
-            raise Refused(f"a numpy array of type {code!r}; allowed: {', '.join(_NUMBERS)}")
+            raise Refused(f"a numpy array of type {shown(code)}; allowed: {', '.join(_NUMBERS)}")
         self.dtype = _NUMBERS[code.lstrip("<|=")]
 
     def build(self, state: Any) -> None:
@@ -73,8 +84,10 @@ class _Array:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
             raise Refused("a numpy array that is not plain numbers")
         _, shape, kind, columns, data = state
-        if not isinstance(data, bytes) or not isinstance(shape, tuple) or {type(n) for n in shape} - {int}:
-            raise Refused("a numpy array of objects")
+        if not isinstance(data, bytes) or not isinstance(shape, tuple) or len(shape) > 8:
+            raise Refused("a numpy array of objects, or of more than 8 dimensions")
+        if not all(type(n) is int and 0 <= n <= MOST_NUMBERS for n in shape):
+            raise Refused(f"a numpy array of impossible shape {shown(shape)}")
         size = kind.dtype.itemsize
         if len(data) % size:
             raise Refused(f"a numpy array of {len(data)} bytes in numbers of {size}")
@@ -145,6 +158,11 @@ def plain_key(key: Any) -> Any:
     """Keys and members that cost nothing to hash. Errors: Refused."""
     if not isinstance(key, str | int | float | bytes | None):
         raise Refused(f"a key that is a {type(key).__name__}; allowed: text and numbers")
+    # Whole numbers from 2^61 - 1 on can be made to fall upon each other in a table.
+    if isinstance(key, int) and key.bit_length() > 60:
+        raise Refused(f"a key that is {shown(key)}")
+    if isinstance(key, str | bytes) and len(key) > _LONGEST_KEY:
+        raise Refused(f"a key of {len(key)} letters; at most {_LONGEST_KEY} are allowed")
     return key
 
 
@@ -183,33 +201,32 @@ def admit(name: Global) -> Global:
         return name
     if name.module.startswith(("dnnlib.tflib", "tfutil")) or name == Global("network", "Network"):
         raise Refused(
-            f"a TensorFlow network ({name}), whose file carries code; convert it first with legacy.py of "
-            "stylegan2-ada-pytorch, then import the .pkl that it writes"
+            f"a TensorFlow network ({shown(name)}), whose file carries code; convert it first with "
+            "legacy.py of stylegan2-ada-pytorch, then import the .pkl that it writes"
         )
     raise Refused(
-        f"refused: loading it the usual way would import and may run {_shown(str(name))}; nothing of it was "
+        f"refused: loading it the usual way would import and may run {shown(name)}; nothing of it was "
         f"run here; allowed: {ALLOWED}"
     )
 
 
-def _shown(name: str) -> str:
-    return ascii(name)[1:-1][:120]
-
-
-def make(what: Any, arguments: Any) -> Any:
+def make(what: Any, arguments: Any, budget: Budget) -> Any:
     """The value that stands for `what(*arguments)`. Errors: Refused."""
     if not isinstance(what, Global) or what not in MAKERS:
-        raise Refused(f"refused: it calls {_shown(str(what)) if isinstance(what, Global) else 'a value'}")
+        raise Refused(f"refused: it calls {shown(what) if isinstance(what, Global) else 'a value'}")
     if not isinstance(arguments, tuple):
         raise Refused("refused: a call without arguments")
+    budget.spend(arguments)
+    budget.spend(*arguments)
     try:
         return MAKERS[what](*arguments)
     except (TypeError, ValueError) as error:
         raise Refused(f"refused: {what} with arguments that do not fit it") from error
 
 
-def build(value: Any, state: Any) -> None:
+def build(value: Any, state: Any, budget: Budget) -> None:
     """What BUILD would do to an object's attributes, done to the stand-in. Errors: Refused."""
+    budget.spend(state)
     if isinstance(value, _Dtype | _Array):
         value.build(state)
     elif isinstance(value, Bag | Record) and isinstance(state, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +11,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MOST_NUMBERS = 1 << 40
+"""Elements of a storage; no side, stride or offset of a tensor is larger."""
+_MOST_DIMENSIONS = 8
+_SHOWN = 80  # characters of a text
+
 
 class Refused(Exception):
     """A file that this reader does not take; the message says what stands in it and what is allowed."""
+
+
+class Budget:
+    """What reading one file may take in all: instructions and copied items; bytes of copied text."""
+
+    def __init__(self, steps: int, size: int) -> None:
+        self._steps, self._bytes = steps, size
+
+    def spend(self, *values: Any, steps: int = 0) -> None:
+        """Counts `steps` and a copy of each value, not of what stands in it. Errors: Refused."""
+        for value in values:
+            if isinstance(value, str | bytes | bytearray):
+                self._bytes -= len(value)
+            elif isinstance(value, tuple | list | dict | set):
+                steps += len(value)
+        self._steps -= steps
+        if self._steps < 0 or self._bytes < 0:
+            raise Refused("refused: a pickle of more steps than any weights need")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +48,22 @@ class Global:
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
+
+
+def shown(value: Any) -> str:
+    """A value of a file for a message. What is not small is named by its kind: a tuple of a few bytes can
+    hold itself so often, or so deep, that it is never printed to the end."""
+    if isinstance(value, str):
+        return ascii(value[:_SHOWN])
+    if isinstance(value, Global):
+        return f"{ascii(value.module[:_SHOWN])[1:-1]}.{ascii(value.name[:_SHOWN])[1:-1]}"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length()} bits"
+    if value is None or isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, tuple) and len(value) <= _MOST_DIMENSIONS and all(type(n) is int for n in value):
+        return f"({', '.join(map(shown, value))}{',' if len(value) == 1 else ''})"
+    return f"a {type(value).__name__}"
 
 
 class Bag(dict[Any, Any]):
@@ -47,7 +87,8 @@ class Storage:
     source: Callable[[], bytes | memoryview] | None = None
 
     def flat(self) -> Tensor:
-        """All elements, [count]. Errors: Refused if there are fewer bytes than it says."""
+        """All elements, [count], in the memory of the file: not to be written to. Errors: Refused if there
+        are fewer bytes than it says."""
         if self.source is None:
             raise Refused("a tensor's numbers are missing from the file")
         data = self.source()
@@ -55,7 +96,9 @@ class Storage:
             raise Refused(f"a tensor of {self.count} numbers has {len(data)} bytes")
         if not self.count:
             return torch.empty(0, dtype=self.dtype)
-        return torch.frombuffer(bytearray(data), dtype=self.dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that bytes cannot be written to
+            return torch.frombuffer(data, dtype=self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +111,22 @@ class StoredTensor:
     stride: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if max(len(self.shape), len(self.stride)) > _MOST_DIMENSIONS:
+            raise Refused(f"a tensor of {max(len(self.shape), len(self.stride))} dimensions")
         numbers = (self.offset, *self.shape, *self.stride)
-        if not all(type(n) is int and n >= 0 for n in numbers) or len(self.shape) != len(self.stride):
-            raise Refused(f"a tensor of impossible shape {self.shape} and strides {self.stride}")
+        fits = all(type(n) is int and 0 <= n <= MOST_NUMBERS for n in numbers)
+        # Sides count beside a zero, too: torch multiplies them in 64 bits.
+        if (
+            not fits
+            or len(self.shape) != len(self.stride)
+            or math.prod(n or 1 for n in self.shape) > MOST_NUMBERS
+        ):
+            raise Refused(
+                f"a tensor of impossible shape {shown(self.shape)}, strides {shown(self.stride)} or offset "
+                f"{shown(self.offset)}"
+            )
         # No more elements than numbers: else a file of a few bytes could ask for all memory.
-        if len(self.shape) > 8 or self.offset + max(self._reach, self.elements) > self.storage.count:
+        if self.offset + max(self._reach, self.elements) > self.storage.count:
             raise Refused(f"a tensor of shape {self.shape} in a storage of {self.storage.count} numbers")
 
     @property
@@ -87,4 +141,5 @@ class StoredTensor:
 
     def read(self) -> Tensor:
         """Its values, contiguous and owned. Errors: Refused if the file has too few."""
-        return self.storage.flat().as_strided(self.shape, self.stride, self.offset).clone().contiguous()
+        view = self.storage.flat().as_strided(self.shape, self.stride, self.offset)
+        return view.clone(memory_format=torch.contiguous_format)
