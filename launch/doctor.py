@@ -34,6 +34,7 @@ OPTIONAL = {  # package -> extra that installs it, what it is for
     "torch-fidelity": ("eval", "FID, KID, IS, precision and recall"),
     "scipy": ("eval", "FID"),
     "scikit-learn": ("demo", "demo:digits"),
+    "pillow-heif": ("heic", "HEIC pictures"),
 }
 WEIGHTS = {
     "Inception (2015)": ("weights-inception-2015-12-05-6726825d.pth", "FID, KID and IS need it"),

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.data.words import counted
+
 
 def export(
     shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="A data set of shards.")],
@@ -31,5 +33,5 @@ def export(
     index = ShardIndex.read(shards)
     with tqdm(total=index.count, desc="export", unit="img", disable=not sys.stderr.isatty()) as bar:
         count = write(index, out, lambda: bar.update())
-    typer.echo(f"{out}: {count} images")
+    typer.echo(f"{out}: {counted(count, 'image')}")
     return 0

@@ -8,7 +8,7 @@ import typer
 
 from launch import image_options as option
 from launch.evaluate import Device, ExtractorFile, InceptionDigest, InceptionFile, OtherDigest, VggFile
-from launch.prepare import Format
+from launch.prepare_options import Format
 
 
 def generate(

@@ -22,6 +22,7 @@ from launch.processes import is_one_of_many, run_ranks
 from launch.sampling import choose_device, sampler_of
 from launch.srun import place_of
 from pipeline.data.index import ShardIndex
+from pipeline.data.words import counted
 from pipeline.errors import UserError
 from pipeline.evaluation.plan import PathSettings, Settings
 from pipeline.evaluation.weights import chosen_extractor, chosen_perceptual, chosen_weights
@@ -223,7 +224,7 @@ def make_picture(words: Words, out: Path, columns: int | None) -> int:
     generate_grid(
         request, lambda: sampler_of(snapshot, request.device), out, columns=columns, progress=progress
     )
-    typer.echo(f"{out}: {request.count} images")
+    typer.echo(f"{out}: {counted(request.count, 'image')}")
     return 0
 
 
@@ -250,7 +251,7 @@ def make_shards(words: Words, out: Path, shard_size: int, processes: int) -> int
         progress=place.first and sys.stderr.isatty(),
     )
     if place.first:
-        typer.echo(f"{out}: {index.count} images in {len(index.shards)} shards")
+        typer.echo(f"{out}: {counted(index.count, 'image')} in {counted(len(index.shards), 'shard')}")
     return 0
 
 

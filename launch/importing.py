@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.data.words import counted
 from pipeline.errors import UserError
 
 
@@ -56,6 +57,7 @@ def import_weights(
         origin={"file": weights.name, "sha256": read.sha256, "format": known.name, **found.notes},
         discriminator=found.discriminator,
     )
-    size = f"{found.spec.height}px" + (f", {found.spec.classes} classes" if found.spec.classes else "")
+    classes = found.spec.classes
+    size = f"{found.spec.height}px" + (f", {counted(classes, 'class', 'classes')}" if classes else "")
     typer.echo(f"{out}: {found.family.name}, {size}, from {known.name}")
     return 0

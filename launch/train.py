@@ -21,6 +21,7 @@ from pipeline.contracts import Family, ImageSpec, Networks, Process
 from pipeline.data.card import data_card
 from pipeline.data.index import ShardIndex
 from pipeline.data.stream import ImageStream
+from pipeline.data.words import counted
 from pipeline.engines.heartbeat import Heartbeat, Place, end_process, lost_contact
 from pipeline.engines.process import from_all, from_first, start_process, stop_process
 from pipeline.engines.select import check_engine, select_engine
@@ -283,10 +284,11 @@ def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
         f"{net} {sum(p.numel() for p in module.parameters()) / 1e6:.2f}M"
         for net, module in trainer.networks.items()
     ]
-    labels = f"{trainer.family.spec.classes} classes" if trainer.family.spec.classes else "no labels"
+    classes = trainer.family.spec.classes
+    labels = counted(classes, "class", "classes") if classes else "no labels"
     precision = config.engine.precision + (" without TF32" if process.device.type == "cuda" else "")
     return (
-        f"{config.family.name}: {', '.join(sizes)} parameters; {index.count} images of "
+        f"{config.family.name}: {', '.join(sizes)} parameters; {counted(index.count, 'image')} of "
         f"{index.height}x{index.width}, {labels}; batch {config.batch.size} on {process.world_size} x "
         f"{process.device.type}, {precision}"
     )

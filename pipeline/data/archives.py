@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pipeline.data.images import Unreadable, load, size_of
-from pipeline.data.sources import (
-    MOST_FILE_BYTES,
-    Listing,
-    Picture,
-    Source,
-    is_hidden,
-    is_picture,
-    within_limit,
-)
-from pipeline.data.tars import BadTar, is_tar, members
-from pipeline.data.zips import BadZip, Entry, is_zip, read_directory, read_entry
+from pipeline.data.images import Unreadable
+from pipeline.data.sources import MOST_FILE_BYTES, FileSource, Listing, Sorter, is_hidden, within_limit
+from pipeline.data.tars import BadTar, Header, is_tar, members
+from pipeline.data.zips import BadZip, Entry, is_zip, read_directory, read_entry, read_start
 from pipeline.errors import UserError
 
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
-def open_archive(path: Path) -> Source:
+def open_archive(path: Path) -> ZipSource | TarSource:
     """The pictures of a .zip or .tar, told apart by content."""
     try:
         with path.open("rb") as file:
@@ -46,14 +40,14 @@ def open_archive(path: Path) -> Source:
     )
 
 
-class ZipSource:
+class ZipSource(FileSource):
     """All pictures in a zip archive; of members with one name the last one counts, as when unpacking."""
 
     def __init__(self, path: Path) -> None:
         self.title, self._path = path.name, path
         found: dict[str, Entry] = {}
         skipped: list[tuple[str, str]] = []
-        ignored = 0
+        sorter = Sorter()
         try:
             directory = read_directory(path)
         except BadZip as fault:
@@ -61,26 +55,20 @@ class ZipSource:
         except OSError as error:
             raise UserError(f"{path}: cannot read ({error.strerror})") from error
         for entry in directory.entries:
-            _refuse_escape(path, entry.name)
-            if entry.name.endswith("/") or is_hidden(entry.name):
+            name = entry.name
+            _refuse_escape(path, name)
+            if name.endswith("/") or is_hidden(name) or not sorter.is_picture(name, self._start(entry)):
                 continue
-            if not is_picture(entry.name):
-                ignored += 1
-                continue
-            if entry.name in found:
-                skipped.append((entry.name, "name occurs twice; the last one is taken"))
-            found[entry.name] = entry
+            if name in found:
+                skipped.append((name, "name occurs twice; the last one is taken"))
+            found[name] = entry
         if directory.fault:
             skipped.append((path.name, f"the archive {directory.fault}; what comes before is taken"))
         names = sorted(found)
         self._entries = [found[name] for name in names]
-        self.listing = Listing(names, [entry.size for entry in self._entries], None, skipped, ignored)
-
-    def picture(self, number: int) -> Picture:
-        return Picture(load(self._bytes(number)))
-
-    def size(self, number: int) -> tuple[int, int]:
-        return size_of(self._bytes(number))
+        sizes = [entry.size for entry in self._entries]
+        labels = sorter.label_file(names)
+        self.listing = Listing(names, sizes, None, skipped, sorter.others, label_file=labels)
 
     def _bytes(self, number: int) -> bytes:
         try:
@@ -90,6 +78,15 @@ class ZipSource:
         except OSError as error:
             raise Unreadable(f"cannot be read ({error.strerror})") from error
 
+    def _start(self, entry: Entry) -> Callable[[int], bytes]:
+        def read(count: int) -> bytes:
+            try:
+                return read_start(self._path, entry, count)
+            except BadZip as fault:
+                raise Unreadable(str(fault)) from fault
+
+        return read
+
 
 @dataclass(frozen=True, slots=True)
 class _Place:
@@ -98,24 +95,25 @@ class _Place:
     size: int
 
 
-class TarSource:
+class TarSource(FileSource):
     """All pictures in a tar archive, plain or of WebDataset shape (KEY.png beside KEY.cls)."""
 
     def __init__(self, path: Path) -> None:
         self.title, self._path = path.name, path
-        pictures, self._classes, skipped, ignored = _list_tar(path)
+        sorter = Sorter()
+        pictures, self._classes, skipped = _list_tar(path, sorter)
         self._places = [pictures[name] for name in sorted(pictures)]
         names = [place.name for place in self._places]
         labels, fault = self._labels(names)
         self.listing = Listing(
-            names, [place.size for place in self._places], labels, skipped, ignored, labels_fault=fault
+            names,
+            [place.size for place in self._places],
+            labels,
+            skipped,
+            sorter.others,
+            labels_fault=fault,
+            label_file=sorter.label_file(names),
         )
-
-    def picture(self, number: int) -> Picture:
-        return Picture(load(self._bytes(number)))
-
-    def size(self, number: int) -> tuple[int, int]:
-        return size_of(self._bytes(number))
 
     def _bytes(self, number: int) -> bytes:
         return within_limit(self._read(self._places[number]))
@@ -153,13 +151,12 @@ class TarSource:
 
 
 def _list_tar(
-    path: Path,
-) -> tuple[dict[str, _Place], dict[str, _Place], list[tuple[str, str]], int]:
-    """(pictures by name, .cls members by key, skipped, ignored)"""
+    path: Path, sorter: Sorter
+) -> tuple[dict[str, _Place], dict[str, _Place], list[tuple[str, str]]]:
+    """(pictures by name, .cls members by key, skipped)"""
     pictures: dict[str, _Place] = {}
     classes: dict[str, _Place] = {}
     skipped: list[tuple[str, str]] = []
-    ignored = 0
     try:
         with path.open("rb", buffering=0) as file:
             for member in members(file.fileno(), os.fstat(file.fileno()).st_size):
@@ -172,17 +169,19 @@ def _list_tar(
                     skipped.append((name, "is a link or a special file"))
                 elif name.endswith(".cls"):
                     classes[_key(name)] = _Place(name, member.start, member.size)
-                elif is_picture(name):
+                elif sorter.is_picture(name, partial(_part, file.fileno(), member)):
                     if name in pictures:
                         skipped.append((name, "name occurs twice; the last one is taken"))
                     pictures[name] = _Place(name, member.start, member.size)
-                else:
-                    ignored += not name.endswith(".json")
     except BadTar as fault:
         skipped.append((path.name, f"the archive {fault}; what comes before is taken"))
     except OSError as error:
         raise UserError(f"{path}: cannot read ({error.strerror})") from error
-    return pictures, classes, skipped, ignored
+    return pictures, classes, skipped
+
+
+def _part(descriptor: int, member: Header, count: int) -> bytes:
+    return os.pread(descriptor, min(member.size, count), member.start)
 
 
 def _key(name: str) -> str:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import io
+import sys
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
+from pipeline.data.kinds import Kind, kind_of
+from pipeline.data.pixels import Plain, Reading, plain
+from pipeline.data.pixels import Unreadable as Unreadable
 from pipeline.data.pngs import lacks_rows
 
 MOST_SIDE = 16384
 MOST_PIXELS = 178_000_000
-_KINDS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-FILE_EXTENSIONS = frozenset(
-    (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-)
+PLAIN = Reading()
+_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")
+_OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 
 Filter = Literal["box", "bilinear", "bicubic", "lanczos"]
 Format = Literal["png", "jpg", "webp"]
@@ -28,10 +33,6 @@ FILTERS: dict[str, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 FORMATS = ("png", "jpg", "webp")
-
-
-class Unreadable(Exception):
-    """A file that is no usable picture; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +47,47 @@ class Target:
     quality: int = 95
 
 
+def read_picture(data: bytes, reading: Reading = PLAIN) -> Plain:
+    """The first frame, upright, as RGB or L. Unreadable if it is none."""
+    with _opened(data) as picture:
+        _check_size(picture)
+        is_deep = picture.mode in ("RGB", "RGBA") and ";16" in _rawmode(picture)
+        more = _has_more_frames(picture)
+        picture.load()
+        last = (0, picture.height - 1, picture.width, picture.height)
+        if picture.format == "PNG" and lacks_rows(data, picture.crop(last).tobytes()):
+            raise Unreadable("its pixels end before the last row")
+        low_bytes = _other_byte(data) if is_deep else None
+        found = plain(ImageOps.exif_transpose(picture), reading, low_bytes)
+        return replace(found, remarks=found.remarks | {"frames"}) if more else found
+
+
 def load(data: bytes) -> Image.Image:
-    """The first frame, upright, as RGB or L; transparency lies over white. Unreadable if it is none."""
+    """The picture of `read_picture`."""
+    return read_picture(data).image
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """(width, height) when upright, from the header alone. Unreadable if it is no picture."""
+    with _opened(data) as picture:
+        _check_size(picture)
+        turned = picture.getexif().get(0x0112, 1) >= 5
+        return (picture.height, picture.width) if turned else picture.size
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """PIL's picture, by the kind that its bytes say; whatever goes wrong with it is Unreadable."""
+    kind = kind_of(data)
+    if kind is None:
+        raise Unreadable("not an image of a known kind")
+    _make_ready(kind)
     with warnings.catch_warnings():
         # A small file can unfold to gigabytes: the header decides, before a pixel is decoded.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(io.BytesIO(data), formats=_KINDS) as picture:
-                _check_size(picture)
-                picture.load()
-                last = (0, picture.height - 1, picture.width, picture.height)
-                if picture.format == "PNG" and lacks_rows(data, picture.crop(last).tobytes()):
-                    raise Unreadable("its pixels end before the last row")
-                return flatten(ImageOps.exif_transpose(picture))
+            with Image.open(io.BytesIO(data), formats=[kind.name]) as picture:
+                yield picture
         except Unreadable:
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -67,36 +96,45 @@ def load(data: bytes) -> Image.Image:
             raise Unreadable(_reason(error)) from error
 
 
-def size_of(data: bytes) -> tuple[int, int]:
-    """(width, height) when upright, from the header alone. Unreadable if it is no picture."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=_KINDS) as picture:
-                _check_size(picture)
-                turned = picture.getexif().get(0x0112, 1) >= 5
-                return (picture.height, picture.width) if turned else picture.size
-    except Unreadable:
-        raise
-    except Exception as error:  # as above
-        raise Unreadable(_reason(error)) from error
+@cache
+def _make_ready(kind: Kind) -> None:
+    """Unreadable, with what is missing, if pictures of this kind cannot be read here."""
+    if kind.feature is not None and not features.check(kind.feature):
+        raise Unreadable(f"is {kind.name}, which this installation of Pillow was built without")
+    if kind.name == "HEIF":
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise Unreadable("is HEIC; reading it needs pip install 'hrgan[heic]'") from error
+        register_heif_opener()
 
 
-def flatten(picture: Image.Image) -> Image.Image:
-    """Any mode -> "L" or "RGB" with 8 bits a channel, transparency over white."""
-    if picture.mode in ("L", "RGB"):
-        plain = picture if "transparency" not in picture.info else _over_white(picture)
-    elif picture.mode.startswith("I"):
-        plain = _from_16_bits(picture)
-    elif picture.mode == "1":
-        plain = picture.convert("L")
-    elif picture.mode == "F":
-        raise Unreadable("floating-point pixels have no stated range; save it with 8 or 16 bits")
-    elif picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        plain = _over_white(picture)
-    else:
-        plain = picture.convert("RGB")  # P, CMYK (PIL undoes Adobe's inversion), YCbCr, HSV
-    return plain
+def _has_more_frames(picture: Image.Image) -> bool:
+    with suppress(Exception):  # a later frame may be broken; the first is what counts
+        return picture.format in _ANIMATED and bool(getattr(picture, "is_animated", False))
+    return False
+
+
+def _rawmode(picture: Image.Image) -> str:
+    """How PIL's decoder unpacks the pixels, such as RGB;16B."""
+    tiles = getattr(picture, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def _other_byte(data: bytes) -> Image.Image:
+    """The low bytes of a picture with 16 bits a colour, of which PIL takes the high ones: the byte order is
+    said to be the other one."""
+    with _opened(data) as picture:
+        swapped = []
+        for tile in picture.tile:  # type: ignore[attr-defined]
+            arguments = tile[3]
+            words = arguments if isinstance(arguments, tuple) else (arguments,)
+            words = (words[0][:-3] + _OTHER_ORDER[words[0][-3:]], *words[1:])
+            swapped.append(tile._replace(args=words if isinstance(arguments, tuple) else words[0]))
+        picture.tile = swapped  # type: ignore[attr-defined]
+        picture.load()
+        return ImageOps.exif_transpose(picture)
 
 
 def fit(picture: Image.Image, target: Target) -> Image.Image:
@@ -139,19 +177,6 @@ def _check_size(picture: Image.Image) -> None:
         raise Unreadable(
             f"{width}x{height} pixels; at most {MOST_SIDE} a side and {MOST_PIXELS} in all are allowed"
         )
-
-
-def _over_white(picture: Image.Image) -> Image.Image:
-    picture = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
-
-
-def _from_16_bits(picture: Image.Image) -> Image.Image:
-    values = np.asarray(picture).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise Unreadable("32-bit pixels have no stated range; save it with 8 or 16 bits")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
 def _reason(error: Exception) -> str:

@@ -1,96 +1,158 @@
-"""Class names for files: from folders, from a JSON or CSV file, or as found beside the images."""
+"""Label files as people have them -> rows of words: JSON, and tables separated by commas, semicolons, tabs or
+blanks."""
 
 from __future__ import annotations
 
+import codecs
 import csv
-import difflib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
 
-MODES = ("folders", "none")
+ALLOWED = ".json, .jsonl, .csv, .tsv or .txt"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SEPARATORS = (",", ";", "\t")
 
 
-def class_names(found: Iterable[str]) -> tuple[str, ...]:
-    """The distinct names in their order: by number if all are numbers, else by letters."""
-    names = set(found)
-    numbers = all(name.isascii() and name.isdigit() for name in names)
-    return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else None))
+@dataclass(frozen=True)
+class Table:
+    """The rows of a label file, all of one length, 2 or more. where: its name, for errors.
+
+    header: names of the columns, if the form of the file itself has them; the first row may still be one.
+    classes: names by number, if the file gives them. first: number of the first row, as a person counts.
+    """
+
+    where: str
+    rows: Sequence[Sequence[Any]]
+    header: Sequence[str] | None = None
+    classes: Sequence[str] = ()
+    first: int = 1
 
 
-def from_folders(names: Sequence[str]) -> list[str] | None:
-    """The first folder of each name, below the folders that all share; None if there are none."""
-    parts = [name.split("/") for name in names]
-    while parts and all(len(part) > 1 and part[0] == parts[0][0] for part in parts):
-        parts = [part[1:] for part in parts]
-    flat = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
-    if len(flat) == len(names):
-        return None
-    if flat:
-        raise UserError(
-            f"{flat[0]}: lies in no class folder while other images do; "
-            "move it into one, or allowed: --labels none"
-        )
-    return [part[0] for part in parts]
-
-
-def read_labels(path: Path) -> dict[str, str]:
-    """File name -> class name from JSON ({name: class}, or {"labels": [[name, class], ...]}) or CSV
-    (name,class a line)."""
+def read_table(path: Path) -> Table | None:
+    """The rows of a label file; None if it says that there are no labels."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read as labels ({error}); allowed: folders, none, a file") from error
-    if path.suffix.lower() == ".csv":
-        return _from_rows(path, [row for row in csv.reader(io.StringIO(text)) if row])
-    if path.suffix.lower() != ".json":
-        raise UserError(f"{path}: labels must be folders, none, or a file ending in .json or .csv")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read ({error.strerror})") from error
+    return parse_table(str(path), data)
+
+
+def parse_table(where: str, data: bytes) -> Table | None:
+    """The same of a file's content. where: its name, whose suffix says what it is."""
+    suffix = where.lower().rpartition(".")[2]
+    if suffix not in ("json", "jsonl", "csv", "tsv", "txt"):
+        raise UserError(f"{where}: labels must be folders, folders:2, none, or a file ending in {ALLOWED}")
+    text = _text(where, data)
+    if suffix == "json":
+        return _from_json(where, _parse(where, text))
+    if suffix == "jsonl":
+        lines = [line for line in text.splitlines() if line.strip()]
+        return _from_json(where, [_parse(f"{where}: line {n}", line) for n, line in enumerate(lines, 1)])
+    return _from_text(where, text, "\t" if suffix == "tsv" else None)
+
+
+def _text(where: str, data: bytes) -> str:
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        content = json.loads(text)
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: cannot read as labels: is not {encoding}; save it as UTF-8") from error
+
+
+def _parse(where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from error
-    return _from_json(path, content)
+        raise UserError(f"{where}: not valid JSON ({error})") from error
 
 
-def apply_labels(labels: Mapping[str, str], names: Sequence[str], path: Path) -> list[str]:
-    """The class of each of `names`; UserError for a name without a class, or a class without a name."""
-    known = set(names)
-    for name in labels:
-        if name not in known:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; the nearest is {near[0]}" if near else ""
-            raise UserError(f"{path}: {name}: no such image in the source{hint}")
-    missing = [name for name in names if name not in labels]
-    if missing:
-        raise UserError(f"{path}: no class for {missing[0]} ({len(missing)} images have none)")
-    return [labels[name] for name in names]
-
-
-def _from_json(path: Path, content: Any) -> dict[str, str]:
-    if isinstance(content, dict) and isinstance(content.get("labels"), list):
-        rows = content["labels"]
-        if not all(isinstance(row, list) for row in rows):
-            raise UserError(f"{path}: labels: must be a list of [name, class]")
-        return _from_rows(path, rows)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must be a JSON object of name: class")
-    return _from_rows(path, [[name, value] for name, value in content.items()])
-
-
-def _from_rows(path: Path, rows: Sequence[Sequence[Any]]) -> dict[str, str]:
-    labels: dict[str, str] = {}
+def _from_json(where: str, content: Any) -> Table | None:
+    classes: Sequence[str] = ()
+    if isinstance(content, dict) and isinstance(content.get("labels", ""), list | None):
+        names = content.get("classes")
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            classes = names
+        content = content["labels"]
+        if content is None:
+            return None
+    if isinstance(content, dict):
+        content = [[name, value] for name, value in content.items()]
+    if not isinstance(content, list):
+        raise UserError(f"{where}: must be a JSON object of name: class, or a list of [name, class]")
+    rows, header = _columns(content)
     for number, row in enumerate(rows, 1):
-        if len(row) != 2 or not isinstance(row[0], str) or not isinstance(row[1], str | int):
-            raise UserError(f"{path}: entry {number}: {list(row)!r:.60}; must be a name and a class")
-        name, value = row[0].strip(), str(row[1]).strip()
-        if number == 1 and (name, value) == ("name", "class"):
-            continue
-        if labels.setdefault(name, value) != value:
-            raise UserError(f"{path}: entry {number}: {name} has two classes, {labels[name]} and {value}")
-        if not value or isinstance(row[1], bool):
-            raise UserError(f"{path}: entry {number}: {name}: its class must be a name or a number")
-    return labels
+        if not isinstance(row, list) or len(row) != len(header or "12"):
+            raise UserError(f"{where}: entry {number}: {row!r:.60}; must be a name and a class")
+    return Table(where, rows, header, classes)
+
+
+def _columns(entries: list[Any]) -> tuple[list[Any], list[str] | None]:
+    """Rows and the names of their columns, if entries are objects, or pairs of a name and an object."""
+    first = entries[0] if entries else None
+    if isinstance(first, dict):
+        header = list(first)
+        return [
+            [entry.get(key) for key in header] if isinstance(entry, dict) else entry for entry in entries
+        ], header
+    if isinstance(first, list) and len(first) == 2 and isinstance(first[1], dict):
+        keys = list(first[1])
+        rows = [
+            [pair[0], *(pair[1].get(key) for key in keys)]
+            if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], dict)
+            else pair
+            for pair in entries
+        ]
+        return rows, ["name", *keys]
+    return entries, None
+
+
+def _from_text(where: str, text: str, separator: str | None) -> Table:
+    lines = text.splitlines()
+    if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == 5:  # a spreadsheet's own mark
+        separator, lines = lines[0][4], lines[1:]
+    tables = [_split(where, lines, mark) for mark in ((separator,) if separator else _SEPARATORS)]
+    tables.append([line.split() for line in lines if line.strip()])
+    # The way that gives most rows one number of columns; of equals the first.
+    return _checked(where, max(tables, key=_even_rows))
+
+
+def _split(where: str, lines: list[str], separator: str) -> list[list[str]]:
+    try:
+        rows = csv.reader(io.StringIO("\n".join(lines)), delimiter=separator)
+        return [[cell.strip() for cell in row] for row in rows if any(row)]
+    except csv.Error as error:
+        raise UserError(f"{where}: cannot read as labels ({error})") from error
+
+
+def _even_rows(rows: list[list[str]]) -> int:
+    """How many rows have the most frequent number of columns; 0 if that is one."""
+    widths = Counter(map(len, rows))
+    width, count = widths.most_common(1)[0] if widths else (0, 0)
+    return count if width > 1 else 0
+
+
+def _checked(where: str, rows: list[list[str]]) -> Table:
+    width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
+    first = 1
+    if len(rows) > 2 and len(rows[0]) == 1 and rows[0][0].isdigit():
+        rows, first = rows[1:], 2  # CelebA's tables begin with the number of rows
+    header = None
+    if len(rows) > 1 and len(rows[0]) == width - 1 > 0:
+        header, rows, first = ["name", *rows[0]], rows[1:], first + 1  # and name all columns but the names'
+    for number, row in enumerate(rows, first):
+        if len(row) != width or width < 2:
+            raise UserError(f"{where}: entry {number}: {row!r:.60}; must be a name and a class")
+    return Table(where, rows, header, (), first)

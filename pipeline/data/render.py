@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from pipeline.data.images import Target, Unreadable, encode, fit, is_enlarged
+from pipeline.data.pixels import Remark
 from pipeline.data.sources import Source
 from pipeline.errors import UserError
 
@@ -27,12 +28,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """An encoded image, or None and the reason."""
+    """An encoded image, or None and the reason. remarks, values: as `Plain` has them."""
 
     data: bytes | None
     reason: str = ""
     enlarged: bool = False
     meta: Mapping[str, Any] = field(default_factory=dict)
+    remarks: frozenset[Remark] = frozenset()
+    values: tuple[float, float] | None = None
 
 
 def rendered(source: Source, target: Target, numbers: Sequence[int], workers: int) -> Iterator[Rendered]:
@@ -77,7 +80,8 @@ def render(source: Source, target: Target, number: int) -> Rendered:
         fitted = fit(picture.image, target)
     except Unreadable as reason:
         return Rendered(None, str(reason))
-    return Rendered(encode(fitted, target), "", is_enlarged(picture.image, target), picture.meta)
+    enlarged = is_enlarged(picture.image, target)
+    return Rendered(encode(fitted, target), "", enlarged, picture.meta, picture.remarks, picture.values)
 
 
 _work: Callable[[int], Any] | None = None  # of this worker process

@@ -191,7 +191,10 @@ def differences(asked: ShardIndex, found: ShardIndex) -> list[str]:
     pairs = [(key, theirs[key], ours[key]) for key in ("height", "width", "channels", "classes")]
     names = sorted({*ours["origin"], *theirs["origin"]})
     pairs += [(key, theirs["origin"].get(key), ours["origin"].get(key)) for key in names]
-    return [f"{key}: {had!r:.40} there, {asks!r:.40} asked" for key, had, asks in pairs if had != asks]
+    words = [f"{key}: {had!r:.40} there, {asks!r:.40} asked" for key, had, asks in pairs if had != asks]
+    if len(words) == 1 and words[0].startswith("listing: "):
+        return ["its pictures' sizes or classes differ"]
+    return [word for word in words if not word.startswith("listing: ")]  # a hash tells a person nothing
 
 
 class ShardWriter:

@@ -82,24 +82,33 @@ def read_directory(path: Path) -> Directory:
 def read_entry(path: Path, entry: Entry, most: int) -> bytes:
     """The file of an entry, whole: as long as stated, with its checksum. BadZip if not, or if it is longer
     than `most` bytes."""
-    if entry.fault:
-        raise BadZip(entry.fault)
     if entry.size > most:
         raise BadZip(f"is {entry.size} bytes long; at most {most} are allowed")
+    data = _contents(path, entry)
+    if len(data) != entry.size or zlib.crc32(data) != entry.crc:
+        raise BadZip("is damaged: its checksum or length is not as the archive's directory says")
+    return data
+
+
+def read_start(path: Path, entry: Entry, count: int) -> bytes:
+    """At most `count` of the file's first bytes, whatever its checksum says. BadZip if they cannot be had."""
+    return _contents(path, replace(entry, size=min(entry.size, count)))[:count]
+
+
+def _contents(path: Path, entry: Entry) -> bytes:
+    """The file of an entry, or one byte more than its size if it is longer; its checksum is not looked at."""
+    if entry.fault:
+        raise BadZip(entry.fault)
     with path.open("rb") as file:
         header = _read(file, entry.at, 30)
         name, extra = struct.unpack("<HH", header[26:30])
         if header[:4] != _LOCAL or _read(file, entry.at + 30, name) != entry.stored_name:
             raise BadZip("is not where the archive's directory says")
-        start = entry.at + 30 + name + extra
-        file.seek(start)
+        file.seek(entry.at + 30 + name + extra)
         try:
-            data = b"".join(_unpacked(file, entry))
+            return b"".join(_unpacked(file, entry))
         except (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
             raise BadZip(f"is damaged ({error})") from error
-    if len(data) != entry.size or zlib.crc32(data) != entry.crc:
-        raise BadZip("is damaged: its checksum or length is not as the archive's directory says")
-    return data
 
 
 def _tail(file: BinaryIO) -> bytes:

@@ -102,7 +102,7 @@ def test_enlarging_is_said(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", {"a.png": plain(1, (8, 30)), "b.png": plain(2, (64, 64))})
     report = prepare(source, tmp_path / "out", resolution=32, workers=1)
     assert report.enlarged == 1
-    assert "1 were smaller than asked and were enlarged" in "\n".join(report.lines())
+    assert "1 was smaller than asked and was enlarged" in "\n".join(report.lines())
 
 
 def _png_claiming(width: int, height: int) -> bytes:
@@ -144,7 +144,7 @@ def test_every_unreadable_file_is_named_and_the_rest_kept(tmp_path: Path) -> Non
     for name, (_, reason) in BAD.items():
         assert reason in reasons[name], (name, reasons[name])
     assert report.count == 5
-    assert report.ignored == 1
+    assert report.others.words() == "1 .txt (readme.txt)"
     assert set(stored(tmp_path / "out")) == set(good)
     text = "\n".join(report.lines())
     assert f"{len(BAD)} could not be used:" in text
@@ -193,7 +193,7 @@ WRONG: dict[str, tuple[Callable[[Path], str | Path], dict[str, Any], str]] = {
     "grey webp": (_files(A), {"format": "webp", "channels": 1}, "webp has no grey"),
     "quality": (_files(A), {"quality": 0}, "quality: 0; 1 to 100"),
     "count": (_files(A), {"count": 0}, "count: 0; must be at least 1"),
-    "labels mode": (_files(A), {"labels": "folder"}, "folder: no such labels; allowed: folders, none"),
+    "labels mode": (_files(A), {"labels": "folder"}, "folder: no such labels; allowed: auto, folders"),
     "one outside": (_files({**A, "c/b.png": plain(2)}), {}, "a.png: lies in no class folder.*--labels none"),
     "gz": (_raw("x.tar.gz", b"\x1f\x8b123"), {}, "x.tar.gz: compressed archives are not read"),
     "gz in disguise": (_raw("x.tar", b"\x1f\x8b123"), {}, "x.tar: compressed archives are not read"),
@@ -227,8 +227,10 @@ def test_links_that_leave_the_folder_are_not_followed(tmp_path: Path) -> None:
     (source / "inside.png").symlink_to(source / "a.png")
     (source / "gone.png").symlink_to(source / "nothing.png")
     report = call(tmp_path, source)
+    not_followed = "which is not followed; --follow-links follows it"
     assert dict(report.skipped) == {
+        "dir": f"is a link to a folder, {not_followed}",
         "gone.png": "is a link to nothing",
-        "link.png": "is a link out of the folder, which is not followed",
+        "link.png": f"is a link out of the folder, {not_followed}",
     }
     assert set(stored(tmp_path / "out")) == {"a.png", "inside.png"}

@@ -98,6 +98,37 @@ def test_other_settings_or_files_do_not_mix(tmp_path: Path) -> None:
     assert call(tmp_path, source).resumed == 60  # again: nothing to do
     with pytest.raises(UserError, match="seed: 0 there, 1 asked"):
         call(tmp_path, source, seed=1)
-    (source / "c0/new.png").write_bytes(plain(3))
-    with pytest.raises(UserError, match="listing: "):
+
+
+def test_a_source_that_changed_since_is_told(tmp_path: Path) -> None:
+    source = _crowd(tmp_path)
+    call(tmp_path, source, labels="none")
+    for n in (1, 2):
+        (source / f"c0/new{n}.png").write_bytes(plain(n))
+    (source / "c1/001.png").unlink()
+    there = (
+        r"out: holds a data set of \S*in as it was before \(2 added, 1 of the 60 in it removed since\); give"
+    )
+    with pytest.raises(UserError, match=there) as caught:
+        call(tmp_path, source, labels="none")
+    assert "\n" not in str(caught.value)
+    # What was drawn from it, or not finished, does not say what else was there.
+    drawn = prepare(_crowd(tmp_path), tmp_path / "drawn", resolution=16, count=30, labels="none", workers=1)
+    gone = sorted(stored(tmp_path / "drawn"))[:2]
+    assert drawn.count >= 27
+    for name in gone:
+        (source / name).unlink()
+    left = len(list(source.rglob("*.png")))
+    there = rf"\(the source has {left} pictures now, 2 of the {drawn.count} in it removed since\)"
+    with pytest.raises(UserError, match=there):
+        prepare(source, tmp_path / "drawn", resolution=16, count=30, labels="none", workers=1)
+
+
+def test_the_same_pictures_with_other_contents_or_classes_are_another_set(tmp_path: Path) -> None:
+    source = _crowd(tmp_path)
+    call(tmp_path, source)
+    with pytest.raises(UserError, match=r"classes: \['c0', 'c1', 'c2'\] there, \[\] asked"):
+        call(tmp_path, source, labels="none")
+    (source / "c0/000.png").write_bytes(plain(3))
+    with pytest.raises(UserError, match=r"holds another data set \(its pictures' sizes or classes differ\)"):
         call(tmp_path, source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -107,41 +106,3 @@ def test_cls_for_some_only_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"b.png: has no .cls while others have"):
         call(tmp_path, archive)
     assert call(tmp_path, archive, labels="none").classes == ()
-
-
-NAMES = ["cats/a.png", "cats/b.png", "dogs/c.png"]
-LABELS: dict[str, tuple[str, str, str]] = {  # file, content, message or ""
-    "json": ("l.json", json.dumps({"cats/a.png": 10, "cats/b.png": 9, "dogs/c.png": 10}), ""),
-    "pairs": ("l.json", '{"labels": [["cats/a.png", 10], ["cats/b.png", 9], ["dogs/c.png", 10]]}', ""),
-    "csv": ("l.csv", "name,class\ncats/a.png,10\ncats/b.png,9\n\ndogs/c.png,10\n", ""),
-    "typo": ("l.csv", "cats/a.png,10\ncats/b.pgn,9\ndogs/c.png,10\n",
-             "cats/b.pgn: no such image in the source; the nearest is cats/b.png"),
-    "missing": ("l.csv", "cats/a.png,10\n", r"no class for cats/b.png \(2 images have none\)"),
-    "twice": ("l.csv", "cats/a.png,1\ncats/a.png,2\n", "cats/a.png has two classes, 1 and 2"),
-    "columns": ("l.csv", "cats/a.png\n", "entry 1.*must be a name and a class"),
-    "no json": ("l.json", "{", "not valid JSON"),
-    "list": ("l.json", "[1]", "must be a JSON object"),
-    "null": ("l.json", '{"cats/a.png": null}', "entry 1.*must be a name and a class"),
-    "yaml": ("l.yaml", "", "a file ending in .json or .csv"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", list(LABELS))
-def test_label_files(tmp_path: Path, case: str) -> None:
-    name, content, message = LABELS[case]
-    (tmp_path / name).write_text(content)
-    source = folder(tmp_path / "in", {name: plain(n) for n, name in enumerate(NAMES)})
-    if message:
-        with pytest.raises(UserError, match=message) as caught:
-            call(tmp_path, source, labels=tmp_path / name)
-        assert name in str(caught.value)
-        return
-    report = call(tmp_path, source, labels=tmp_path / name)
-    assert report.classes == ("9", "10")  # by number, not by letter
-    assert labels_of(tmp_path / "out") == {"cats/a.png": "10", "cats/b.png": "9", "dogs/c.png": "10"}
-
-
-def test_folders_or_none(tmp_path: Path) -> None:
-    source = folder(tmp_path / "in", {name: plain(n) for n, name in enumerate(NAMES)})
-    assert call(tmp_path, source).classes == ("cats", "dogs")
-    assert prepare(source, tmp_path / "out2", resolution=16, labels="none", workers=1).classes == ()

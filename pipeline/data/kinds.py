@@ -1,0 +1,195 @@
+"""Kinds of files: pictures, told by their first bytes, and other forms in which data sets come.
+
+Help, errors and the reading of pictures are made from the two tables here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+START_BYTES = 64
+"""As many first bytes of a file as tell its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of picture. name: PIL's. start: of a file's first bytes. feature: what PIL may be built
+    without."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    start: bytes
+    feature: str | None = None
+
+    def begins(self, data: bytes) -> bool:
+        """Whether a file with these first bytes is of this kind."""
+        return re.match(self.start, data[:START_BYTES], re.DOTALL) is not None
+
+
+# Brands of the ISO base media format, ISO/IEC 14496-12 section 4.3; of HEIF, ISO/IEC 23008-12 annex B.
+TGA = Kind("TGA", (".tga",), rb"(?!)")  # has no first bytes of its own
+KINDS = (
+    Kind("PNG", (".png", ".apng"), rb"\x89PNG\r\n\x1a\n"),
+    Kind("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff"),
+    Kind("WEBP", (".webp",), rb"RIFF.{4}WEBP", "webp"),
+    Kind("BMP", (".bmp", ".dib"), rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
+    Kind("GIF", (".gif",), rb"GIF8[79]a"),
+    Kind("TIFF", (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]"),
+    Kind("PPM", (".ppm", ".pgm", ".pbm", ".pnm"), rb"P[1-6]\s"),
+    Kind("AVIF", (".avif", ".avifs"), rb".{4}ftyp(.{4}){0,10}?avi[fs]", "avif"),
+    Kind("HEIF", (".heic", ".heif", ".hif"), rb".{4}ftyp(hei[cmsx]|hev[cmsx]|mif1|msf1)"),
+    Kind(
+        "JPEG2000",
+        (".jp2", ".j2k", ".j2c", ".jpx", ".jpf"),
+        rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+        "jpg_2000",
+    ),
+    TGA,
+)
+SUFFIXES = frozenset(suffix for kind in KINDS for suffix in kind.suffixes)
+_WORDS = frozenset(
+    (".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".html", ".md", ".yaml", ".yml", ".log")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of data set or file that is not read. names: of file names in lower case. advice: what to do.
+    archive: inside a source only; such a file may be one itself."""
+
+    name: str
+    names: str
+    advice: str
+    start: bytes = rb"(?!)"
+    archive: bool = False
+
+    def is_of(self, name: str, start: bytes = b"") -> bool:
+        """Whether a file with this name, or these first bytes, is of this form."""
+        file = name.rpartition("/")[2].lower()
+        return bool(re.search(self.names, file) or re.match(self.start, start, re.DOTALL))
+
+
+_WRITE = "write each picture into a file of its own first"
+FORMS = (
+    Form(
+        "tars, as WebDataset has them",
+        r"\.tar$",
+        "give one tar as SOURCE, or unpack all into one folder",
+        archive=True,
+    ),
+    Form("Parquet, as Hugging Face has it", r"\.parquet$", f"{_WRITE} (with datasets or pyarrow)", b"PAR1"),
+    Form("an LMDB database", r"^(data|lock)\.mdb$|\.(lmdb|mdb)$", f"{_WRITE} (with lmdb)"),
+    Form("TFRecord", r"\.tfrecords?\b|-\d{5}-of-\d{5}$", f"{_WRITE} (with tensorflow_datasets)"),
+    Form("HDF5", r"\.(h5|hdf5)$", f"{_WRITE} (with h5py)", rb"\x89HDF\r\n"),
+    Form("NumPy arrays", r"\.np[yz]$", f"{_WRITE} (with numpy and Pillow)", rb"\x93NUMPY"),
+    Form(
+        "pickles, as CIFAR has them",
+        r"\.(pkl|pickle)$|^(data_batch_\d|test_batch|batches\.meta)$",
+        f"{_WRITE}; pickles can run code and are never read here",
+    ),
+    Form("IDX, as MNIST has it", r"\bidx\d-ubyte(\.gz)?$|^emnist.*\.mat$", f"{_WRITE} (with torchvision)"),
+    Form(
+        "video",
+        r"\.(mp4|m4v|mov|avi|mkv|webm)$",
+        "write its frames out first (ffmpeg -i VIDEO FOLDER/%06d.png)",
+        rb".{4}ftyp(isom|iso\d|mp4\d|M4V|qt  |avc1)|\x1aE\xdf\xa3|RIFF.{4}AVI ",
+    ),
+    Form(
+        "archives",
+        r"\.(zip|7z|rar|gz|tgz|bz2|xz|zst)$",
+        "unpack them into one folder first",
+        rb"\x1f\x8b|PK\x03\x04|7z\xbc",
+        archive=True,
+    ),
+    Form("DICOM", r"\.(dcm|dicom)$", "convert it to PNG with 16 bits first; --range maps its values"),
+    Form("NIfTI or MATLAB volumes", r"\.(nii|nii\.gz|mat)$", "write their slices as PNG with 16 bits first"),
+    Form("camera raw", r"\.(dng|cr2|cr3|nef|arw|raf|orf|rw2)$", "develop it to PNG or JPEG first"),
+    Form(
+        "pictures of a kind that is not read",
+        r"\.(jxl|exr|hdr|psd|svg|ico|dds|jxr|eps|pdf)$",
+        "convert them to PNG first",
+        rb"\xff\x0a|\0\0\0\x0cJXL |v/1\x01|8BPS",
+    ),
+)
+
+
+def kind_of(data: bytes) -> Kind | None:
+    """The kind of picture that a whole file is; its name does not count."""
+    for kind in KINDS:
+        if kind.begins(data):
+            return kind
+    return TGA if _is_tga(data) else None
+
+
+def is_picture(name: str, start: bytes) -> bool:
+    """Whether a file is taken for a picture: by its suffix, else by its first bytes."""
+    return suffix_of(name) in SUFFIXES or any(kind.begins(start) for kind in KINDS)
+
+
+def may_hide_picture(name: str) -> bool:
+    """Whether the first bytes of a file must be looked at: its name says neither picture nor text."""
+    return suffix_of(name) not in SUFFIXES | _WORDS
+
+
+def form_of(name: str, start: bytes = b"") -> Form | None:
+    """The form of a file that is no picture, by its name, else by its first bytes."""
+    by_name = next((form for form in FORMS if form.is_of(name)), None)
+    return by_name or next((form for form in FORMS if form.is_of("", start)), None)
+
+
+def suffix_of(name: str) -> str:
+    """A file's suffix in lower case, with its dot; "" if it has none."""
+    return os.path.splitext(name)[1].lower()
+
+
+class Others:
+    """The files of a source that are no pictures, counted by suffix."""
+
+    _MOST_SUFFIXES = 1000
+    _SHOWN = 6
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+        self._forms: dict[str, Form] = {}
+
+    def add(self, name: str, start: bytes = b"") -> None:
+        """Counts a file. name: its path. start: its first bytes, if they were looked at."""
+        suffix = suffix_of(name)
+        if suffix not in self._counts and len(self._counts) >= self._MOST_SUFFIXES:
+            suffix = ""
+        self._counts[suffix] += 1
+        self._first.setdefault(suffix, name)
+        form = form_of(name, start)
+        if form is not None:
+            self._forms[form.name] = form
+
+    def __len__(self) -> int:
+        return self._counts.total()
+
+    @property
+    def form(self) -> Form | None:
+        """The form of data set that they look like."""
+        return next((form for form in FORMS if form.name in self._forms), None)
+
+    def words(self) -> str:
+        """Like "12 .txt (a/0.txt), 1 without suffix (README)", most frequent first."""
+        ranked = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
+        parts = [
+            f"{count} {suffix or 'without suffix'} ({self._first[suffix]})"
+            for suffix, count in ranked[: self._SHOWN]
+        ]
+        rest = sum(count for _, count in ranked[self._SHOWN :])
+        return ", ".join([*parts, *([f"{rest} more"] if rest else [])])
+
+
+def _is_tga(data: bytes) -> bool:
+    """Truevision TGA, version 2.0 by its footer, 1.0 by a header whose every field is allowed."""
+    if len(data) < 18:
+        return False
+    width, height = int.from_bytes(data[12:14], "little"), int.from_bytes(data[14:16], "little")
+    fields = data[1] in (0, 1) and data[2] in (1, 2, 3, 9, 10, 11) and data[16] in (8, 16, 24, 32)
+    return data[-18:-2] == b"TRUEVISION-XFILE" or (fields and width > 0 and height > 0)
