@@ -198,6 +198,8 @@ def project(
 ) -> int:
     """Find the latents of a photograph.
 
+    It begins from the mean w; with classes, from the nearest of their means (of --classes, else of all).
+
     \b
     Examples:
       hrgan explore runs/faces project me.png --photo me.jpg --into w+

@@ -37,20 +37,7 @@ from pipeline.storage.pictures import PictureFormat, is_picture
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 
 _EXTRACTOR = "vgg16"  # unless told: realism was defined on it (Kynkaanniemi et al. 2019, section 3)
-_OTHER_FILES = (
-    ".zip",
-    ".tar",
-    ".gz",
-    ".tgz",
-    ".gif",
-    ".apng",
-    ".mp4",
-    ".mov",
-    ".webm",
-    ".bmp",
-    ".tif",
-    ".tiff",
-)
+_OTHER_FILES = (".zip", ".tar", ".gz", ".gif", ".apng", ".mp4", ".mov", ".bmp", ".tif", ".tiff")
 _BATCH, _BATCH_ON_CPU = 16, 4  # a CPU computes image by image: small batches are spread better over cores
 
 
