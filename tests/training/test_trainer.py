@@ -127,15 +127,16 @@ def test_each_sample_keeps_its_random_numbers_in_any_split(world, micro):
     assert chance(world, micro) == whole
 
 
-def own(start: int = 0, micro: int | None = None) -> Trainer:
-    """A toy run in which R1, due every fourth step, and the generator have reals of their own."""
+def own(phases: tuple[str, ...] = ("r1",), start: int = 0) -> Trainer:
+    """A toy run in which these have reals of their own; R1 is due every fourth step."""
     family = ToyFamily(discriminator_repeats=2)
-    family.phases = tuple(replace(p, own_reals=p.name != "discriminator") for p in family.phases)
-    return toy_trainer(family, start=start, micro=micro)
+    family.phases = tuple(replace(p, own_reals=p.name in phases) for p in family.phases)
+    return toy_trainer(family, start=start)
 
 
-def test_reals_of_a_phases_own_do_not_count_and_keep_step():
-    trainer, given = own(), {}
+@pytest.mark.parametrize("phases", [("r1",), ("generator",), ("generator", "r1")])
+def test_reals_of_a_phases_own_do_not_count_and_keep_step(phases):
+    trainer, given = own(phases), {}
 
     def watched(phase):
         def objective(game, reals):
@@ -150,9 +151,9 @@ def test_reals_of_a_phases_own_do_not_count_and_keep_step():
     assert trainer.progress.images_seen == 5 * 2 * 8
     assert trainer.stream.drawn == trainer.stream.others.drawn == list(range(80))
     main, others = ToyStream().draw(8, 10), ToyStream().others.draw(8, 10)
-    assert torch.equal(torch.cat(given["discriminator"]), torch.cat([b.images for b in main]))
-    assert torch.equal(torch.cat(given["generator"]), torch.cat([b.images for b in others[::2]]))
-    assert torch.equal(torch.cat(given["r1"]), torch.cat([b.images for b in others[::8]]))
+    for name, every in (("discriminator", 1), ("generator", 2), ("r1", 8)):
+        batches = others if name in phases else main
+        assert torch.equal(torch.cat(given[name]), torch.cat([b.images for b in batches[::every]])), name
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 4])
