@@ -1,6 +1,8 @@
-"""How far our networks are from other projects', computed with the same weights and inputs.
+"""How far our networks, and our training, are from other projects', with the same weights and inputs.
 
-Example: python -m tools.compare_peers --peer stylegan2-ada-pytorch=../stylegan2-ada-pytorch
+Examples:
+  python -m tools.compare_peers --peer stylegan2-ada-pytorch=../stylegan2-ada-pytorch
+  python -m tools.compare_peers --peer stylegan2-ada-pytorch=../stylegan2-ada-pytorch --train 16
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pipeline.errors import UserError
 from tools import parity
 from tools.machine import write_rows
-from tools.parity import Row
+from tools.parity import Row, lockstep
+from tools.parity.lockstep import Distance
+from tools.parity.lockstep.recorded import Record
+from tools.parity.lockstep.recorded import save as save_lockstep
 from tools.parity.recorded import save
 
 
@@ -26,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         chosen = [checkout_of(argument) for argument in options.peer]
+        if options.train is not None:
+            return trained(chosen, options)
         if options.record is not None:
             return recorded(chosen, options.record)
         rows = [row for peer, checkout in chosen for row in compared(peer, checkout)]
@@ -40,14 +48,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     names = ", ".join(sorted(peers()))
     parser.add_argument("--peer", action="append", required=True, metavar="NAME=CHECKOUT",
         help=f"compare with this checkout; may be repeated; names: {names}")  # fmt: skip
+    parser.add_argument("--train", type=int, metavar="STEPS",
+        help="instead train so many steps beside their loop; 16 have every phase")  # fmt: skip
+    parser.add_argument("--small", action="store_true",
+        help="with --train: at the size that tests keep")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
     parser.add_argument("--record", type=Path, metavar="FILE",
-        help="instead write outputs of the peer for fixed weights, for tests")  # fmt: skip
-    return parser.parse_args(arguments)
+        help="instead write outputs of the peer, or of its training, for tests")  # fmt: skip
+    options = parser.parse_args(arguments)
+    if options.train is not None and options.train < 1:
+        parser.error(f"--train {options.train}: at least 1 step is wanted")
+    if options.small and options.train is None:
+        parser.error("--small: --train STEPS is wanted with it")
+    return options
 
 
 def peers() -> dict[str, ModuleType]:
@@ -87,6 +106,68 @@ def recorded(chosen: Sequence[tuple[ModuleType, Path]], file: Path) -> int:
     cases = peer.record(checkout)
     save(file, name_of(peer), checkout, cases)
     print(f"{file}: {len(cases)} cases")
+    return 0
+
+
+def trained(chosen: Sequence[tuple[ModuleType, Path]], options: argparse.Namespace) -> int:
+    """Lockstep with each peer, or its record."""
+    if options.record is not None:
+        return recorded_training(chosen, options.record, options.train)
+    far = 0
+    rows: list[dict[str, Any]] = []
+    for peer, checkout in chosen:
+        found = trained_beside(name_of(peer), checkout, options.train, options.small)
+        far += sum(not distance.ok for distance in found)
+        rows += [{"peer": name_of(peer), **asdict(d), "ok": d.ok} for d in found]
+    write_rows(options.json, rows)
+    print(f"{len(rows)} distances, {far} above their limits")
+    return 1 if far else 0
+
+
+def trained_beside(name: str, checkout: Path, steps: int, small: bool) -> list[Distance]:
+    """The distances of one peer, printed: with its law aligned, and as it is."""
+    if name in lockstep.CANNOT:
+        print(f"{name}: its loop cannot be driven beside ours: {lockstep.CANNOT[name]}")
+        return []
+    loop = lockstep.loop_of(name)
+    print(f"{name}: ours and theirs differ by law in\n" + "\n".join(f"  - {law}" for law in loop.LAWS))
+    found = []
+    for aligned in (True, False):
+        print(f"\n{name}, {'aligned' if aligned else 'as both are'}: theirs (ours moved by 1e-7)")
+        part, _ = lockstep.lockstep(loop, checkout, steps, small=small, aligned=aligned)
+        print_table(part)
+        found += part
+    return found
+
+
+def print_table(distances: Sequence[Distance]) -> None:
+    """A line a quantity; steps 1, 2, 4, ... and the last."""
+    last = max(distance.step for distance in distances)
+    steps = sorted({last, *(1 << k for k in range(last.bit_length()))})
+    print(f"{'':28}" + "".join(f"{f'step {step}':>22}" for step in steps if step <= last))
+    for what in dict.fromkeys(distance.what for distance in distances):
+        cells = [
+            f"{d.theirs:.1e} ({d.yardstick:.1e}){' ' if d.ok else '!'}"
+            for d in distances
+            if d.what == what and d.step in steps
+        ]
+        print(f"{what:28}" + "".join(f"{cell:>22}" for cell in cells))
+
+
+def recorded_training(chosen: Sequence[tuple[ModuleType, Path]], file: Path, steps: int) -> int:
+    """Writes where one peer's loop came to, aligned and small."""
+    if len(chosen) != 1 or name_of(chosen[0][0]) not in lockstep.LOOPS:
+        raise UserError(f"--record with --train: one peer is wanted of {', '.join(lockstep.LOOPS)}")
+    peer, checkout = chosen[0]
+    loop = lockstep.loop_of(name_of(peer))
+    if reason := getattr(loop, "TOO_LARGE", None):
+        raise UserError(f"--record {file}: {reason}")
+    found, digests = lockstep.lockstep(loop, checkout, steps, small=True, aligned=True)
+    if far := [distance for distance in found if not distance.ok]:
+        raise UserError(f"--record {file}: {far[0].what} is too far from ours after step {far[0].step}")
+    setting = loop.setting(small=True, aligned=True)
+    save_lockstep(file, checkout, Record(name_of(peer), setting, digests))
+    print(f"{file}: {len(digests)} digests")
     return 0
 
 

@@ -25,7 +25,7 @@ from pipeline.models.biggan.foreign import from_ajbrock, infer
 from pipeline.models.biggan.generator import Generator
 from pipeline.models.biggan.shape import shape_of
 from tools.parity import FORWARD, GRADIENT, Row, apart
-from tools.parity.filling import Rule
+from tools.parity.filling import Rule, drawn
 from tools.parity.recorded import Case as Recorded
 from tools.parity.recorded import summary
 from tools.peers import isolated
@@ -227,14 +227,19 @@ def _recorded(module: Any, name: str, case: Case, net: Net) -> Recorded:
     shape = [case.images, case.z_dim] if generates else [case.images, 3, case.resolution, case.resolution]
     recorded = Recorded(name, fields, numbers, net, RULES, [shape], labelled=True, training=True)
     network = theirs[0 if generates else 1].train()
-    ours = recorded.ours().state_dict()
-    for key, tensor in network.state_dict(keep_vars=True).items():
-        own = _name_of(network, key)
-        if own is not None:
-            tensor.copy_(ours[own].reshape(tensor.shape))
+    fill(network)
     first, labels = recorded.tensors()
     output = network(first, network.shared(labels)) if generates else network(first, labels)[:, 0]
     return replace(recorded, given=summary(output))
+
+
+@torch.no_grad()
+def fill(theirs: nn.Module) -> None:
+    """A network of theirs with the weights and buffers that `filling` draws by our names."""
+    for key, tensor in theirs.state_dict(keep_vars=True).items():
+        own = _name_of(theirs, key)
+        if own is not None:
+            tensor.copy_(drawn(own, tensor.shape, RULES))
 
 
 def _name_of(network: nn.Module, key: str) -> str | None:

@@ -36,3 +36,17 @@ def _uniform(name: str, count: int) -> np.ndarray:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def uniform(name: str, shape: Sequence[int]) -> Tensor:
+    """Numbers in [0, 1) in steps of 2^-24, which float32 holds exactly."""
+    values = np.floor(_uniform(name, math.prod(shape)) * 2**24) * 2.0**-24
+    return torch.from_numpy(values.astype(np.float32)).reshape(tuple(shape))
+
+
+def normal(name: str, shape: Sequence[int]) -> Tensor:
+    """Standard normal numbers (Box and Muller 1958), float32."""
+    count = math.prod(shape)
+    radius = np.sqrt(-2 * np.log1p(-_uniform(f"{name}.radius", count)))
+    values = radius * np.cos(2 * np.pi * _uniform(f"{name}.angle", count))
+    return torch.from_numpy(values.astype(np.float32)).reshape(tuple(shape))

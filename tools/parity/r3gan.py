@@ -84,12 +84,12 @@ class Played:
 
 def compare(checkout: Path) -> list[Row]:
     """Every case's outputs and gradients."""
-    with _importing(checkout) as (networks, trainer):
+    with importing(checkout) as (networks, trainer):
         return [row for case in CASES for row in compare_case(networks, trainer, case)]
 
 
 @contextmanager
-def _importing(checkout: Path) -> Iterator[tuple[Any, Any]]:
+def importing(checkout: Path) -> Iterator[tuple[Any, Any]]:
     """Their networks and their losses."""
     with isolated(checkout, stand_ins=("requests", "pkg_resources")):
         versions: Any = importlib.import_module("pkg_resources")
@@ -224,7 +224,7 @@ _RECORDED: tuple[tuple[str, dict[str, Any], int, Net, list[int]], ...] = (
 
 def record(checkout: Path) -> list[Recorded]:
     """The outputs that tests keep."""
-    with _importing(checkout) as (networks, _):
+    with importing(checkout) as (networks, _):
         return [_recorded(networks, *row) for row in _RECORDED]
 
 
@@ -238,12 +238,17 @@ def _recorded(
     spec = {"height": side, "width": side, "channels": 3, "classes": classes}
     recorded = Recorded(name, changes, spec, net, RULES, [shape], bool(classes))
     theirs = _their_networks(networks, case)[0 if net == "generator" else 1]
-    generates = net == "generator"
+    fill(theirs, generates=net == "generator")
+    first, *labels = recorded.tensors()
+    onehot = F.one_hot(labels[0], classes).float() if labels else None
+    return replace(recorded, given=summary(theirs(first, onehot)))
+
+
+@torch.no_grad()
+def fill(theirs: nn.Module, *, generates: bool) -> None:
+    """A network of theirs with the weights that `filling` draws by our names."""
     for key, parameter in theirs.named_parameters():
         turned = key == "EmbeddingLayer.weight"
         size = parameter.shape[::-1] if turned else parameter.shape
         value = drawn(_our_name(key, generates), size, RULES)
         parameter.copy_(value.t() if turned else value)
-    first, *labels = recorded.tensors()
-    onehot = F.one_hot(labels[0], classes).float() if labels else None
-    return replace(recorded, given=summary(theirs(first, onehot)))

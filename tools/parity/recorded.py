@@ -100,7 +100,12 @@ def load(path: Path) -> list[Case]:
 
 def save(path: Path, peer: str, checkout: Path, cases: Iterable[Case]) -> None:
     """Writes the cases of a peer, with the checkout's commit."""
+    body = {"peer": peer, "commit": commit_of(checkout), "cases": [asdict(case) for case in cases]}
+    path.write_text(json.dumps(body, indent=1) + "\n")
+
+
+def commit_of(checkout: Path) -> str:
+    """Of a checkout that git knows, else "unknown"."""
     asked = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    body = {"peer": peer, "commit": commit or "unknown", "cases": [asdict(case) for case in cases]}
-    path.write_text(json.dumps(body, indent=1) + "\n")
+    return commit or "unknown"

@@ -26,12 +26,12 @@ from tools.parity.stylegan2 import (
 from tools.peers import isolated
 
 LANDMARK = "op/upfirdn2d.py"
-_NEEDED = ("lmdb", "wandb", "tqdm")  # by its training script, for what is not run here
+NEEDED = ("lmdb", "wandb", "tqdm")  # by its training script, for what is not run here
 
 
 def compare(checkout: Path) -> list[Row]:
     """Networks of config f at 1024px and 256px; gradients at 256px with half as many channels."""
-    with isolated(checkout, stand_ins=_NEEDED):
+    with isolated(checkout, stand_ins=NEEDED):
         found = []
         for size, images in ((1024, 1), (256, 2)):
             found += forward_rows(f"{size}px, config f", _built(size, 2), ROSINALITY, images=images, judged=4)
