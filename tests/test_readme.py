@@ -75,7 +75,7 @@ def test_what_may_change_between_two_starts() -> None:
 def test_extras_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = set(project["optional-dependencies"])
-    assert {"eval", "demo", "dev", "deepspeed", "slurm", "nvcc"} == extras
+    assert {"eval", "demo", "dev", "deepspeed", "slurm", "heic", "nvcc"} == extras
     assert project["requires-python"] == ">=3.11"
 
 

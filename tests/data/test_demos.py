@@ -24,6 +24,7 @@ def test_digits(tmp_path: Path) -> None:
     report = prepare("demo:digits", tmp_path, workers=1)
     index = ShardIndex.read(tmp_path)
     assert (report.count, index.classes) == (1797, tuple("0123456789"))
+    assert len(report.lines()) == 2  # nothing was asked, so nothing is smaller than asked
     assert (index.height, index.width, index.channels) == (32, 32, 3)
     digits = datasets.load_digits()
     images, labels, _ = next(read_uint8(index, batch_size=200))

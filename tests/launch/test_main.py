@@ -239,7 +239,7 @@ def test_completion_script_for_bash() -> None:
     [
         ("hrgan tr", ["train"]),
         ("hrgan ", COMMANDS),
-        ("hrgan prepare a b --fo", ["--format"]),
+        ("hrgan prepare a b --fo", ["--follow-links", "--format"]),
         ("hrgan prepare a b --format ", ["png", "jpg", "webp"]),
     ],
 )
