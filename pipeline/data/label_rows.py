@@ -88,6 +88,10 @@ def _value_column(
         if column not in titles:
             raise UserError(f"{table.where}: has no column {column!r} of classes; allowed: {_some(titles)}")
         return others[titles.index(column)]
+    if not others:
+        raise UserError(
+            f"{table.where}: has no column of classes beside {header[key] if header else 'names'}"
+        )
     if len(others) > 1:
         raise UserError(
             f"{table.where}: has several columns beside the names ({_some(titles)}); "

@@ -94,13 +94,13 @@ def _from_json(where: str, content: Any) -> Table | None:
         raise UserError(f"{where}: must be a JSON object of name: class, or a list of [name, class]")
     rows, header = _columns(content)
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, list) or len(row) != len(header or "12"):
+        if not isinstance(row, list) or len(row) != len(header):
             raise UserError(f"{where}: entry {number}: {row!r:.60}; must be a name and a class")
     return Table(where, rows, header, classes)
 
 
-def _columns(entries: list[Any]) -> tuple[list[Any], list[str] | None]:
-    """Rows and the names of their columns, if entries are objects, or pairs of a name and an object."""
+def _columns(entries: list[Any]) -> tuple[list[Any], list[str]]:
+    """Rows and the names of their columns. Entries: pairs, objects, or pairs of a name and an object."""
     first = entries[0] if entries else None
     if isinstance(first, dict):
         header = list(first)
@@ -116,25 +116,25 @@ def _columns(entries: list[Any]) -> tuple[list[Any], list[str] | None]:
             for pair in entries
         ]
         return rows, ["name", *keys]
-    return entries, None
+    return entries, ["name", "class"]
 
 
 def _from_text(where: str, text: str, separator: str | None) -> Table:
     lines = text.splitlines()
     if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == 5:  # a spreadsheet's own mark
         separator, lines = lines[0][4], lines[1:]
-    tables = [_split(where, lines, mark) for mark in ((separator,) if separator else _SEPARATORS)]
+    tables = [_split(lines, mark) for mark in ((separator,) if separator else _SEPARATORS)]
     tables.append([line.split() for line in lines if line.strip()])
     # The way that gives most rows one number of columns; of equals the first.
     return _checked(where, max(tables, key=_even_rows))
 
 
-def _split(where: str, lines: list[str], separator: str) -> list[list[str]]:
+def _split(lines: list[str], separator: str) -> list[list[str]]:
     try:
         rows = csv.reader(io.StringIO("\n".join(lines)), delimiter=separator)
         return [[cell.strip() for cell in row] for row in rows if any(row)]
-    except csv.Error as error:
-        raise UserError(f"{where}: cannot read as labels ({error})") from error
+    except csv.Error:
+        return []  # not separated so
 
 
 def _even_rows(rows: list[list[str]]) -> int:

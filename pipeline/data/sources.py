@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +68,7 @@ class Source(Protocol):
         ...
 
 
-class FileSource:
+class FileSource(ABC):
     """A source whose pictures are files; who inherits it says how their bytes are had."""
 
     title: str
@@ -81,8 +82,9 @@ class FileSource:
     def size(self, number: int) -> tuple[int, int]:
         return size_of(self._bytes(number))
 
+    @abstractmethod
     def _bytes(self, number: int) -> bytes:
-        raise Unreadable("has no bytes")
+        """The file of picture `number`; Unreadable, with the reason."""
 
 
 class Sorter:

@@ -89,6 +89,9 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {  # file, content, message
     "measure": ("l.csv", _lines(",", [(name, f"0.{value}") for name, value in ROWS]), "0.10 is a measure"),
     "attributes": ("l.json", '{"labels": [["cats/a.png", [0, 1, 1]]]}', r"\[0, 1, 1\] is a vector; models"),
     "values": ("l.json", '{"labels": [["cats/a.png", [0.25]]]}', r"\[0.25\] is a vector"),
+    "no header in json": ("l.json", '{"typo": 1, "cats/a.png": 1}', "l.json: typo: no such image"),
+    "names alone": ("l.json", '[{"file": "cats/a.png"}]', "has no column of classes beside file"),
+    "empty": ("l.csv", "", r"no class for cats/a.png \(3 of 3 have none\)"),
     "yaml": ("l.yaml", "", "a file ending in .json, .jsonl, .csv, .tsv or .txt"),
     "latin": ("l.csv", "cats/é.png,1\n".encode("latin-1"), "is not utf-8; save it as UTF-8"),
 }  # fmt: skip
