@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import UserError
+from pipeline.reading import shown
 
 if TYPE_CHECKING:
     from pipeline.contracts import Process
@@ -230,7 +231,7 @@ def _results_folder(source: Path) -> Path:
 
 
 def _note(line: str) -> None:
-    typer.echo(f"hrgan: {line}", err=True)
+    typer.echo(f"hrgan: {shown(line)}", err=True)
 
 
 def _keep_quiet(line: str) -> None:

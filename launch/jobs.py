@@ -24,12 +24,11 @@ from launch.train import check_start
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.load import dump_config, load_cluster, load_config
 from pipeline.config.run import RunConfig
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.evaluation.results import run_of
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.job import JOB, JOBS, SETTINGS, Job, read_job, write_job
 from pipeline.storage.lock import only_writer
-from pipeline.storage.manifest import Damaged
 from pipeline.storage.snapshots import Snapshot, list_snapshots, open_snapshot
 
 BUSY = ("pending", "running", "requeued")

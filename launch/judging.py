@@ -24,6 +24,7 @@ from pipeline.generation.filters import Filters, Panel, Score
 from pipeline.generation.training_images import ExtractedFeatures, Features, PixelFeatures, TrainingImages
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
+from pipeline.reading import shown
 from pipeline.storage.snapshots import Snapshot
 from pipeline.storage.start import load_start
 
@@ -143,4 +144,4 @@ def _digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def _note(line: str) -> None:
-    typer.echo(f"hrgan: {line}", err=True)
+    typer.echo(f"hrgan: {shown(line)}", err=True)

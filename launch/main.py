@@ -26,6 +26,7 @@ from launch.prepare import prepare
 from launch.runs import runs
 from launch.submit import submit
 from pipeline.errors import RunFailed, UserError
+from pipeline.reading import shown
 
 # Typer brings its own copy of click since 0.20 or so, and used the real one before: its public error
 # type leads to whichever it is.
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(message: str, code: int) -> int:
     for line in message.splitlines():
-        print(f"hrgan: error: {line}", file=sys.stderr)
+        print(f"hrgan: error: {shown(line)}", file=sys.stderr)
     return code
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.storage.job import Job, State, read_job, write_job
-from pipeline.storage.manifest import Damaged
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import shown
+from pipeline.storage.atomic import move_away
+from pipeline.storage.job import JOB, Job, State, read_job, write_job
 
 REQUEUE = "HRGAN_REQUEUE"
 EXIT_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: stopped before its end, start it again
@@ -42,6 +44,7 @@ def here(state: State, reason: str | None = None) -> Job:
 @contextmanager
 def recorded(run: Path) -> Iterator[None]:
     """Says `running`, and `failed` with the first line of whatever is raised."""
+    make_way(run)
     write_job(run, here("running"))
     try:
         yield
@@ -50,6 +53,16 @@ def recorded(run: Path) -> Iterator[None]:
         known = isinstance(error, UserError | RuntimeError | OSError) and lines[0]
         record_failure(run, lines[0] if known else f"{type(error).__name__}: {lines[0]}".rstrip(": "))
         raise
+
+
+def make_way(run: Path) -> None:
+    """Moves a damaged job.json aside, with a word: the run is what its checkpoints are."""
+    try:
+        read_job(run)
+    except Damaged as damage:
+        kept = move_away(run / JOB)
+        line = f"hrgan: warning: {damage}; the run goes on without it (it is kept as {kept.name})"
+        print(shown(line), file=sys.stderr, flush=True)
 
 
 def record_end(run: Path, stopped_by: str | None, ended_by: str | None = None) -> None:

@@ -16,12 +16,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from launch.record import EXIT_REQUEUE, here, most_requeues, read_recorded, restarts
-from pipeline.errors import UserError
+from launch.record import EXIT_REQUEUE, here, make_way, most_requeues, read_recorded, restarts
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import read_text
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.job import JOBS, Job, write_job
 from pipeline.storage.positions import numbered_folders
@@ -105,6 +107,7 @@ def _settle(run: Path, status: int, most: int | None) -> None:
     job_id = os.environ.get("SLURM_JOB_ID")
     if job_id is None:
         raise UserError("SLURM_JOB_ID: not set; python -m launch.requeue belongs into a batch script")
+    make_way(run)
     recorded = read_recorded(run)
     if recorded is not None and recorded.job_id != job_id and recorded.state == "running":
         return  # of another job, which holds the folder now
@@ -165,16 +168,17 @@ def _images(run: Path) -> int:
 
 def _crashed_at(run: Path) -> int | None:
     try:
-        return int((run / CRASH).read_text())
-    except (OSError, ValueError):
+        return int(read_text(run / CRASH))
+    except (FileNotFoundError, Damaged, ValueError):
         return None
 
 
 def _remember(run: Path, end: End) -> None:
-    if end.asked:
-        (run / CRASH).unlink(missing_ok=True)
-    else:
-        publish_bytes(run / CRASH, f"{end.images}\n".encode())
+    with suppress(OSError, UserError):  # what is decided now is more than what the next start will know
+        if end.asked:
+            (run / CRASH).unlink(missing_ok=True)
+        else:
+            publish_bytes(run / CRASH, f"{end.images}\n".encode())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@ goes on."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -12,17 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from launch.queue import Queue, Queued
+from pipeline.config.sources import read_section
+from pipeline.errors import Damaged, UserError
 from pipeline.evaluation.names import PARTS, base_of, by_name
+from pipeline.reading import checked, open_file, read_json
 from pipeline.storage.job import JOB, JOBS, SETTINGS, Job, read_job
-from pipeline.storage.manifest import MANIFEST, Damaged
+from pipeline.storage.log import LOG, log_entry
+from pipeline.storage.manifest import MANIFEST
+from pipeline.storage.positions import is_position
 
 _PARTS = ("checkpoints", "snapshots", "samples", "metrics", "tensorboard", "heartbeats", JOBS)
-_MARKS = (JOB, "config.yaml", "log.jsonl")  # a folder with one of them is a run
+_MARKS = (JOB, "config.yaml", LOG)  # a folder with one of them is a run
 _DEPTH = 4
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MOST_IMAGES = 10**18
 _TAIL = 65_536  # bytes of a log that are read
 _SPEED_LINES = 5
 _GONE_SECONDS = 60.0  # the queue does not know a job that says it is running
@@ -62,12 +64,12 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
-    if any((folder / name).exists() for name in _MARKS):
+    if any(os.path.lexists(folder / name) for name in _MARKS):
         yield folder
     if depth == _DEPTH:
         return
     try:
-        inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+        inner = sorted(Path(entry) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
     except OSError:
         return
     for path in inner:
@@ -81,7 +83,7 @@ def run_state(run: Path, queue: Queue, now: float | None = None) -> RunState:
     state = RunState(str(run))
     lines = _log(run, state)
     state.images_total = _total(run, state)
-    logged = [int(line.get("images_seen", 0)) for line in lines[-1:]]
+    logged = [line["images_seen"] for line in lines[-1:]]
     state.images_seen = max(0, *logged, *_saved(run, "checkpoints"), *_saved(run, "snapshots"))
     state.seconds_per_kimg = _speed(lines)
     _newest_metrics(run, state)
@@ -152,7 +154,7 @@ def _patience(job: Job | None, lines: list[dict[str, Any]], queue: Queue) -> flo
 
 def _last_sign(run: Path, job: Job | None) -> float:
     """When the run last wrote anything."""
-    paths = [run / "log.jsonl", run / "checkpoints", run / "snapshots", *(run / "heartbeats").glob("*.json")]
+    paths = [run / LOG, run / "checkpoints", run / "snapshots", *(run / "heartbeats").glob("*.json")]
     times = [job.updated] if job is not None else []
     for path in paths:
         try:
@@ -167,77 +169,79 @@ def _job(run: Path, state: RunState) -> Job | None:
         return read_job(run)
     except Damaged as damage:
         state.damaged.append(str(damage))
-    except OSError as error:
-        state.damaged.append(f"{run / JOB}: {error.strerror}")
     return None
 
 
 def _log(run: Path, state: RunState) -> list[dict[str, Any]]:
     """The last lines of the log. One that is being written, or was cut short by a kill, is no damage."""
-    path = run / "log.jsonl"
+    path = run / LOG
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = max(file.seek(0, os.SEEK_END) - _TAIL, 0)
             file.seek(start)
             text = file.read()
     except FileNotFoundError:
         return []
-    except OSError as error:
-        state.damaged.append(f"{path}: {error.strerror}")
+    except Damaged as damage:
+        state.damaged.append(str(damage))
         return []
     whole = text.split(b"\n")[1 if start else 0 : -1]
-    lines = [line for line in map(_object, whole) if line is not None]
+    lines = [line for line in map(log_entry, whole) if line is not None]
     if len(lines) < len(whole):
-        state.damaged.append(f"{path}: {len(whole) - len(lines)} of its last {len(whole)} lines are not JSON")
+        state.damaged.append(
+            f"{path}: {len(whole) - len(lines)} of its last {len(whole)} lines are none of a log"
+        )
     return lines
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) and isinstance(value.get("images_seen"), int) else None
 
 
 def _total(run: Path, state: RunState) -> int | None:
     for path in (run / "config.yaml", run / JOBS / SETTINGS):
-        if path.exists():
-            try:
-                # The whole schema takes a tenth of a second a run, and says nothing more about the length.
-                images = yaml.load(path.read_bytes(), Loader=_LOADER)["length"]["images"]
-                if isinstance(images, int):
-                    return images
-            except (OSError, yaml.YAMLError, KeyError, TypeError):
-                pass
-            state.damaged.append(f"{path}: length.images cannot be read")
+        if not os.path.lexists(path):
+            continue
+        try:
+            # The whole schema takes a tenth of a second a run, and says nothing more about the length.
+            length = read_section(path, "length")
+        except UserError as error:
+            state.damaged.append(str(error))
+            continue
+        images = length.get("images") if isinstance(length, dict) else None
+        if type(images) is int and abs(images) < _MOST_IMAGES:
+            return images
+        state.damaged.append(f"{path}: length.images cannot be read")
     return None
 
 
 def _saved(run: Path, name: str) -> list[int]:
     """Images seen at each checkpoint or snapshot that is whole, and -1."""
     found = (run / name).glob("[0-9]*")
-    return [-1, *(int(path.name) for path in found if path.name.isdigit() and (path / MANIFEST).exists())]
+    whole = (path for path in found if is_position(path.name) and os.path.isfile(path / MANIFEST))
+    return [-1, *(int(path.name) for path in whole)]
 
 
 def _speed(lines: list[dict[str, Any]]) -> float | None:
     """Mean seconds a thousand images of the last ticks, which may be of different length."""
     known = [line.get("speed/seconds_per_kimg") for line in lines[-_SPEED_LINES:]]
-    speeds = [s for s in known if isinstance(s, int | float) and math.isfinite(s) and s > 0]
+    speeds = [s for s in known if isinstance(s, int | float) and 0 < s < math.inf]
     return round(sum(speeds) / len(speeds), 4) if speeds else None
 
 
 def _newest_metrics(run: Path, state: RunState) -> None:
-    paths = [path for path in (run / "metrics").glob("[0-9]*.json") if path.stem.isdigit()]
+    paths = [path for path in (run / "metrics").glob("[0-9]*.json") if is_position(path.stem)]
     for path in sorted(paths, key=lambda path: int(path.stem), reverse=True):
         try:
-            body = json.loads(path.read_bytes())
+            body = checked(dict[str, Any], read_json(path), str(path))
             figures = {name: _figures(name, values) for name, values in by_name(body["metrics"]).items()}
-            state.metrics = {name: value for part in figures.values() for name, value in part.items()}
-            state.metrics_at = int(body["images_seen"])
-            return
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            images = int(body["images_seen"])
+        except FileNotFoundError:
+            continue
+        except Damaged as damage:
+            state.damaged.append(str(damage))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             state.damaged.append(f"{path}: not a result file")
+        else:
+            state.metrics = {name: value for part in figures.values() for name, value in part.items()}
+            state.metrics_at = images
+            return
 
 
 def _figures(name: str, values: Mapping[str, Any]) -> dict[str, float]:

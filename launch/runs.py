@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import UserError
+from pipeline.reading import shown
 
 if TYPE_CHECKING:
     from launch.queue import Queue
@@ -72,7 +73,7 @@ def _look(folder: Path, as_json: bool) -> str:
             "runs": [asdict(state) for state in states],
             "arrays": {str(parent): jobs for parent, jobs in arrays.items()},
         }
-        return json.dumps(report, ensure_ascii=False)
+        return json.dumps(report)  # in ASCII: names may be bytes that no terminal can show
     return table(states, queue, str(folder), arrays)
 
 
@@ -95,11 +96,11 @@ def table(
         notes += [f"damaged: {fault}" for fault in state.damaged]
     notes += [f"{parent}: {job}" for parent, jobs in (arrays or {}).items() for job in jobs]
     if not states:
-        return "\n".join([f"{folder}: no runs", *notes])
-    rows = [_HEADS, *(_row(state) for state in states)]
+        return "\n".join([shown(f"{folder}: no runs"), *map(shown, notes)])
+    rows = [_HEADS, *(tuple(map(shown, _row(state))) for state in states)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *([""] if notes else []), *notes])
+    return "\n".join([*lines, *([""] if notes else []), *map(shown, notes)])
 
 
 def _row(state: RunState) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from pipeline.models.auto import with_auto_settings
 from pipeline.models.layers import compile_main_phases, recompute_blocks
 from pipeline.models.registry import build_family, low_precision_of
 from pipeline.randomness import derive_seed, seed_everything
+from pipeline.reading import shown
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.ending import asked_to_end
 from pipeline.storage.lock import only_writer
@@ -338,4 +339,4 @@ def _finish(run: Path, outcome: Outcome, stop: StopRequest, process: Process) ->
 def _tell(line: str) -> None:
     # A terminal that is gone must not turn a saved run into a failed one.
     with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        print(shown(line), file=sys.stderr, flush=True)

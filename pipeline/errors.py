@@ -16,3 +16,11 @@ class RunFailed(RuntimeError):
 
     The command line prints it without a traceback and exits with code 1.
     """
+
+
+class Damaged(Exception):
+    """A file that is not what it should be, through a crash or a stranger. The message is one line: which
+    file, and what is wrong with it.
+
+    What to do about it depends on who reads: pass it over, measure or compute anew, or refuse.
+    """

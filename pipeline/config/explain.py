@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from pipeline.config.sources import Key, Layer
 from pipeline.errors import UserError
 
+_MOST_LINES = 20
 _SECTION_TYPES = {"model_type", "model_attributes_type", "dict_type"}
 
 
@@ -22,7 +23,9 @@ def explain(
 ) -> UserError:
     """The validation error as a UserError of one line each."""
     keys = KnownKeys(schema, tree)
-    lines = [_line(detail, keys, layers) for detail in error.errors()]
+    lines = [_line(detail, keys, layers) for detail in error.errors()[:_MOST_LINES]]
+    if error.error_count() > _MOST_LINES:
+        lines.append(f"and {error.error_count() - _MOST_LINES} more")
     return UserError("\n".join(dict.fromkeys(lines)))
 
 

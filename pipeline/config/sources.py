@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import read_text
 
 Key = tuple[str, ...]
 """Where a value stands: ("batch", "size")."""
@@ -28,6 +30,7 @@ _SCALARS = {
     ),
 }
 _TAG = "tag:yaml.org,2002:"
+_MOST_BYTES, _DEEPEST = 1 << 18, 32
 
 
 class ScalarLoader(yaml.SafeLoader):
@@ -35,6 +38,17 @@ class ScalarLoader(yaml.SafeLoader):
     1:30 is not 90 (YAML 1.1 has all three the other way round)."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """One node and what is in it, each level deeper on Python's own stack."""
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=f"nested deeper than {_DEEPEST}", problem_mark=mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 for _name, (_pattern, _first) in _SCALARS.items():
@@ -103,6 +117,8 @@ class _Tree:
 
     def _text(self, node: yaml.Node, key: Key) -> str:
         text = str(node.value)
+        if re.search("[\ud800-\udfff]", text):  # from an escape, or from bytes on the command line
+            raise self._error(node, f"{'.'.join(key)}: {_shown(text)} is no text that UTF-8 can hold")
         # OmegaConf would resolve these two while merging: read the environment, or drop the value.
         if "${" in text or text == "???":
             what = f"{'.'.join(key)}={text}" if key else text
@@ -118,15 +134,39 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _compose(text: str, label: str) -> yaml.Node | None:
+@contextmanager
+def _explained(label: str) -> Iterator[None]:
     try:
-        return yaml.compose(text, Loader=ScalarLoader)
+        yield
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f" line {mark.line + 1}" if mark else ""
         raise UserError(f"{label}{line}: not valid YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError:
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError):  # of letters beyond the last, too
         raise UserError(f"{label}: not a YAML text file") from None
+
+
+def _compose(text: str, label: str) -> yaml.Node | None:
+    with _explained(label):
+        return yaml.compose(text, Loader=ScalarLoader)
+
+
+def read_section(path: Path, name: str) -> Any:
+    """The value of a file's key, None if it has none; quick, as what stands behind it is not looked at."""
+    label = str(path)
+    with _explained(label):
+        loader = ScalarLoader(_text(path))
+        for kind in (yaml.StreamStartEvent, yaml.DocumentStartEvent, yaml.MappingStartEvent):
+            if not loader.check_event(kind):
+                return None
+            loader.get_event()  # type: ignore[no-untyped-call]
+        while not loader.check_event(yaml.MappingEndEvent):
+            key, value = loader.compose_node(None, 0), loader.compose_node(None, 1)
+            if key is not None and value is not None and key.value == name:
+                return _Tree(label).build(value, (name,))
+    return None
 
 
 def read_layers(path: Path, chain: Sequence[Path] = ()) -> list[Layer]:
@@ -153,20 +193,24 @@ def read_layers(path: Path, chain: Sequence[Path] = ()) -> list[Layer]:
 
 def _read_layer(path: Path) -> Layer:
     label = str(path)
-    if not path.is_file():
-        raise UserError(f"{label}: {_absent(path)}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a YAML text file"
-        raise UserError(f"{label}: {reason}") from None
-    node = _compose(text, label)
+    node = _compose(_text(path), label)
     if node is None:
         raise UserError(f"{label}: empty; allowed: YAML of the form `key: value`")
     if not isinstance(node, yaml.MappingNode):
         raise UserError(f"{label}: not a configuration; allowed: YAML of the form `key: value`")
     tree = _Tree(label)
     return Layer(label, tree.build(node, ()), tree.lines)
+
+
+def _text(path: Path) -> str:
+    if path.is_dir():
+        raise UserError(f"{path}: {_absent(path)}")
+    try:
+        return read_text(path, _MOST_BYTES)
+    except FileNotFoundError:
+        raise UserError(f"{path}: {_absent(path)}") from None
+    except Damaged as damage:
+        raise UserError(f"{damage}; allowed: YAML of the form `key: value`") from damage
 
 
 def _absent(path: Path) -> str:

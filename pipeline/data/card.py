@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 
 from pipeline.data.index import ShardIndex
+from pipeline.errors import Damaged
+from pipeline.reading import read_bytes
 
 _MOST_CLASSES = 40
 
@@ -15,9 +17,12 @@ def data_card(index: ShardIndex) -> str:
     one."""
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in _rows(index))
     parts = [f"| data set | |\n|---|---|\n{rows}"]
-    own = index.root / "README.md"
-    if own.is_file():
-        parts.append(own.read_text(encoding="utf-8", errors="replace"))
+    try:
+        parts.append(read_bytes(index.root / "README.md").decode(errors="replace"))
+    except FileNotFoundError:
+        pass
+    except Damaged as damage:
+        parts.append(f"not shown: {damage}")
     return "\n\n".join(parts)
 
 

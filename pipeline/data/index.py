@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pipeline.contracts import ImageSpec
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import read_json
 from pipeline.storage.atomic import publish_bytes
 
 INDEX_NAME = "index.json"
 FORMAT = "hrgan-shards"
 VERSION = 1
+_MOST_BYTES = 1 << 30  # a million shards are 200 MB
+_LARGEST = 1 << 16  # pixels a side
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _SHARD_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$")
@@ -169,12 +172,11 @@ def read_unfinished(path: str | Path) -> ShardIndex:
     """The index at `path`, complete or not, valid in itself; shards are not looked at."""
     where = locate(path)
     try:
-        content = json.loads(where.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not valid JSON ({error}); make the data set again") from error
-    except OSError as error:
-        raise UserError(f"{where}: cannot read ({error.strerror})") from error
-    return _parse(content, where)
+        return _parse(read_json(where, _MOST_BYTES), where)
+    except FileNotFoundError as error:
+        raise UserError(f"{where}: {error.strerror}") from error
+    except Damaged as damage:
+        raise UserError(f"{damage}; restore it or make the data set again") from damage
 
 
 def locate(path: str | Path) -> Path:
@@ -207,8 +209,8 @@ def _parse(content: Any, where: Path) -> ShardIndex:
     index = ShardIndex(
         root=where.parent,
         shards=_parse_shards(fields.take("shards", list), where),
-        height=fields.take("height", int, low=1),
-        width=fields.take("width", int, low=1),
+        height=fields.take("height", int, low=1, high=_LARGEST),
+        width=fields.take("width", int, low=1, high=_LARGEST),
         channels=fields.take("channels", int, low=1),
         classes=tuple(fields.take("classes", list)),
         origin=fields.take("origin", dict),
@@ -268,11 +270,13 @@ class _Fields:
             raise UserError(f"{where}: {prefix or 'content'}: must be a JSON object")
         self._content, self._where, self._prefix = content, where, prefix
 
-    def take(self, key: str, kind: type[_T], low: int | None = None) -> _T:
+    def take(self, key: str, kind: type[_T], low: int | None = None, high: int | None = None) -> _T:
         value = self._content.get(key)
         # bool is an int to Python, but not to a reader of JSON.
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise UserError(f"{self._where}: {self._prefix}{key}: must be {kind.__name__}, not {value!r:.40}")
         if low is not None and isinstance(value, int) and value < low:
             raise UserError(f"{self._where}: {self._prefix}{key}: {value}; must be at least {low}")
+        if high is not None and isinstance(value, int) and value > high:
+            raise UserError(f"{self._where}: {self._prefix}{key}: {value}; must be at most {high}")
         return value

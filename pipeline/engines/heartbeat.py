@@ -21,6 +21,8 @@ from pathlib import Path
 import torch.distributed as dist
 
 from pipeline.contracts import Process
+from pipeline.errors import Damaged
+from pipeline.reading import read_as
 
 _RECORD = 512  # bytes: rewritten in place, which a full disk does not prevent
 
@@ -204,10 +206,10 @@ class Heartbeat:
 
     def _read(self, rank: int) -> Sign | None:
         try:
-            self._read_last = Sign(**json.loads(self._path(rank).read_bytes()))
+            self._read_last = read_as(Sign, self._path(rank))
         except FileNotFoundError:
             self._read_last = None
-        except (OSError, ValueError, TypeError):
+        except Damaged:
             pass  # between two writes, or a file system that is away: nothing new
         return self._read_last
 

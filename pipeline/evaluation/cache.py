@@ -11,9 +11,11 @@ from typing import Any
 
 from torch import Tensor
 
+from pipeline.errors import Damaged
+from pipeline.reading import checked, read_json
 from pipeline.storage.atomic import publish_bytes, publish_file
 from pipeline.storage.claims import Claims
-from pipeline.storage.manifest import Damaged, digest_file
+from pipeline.storage.manifest import digest_file
 from pipeline.storage.tensors import load_tensors, save_tensors
 
 BUILDING = "building"
@@ -87,14 +89,10 @@ class StatisticsCache:
     @staticmethod
     def _read(path: Path, key: Key) -> dict[str, Tensor]:
         sidecar = path.with_suffix(".json")
-        try:
-            about = json.loads(sidecar.read_bytes())
-            stored, sha256 = about["key"], about["sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Damaged(f"{sidecar}: not readable as JSON of a cache") from error
-        if stored != key:
+        about = checked(dict[str, Any], read_json(sidecar), str(sidecar))
+        if about.get("key") != key:
             raise Damaged(f"{sidecar}: made from something else than its name says")
-        if not path.is_file() or digest_file(path) != sha256:
+        if not path.is_file() or digest_file(path) != about.get("sha256"):
             raise Damaged(f"{path}: missing, or its content does not match the sha256 beside it")
         return load_tensors(path)
 

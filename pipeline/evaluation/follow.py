@@ -15,7 +15,7 @@ from typing import Literal
 from pipeline.config.load import read_dump
 from pipeline.config.run import StopConfig
 from pipeline.data.index import ShardIndex
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.evaluation.best import find_ending, mark_best
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.results import RESULTS, Result, read_results, run_of
@@ -24,7 +24,6 @@ from pipeline.evaluation.table import results_table
 from pipeline.storage.claims import Claim, Claims
 from pipeline.storage.ending import ask_to_end, asked_to_end
 from pipeline.storage.job import JOB, read_job
-from pipeline.storage.manifest import Damaged
 from pipeline.storage.runs import CONFIG
 from pipeline.storage.snapshots import Snapshot, list_snapshots, open_snapshot
 
@@ -82,9 +81,9 @@ def evaluate_target(
             if isinstance(last, Snapshot):
                 _conclude(last, job, report)
             if scope == "watch":
-                report(_table(last, result))
+                report(_table(last, result, report))
     if last is not None and results and scope != "watch":
-        report(_table(last, results[-1]))
+        report(_table(last, results[-1], report))
     return results
 
 
@@ -190,6 +189,6 @@ def _all_measured(run: Path, metric: str) -> bool:
     return all(int(folder.name) in measured for folder in list_snapshots(run))
 
 
-def _table(what: Snapshot | ShardIndex, result: Result) -> str:
+def _table(what: Snapshot | ShardIndex, result: Result, report: Callable[[str], None]) -> str:
     run = run_of(what) if isinstance(what, Snapshot) else None
-    return results_table([result] if run is None else read_results(run))
+    return results_table([result] if run is None else read_results(run, report))

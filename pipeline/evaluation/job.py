@@ -44,9 +44,9 @@ from pipeline.evaluation.results import (
     Result,
     about_data,
     add_metrics,
-    read_result,
     results_folder,
     run_of,
+    standing_result,
 )
 from pipeline.evaluation.sources import (
     MakeSampler,
@@ -108,7 +108,7 @@ class EvaluationJob:
         self._check(source)
         first = self.peers.rank == 0
         missing = self.peers.from_first(self._missing(source) if first else ())
-        result = read_result(source.result_path) if first else None
+        result = standing_result(source.result_path, self._report) if first else None
         if missing:
             figures = self._measure(source, missing)
             if first:
@@ -142,7 +142,7 @@ class EvaluationJob:
         return self._missing(self._source(what))
 
     def _missing(self, source: Source) -> tuple[str, ...]:
-        result, metrics = read_result(source.result_path), self._settings.metrics
+        result, metrics = standing_result(source.result_path, self._report), self._settings.metrics
         if result is None or result.digest != source.result.digest:
             return metrics
         needs = self._needs(source)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.data.index import ShardIndex
-from pipeline.errors import UserError
+from pipeline.errors import Damaged
 from pipeline.evaluation.names import by_name
-from pipeline.storage.atomic import publish_bytes
+from pipeline.reading import checked, read_json, shown
+from pipeline.storage.atomic import move_away, publish_bytes
 from pipeline.storage.manifest import MANIFEST, code_version
 from pipeline.storage.snapshots import Snapshot
 
@@ -20,6 +21,8 @@ RESULTS = "metrics"
 """Of a run or a data set, the folder of its results."""
 
 Figures = Mapping[str, Any]
+Report = Callable[[str], None]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -106,30 +109,82 @@ def _run_around(folder: Path) -> Path | None:
 
 
 def read_result(path: Path) -> Result | None:
-    """The result at `path`; None if there is none. UserError if the file is not a result."""
+    """The result at `path`; None if there is none. Damaged if the file is not a result."""
     try:
-        body = json.loads(path.read_bytes())
-        measured = dict(body.get("measured", {}))
-        of_snapshot: Mapping[str, Any] = {"images_seen": 0, "snapshot": ""} if measured else body
-        return Result(
-            images_seen=int(of_snapshot["images_seen"] or 0),
-            snapshot=str(of_snapshot["snapshot"]),
-            metrics=by_name(body["metrics"]),
-            data=dict(body.get("data", {})),
-            versions=dict(body.get("versions", {})),
-            source=body.get("source"),
-            measured=measured,
-        )
+        body = read_json(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a result file of hrgan evaluate; move it away and repeat") from error
+    result = _checked(Result, _placed(body), str(path))
+    for name, figures in result.metrics.items():
+        _checked(_Shown, figures, f"{path}: metrics: {name:.40}")
+    if result.measured:
+        _checked(_Measured, result.measured, f"{path}: measured")
+    return replace(result, metrics=by_name(result.metrics))
 
 
-def read_results(run: Path) -> list[Result]:
-    """All results of a run, by images seen."""
-    paths = sorted((run / RESULTS).glob("[0-9]*.json"))
-    found = (read_result(path) for path in paths)
+def _placed(body: object) -> object:
+    """A result's JSON with what that of a data set lacks, and that of an import does not know."""
+    if not isinstance(body, Mapping):
+        return body
+    if body.get("measured"):
+        return {"images_seen": 0, "snapshot": "", **body}
+    return {**body, "images_seen": body.get("images_seen") or 0} if body.get("source") else body
+
+
+def _checked(schema: type[_T], body: object, where: str) -> _T:
+    """As `checked`; what others add is left alone."""
+    names = {field.name for field in fields(schema)}  # type: ignore[arg-type]
+    known = {name: body[name] for name in names & body.keys()} if isinstance(body, Mapping) else body
+    return checked(schema, known, where)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    digest: str
+    count: int
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Part:
+    value: float
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What tables and curves take of a metric's figures."""
+
+    value: float
+    precision: float | None = None
+    recall: float | None = None
+    density: float | None = None
+    coverage: float | None = None
+    spread: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reals: float | _Part | None = None
+    floor: float | _Part | None = None
+    levels: Mapping[str, float] = field(default_factory=dict)
+
+
+def standing_result(path: Path, report: Report) -> Result | None:
+    """As `read_result`; a damaged one is moved aside, named to `report`, and counts as none."""
+    try:
+        return read_result(path)
+    except Damaged as damage:
+        report(shown(f"{damage}; measured anew (it is kept as {move_away(path).name})"))
+        return None
+
+
+def read_results(run: Path, report: Report = lambda line: None) -> list[Result]:
+    """All results of a run, by images seen; damaged ones are named to `report` and passed over."""
+    found = []
+    for path in sorted((run / RESULTS).glob("[0-9]*.json")):
+        try:
+            found.append(read_result(path))
+        except Damaged as damage:
+            report(shown(f"{damage}; passed over"))
     return sorted((result for result in found if result is not None), key=lambda r: r.images_seen)
 
 
@@ -138,7 +193,7 @@ def add_metrics(
     empty: Result,
     metrics: Mapping[str, Figures],
     data: Mapping[str, Any],
-    report: Callable[[str], None],
+    report: Report,
 ) -> Result:
     """Publishes a result with `metrics` added; others measured on the same images stay. empty: the result
     without figures.
@@ -146,7 +201,7 @@ def add_metrics(
     Figures of another snapshot under this name (a run that was started afresh), or of a data set that was
     made anew, are dropped.
     """
-    old = read_result(path)
+    old = standing_result(path, report)
     if old is not None and old.digest != empty.digest:
         what = "data set" if empty.measured else "snapshot"
         report(f"{path}: figures of another {what} under this name are dropped")

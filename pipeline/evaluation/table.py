@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.evaluation.names import METRICS, PARTS, base_of, better
 from pipeline.evaluation.results import Result
+from pipeline.reading import shown
 
 _REALS = {
     "fid": "; the reals themselves: 0",
@@ -59,7 +60,13 @@ def _place(results: Sequence[Result]) -> str:
 
 def _columns(results: Sequence[Result]) -> list[str]:
     measured = {name for result in results for name in result.metrics}
-    return sorted(measured, key=lambda name: (METRICS.index(base_of(name)), name))
+    return sorted(measured, key=lambda name: (_order(name), name))
+
+
+def _order(name: str) -> int:
+    """Those of another version come last."""
+    base = base_of(name)
+    return METRICS.index(base) if base in METRICS else len(METRICS)
 
 
 def _untrained(results: Sequence[Result]) -> Result | None:
@@ -105,10 +112,10 @@ def _reals(name: str, figures: Mapping[str, Any]) -> str:
     base = base_of(name)
     if base == "swd" and "floor" in figures:
         floor = figures["floor"]
-        return f"; two halves of the reals ({floor['count']} each) are {floor['value']:.4g} apart"
+        return f"; two halves of the reals ({floor.get('count')} each) are {floor['value']:.4g} apart"
     if base == "msssim" and "reals" in figures:
         reals = figures["reals"]
-        return f": {reals['value']:.4g} (of {reals['count']})"
+        return f": {reals['value']:.4g} (of {reals.get('count')})"
     return _REALS.get(base, "")
 
 
@@ -128,6 +135,7 @@ def _told(value: Any) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows]
     return "\n".join([*lines, *notes])

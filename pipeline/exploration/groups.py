@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.exploration.numbers import MOST_SEEDS, parse_seeds
+from pipeline.reading import parse_json, read_text
 
 _MOST_BYTES = 64 << 20
 _FORM = 'allowed: a .csv with lines of seed,label or a .json such as {"7": "smile"}'
@@ -90,20 +90,18 @@ def read_labels(path: Path) -> dict[int, str]:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UserError(f"{path}: more than {_MOST_BYTES >> 20} MiB; {_FORM}")
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: no text in UTF-8; {_FORM}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; {_FORM}") from error
+        return read_text(path, _MOST_BYTES)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; {_FORM}") from error
+    except Damaged as damage:
+        raise UserError(f"{damage}; {_FORM}") from damage
 
 
 def _json_pairs(path: Path, text: str) -> list[tuple[str, str, str]]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: no JSON ({error!s:.80}); {_FORM}") from error
+        value = parse_json(text, str(path))
+    except Damaged as damage:
+        raise UserError(f"{damage}; {_FORM}") from damage
     if not isinstance(value, Mapping) or not all(isinstance(v, str | int | float) for v in value.values()):
         raise UserError(f"{path}: {_FORM}")
     return [(f"seed {seed:.40}", seed.strip(), str(label)) for seed, label in value.items()]

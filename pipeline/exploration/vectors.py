@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import parse_json
 from pipeline.storage.atomic import publish_file
-from pipeline.storage.manifest import Damaged
 from pipeline.storage.snapshots import Snapshot
 from pipeline.storage.tensors import load_tensors, read_about, save_tensors
 
@@ -85,13 +85,14 @@ def save_vectors(picture: Path, tensors: Mapping[str, Tensor], snapshot: Snapsho
 
 def load_vectors(path: Path) -> Vectors:
     """What `save_vectors` wrote. UserError for any other file."""
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such file; allowed: the .safetensors that a tool wrote")
     try:
         tensors, header = load_tensors(path), read_about(path)
-        about = json.loads(header.get(_KEY, "null"))
-    except (Damaged, ValueError) as error:
-        raise UserError(f"{path}: no vectors of hrgan explore ({str(error).splitlines()[-1]:.80})") from error
+        about = parse_json(header.get(_KEY, "null"), str(path))
+    except Damaged as damage:
+        reason = str(damage).removeprefix(f"{path}: ").splitlines()[-1]
+        raise UserError(f"{path}: no vectors of hrgan explore ({reason:.80})") from damage
     if not isinstance(about, dict):
         raise UserError(f"{path}: safetensors, but no vectors of hrgan explore")
     return Vectors(path, tensors, about)

@@ -8,6 +8,7 @@ No process talks to another: they may start and end at any time, on any machine 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,12 +18,15 @@ from typing import IO, Any
 
 from pipeline.data.index import INDEX_NAME, Shard, ShardIndex, check_size, read_unfinished
 from pipeline.data.sink import ShardWriter, differences
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import read_as
 from pipeline.storage.atomic import is_aside, publish_bytes
 from pipeline.storage.lock import in_turn, try_lock
 
 WORK = ".work"
 NAME = "images"
+_MOST_BYTES = 256 << 20  # of a record
+_HASH = re.compile(r"(?:[0-9a-f]{2})+")
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class Blocks:
                 found = self._read(block)
                 if found.shard is not None:
                     check_size(self.root, found.shard)
-            except (FileNotFoundError, ValueError, KeyError, TypeError, UserError):
+            except (FileNotFoundError, Damaged, UserError):
                 return None
             self._records[block] = found
         return self._records[block]
@@ -154,13 +158,15 @@ class Blocks:
         return None
 
     def agree(self, name: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """What the first process that asks makes, for all of them."""
+        """What the first process that asks makes, for all of them; it is the same whoever makes it."""
         path = self._work / f"{name}.json"
         with in_turn(self._work / f"{name}.lock"):
-            if not path.exists():
-                publish_bytes(path, json.dumps(make()).encode())
-            found: dict[str, float] = json.loads(path.read_bytes())
-        return found
+            try:
+                return read_as(dict[str, float], path)
+            except (FileNotFoundError, Damaged):
+                made = make()
+                publish_bytes(path, json.dumps(made).encode())
+        return made
 
     def finish(self, make: Callable[[], Sequence[Shard]]) -> None:
         """Completes the index with the shards that `make` gives, unless another process has. The caller
@@ -206,7 +212,16 @@ class Blocks:
         return self._work / f"{block:05d}.json"
 
     def _read(self, block: int) -> Record:
-        body = json.loads(self._path(block).read_bytes())
-        if body["shard"] is not None:
-            body["shard"] = Shard(**body["shard"])
-        return Record(**body)
+        path = self._path(block)
+        record = read_as(Record, path, _MOST_BYTES)
+        numbers = [row.get("number") for row in record.images if _is_row(row)]
+        held = 0 if record.shard is None else record.shard.count
+        is_whole = len(numbers) == len(record.images) == held and numbers == sorted(set(numbers))
+        if record.block != block or not is_whole or not set(numbers) <= set(self.numbers(block)):
+            raise Damaged(f"{path}: not the record of block {block}")
+        return record
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    known = isinstance(row.get("number"), int) and isinstance(row.get("class", 0), int)
+    return known and _HASH.fullmatch(str(row.get("hash", "00"))) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ _PERSON_CAN_MEND = {
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "a folder has this name",
     errno.EEXIST: "a part of the path is a file, not a folder",
     errno.EFBIG: "the file would be larger than allowed here",
 }
@@ -190,6 +192,18 @@ def replace_folder(aside: Path, path: Path) -> None:
     fsync_folder(path.parent)
     remove_folder(old)
     _sweep(path, "old")
+
+
+def move_away(path: Path) -> Path:
+    """Renames what stands at `path`, whatever it is, to PATH.damaged, PATH.damaged-2 ..., the first that is
+    free."""
+    for number in itertools.count(1):
+        kept = path.with_name(f"{path.name}.damaged{f'-{number}' if number > 1 else ''}")
+        if not os.path.lexists(kept):
+            break
+    with explained(path):
+        os.rename(path, kept)
+    return kept
 
 
 def _fsync_tree(folder: Path) -> None:

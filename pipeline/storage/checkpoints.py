@@ -12,6 +12,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from pipeline.errors import Damaged, RunFailed
+from pipeline.reading import read_as
 from pipeline.storage.atomic import (
     explained,
     fsync_file,
@@ -22,7 +24,6 @@ from pipeline.storage.atomic import (
 )
 from pipeline.storage.manifest import (
     MANIFEST,
-    Damaged,
     FileEntry,
     Manifest,
     code_version,
@@ -122,7 +123,7 @@ class CheckpointStore:
         while True:
             there = set(os.listdir(aside))
             for name in sorted(name for name in missing if _receipt(Path(name)).name in there):
-                entry = FileEntry(**json.loads(_receipt(aside / name).read_bytes()))
+                entry = _entry(_receipt(aside / name))
                 # A network file system may show the receipt before the file is all there to see.
                 if name in there and (aside / name).stat().st_size == entry.size:
                     files[name] = entry
@@ -176,3 +177,10 @@ def share_name(rank: int, ranks: int) -> str:
 
 def _receipt(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
+
+
+def _entry(receipt: Path) -> FileEntry:
+    try:
+        return read_as(FileEntry, receipt)
+    except Damaged as damage:
+        raise RunFailed(f"{damage}; the same command goes on from the checkpoint before") from damage

@@ -17,7 +17,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import Damaged
+from pipeline.reading import read_as
 from pipeline.storage.atomic import aside_of, explained
 from pipeline.storage.owners import is_gone, place
 
@@ -156,6 +157,6 @@ class Claim:
 
 def _read(path: Path) -> Owner | None:
     try:
-        return Owner(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
+        return read_as(Owner, path)
+    except (FileNotFoundError, Damaged):
+        return None  # judged by its age alone

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config.run import StopConfig
+from pipeline.errors import Damaged
+from pipeline.reading import checked, read_json
 from pipeline.storage.atomic import publish_bytes
 
 ENDING = "stop.json"
@@ -44,10 +46,11 @@ def asked_to_end(run: Path, config: StopConfig) -> str | None:
     """Why the run shall end, if it was asked to under these settings: one that goes on with others, or
     without the file, is free to."""
     try:
-        body = json.loads((run / ENDING).read_bytes())
-        body.pop("reason", None)
-        ending = Ending(**body)
-    except (OSError, ValueError, TypeError, AttributeError):
+        body = read_json(run / ENDING)
+        if isinstance(body, dict):
+            body.pop("reason", None)
+        ending = checked(Ending, body, ENDING)
+    except (FileNotFoundError, Damaged):
         return None  # none, or nothing that evaluation has written
     asked = (ending.metric, ending.patience_images, ending.least_improvement)
     wanted = (config.metric, config.patience_images, config.least_improvement)

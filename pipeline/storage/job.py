@@ -6,10 +6,10 @@ import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
+from pipeline.reading import read_as, shown
 from pipeline.storage.atomic import publish_bytes
-from pipeline.storage.manifest import Damaged
 
 JOB = "job.json"
 JOBS = "jobs"
@@ -39,19 +39,14 @@ class Job:
 
 def write_job(run: Path, job: Job) -> None:
     """Publishes `job`, stamped with the time, as RUN/job.json."""
-    stamped = replace(job, updated=round(time.time(), 3))
+    reason = None if job.reason is None else shown(job.reason)
+    stamped = replace(job, reason=reason, updated=round(time.time(), 3))
     publish_bytes(run / JOB, (json.dumps(asdict(stamped), indent=1) + "\n").encode())
 
 
 def read_job(run: Path) -> Job | None:
     """What RUN/job.json says; None if there is none. Errors: Damaged, which names the file."""
-    path = run / JOB
     try:
-        job = Job(**json.loads(path.read_bytes()))
+        return read_as(Job, run / JOB)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
-        raise Damaged(f"{path}: not valid: {error}") from error
-    if job.state not in get_args(State):
-        raise Damaged(f"{path}: state {job.state!r}; allowed: {', '.join(get_args(State))}")
-    return job

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -11,12 +12,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import checked, read_json
+
 MANIFEST = "manifest.json"
 _FORMAT = 1
-
-
-class Damaged(Exception):
-    """A checkpoint or snapshot that is not whole; the message names the file and what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +76,22 @@ def digest_folder(folder: Path) -> dict[str, FileEntry]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of `folder`. Raises Damaged if missing, unreadable or of an unknown format."""
+    """The manifest of `folder`. Raises Damaged if missing, unreadable or of an unknown format; UserError if
+    a newer version wrote it, so that what is whole is not passed over."""
     path = folder / MANIFEST
     try:
-        body = json.loads(path.read_bytes())
-    except OSError as error:
+        body = read_json(path)
+    except FileNotFoundError as error:
         raise Damaged(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise Damaged(f"{path}: not valid JSON") from error
-    if not isinstance(body, dict) or body.pop("format", None) != _FORMAT:
+    found = body.pop("format", None) if isinstance(body, dict) else None
+    if isinstance(found, int) and found > _FORMAT:
+        raise UserError(
+            f"{path}: format {found}, of a newer version of hrgan; this one reads format {_FORMAT}: use that "
+            "version, or another folder"
+        )
+    if found != _FORMAT:
         raise Damaged(f"{path}: unknown format (this version reads format {_FORMAT})")
-    try:
-        body["files"] = {name: FileEntry(**entry) for name, entry in body["files"].items()}
-        return Manifest(**body)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"{path}: not a manifest ({error})") from error
+    return checked(Manifest, body, str(path))
 
 
 def verify(folder: Path) -> Manifest:
@@ -101,7 +102,7 @@ def verify(folder: Path) -> Manifest:
         # A manifest comes from outside: its names must not lead out of the folder.
         if Path(name).name != name:
             raise Damaged(f"{folder / MANIFEST}: file name '{name}' leads out of the folder")
-        if not path.is_file():
+        if not os.path.isfile(path):  # of a name that no file can have, too
             raise Damaged(f"{path}: missing")
         if path.stat().st_size != entry.size:
             raise Damaged(f"{path}: {path.stat().st_size} bytes, its manifest says {entry.size}")

@@ -22,7 +22,7 @@ def is_gone(pid: int) -> bool:
     """True if no process of this place has that number."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return True
     except OSError:
         pass  # another user's

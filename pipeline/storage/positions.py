@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -25,4 +28,9 @@ def numbered_folders(parent: Path) -> list[Path]:
     """All position folders in `parent`, oldest first."""
     if not parent.is_dir():
         return []
-    return sorted(path for path in parent.iterdir() if path.name.isdigit() and path.is_dir())
+    return sorted(path for path in parent.iterdir() if is_position(path.name) and path.is_dir())
+
+
+def is_position(name: str) -> bool:
+    """Whether a file or folder of this name, without its suffix, is of a position."""
+    return _NUMBER.fullmatch(name) is not None

@@ -13,6 +13,8 @@ from google.protobuf import text_format
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch import Tensor
 
+from pipeline.errors import Damaged
+from pipeline.reading import read_json
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.pictures import Pixels, compose_grid, write_picture
 
@@ -49,8 +51,8 @@ def publish_points(folder: Path, spaces: Mapping[str, Points], about: str) -> No
 def shown_points(folder: Path) -> str | None:
     """What `publish_points` was told last."""
     try:
-        return str(json.loads((folder / _ABOUT).read_bytes()))
-    except (OSError, ValueError):
+        return str(read_json(folder / _ABOUT))
+    except (FileNotFoundError, Damaged):
         return None
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.config.load import differing_keys, dump_config, read_dump
 from pipeline.config.run import RunConfig
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import checked, read_json
 from pipeline.storage.atomic import publish_bytes
 
 CONFIG = "config.yaml"
@@ -46,7 +47,14 @@ def _check_config(run: Path, config: RunConfig) -> None:
     path = run / CONFIG
     if not path.exists():
         return
-    differing = differing_keys(read_dump(path), config)
+    try:
+        was = read_dump(path)
+    except UserError as error:
+        raise UserError(
+            f"{str(error).splitlines()[0]}; it holds the settings that {run} was trained with: restore it, "
+            "or remove it to go on with those given"
+        ) from error
+    differing = differing_keys(was, config)
     if differing:
         raise UserError(
             f"{run}: belongs to another configuration ({'; '.join(differing)}); "
@@ -56,12 +64,12 @@ def _check_config(run: Path, config: RunConfig) -> None:
 
 def _check_data(run: Path, data: Mapping[str, Any]) -> None:
     path = run / DATA
-    if not path.exists():
-        return
     try:
-        known = json.loads(path.read_bytes()).get("digest")
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not valid; remove it to accept the data as they are") from error
+        known = checked(dict[str, Any], read_json(path), str(path)).get("digest")
+    except FileNotFoundError:
+        return
+    except Damaged as damage:
+        raise UserError(f"{damage}; remove it to accept the data as they are") from damage
     if known != data.get("digest"):
         raise UserError(
             f"data.path: the shards are not the ones that {run} was trained on "

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import ImageSpec, Stage
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import checked
 from pipeline.storage.atomic import publish_folder, remove_folder
 from pipeline.storage.manifest import (
     MANIFEST,
-    Damaged,
     Manifest,
     code_version,
     digest_folder,
@@ -29,6 +28,7 @@ from pipeline.storage.tensors import load_tensors, save_tensors
 
 GENERATOR = "generator.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
+_LARGEST = 1 << 16  # pixels a side, and classes
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,17 @@ class Snapshot:
     family: FamilyConfig
     spec: ImageSpec
     classes: tuple[str, ...]
+    stage: Stage
+    precision: str
+    """What the generator was trained in: float32 or bfloat16."""
 
     @property
     def source(self) -> str | None:
         """The name of the file that it was imported from; None for one of our own."""
         origin = self.manifest.details.get("origin")
-        return str(origin.get("file", "another project")) if origin else None
+        if not isinstance(origin, Mapping) or not origin:
+            return None
+        return str(origin.get("file", "another project"))
 
     @property
     def images_seen(self) -> int | None:
@@ -61,20 +66,9 @@ class Snapshot:
         return f"{self.images_seen:,} images seen"
 
     @property
-    def stage(self) -> Stage:
-        """What an import does not know of it is what is computed with (`assumed`)."""
-        details = self.manifest.details
-        return Stage(**{**details["stage"], **details.get("assumed", {})})
-
-    @property
     def batch_size(self) -> int:
         """Global batch that the generator was trained with, or is taken to have been, in images."""
         return self.stage.batch_size
-
-    @property
-    def precision(self) -> str:
-        """What the generator was trained in: float32 or bfloat16."""
-        return str(self.manifest.details.get("precision", "float32"))
 
     @property
     def digest(self) -> str:
@@ -240,11 +234,56 @@ def _read(folder: Path) -> Snapshot:
     if manifest.kind != "snapshot":
         raise UserError(f"{folder}: a {manifest.kind}; allowed: a snapshot or a run folder")
     try:
-        unknown = manifest.details.get("unknown", ())
-        told = {key: value for key, value in manifest.details["family"].items() if key not in unknown}
-        family: FamilyConfig = TypeAdapter(FamilyConfig).validate_python(told)
-        spec = ImageSpec(**manifest.details["spec"])
-        classes = tuple(manifest.details["classes"])
-    except (KeyError, TypeError, AttributeError, ValidationError) as error:
-        raise UserError(f"{folder / MANIFEST}: this version cannot read its family: {error}") from error
-    return Snapshot(folder, manifest, family, spec, classes)
+        known = _known_details(manifest.details, f"{folder / MANIFEST}: details")
+    except Damaged as damage:
+        raise UserError(f"{damage}; this version cannot read it") from damage
+    return Snapshot(folder, manifest, **{name: getattr(known, name) for name in _names(_Details)})
+
+
+@dataclass(frozen=True)
+class _Details:
+    """What sampling needs of a manifest's details."""
+
+    family: FamilyConfig
+    spec: ImageSpec
+    classes: tuple[Any, ...]  # texts, also those that UTF-8 cannot hold: a folder may be named so
+    stage: Stage
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What an import does not know: keys of the family without a setting, and the stage that is computed
+    with."""
+
+    unknown: tuple[str, ...] = ()
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    family: Mapping[str, Any] = field(default_factory=dict)
+    stage: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _known_details(details: Mapping[str, Any], where: str) -> _Details:
+    told = checked(_Told, {key: details[key] for key in _names(_Told) & details.keys()}, where)
+    known = checked(
+        _Details,
+        {
+            **{name: details[name] for name in _names(_Details) & details.keys()},
+            "family": {key: value for key, value in told.family.items() if key not in told.unknown},
+            "stage": {**told.stage, **told.assumed},
+        },
+        where,
+    )
+    spec = known.spec
+    if not (0 < spec.height <= _LARGEST and 0 < spec.width <= _LARGEST and spec.channels in (1, 3)):
+        raise Damaged(f"{where}: spec: {spec.height}x{spec.width}x{spec.channels} is no image")
+    if not all(isinstance(name, str) for name in known.classes):
+        raise Damaged(f"{where}: classes: must be a list of names")
+    if len(known.classes) != spec.classes or spec.classes > _LARGEST:
+        raise Damaged(f"{where}: classes: {len(known.classes)} names of {spec.classes} classes")
+    if not 0 < known.stage.batch_size <= _LARGEST:
+        raise Damaged(f"{where}: stage: a batch of {known.stage.batch_size} images")
+    return known
+
+
+def _names(schema: type[Any]) -> set[str]:
+    return {known.name for known in fields(schema)}

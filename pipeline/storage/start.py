@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.storage.checkpoints import CheckpointStore
-from pipeline.storage.manifest import MANIFEST, Damaged, read_manifest, verify
+from pipeline.storage.manifest import MANIFEST, read_manifest, verify
 from pipeline.storage.snapshots import DISCRIMINATOR, GENERATOR, list_snapshots
 from pipeline.storage.tensors import load_tensors
 
@@ -45,6 +45,10 @@ def load_start(source: Path) -> StartWeights:
 
 
 def _folder(source: Path) -> Path:
+    if source.exists() and not source.is_dir():
+        raise UserError(
+            f"start.source: {source}: a file; allowed: the folder of a snapshot, checkpoint or run"
+        )
     if not source.is_dir():
         raise UserError(f"start.source: {source}: no such folder; allowed: a snapshot, a checkpoint or a run")
     if (source / MANIFEST).exists():

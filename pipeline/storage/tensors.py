@@ -6,15 +6,17 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pipeline.errors import Damaged
+from pipeline.reading import open_file
 from pipeline.storage.atomic import aside_of, remove_folder
-from pipeline.storage.manifest import Damaged
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
@@ -48,16 +50,22 @@ def _usual_mode(path: Path) -> int:
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Reads named tensors onto the CPU. Raises Damaged if the file is not what it says."""
-    try:
+    with _explained(path):
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise Damaged(f"{path}: {error}") from error
 
 
 def read_about(path: Path) -> dict[str, str]:
     """What stands about the tensors in a file's header. Raises Damaged as `load_tensors`."""
+    with _explained(path), safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise Damaged(f"{path}: {error}") from error
+        open_file(path).close()  # the library would wait for whoever writes into a pipe
+        yield
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        # What has no word in the library's own error: a type that this version of torch does not have.
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Damaged(f"{path}: {said or type(error).__name__}") from error

@@ -16,8 +16,11 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import read_lines
 from pipeline.storage.atomic import explained, publish_bytes
 from pipeline.storage.events import TRAINING, Layout, begin_evaluation
+from pipeline.storage.log import LOG, log_entry
 from pipeline.training.meters import peak_gib
 
 Figures = Mapping[str, float]
@@ -53,7 +56,7 @@ class Report:
 
     def __init__(self, run: Path, *, total: int, start: int, device: torch.device, tensorboard: bool) -> None:
         self._run = run
-        self._log = run / "log.jsonl"
+        self._log = run / LOG
         self._device = device
         self._total = total
         self._images, self._time = start, time.perf_counter()
@@ -197,16 +200,14 @@ def _short(count: int) -> str:
 
 
 def drop_after(log: Path, images_seen: int) -> int:
-    """Removes lines beyond `images_seen`, and a last line that a kill cut short; returns how many stay."""
-    if not log.exists():
+    """Removes lines beyond `images_seen`, and those that are none: a kill cut the last one short. Returns how
+    many stay."""
+    try:
+        found = [(line, log_entry(line)) for line in read_lines(log)]
+    except FileNotFoundError:
         return 0
-    kept = []
-    for line in log.read_text().splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if entry["images_seen"] <= images_seen:
-            kept.append(line)
-    publish_bytes(log, "".join(f"{line}\n" for line in kept).encode())
+    except Damaged as damage:
+        raise UserError(f"{damage}; move it away, and the log begins anew") from damage
+    kept = [line for line, entry in found if entry is not None and entry["images_seen"] <= images_seen]
+    publish_bytes(log, b"".join(line + b"\n" for line in kept))
     return len(kept)

@@ -8,9 +8,9 @@ from pathlib import Path
 from pipeline.contracts import Process
 from pipeline.engines.heartbeat import host
 from pipeline.engines.process import from_all, from_first
-from pipeline.errors import RunFailed
+from pipeline.errors import Damaged, RunFailed
 from pipeline.storage.checkpoints import Checkpoint, CheckpointStore
-from pipeline.storage.manifest import MANIFEST, Damaged, digest_file
+from pipeline.storage.manifest import MANIFEST, digest_file
 
 
 def agreed_checkpoint(

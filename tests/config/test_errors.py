@@ -198,6 +198,9 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     assert _error(tmp_path / "zz.yaml").endswith(f"in {tmp_path} there are: quickstart.yaml")
     assert _error(tmp_path) == f"{tmp_path}: is a folder; expected a YAML file"
     (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
-    assert _error(tmp_path / "image.png") == f"{tmp_path}/image.png: not a YAML text file"
+    assert (
+        _error(tmp_path / "image.png")
+        == f"{tmp_path}/image.png: not text in UTF-8; allowed: YAML of the form `key: value`"
+    )
     (tmp_path / "nul.yaml").write_bytes(b"a: \x00")
     assert _error(tmp_path / "nul.yaml") == f"{tmp_path}/nul.yaml: not a YAML text file"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.errors import UserError
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.manifest import MANIFEST
 
@@ -96,9 +97,9 @@ DAMAGE = {
         lambda f: (f / MANIFEST).write_text('{"kind": "che'),
         "manifest.json: not valid JSON",
     ),
-    "future format": (edit_manifest(format=99), "unknown format"),
-    "unknown key": (edit_manifest(surprise=1), "not a manifest"),
-    "list of files": (edit_manifest(files=[1]), "not a manifest"),
+    "no format": (edit_manifest(format=None), "unknown format"),
+    "unknown key": (edit_manifest(surprise=1), "surprise: unknown key"),
+    "list of files": (edit_manifest(files=[1]), "files: must be a valid dictionary"),
     "path out of the folder": (
         edit_manifest(files={"../evil": {"size": 1, "sha256": "0"}}),
         "leads out of the folder",
@@ -119,6 +120,19 @@ def test_a_damaged_one_is_named_and_passed_over(tmp_path, name):
     assert "000000000016" in said[0]
     save(store, 16)  # the run comes by again and replaces it
     assert newest(store) == (16, [])
+
+
+def test_one_of_a_newer_version_is_neither_passed_over_nor_replaced(tmp_path):
+    store = CheckpointStore(tmp_path, 3)
+    save(store, 8)
+    folder = save(store, 16)
+    edit_manifest(format=2)(folder)
+    before = (folder / MANIFEST).read_bytes()
+    line = r"000000000016/manifest.json: format 2, of a newer version of hrgan; this one reads format 1"
+    for act in (lambda: newest(store), lambda: save(store, 16)):
+        with pytest.raises(UserError, match=line):
+            act()
+    assert (folder / MANIFEST).read_bytes() == before
 
 
 _SAVER = """

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from pipeline.errors import Damaged
 from pipeline.storage.job import Job, read_job, write_job
-from pipeline.storage.manifest import Damaged
 
 
 def test_a_run_without_one_has_none(tmp_path):

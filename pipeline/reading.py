@@ -1,0 +1,157 @@
+"""Small files that a crash or a stranger may have left otherwise than they should be: read within bounds, or
+refused in one line.
+
+In a folder that others can write to, any name may be a pipe on which a read never ends, a gigabyte, brackets
+a hundred thousand deep, or text that a terminal obeys. Whoever reads decides what becomes of a bad one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.errors import Damaged
+
+MOST_BYTES = 16 << 20
+"""Of a file, unless more is asked for."""
+
+LONGEST_LINE = 1 << 20
+"""Bytes of a line in a file of lines."""
+
+_DEEPEST = 64
+_MOST_DIGITS = 20  # of 64 bits
+_MARKS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+_T = TypeVar("_T")
+
+
+def open_file(path: Path) -> BinaryIO:
+    """An ordinary file, for reading. Errors: FileNotFoundError; Damaged for whatever else cannot be read."""
+    try:
+        # A pipe without a writer would keep whoever opens it waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Damaged(f"{path}: cannot be read: {error.strerror}") from error
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        raise Damaged(f"{path}: is {_KINDS.get(kind, 'something')} where a file should be")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """All of a file of at most `most` bytes. Errors: as `open_file`."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            data = file.read(most + 1) if size <= most else b""
+        except OSError as error:
+            raise Damaged(f"{path}: cannot be read: {error.strerror}") from error
+    if size > most or len(data) > most:
+        raise Damaged(f"{path}: has {max(size, len(data))} bytes; at most {most} are read")
+    return data
+
+
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
+    """A file in UTF-8, with or without its mark. Errors: as `open_file`."""
+    try:
+        return read_bytes(path, most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Damaged(f"{path}: not text in UTF-8") from error
+
+
+def read_json(path: Path, most: int = MOST_BYTES) -> Any:
+    """A file's JSON. Errors: as `open_file`."""
+    return parse_json(read_text(path, most), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """JSON no deeper than 64 and with whole numbers of at most 20 digits; Damaged, which names `where`.
+
+    NaN and Infinity are numbers: a loss may be. Of equal keys the last counts.
+    """
+    if _is_deep(text):
+        raise Damaged(f"{where}: nested deeper than {_DEEPEST}")
+    try:
+        return json.loads(text, parse_int=_whole)
+    except ValueError as error:
+        raise Damaged(f"{where}: not valid JSON: {error}") from error
+
+
+def _is_deep(text: str) -> bool:
+    # Asked before the parser goes down, whose depth the stack bounds.
+    if text.count("[") + text.count("{") <= _DEEPEST:
+        return False
+    depth = 0
+    for mark in _MARKS.finditer(text):
+        depth += (mark[0] in "[{") - (mark[0] in "]}")
+        if depth > _DEEPEST:
+            return True
+    return False
+
+
+def _whole(digits: str) -> int:
+    # Larger ones fit no float, and from 4,300 digits on Python prints none.
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return int(digits)
+
+
+def read_as(schema: type[_T], path: Path, most: int = MOST_BYTES) -> _T:
+    """A file's JSON as a dataclass. Errors: as `open_file`."""
+    return checked(schema, read_json(path, most), str(path))
+
+
+def checked(schema: type[_T], value: object, where: str) -> _T:
+    """Plain `value` as a dataclass, or another type that pydantic knows; Damaged, which names `where`, if a
+    key is missing, unknown or of another type."""
+    if is_dataclass(schema) and isinstance(value, Mapping):
+        unknown = sorted(map(str, value.keys() - {field.name for field in fields(schema)}))
+        if unknown:
+            raise Damaged(f"{where}: {unknown[0]:.80}: unknown key")
+    try:
+        found: _T = _adapter(schema).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        said = first["msg"].replace("Input should be", "must be")
+        said = "must be an object" if first["type"] == "dataclass_type" else said
+        key = ".".join(map(str, first["loc"]))
+        raise Damaged(f"{where}: {f'{key:.80}: ' if key else ''}{said[:1].lower()}{said[1:]}") from error
+    return found
+
+
+@cache
+def _adapter(schema: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, without their ends; of one that is too long, pieces. Errors: as `open_file`."""
+    with open_file(path) as file:
+        while line := file.readline(LONGEST_LINE):
+            yield line.removesuffix(b"\n")
+
+
+def shown(text: str) -> str:
+    """`text` in one line that a terminal only shows: what is not printable as Python writes it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
