@@ -21,15 +21,34 @@ Word = Annotated[str, AfterValidator(_one_line)]
 """Text of one line: it becomes a part of a line of the script."""
 
 OURS = (
-    *("array", "dependency", "error", "job_name", "kill_on_invalid_dep", "open_mode"),
+    *("array", "comment", "dependency", "error", "job_name", "kill_on_invalid_dep", "open_mode"),
     *("output", "requeue", "no_requeue", "signal"),
 )
 """Options of sbatch that the commands set themselves."""
+
+ALLOWED = (
+    *("acctg_freq", "bb", "bbf", "begin", "cluster_constraint", "contiguous", "core_spec"),
+    *("cores_per_socket", "cpu_freq", "deadline", "delay_boot", "distribution", "exclude", "extra"),
+    *("extra_node_info", "gpu_bind", "gpu_freq", "gres", "gres_flags", "hint", "hold", "licenses"),
+    *("mail_type", "mail_user", "mcs_label", "mem_bind", "mem_per_cpu", "mem_per_gpu", "mincpus", "network"),
+    *("nice", "no_kill", "nodelist", "ntasks_per_core", "ntasks_per_socket", "overcommit", "oversubscribe"),
+    *("power", "prefer", "priority", "profile", "propagate", "reboot", "reservation", "resv_ports"),
+    *("segment", "sockets_per_node", "spread_job", "stepmgr", "switches", "thread_spec"),
+    *("threads_per_core", "time_min", "tmp", "tres_bind", "tres_per_task", "use_min_nodes"),
+    *("wait_all_nodes", "wckey"),
+)
+"""Options of sbatch (its manual page, up to SLURM 24.11) that say where, when and on what a job runs, and who
+hears of it. Others say what is run, in which folder, as whom or how often, or what sbatch answers: the job
+would be another than the one that was checked."""
 
 _KEYS = {  # option of sbatch -> the key that sets it
     "cpus_per_task": "cpus_per_task",
     "gpus_per_node": "gpus_per_node",
     "mem": "memory_gb",
+    "gpus": "gpus_per_node",
+    "gpus_per_task": "gpus_per_node",
+    "ntasks": "tasks_per_node",
+    "ntasks_per_gpu": "tasks_per_node",
     "ntasks_per_node": "tasks_per_node",
     "nodes": "nodes",
     "partition": "partition",
@@ -82,7 +101,8 @@ class ClusterConfig(Strict):
     """Variables of all processes: NCCL's, and HRGAN_OPS_CACHE, a folder that all nodes see, where operations
     are compiled once for all."""
     options: dict[str, bool | Word] = Field(default={})
-    """Further options of sbatch by their long names, _ for -, such as mail_user; true: without a value."""
+    """Further options of sbatch that ask for resources or say when and who hears of it, by their long names,
+    _ for -, such as mail_user; true: without a value. None that changes what is run."""
 
     @property
     def tasks(self) -> int:
@@ -113,6 +133,8 @@ class ClusterConfig(Strict):
                 raise ValueError(f"{name} is set by hrgan submit; allowed: other options of sbatch")
             if name in _KEYS:
                 raise ValueError(f"{name} has a key of its own: {_KEYS[name]}")
+            if name not in ALLOWED:
+                raise ValueError(f"{name:.80} is not passed on to sbatch; allowed: {', '.join(ALLOWED)}")
         return options
 
     @model_validator(mode="after")

@@ -27,6 +27,14 @@ CLUSTER_FAULTS = {
     "setup as text": ({"setup": "module load x"}, "setup=module load x: must be a list, such as [a, b]"),
     "option with a key": ({"options": {"mem": "3G"}}, "options: mem has a key of its own: memory_gb"),
     "our option": ({"options": {"signal": "TERM@3"}}, "options: signal is set by hrgan submit"),
+    "number of processes": (
+        {"options": {"ntasks": 3}},
+        "options: ntasks has a key of its own: tasks_per_node",
+    ),
+    "two lines in an option": (
+        {"options": {"mail_user": "a\n#SBATCH --wrap=id"}},
+        "must be one line of text",
+    ),
     "option that is no option": (
         {"options": ["x"]},
         ": must be names with values, such as {name: value}",
@@ -36,6 +44,34 @@ CLUSTER_FAULTS = {
         "environment.A=true: must be a valid string; put it in quotes",
     ),
 }
+
+
+# What else sbatch knows: another command, folder, user, environment or answer than hrgan submit counts on.
+NOT_PASSED_ON = (
+    *("wrap", "chdir", "export", "export_file", "get_user_env", "uid", "gid", "input", "container", "batch"),
+    *(
+        "clusters",
+        "nodefile",
+        "test_only",
+        "parsable",
+        "wait",
+        "quiet",
+        "verbose",
+        "ignore_pbs",
+        "usage",
+        "wra",
+    ),
+)
+
+
+@pytest.mark.parametrize("option", NOT_PASSED_ON)
+def test_an_option_that_changes_what_is_run_is_refused_in_one_line(home, tmp_path, capsys, option):
+    path = cluster_file(tmp_path, options={option: "touch owned"})
+    assert main(["submit", "train", str(home / "c.yaml"), "--cluster", path, "--dry-run"]) == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert f"options: {option} is not passed on to sbatch; allowed: acctg_freq, bb, " in line
+    assert said.out == ""
 
 
 @pytest.mark.parametrize("name", CLUSTER_FAULTS)
