@@ -5,7 +5,6 @@ Heavy imports stay inside the commands, so that help and completion answer at on
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from launch.runs import runs
 from launch.submit import submit
 from pipeline.errors import RunFailed, UserError
 from pipeline.reading import shown
+from pipeline.storage.faults import line_of
 
 # Typer brings its own copy of click since 0.20 or so, and used the real one before: its public error
 # type leads to whichever it is.
@@ -108,11 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", EXIT_INTERRUPTED)
     except OSError as error:
-        # No access and no space are facts of this machine, not of the program: no traceback.
-        if error.errno not in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        line = line_of(error)
+        if line is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror}", EXIT_FAILED)
+        return _complain(line, EXIT_FAILED)
 
 
 def _complain(message: str, code: int) -> int:

@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import Damaged, UserError
+from pipeline.errors import Damaged, RunFailed, UserError
 from pipeline.reading import shown
 from pipeline.storage.atomic import move_away
+from pipeline.storage.faults import line_of
 from pipeline.storage.job import JOB, Job, State, read_job, write_job
 
 REQUEUE = "HRGAN_REQUEUE"
@@ -45,13 +46,11 @@ def here(state: State, reason: str | None = None) -> Job:
 def recorded(run: Path) -> Iterator[None]:
     """Says `running`, and `failed` with the first line of whatever is raised."""
     make_way(run)
-    write_job(run, here("running"))
     try:
+        write_job(run, here("running"))
         yield
     except BaseException as error:
-        lines = str(error).splitlines() or ["interrupted" if isinstance(error, KeyboardInterrupt) else ""]
-        known = isinstance(error, UserError | RuntimeError | OSError) and lines[0]
-        record_failure(run, lines[0] if known else f"{type(error).__name__}: {lines[0]}".rstrip(": "))
+        record_failure(run, _reason(error))
         raise
 
 
@@ -65,6 +64,16 @@ def make_way(run: Path) -> None:
         print(shown(line), file=sys.stderr, flush=True)
 
 
+def _reason(error: BaseException) -> str:
+    """The first line of an error, with its type where the line alone would be a riddle."""
+    said = line_of(error) if isinstance(error, OSError) else None
+    lines = (said or str(error)).splitlines() or [
+        "interrupted" if isinstance(error, KeyboardInterrupt) else ""
+    ]
+    known = isinstance(error, UserError | RuntimeError | OSError) and lines[0]
+    return lines[0] if known else f"{type(error).__name__}: {lines[0]}".rstrip(": ")
+
+
 def record_end(run: Path, stopped_by: str | None, ended_by: str | None = None) -> None:
     """Says `finished`, and why if before its length; or `stopped` and by what."""
     write_job(run, here("finished", ended_by) if stopped_by is None else here("stopped", stopped_by))
@@ -73,7 +82,7 @@ def record_end(run: Path, stopped_by: str | None, ended_by: str | None = None) -
 def record_failure(run: Path, reason: str) -> None:
     """Says `failed`, from any rank. The first reason stays: others follow from it. Never raises: the disk
     may be what failed."""
-    with suppress(OSError, UserError):
+    with suppress(OSError, UserError, RunFailed):
         job = read_recorded(run) or here("running")
         if job.state != "failed":
             write_job(run, replace(job, state="failed", reason=reason))

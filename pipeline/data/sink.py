@@ -17,7 +17,8 @@ from webdataset.writer import TarWriter
 from pipeline.data.index import INDEX_NAME, Shard, ShardIndex, read_unfinished
 from pipeline.data.samples import IMAGE_EXTENSIONS, binding
 from pipeline.errors import UserError
-from pipeline.storage.atomic import explained, fsync_folder, is_aside
+from pipeline.storage.atomic import fsync_folder, is_aside
+from pipeline.storage.faults import explained
 from pipeline.storage.lock import only_writer
 
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$")

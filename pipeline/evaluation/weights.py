@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.storage.atomic import explained
+from pipeline.storage.faults import explained
 
 _PATIENCE_SECONDS = 30.0
 

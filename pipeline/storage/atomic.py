@@ -15,36 +15,12 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.storage.faults import explained
 from pipeline.storage.owners import is_gone, place
 
 _ABANDONED_SECONDS = 600.0  # without a change, of what a writer on another machine has aside
 
 _ANYBODYS = re.compile(r"\..+\.(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.partial")
-
-_PERSON_CAN_MEND = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EROFS: "the file system is read-only",
-    errno.ENOTDIR: "a part of the path is a file, not a folder",
-    errno.EISDIR: "a folder has this name",
-    errno.EEXIST: "a part of the path is a file, not a folder",
-    errno.EFBIG: "the file would be larger than allowed here",
-}
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turns an OSError that a person can mend into one line that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        reason = _PERSON_CAN_MEND.get(error.errno or 0)
-        if reason is None:
-            raise
-        raise UserError(f"{path}: cannot write: {reason}; what was there before is untouched") from error
 
 
 def fsync_file(path: Path) -> None:
@@ -55,6 +31,17 @@ def fsync_file(path: Path) -> None:
 def fsync_folder(path: Path) -> None:
     """Makes renames and new names inside `path` durable."""
     _fsync(path)
+
+
+def make_folder(path: Path) -> None:
+    """Makes `path` and the folders above it that are missing, and their names durable: files in a folder
+    whose name a power loss takes away are lost with it."""
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_folder(path.parent)
+    path.mkdir(exist_ok=True)  # another process may be making it
+    fsync_folder(path.parent)
 
 
 def _fsync(path: Path) -> None:
@@ -135,7 +122,7 @@ def publish_file(path: Path, aside_as: str | None = None) -> Iterator[Path]:
     target = path if aside_as is None else path.with_name(aside_as)
     aside = _aside(target)
     with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         _sweep(target)
         try:
             yield aside
@@ -162,7 +149,7 @@ def publish_folder(path: Path) -> Iterator[Path]:
     """
     aside = _aside(path)
     with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         _sweep(path)
         remove_folder(aside)
         aside.mkdir()

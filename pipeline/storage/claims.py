@@ -17,9 +17,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.errors import Damaged
+from pipeline.errors import Damaged, RunFailed, UserError
 from pipeline.reading import read_as
-from pipeline.storage.atomic import aside_of, explained
+from pipeline.storage.atomic import aside_of, make_folder
+from pipeline.storage.faults import explained
 from pipeline.storage.owners import is_gone, place
 
 STALE_SECONDS = 60.0
@@ -59,7 +60,7 @@ class Claims:
         Look again whether there is work left after taking it: who held it before may have finished.
         """
         with explained(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             owner = Owner(uuid.uuid4().hex, socket.gethostname(), os.getpid(), place())
             mine = aside_of(self._folder / name)
             mine.write_text(json.dumps(asdict(owner)))
@@ -76,7 +77,7 @@ class Claims:
 
     def sweep(self) -> None:
         """Removes the claims of the dead on work that is done, which nobody would take over."""
-        with suppress(OSError, UserError):  # not there, or not ours to write
+        with suppress(OSError, UserError, RunFailed):  # not there, or not ours to write
             for name in {
                 match[1] for entry in os.listdir(self._folder) if (match := _CLAIM.fullmatch(entry))
             }:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.errors import UserError
-from pipeline.storage.atomic import explained
+from pipeline.storage.atomic import make_folder
+from pipeline.storage.faults import explained
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _POLL_SECONDS = 0.2
@@ -34,7 +35,7 @@ def one_of_writers(folder: Path) -> Iterator[None]:
 @contextmanager
 def _writer(folder: Path, kind: int, wait_seconds: float = 0) -> Iterator[None]:
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     end = time.monotonic() + wait_seconds
     while (file := _lock(folder / ".lock", kind | fcntl.LOCK_NB)) is None and time.monotonic() < end:
         time.sleep(_POLL_SECONDS)
@@ -70,7 +71,8 @@ def _lock(path: Path, kind: int) -> IO[str] | None:
     except OSError as error:
         file.close()
         if error.errno not in _NO_LOCKS:
-            raise
+            with explained(path):
+                raise
         raise UserError(
             f"{path.parent}: its file system has no locks (flock: {error.strerror}); "
             "write to another one, or mount it with them"

@@ -135,8 +135,13 @@ def test_train_is_given_settings_run_and_processes(started: list[tuple[object, .
     [
         (UserError("a.yaml: wrong"), 2, "a.yaml: wrong"),
         (RunFailed("gradients are not finite"), 1, "gradients are not finite"),
-        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
-        (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "/x: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "the disk is full; the same command goes on"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "/x: permission denied"),
+        (
+            OSError(errno.ESTALE, "Stale file handle", "/x"),
+            1,
+            "/x: the file server knows the file no more (stale file handle); the same command goes on",
+        ),
     ],
 )
 def test_how_commands_fail(

@@ -38,7 +38,7 @@ def test_in_a_job_it_names_it(tmp_path, monkeypatch):
     [
         (RunFailed("8 updates in a row were not finite"), "8 updates in a row were not finite"),
         (UserError("shards/0.tar: damaged"), "shards/0.tar: damaged"),
-        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (OSError(28, "No space left on device"), "the disk is full; the same command goes on"),
         (RuntimeError("CUDA out of memory\nmuch more"), "CUDA out of memory"),
         (ValueError("shape"), "ValueError: shape"),
         (AssertionError(), "AssertionError"),
@@ -63,7 +63,7 @@ def test_the_first_reason_stays(tmp_path):
 
 def test_a_full_disk_does_not_hide_the_error(tmp_path, monkeypatch):
     def full(run, job):
-        raise UserError("the disk is full")
+        raise RunFailed("the disk is full")
 
     def fail() -> None:
         monkeypatch.setattr("launch.record.write_job", full)

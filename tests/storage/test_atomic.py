@@ -195,19 +195,19 @@ def test_no_room_is_one_clear_line_and_the_old_file_stays(tmp_path):
         """
         import resource, sys
         from pathlib import Path
-        from pipeline.errors import UserError
+        from pipeline.errors import RunFailed
         from pipeline.storage.atomic import publish_bytes
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
             publish_bytes(Path(sys.argv[1]), b"x" * 5000)
-        except UserError as error:
+        except RunFailed as error:
             print(error)
         """,
         str(tmp_path / "a"),
     )
     assert done.stdout.strip() == (
         f"{tmp_path}/a: cannot write: the file would be larger than allowed here; "
-        "what was there before is untouched"
+        "what was there before is untouched; the same command goes on"
     ), done.stderr
     assert (tmp_path / "a").read_bytes() == b"old"
 

@@ -1,0 +1,92 @@
+"""What an OSError means to a person, in one line: a path that was typed wrongly, or a machine that fails."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import RunFailed, UserError
+
+_TYPED = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",
+    errno.EISDIR: "it is a folder",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "links lead in a circle",
+}
+_MACHINES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EFBIG: "the file would be larger than allowed here",
+    errno.EIO: "the disk, or the way to it, fails (input/output error)",
+    errno.EREMOTEIO: "the disk, or the way to it, fails (remote input/output error)",
+    errno.ESTALE: "the file server knows the file no more (stale file handle)",
+    errno.EBUSY: "the file system has it in use (device or resource busy)",
+    errno.ETIMEDOUT: "the file server does not answer (timed out)",
+    errno.EHOSTDOWN: "the file server does not answer (host is down)",
+    errno.ENOTCONN: "the file system is not connected",
+    errno.ESHUTDOWN: "the file system was shut down",
+    errno.ENODEV: "the device is gone",
+    errno.ENXIO: "the device is gone",
+    errno.ENOMEM: "out of memory",
+    errno.EMFILE: "too many open files (ulimit -n)",
+    errno.ENFILE: "too many open files on this machine",
+    errno.ENOLCK: "the file system has no locks left",
+}
+Doing = Literal["read", "write"]
+_STANDS = "what was there before is untouched"
+
+
+def machine_fails(error: BaseException | None) -> bool:
+    """Whether it is a machine's fault: nothing that was typed, and nothing that is wrong with a file."""
+    return isinstance(error, OSError) and error.errno in _MACHINES
+
+
+def reason_of(error: OSError) -> str:
+    """Why, in words."""
+    number = error.errno or 0
+    return _MACHINES.get(number) or _TYPED.get(number) or error.strerror or str(error)
+
+
+def line_of(error: OSError, path: Path | str | None = None, doing: Doing | None = None) -> str | None:
+    """One line with the file (`path`, else the error's own) and the reason; None if nobody is known to be at
+    fault but the program."""
+    if error.errno not in _MACHINES and error.errno not in _TYPED:
+        return None
+    reason = reason_of(error)
+    parts = [str(path or error.filename or ""), f"cannot {doing}" if doing else "", reason]
+    line = ": ".join(part for part in parts if part)
+    if doing == "write":
+        line += f"; {_STANDS}"
+    if machine_fails(error):
+        line += "; the same command goes on"
+    return line
+
+
+@contextmanager
+def explained(path: Path, doing: Doing = "write") -> Iterator[None]:
+    """Turns an OSError at `path` into one line: UserError for a path, RunFailed for a machine."""
+    try:
+        yield
+    except OSError as error:
+        line = line_of(error, path, doing)
+        if line is None:
+            raise
+        raise (RunFailed if machine_fails(error) else UserError)(line) from error
+
+
+@contextmanager
+def machine_explained(path: Path) -> Iterator[None]:
+    """Turns a machine's fault while `path` is read into one line; what else goes wrong is the caller's."""
+    try:
+        yield
+    except OSError as error:
+        if not machine_fails(error):
+            raise
+        raise RunFailed(str(line_of(error, path, "read"))) from error
