@@ -13,6 +13,7 @@ from pipeline.data.sources import MOST_FILE_BYTES, FileSource, Listing, Sorter, 
 from pipeline.data.tars import BadTar, Header, is_tar, members
 from pipeline.data.zips import BadZip, Entry, is_zip, read_directory, read_entry, read_start
 from pipeline.errors import UserError
+from pipeline.storage.faults import machine_explained
 
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
@@ -21,7 +22,7 @@ _MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 def open_archive(path: Path) -> ZipSource | TarSource:
     """The pictures of a .zip or .tar, told apart by content."""
     try:
-        with path.open("rb") as file:
+        with machine_explained(path), path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
         raise UserError(f"{path}: cannot read ({error.strerror})") from error
@@ -49,7 +50,8 @@ class ZipSource(FileSource):
         skipped: list[tuple[str, str]] = []
         sorter = Sorter()
         try:
-            directory = read_directory(path)
+            with machine_explained(path):
+                directory = read_directory(path)
         except BadZip as fault:
             raise UserError(f"{path}: the zip archive {fault}") from fault
         except OSError as error:
@@ -72,7 +74,8 @@ class ZipSource(FileSource):
 
     def _bytes(self, number: int) -> bytes:
         try:
-            return within_limit(read_entry(self._path, self._entries[number], MOST_FILE_BYTES))
+            with machine_explained(self._path):
+                return within_limit(read_entry(self._path, self._entries[number], MOST_FILE_BYTES))
         except BadZip as fault:
             raise Unreadable(str(fault)) from fault
         except OSError as error:
@@ -81,7 +84,8 @@ class ZipSource(FileSource):
     def _start(self, entry: Entry) -> Callable[[int], bytes]:
         def read(count: int) -> bytes:
             try:
-                return read_start(self._path, entry, count)
+                with machine_explained(self._path):
+                    return read_start(self._path, entry, count)
             except BadZip as fault:
                 raise Unreadable(str(fault)) from fault
 
@@ -122,7 +126,7 @@ class TarSource(FileSource):
         if place.size > MOST_FILE_BYTES:
             raise Unreadable(f"larger than {MOST_FILE_BYTES} bytes")
         try:
-            with self._path.open("rb") as file:
+            with machine_explained(self._path), self._path.open("rb") as file:
                 file.seek(place.offset)
                 data = file.read(place.size)
         except OSError as error:
@@ -158,7 +162,7 @@ def _list_tar(
     classes: dict[str, _Place] = {}
     skipped: list[tuple[str, str]] = []
     try:
-        with path.open("rb", buffering=0) as file:
+        with machine_explained(path), path.open("rb", buffering=0) as file:
             for member in members(file.fileno(), os.fstat(file.fileno()).st_size):
                 _refuse_escape(path, member.name)
                 name = member.name.removeprefix("./")

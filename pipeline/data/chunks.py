@@ -13,7 +13,7 @@ from pipeline.data.index import ShardIndex
 from pipeline.data.lanes import Order
 from pipeline.data.pyramid import reduce
 from pipeline.data.reader import ShardReader
-from pipeline.data.samples import Damage
+from pipeline.data.samples import Damage, no_damage
 from pipeline.errors import UserError
 
 _CHUNK_BYTES = 4 << 20
@@ -84,14 +84,13 @@ class Decoder:
         self._reader.close()
 
     def _good(self, position: int, notes: Notes) -> tuple[Tensor, int | None]:
+        if not self._skip:
+            with no_damage("restore it, make the data set again, or set data.on_damage=skip"):
+                return self._read(position)
         for turn in range(self._order.total):
             try:
                 return self._read(position + turn * self._order.lanes)
             except Damage as damage:
-                if not self._skip:
-                    raise UserError(
-                        f"{damage}; restore it, make the data set again, or set data.on_damage=skip"
-                    ) from damage
                 # A stand-in that is itself damaged has its own position, where it is counted.
                 notes.damaged += turn == 0
                 shard = self._order.locate(position + turn * self._order.lanes).shard

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline.data import kinds
 from pipeline.data.images import Unreadable
 from pipeline.data.sources import MOST_FILE_BYTES, FileSource, Listing, Sorter, within_limit
+from pipeline.storage.faults import machine_explained
 
 _NOT_FOLLOWED = "which is not followed; --follow-links follows it"
 
@@ -98,7 +99,7 @@ class _Walk:
 
 def _first_bytes(path: Path, count: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with machine_explained(path), path.open("rb") as file:
             return file.read(count)
     except OSError as error:
         raise Unreadable(f"cannot be read ({error.strerror})") from error

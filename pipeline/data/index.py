@@ -18,6 +18,7 @@ from pipeline.contracts import ImageSpec
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import read_json
 from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.faults import machine_explained, refusal
 
 INDEX_NAME = "index.json"
 FORMAT = "hrgan-shards"
@@ -158,7 +159,8 @@ def check_size(root: Path, shard: Shard) -> None:
     """UserError unless the shard's file is there and has its size."""
     path = root / shard.name
     try:
-        size = path.stat().st_size
+        with machine_explained(path):
+            size = path.stat().st_size
     except OSError as error:
         raise UserError(
             f"{path}: shard missing or unreadable ({error.strerror}); {INDEX_NAME} lists it with "
@@ -176,7 +178,7 @@ def read_unfinished(path: str | Path) -> ShardIndex:
     except FileNotFoundError as error:
         raise UserError(f"{where}: {error.strerror}") from error
     except Damaged as damage:
-        raise UserError(f"{damage}; restore it or make the data set again") from damage
+        raise refusal(damage, f"{damage}; restore it or make the data set again") from damage
 
 
 def locate(path: str | Path) -> Path:

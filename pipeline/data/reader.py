@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 
 from pipeline.data.index import ShardIndex
 from pipeline.data.samples import Damage, Encoded, Table, no_damage, scan, take_apart
+from pipeline.storage.faults import reason_of
 
 _TABLES = 4096  # 8 bytes a sample: 32 MB at 1,000 samples a shard
 _FILES = 128  # far below the usual limit of 1,024 open files
@@ -29,12 +31,12 @@ class ShardReader:
         """The sample; raises Damage, whose message names shard and key (or place), if it is not whole."""
         entry = self._index.shards[shard]
         try:
-            sample = self._take(shard, member)
+            sample = self._take_twice(shard, member)
         except Damage as damage:
             raise Damage(f"{self._index.root / entry.name}: sample {member}: {damage}") from damage
         except OSError as error:
             raise Damage(
-                f"{self._index.root / entry.name}: sample {member}: cannot be read ({error.strerror})"
+                f"{self._index.root / entry.name}: sample {member}: cannot be read: {reason_of(error)}"
             ) from error
         if sample.label is not None and sample.label >= len(self._index.classes) > 0:
             raise Damage(
@@ -52,6 +54,17 @@ class ShardReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _take_twice(self, shard: int, member: int) -> Encoded:
+        try:
+            return self._take(shard, member)
+        except OSError:
+            # Whatever a file server has forgotten, or a disk could not read once, is opened anew.
+            self._tables.pop(shard, None)
+            if shard in self._files:
+                with suppress(OSError):
+                    os.close(self._files.pop(shard))
+            return self._take(shard, member)
 
     def _take(self, shard: int, member: int) -> Encoded:
         try:

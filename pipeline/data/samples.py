@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.tars import BLOCK, BadTar, Header, headers, parse
-from pipeline.errors import UserError
+from pipeline.storage.faults import machine_explained, refusal
 
 TRAILER = 2 * BLOCK
 IMAGE_EXTENSIONS = ("png", "jpg", "webp")
@@ -32,12 +32,13 @@ class Damage(Exception):
 
 
 @contextmanager
-def no_damage() -> Iterator[None]:
-    """Turns Damage into a UserError that says how to mend it."""
+def no_damage(mend: str = "restore it or make the data set again") -> Iterator[None]:
+    """Turns Damage into a UserError that says how to `mend` it, or into RunFailed where a machine could not
+    read what may be whole."""
     try:
         yield
     except Damage as damage:
-        raise UserError(f"{damage}; restore it or make the data set again") from damage
+        raise refusal(damage, f"{damage}; {mend}") from damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ def binding(key: str, image: bytes, label: int | None) -> int:
 def scan(path: Path, count: int) -> Table:
     """The table of a shard that should hold `count` samples, from its tar headers alone.
 
-    Never raises for damage: what comes before it can still be read.
+    Never raises for damage: what comes before it can still be read. An OSError says nothing of the shard, and
+    is the caller's.
     """
     starts: list[int] = []
     last_key, fault, end = None, None, 0
@@ -85,8 +87,6 @@ def scan(path: Path, count: int) -> Table:
                     starts.append(start)
                     last_key = key
                 end = stop
-    except OSError as error:
-        fault = f"cannot be read ({error.strerror})"
     except Damage as damage:
         fault = f"{damage}{f', after key {last_key}' if last_key else ''}"
         # The sample before a cut may have lost members: its own check tells (see `take_apart`).
@@ -97,7 +97,7 @@ def scan(path: Path, count: int) -> Table:
 
 def keys(path: Path) -> list[str]:
     """The keys of a shard's samples, in order, from its tar headers; Damage if it is not whole."""
-    with path.open("rb", buffering=0) as file:
+    with machine_explained(path), path.open("rb", buffering=0) as file:
         members = _members(file.fileno(), os.fstat(file.fileno()).st_size)
         return list(dict.fromkeys(key for key, _, _ in members))
 

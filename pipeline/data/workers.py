@@ -121,14 +121,15 @@ class _Worker:
             self._free(slot)
 
     def receive(self, number: int) -> Chunk:
-        """The rank's chunk `number`; UserError for damage, WorkerDied if the process is gone."""
+        """The rank's chunk `number`; UserError for damage, RunFailed for what cannot be read, WorkerDied if
+        the process is gone."""
         try:
             # A worker's end is open in no other process, so its death ends this wait.
             slot, notes, error = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             self._died()
         if error is not None:
-            raise UserError(error)
+            raise error
         return Chunk(number, self._images[slot], self._labels[slot], notes, lambda: self._free(slot))
 
     def stop(self) -> None:
@@ -178,11 +179,12 @@ def _work(
     torch.set_num_threads(1)
     decoder = make_decoder()
     while (slot := _next_slot(pipe, parent)) is not None:
-        notes, error = Notes(), None
+        notes: Notes = Notes()
+        error: UserError | RunFailed | None = None
         try:
             notes = decoder.fill(images[slot], labels[slot], share.positions(number))
-        except UserError as damage:
-            error = str(damage)
+        except (UserError, RunFailed) as found:
+            error = found
         try:
             pipe.send((slot, notes, error))
         except (BrokenPipeError, ConnectionResetError):

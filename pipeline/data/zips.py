@@ -108,6 +108,8 @@ def _contents(path: Path, entry: Entry) -> bytes:
         try:
             return b"".join(_unpacked(file, entry))
         except (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno:  # bz2's own, of damaged data, has no number
+                raise
             raise BadZip(f"is damaged ({error})") from error
 
 

@@ -90,3 +90,11 @@ def machine_explained(path: Path) -> Iterator[None]:
         if not machine_fails(error):
             raise
         raise RunFailed(str(line_of(error, path, "read"))) from error
+
+
+def refusal(damage: BaseException, line: str) -> UserError | RunFailed:
+    """What a command ends with for want of a file that is not whole: `line`, or RunFailed where a machine
+    could not read what may be whole."""
+    if machine_fails(damage.__cause__):
+        return RunFailed(f"{damage}; the same command goes on when it can be read")
+    return UserError(line)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import checked, read_json
+from pipeline.storage.faults import machine_explained
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -61,7 +62,7 @@ def code_version() -> dict[str, str]:
 
 def digest_file(path: Path) -> str:
     """sha256 of a file, in hex."""
-    with path.open("rb") as file:
+    with machine_explained(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -15,6 +15,7 @@ from pipeline.contracts import ImageSpec, Stage
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import checked
 from pipeline.storage.atomic import publish_folder, remove_folder
+from pipeline.storage.faults import refusal
 from pipeline.storage.manifest import (
     MANIFEST,
     Manifest,
@@ -81,7 +82,7 @@ class Snapshot:
             verify(self.folder)
             return load_tensors(self.folder / GENERATOR)
         except Damaged as damage:
-            raise UserError(f"damaged snapshot: {damage}") from damage
+            raise refusal(damage, f"damaged snapshot: {damage}") from damage
 
 
 def write_snapshot(
@@ -230,7 +231,7 @@ def _read(folder: Path) -> Snapshot:
     try:
         manifest = read_manifest(folder)
     except Damaged as damage:
-        raise UserError(f"damaged snapshot: {damage}") from damage
+        raise refusal(damage, f"damaged snapshot: {damage}") from damage
     if manifest.kind != "snapshot":
         raise UserError(f"{folder}: a {manifest.kind}; allowed: a snapshot or a run folder")
     try:

@@ -48,5 +48,5 @@ def _look(store: CheckpointStore, folder: Path) -> tuple[Checkpoint | None, str]
         return store.verified(folder), ""
     except Damaged as damage:
         return None, str(damage)
-    except OSError as error:
+    except (OSError, RunFailed) as error:
         return None, f"{folder} on {host()}: {error}"
