@@ -272,6 +272,7 @@ def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
     if found is not None:
         put_back(trainer, found.load())
         if process.is_first:
+            store.prune(trainer.progress.images_seen)  # what a start that failed meanwhile could not
             _tell(f"going on from {found.folder} ({trainer.progress.images_seen} images)")
     elif config.start.source is not None:
         taken = begin_with(trainer, load_start(Path(config.start.source)))

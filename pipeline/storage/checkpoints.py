@@ -15,13 +15,14 @@ from torch import Tensor
 from pipeline.errors import Damaged, RunFailed
 from pipeline.reading import read_as
 from pipeline.storage.atomic import (
-    explained,
     fsync_file,
     fsync_folder,
+    make_folder,
     publish_bytes,
     remove_folder,
     replace_folder,
 )
+from pipeline.storage.faults import explained
 from pipeline.storage.manifest import (
     MANIFEST,
     FileEntry,
@@ -86,7 +87,7 @@ class CheckpointStore:
             f"{group}/{name}": value for group, tensors in groups.items() for name, value in tensors.items()
         }
         with explained(path):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             try:
                 save_tensors(path, flat)
                 fsync_file(path)
@@ -113,7 +114,7 @@ class CheckpointStore:
             fsync_file(aside / MANIFEST)
             fsync_folder(aside)
             replace_folder(aside, folder)
-            self._prune(position.images_seen)
+            self.prune(position.images_seen)
 
     @staticmethod
     def _gathered(aside: Path, ranks: int, given_up: threading.Event) -> dict[str, FileEntry] | None:
@@ -164,10 +165,17 @@ class CheckpointStore:
     def _aside(self, images_seen: int) -> Path:
         return self._parent / f".{images_seen:012d}.{self._attempt}.partial"
 
-    def _prune(self, newest: int) -> None:
+    def prune(self, newest: int) -> None:
+        """Drops the oldest checkpoints up to the one at `newest` images, beyond `keep`, and what killed
+        starts have left."""
         older = [path for path in numbered_folders(self._parent) if int(path.name) <= newest]
-        for folder in (*older[: -self._keep], *self._parent.glob(".*.partial"), *self._parent.glob(".*.old")):
-            remove_folder(folder)
+        with explained(self._parent):
+            for folder in (
+                *older[: -self._keep],
+                *self._parent.glob(".*.partial"),
+                *self._parent.glob(".*.old"),
+            ):
+                remove_folder(folder)
 
 
 def share_name(rank: int, ranks: int) -> str:

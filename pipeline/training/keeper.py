@@ -46,16 +46,16 @@ class RunKeeper:
     attempt: str = ""
     _writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
-    def checkpoint(self, trainer: Trainer) -> None:
+    def checkpoint(self, trainer: Trainer, report: Report | None = None) -> None:
         self.finish(trainer)
         share = Share(trainer.networks, trainer.engine.process)
         groups = take(trainer, share.holds)
         background = self.config.checkpoints.background
-        self._writer.submit(self._job(trainer, copied(groups) if background else groups))
+        self._writer.submit(self._job(trainer, copied(groups) if background else groups, report))
         if not background:
             self.finish(trainer)
 
-    def _job(self, trainer: Trainer, groups: Groups) -> Callable[[], None]:
+    def _job(self, trainer: Trainer, groups: Groups, report: Report | None) -> Callable[[], None]:
         process, progress = trainer.engine.process, trainer.progress
         ranks = process.world_size
         position = Position(progress.images_seen, progress.step, ranks, digest(self.config))
@@ -64,6 +64,8 @@ class RunKeeper:
         def write() -> None:
             store.write_share(groups, position.images_seen, rank=process.rank, ranks=ranks)
             if process.is_first:
+                if report is not None:
+                    report.sync()
                 store.publish(position, ranks=ranks, given_up=self._writer.given_up)
 
         return write
@@ -98,8 +100,9 @@ class RunKeeper:
         self.give_up()
         why = None if error is None else (type(error).__name__, str(error))
         kind, text = next(found for found in from_all(why, process) if found is not None)
-        if kind == UserError.__name__:
-            raise UserError(text) from error
+        for known in (UserError, RunFailed):
+            if kind == known.__name__:
+                raise known(text) from error
         raise error or RunFailed(f"another process could not write its part of a checkpoint: {kind}: {text}")
 
     def give_up(self) -> None:

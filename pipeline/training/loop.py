@@ -20,8 +20,8 @@ from pipeline.training.trainer import Trainer
 class Keeper(Protocol):
     """Writes the run's files; every rank calls it alike."""
 
-    def checkpoint(self, trainer: Trainer) -> None:
-        """Everything needed to continue."""
+    def checkpoint(self, trainer: Trainer, report: Report | None = None) -> None:
+        """Everything needed to continue; what `report` has written is on disk before."""
         ...
 
     def snapshot(self, trainer: Trainer, report: Report | None) -> None:
@@ -121,7 +121,7 @@ class Loop:
         )
         self._when(
             last or crossed(before, now, config.checkpoints.every_images),
-            lambda: self._keeper.checkpoint(self._trainer),
+            lambda: self._keeper.checkpoint(self._trainer, self._report),
         )
         if self._report is not None:
             self._report.advance(now)

@@ -13,13 +13,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from pipeline.errors import Damaged, UserError
+from pipeline.errors import Damaged, RunFailed, UserError
 from pipeline.reading import read_lines
-from pipeline.storage.atomic import explained, publish_bytes
-from pipeline.storage.events import TRAINING, Layout, begin_evaluation
+from pipeline.storage.atomic import fsync_file, fsync_folder, publish_bytes
+from pipeline.storage.events import (
+    TRAINING,
+    Curves,
+    Layout,
+    begin_evaluation,
+    event_of,
+    layout_summary,
+    picture_summary,
+    scalar_summary,
+    text_summary,
+)
+from pipeline.storage.faults import explained, refusal
 from pipeline.storage.log import LOG, log_entry
 from pipeline.training.meters import peak_gib
 
@@ -64,10 +74,10 @@ class Report:
         has_ticks = drop_after(self._log, start) > 0
         self._is_laid_out = has_ticks and any((run / TRAINING).glob("events.*"))
         self._has_terminal = True
-        self._writer = None
+        self._curves = None
         if tensorboard:
-            purge = start + 1 if start else 0  # from the start again: all that an earlier try wrote
-            self._writer = SummaryWriter(str(run / TRAINING), purge_step=purge, flush_secs=30)
+            first = start + 1 if start else 0  # from the start again: hides all that an earlier try wrote
+            self._curves = Curves(run / TRAINING, first, self.say)
         self._bar = tqdm(
             total=total,
             initial=start,
@@ -85,8 +95,8 @@ class Report:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-        if self._writer is not None:
-            self._writer.close()
+        if self._curves is not None:
+            self._curves.close()
 
     def say(self, line: str) -> None:
         """One line for a person, beside the bar."""
@@ -106,11 +116,14 @@ class Report:
 
     def describe(self, texts: Mapping[str, str], settings: Mapping[str, Any]) -> None:
         """Once a run: what it is in Markdown, by name, and its settings among those of other runs."""
-        if self._writer is None:
+        if self._curves is None:
             return
         for name, text in texts.items():
-            self._writer.add_text(name, text, 0)
-        begin_evaluation(self._run, settings)
+            self._curves.add(event_of(text_summary(name, text), 0))
+        try:
+            begin_evaluation(self._run, settings)
+        except (OSError, RunFailed, UserError) as error:
+            self.say(f"hrgan: warning: {error}")  # what only shows the run is no reason to end it
 
     def tick(self, images_seen: int, step: int, figures: Figures) -> None:
         """Means since the last tick: one line for a person, one in the log, one point a curve."""
@@ -130,13 +143,23 @@ class Report:
     @property
     def has_pictures(self) -> bool:
         """Whether `picture` shows what it is given."""
-        return self._writer is not None
+        return self._curves is not None
 
     def picture(self, name: str, picture: np.ndarray, images_seen: int) -> None:
         """An image [H, W, C] uint8 into TensorBoard."""
-        if self._writer is not None:
-            self._writer.add_image(name, picture, images_seen, dataformats="HWC")
-            self._writer.flush()
+        if self._curves is not None:
+            self._curves.add(event_of(picture_summary(name, picture), images_seen))
+            self._curves.flush()
+
+    def sync(self) -> None:
+        """Makes log and curves durable as far as they were written, from any thread: a run that goes on from
+        a checkpoint writes none again that come before it."""
+        if self._log.exists():
+            with explained(self._log):
+                fsync_file(self._log)
+                fsync_folder(self._run)
+        if self._curves is not None:
+            self._curves.sync()
 
     def _seconds_left(self, images_seen: int, now: float) -> float:
         done = images_seen - self._first_images
@@ -148,14 +171,14 @@ class Report:
             file.write(json.dumps(entry) + "\n")
 
     def _scalars(self, figures: Figures, images_seen: int) -> None:
-        if self._writer is None:
+        if self._curves is None:
             return
         for name, value in figures.items():
-            self._writer.add_scalar(name, value, images_seen)
+            self._curves.add(event_of(scalar_summary(name, value), images_seen))
         if not self._is_laid_out:  # the first tick has every phase, and so every curve
-            self._writer.add_custom_scalars(curves_layout(figures))
+            self._curves.add(event_of(layout_summary(curves_layout(figures)), 0))
             self._is_laid_out = True
-        self._writer.flush()
+        self._curves.flush()
 
 
 def curves_layout(tags: Iterable[str]) -> Layout:
@@ -200,14 +223,15 @@ def _short(count: int) -> str:
 
 
 def drop_after(log: Path, images_seen: int) -> int:
-    """Removes lines beyond `images_seen`, and those that are none: a kill cut the last one short. Returns how
-    many stay."""
+    """Removes lines beyond `images_seen`, and those that are none: a kill or a power loss cut them short.
+    Returns how many stay."""
     try:
-        found = [(line, log_entry(line)) for line in read_lines(log)]
+        with explained(log, "read"):
+            found = [(line, log_entry(line)) for line in read_lines(log)]
     except FileNotFoundError:
         return 0
     except Damaged as damage:
-        raise UserError(f"{damage}; move it away, and the log begins anew") from damage
+        raise refusal(damage, f"{damage}; move it away, and the log begins anew") from damage
     kept = [line for line, entry in found if entry is not None and entry["images_seen"] <= images_seen]
     publish_bytes(log, b"".join(line + b"\n" for line in kept))
     return len(kept)

@@ -14,7 +14,7 @@ import torch
 from pipeline.config.run import RunConfig
 from pipeline.engines.process import start_process, stop_process
 from pipeline.engines.replicated import Replicated
-from pipeline.errors import RunFailed, UserError
+from pipeline.errors import RunFailed
 from pipeline.storage import checkpoints
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.training.keeper import RunKeeper
@@ -95,7 +95,7 @@ def main(out: str) -> None:
     running.step()
     keeper.checkpoint(running)
     with pytest.raises(
-        UserError, match=r"weights-00001-of-00002\.safetensors: cannot write: the disk is full"
+        RunFailed, match=r"weights-00001-of-00002\.safetensors: cannot write: the disk is full"
     ):
         keeper.finish(running)
     assert CheckpointStore(run, 9).newest(print).manifest.images_seen == 24

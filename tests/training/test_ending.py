@@ -19,7 +19,7 @@ class Kept:
     def __init__(self) -> None:
         self.written: list[tuple[str, int]] = []
 
-    def checkpoint(self, running: Trainer) -> None:
+    def checkpoint(self, running: Trainer, report: object = None) -> None:
         self.written.append(("checkpoint", running.progress.images_seen))
 
     def snapshot(self, running: Trainer, report: Any) -> None:

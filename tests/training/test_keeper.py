@@ -13,7 +13,7 @@ import torch
 
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Process
-from pipeline.errors import UserError
+from pipeline.errors import RunFailed
 from pipeline.storage import checkpoints
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.training.keeper import RunKeeper
@@ -99,7 +99,7 @@ def test_a_full_disk_is_one_line_at_the_next_step_and_the_older_one_stays(tmp_pa
     monkeypatch.setattr(checkpoints, "save_tensors", full)
     running.step()
     kept.checkpoint(running)
-    with pytest.raises(UserError, match="the disk is full"):
+    with pytest.raises(RunFailed, match="the disk is full"):
         kept.finish(running)
     assert CheckpointStore(tmp_path, 2).newest(print).manifest.images_seen == 8
 

@@ -3,6 +3,7 @@ remains when nobody looks any more."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -111,6 +112,62 @@ def test_a_tick_has_the_memory_as_it_is_at_its_end_and_means_of_the_rest() -> No
     Loop(trainer, config, Kept(), shown, StopRequest()).run()  # type: ignore[arg-type]
     assert given == now
     assert len(set(given)) == 4
+
+
+def test_a_full_disk_is_said_once_and_the_curves_follow(tmp_path, monkeypatch, capsys) -> None:
+    """Whether a write fails, or ends half-way."""
+    real, left = os.pwrite, [100_000]
+
+    def full(file: int, data: bytes, at: int) -> int:
+        taken = min(len(data), left[0])
+        if not taken:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= taken
+        return real(file, data[:taken], at)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with report(tmp_path, 0) as begun:
+        begun.describe({"config": "seed: 1", "data": "digits"}, {"seed": 1})
+        begun.picture("reals", np.zeros((2, 2, 1), np.uint8), 0)
+        begun.tick(8, 1, FIGURES)
+        left[0] = 30
+        begun.tick(16, 2, FIGURES)
+        begun.tick(24, 3, FIGURES)
+        assert [event.step for event in board(tmp_path).Tensors("loss/generator")] == [8]
+        left[0] = 100_000
+        begun.tick(32, 4, FIGURES)
+    check(tmp_path)
+    said = [line for line in capsys.readouterr().err.splitlines() if "curves" in line]
+    assert said == [
+        f"hrgan: warning: {tmp_path}/tensorboard: curves cannot be written: the disk is full; training goes "
+        "on, and they follow when they can",
+        f"{tmp_path}/tensorboard: curves are written again",
+    ]
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_disk_that_stays_full_costs_curves_alone(tmp_path, monkeypatch, capsys) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with report(tmp_path, 0) as begun:
+        begun.tick(8, 1, FIGURES)
+        begun.sync()
+        begun.tick(16, 2, FIGURES)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(lines) == 2
+    assert lines[1].endswith("tensorboard: the last 13 points could not be written")
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_of_what_a_power_loss_left_the_log_keeps_whole_entries_up_to_the_checkpoint(tmp_path) -> None:
+    log = tmp_path / "log.jsonl"
+    whole = b'{"images_seen": 8}\n'
+    log.write_bytes(whole + b'\0\0\xff\n17\n["a"]\n{"images_seen": null}\n{"images_seen": 24}\n{"images')
+    with report(tmp_path, 16):
+        pass
+    assert log.read_bytes() == whole
 
 
 def test_every_chart_has_a_curve() -> None:
