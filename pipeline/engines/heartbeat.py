@@ -21,7 +21,7 @@ from pathlib import Path
 import torch.distributed as dist
 
 from pipeline.contracts import Process
-from pipeline.errors import Damaged
+from pipeline.errors import Damaged, RunFailed
 from pipeline.reading import read_as
 
 _RECORD = 512  # bytes: rewritten in place, which a full disk does not prevent
@@ -144,8 +144,8 @@ class Heartbeat:
             self._over.set()
             thread.join()
         # After an error the file stays, and this rank is silent to whoever still waits for it.
-        self._path(self._process.rank).unlink(missing_ok=True)
-        with suppress(OSError):  # other ranks are still there
+        with suppress(OSError):  # the work is done; and other ranks are still there
+            self._path(self._process.rank).unlink(missing_ok=True)
             self._folder.rmdir()
 
     def name_the_lost(self, told: Callable[[], bool] = lambda: False) -> str:
@@ -224,6 +224,8 @@ def host() -> str:
 
 def lost_contact(error: RuntimeError) -> bool:
     """True for what a process group raises when another process is gone."""
+    if isinstance(error, RunFailed):
+        return False  # says itself what happened
     text = str(error)
     return isinstance(error, dist.DistError) or "gloo" in text.lower() or "connection closed" in text.lower()
 

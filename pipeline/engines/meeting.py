@@ -1,0 +1,154 @@
+"""Where the processes of a group meet: at the first one's address, in time, with a word to whoever waits."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+import torch.distributed as dist
+
+from pipeline.errors import RunFailed, UserError
+
+_POLL_SECONDS = 0.05
+_FIRST_WORD_SECONDS, _WORD_SECONDS = 10.0, 60.0
+_GRACE_SECONDS = 30.0  # the first one names who is missing before the others give up
+_SHOWN = 8
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # a terminal that is gone is no reason to stop
+        print(f"hrgan: {line}", file=sys.stderr, flush=True)
+
+
+class Meeting:
+    """The place that MASTER_ADDR and MASTER_PORT name, where rank 0 of `count` keeps a store for all.
+
+    seconds: for which each waits for the others. tell: gets a line now and then for as long as it waits.
+    """
+
+    def __init__(self, rank: int, count: int, seconds: float, tell: Callable[[str], None] = _say) -> None:
+        self._rank, self._count, self._tell = rank, count, tell
+        self._host, self._port = named("MASTER_ADDR"), number("MASTER_PORT")
+        self._where = f"{self._host}:{self._port} (MASTER_ADDR, MASTER_PORT)"
+        self._seconds, self._start = seconds, time.monotonic()
+        self._next_word = _FIRST_WORD_SECONDS
+
+    def store(self) -> dist.Store:
+        """The store, once all ranks are there. RunFailed, which says where and who did not come, after
+        `seconds`, and at once if another program listens at rank 0's port."""
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(f"hrgan/{attempt}", self._connected())
+        try:
+            store.set(f"here/{self._rank}", socket.gethostname())
+            store.add("here", 1)
+            if self._rank == 0:
+                self._wait_for_all(store)
+                store.set("met", "")
+            else:
+                store.wait(["met"], timedelta(seconds=max(self._left, 0) + _GRACE_SECONDS))
+        except dist.DistError as error:
+            raise RunFailed(
+                f"{self._where}: rank {self._rank} of {self._count} was there, but rank 0 ended, or waits "
+                f"for others in vain, after {self._waited:.0f} s; it says why"
+            ) from error
+        return store
+
+    @property
+    def _waited(self) -> float:
+        return time.monotonic() - self._start
+
+    @property
+    def _left(self) -> float:
+        return self._seconds - self._waited
+
+    def _connected(self) -> dist.Store:
+        # torchrun keeps a store at this address itself.
+        ours = self._rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        # Asked of the system first: the store's own refusals are pages of frames.
+        if ours:
+            self._check_free()
+        else:
+            self._wait_for_first()
+        rest = timedelta(seconds=max(self._left, 1))
+        try:
+            return dist.TCPStore(
+                self._host, self._port, self._count, ours, rest, wait_for_workers=False, multi_tenant=True
+            )
+        except dist.DistError as error:
+            raise RunFailed(f"{self._where}: rank {self._rank}: {str(error).splitlines()[0]}") from error
+
+    def _check_free(self) -> None:
+        family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+        try:
+            with socket.create_server(
+                ("", self._port), family=family, dualstack_ipv6=family == socket.AF_INET6
+            ):
+                pass
+        except OSError as error:
+            raise RunFailed(
+                f"MASTER_PORT={self._port}: rank 0 cannot listen there on {socket.gethostname()} "
+                f"({error.strerror}); give all processes another port, which no other program has"
+            ) from error
+
+    def _wait_for_first(self) -> None:
+        while True:
+            once = max(min(self._left, self._next_word - self._waited), 0.1)
+            try:
+                with socket.create_connection((self._host, self._port), once):
+                    return
+            except OSError as error:
+                if self._left <= 0:
+                    raise RunFailed(
+                        f"{self._where}: rank {self._rank} of {self._count} has met nobody in "
+                        f"{self._waited:.0f} s ({error.strerror or error}); start rank 0 there, or name the "
+                        "address at which it is reached"
+                    ) from error
+            self._word(lambda: "rank 0")
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_for_all(self, store: dist.Store) -> None:
+        while store.add("here", 0) < self._count:
+            if self._left <= 0:
+                raise RunFailed(
+                    f"{self._where}: {self._missing(store)} of {self._count} did not come in "
+                    f"{self._waited:.0f} s; see why they ended, or start them with this address"
+                )
+            self._word(lambda: self._missing(store))
+            time.sleep(_POLL_SECONDS)
+
+    def _missing(self, store: dist.Store) -> str:
+        ranks = [str(rank) for rank in range(self._count) if not store.check([f"here/{rank}"])]
+        more = f" and {len(ranks) - _SHOWN} more" if len(ranks) > _SHOWN else ""
+        return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(ranks[:_SHOWN])}{more}"
+
+    def _word(self, who: Callable[[], str]) -> None:
+        if self._waited >= self._next_word:
+            self._next_word = self._waited + _WORD_SECONDS
+            self._tell(
+                f"rank {self._rank} waits at {self._where} for {who()} of {self._count}: "
+                f"{self._waited:.0f} s of {self._seconds:.0f}"
+            )
+
+
+def named(variable: str) -> str:
+    """What the environment has; UserError without."""
+    text = os.environ.get(variable)
+    if not text:
+        raise UserError(
+            f"{variable}: not set, though WORLD_SIZE asks for several processes; "
+            "allowed: what torchrun or srun set, or --processes"
+        )
+    return text
+
+
+def number(variable: str) -> int:
+    """The same as a whole number."""
+    text = named(variable)
+    if not text.isdecimal():
+        raise UserError(f"{variable}={text}: must be a whole number")
+    return int(text)
