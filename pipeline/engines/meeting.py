@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from pipeline.errors import RunFailed, UserError
 
@@ -38,11 +39,11 @@ class Meeting:
         self._seconds, self._start = seconds, time.monotonic()
         self._next_word = _FIRST_WORD_SECONDS
 
-    def store(self) -> dist.Store:
+    def store(self) -> Store:
         """The store, once all ranks are there. RunFailed, which says where and who did not come, after
         `seconds`, and at once if another program listens at rank 0's port."""
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store = dist.PrefixStore(f"hrgan/{attempt}", self._connected())
+        store = PrefixStore(f"hrgan/{attempt}", self._connected())
         try:
             store.set(f"here/{self._rank}", socket.gethostname())
             store.add("here", 1)
@@ -66,7 +67,7 @@ class Meeting:
     def _left(self) -> float:
         return self._seconds - self._waited
 
-    def _connected(self) -> dist.Store:
+    def _connected(self) -> Store:
         # torchrun keeps a store at this address itself.
         ours = self._rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         # Asked of the system first: the store's own refusals are pages of frames.
@@ -76,7 +77,7 @@ class Meeting:
             self._wait_for_first()
         rest = timedelta(seconds=max(self._left, 1))
         try:
-            return dist.TCPStore(
+            return TCPStore(
                 self._host, self._port, self._count, ours, rest, wait_for_workers=False, multi_tenant=True
             )
         except dist.DistError as error:
@@ -111,7 +112,7 @@ class Meeting:
             self._word(lambda: "rank 0")
             time.sleep(_POLL_SECONDS)
 
-    def _wait_for_all(self, store: dist.Store) -> None:
+    def _wait_for_all(self, store: Store) -> None:
         while store.add("here", 0) < self._count:
             if self._left <= 0:
                 raise RunFailed(
@@ -121,7 +122,7 @@ class Meeting:
             self._word(lambda: self._missing(store))
             time.sleep(_POLL_SECONDS)
 
-    def _missing(self, store: dist.Store) -> str:
+    def _missing(self, store: Store) -> str:
         ranks = [str(rank) for rank in range(self._count) if not store.check([f"here/{rank}"])]
         more = f" and {len(ranks) - _SHOWN} more" if len(ranks) > _SHOWN else ""
         return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(ranks[:_SHOWN])}{more}"

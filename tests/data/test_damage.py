@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import re
 import shutil
 import tarfile
 import warnings
@@ -15,7 +18,7 @@ from PIL import Image
 
 from pipeline.data.index import ShardIndex
 from pipeline.data.stream import read_uint8
-from pipeline.errors import UserError
+from pipeline.errors import RunFailed, UserError
 from tests.data.sets import draw_global, make_set, numbers
 
 SHARD = "data-00001.tar"  # samples 16 to 31
@@ -232,3 +235,42 @@ def test_damaged_labels_beyond_the_classes(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"key 0000000[5-9]: class [5-9] is not in the index"):
         list(read_uint8(ShardIndex.read(tmp_path)))
+
+
+def _failing(monkeypatch: pytest.MonkeyPatch, number: int, times: int) -> None:
+    """Lets the first `times` reads of a shard's samples fail."""
+    real, left = os.pread, [times]
+
+    def pread(file: int, size: int, at: int) -> bytes:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number))
+        return real(file, size, at)
+
+    monkeypatch.setattr(os, "pread", pread)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_disk_that_fails_is_a_failed_run_and_no_damage(
+    root: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    index = ShardIndex.read(root)
+    _failing(monkeypatch, errno.EIO, 1_000_000)
+    with pytest.raises(RunFailed) as caught:
+        draw_global(index, [(48, 1)], workers=workers)
+    line = str(caught.value)
+    assert re.match(
+        rf"{root}/data-0000\d\.tar: sample \d+: cannot be read: the disk, or the way to it, fails", line
+    )
+    assert line.endswith("; the same command goes on when it can be read")
+
+
+def test_a_file_that_its_server_has_forgotten_is_opened_anew(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = ShardIndex.read(root)
+    expected, _ = draw_global(index, [(48, 1)])
+    for number in (errno.ESTALE, errno.EIO):
+        _failing(monkeypatch, number, 1)
+        assert torch.equal(draw_global(index, [(48, 1)])[0], expected)
+        monkeypatch.undo()

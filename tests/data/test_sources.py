@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -11,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.data import zips
 from pipeline.data.index import ShardIndex
 from pipeline.data.prepare import prepare
 from pipeline.data.stream import read_uint8
-from pipeline.errors import UserError
+from pipeline.errors import RunFailed, UserError
 from tests.data.feeds import call, file, folder, labels_of, noise, plain, stored
 
 
@@ -106,3 +109,36 @@ def test_cls_for_some_only_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"b.png: has no .cls while others have"):
         call(tmp_path, archive)
     assert call(tmp_path, archive, labels="none").classes == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "place", "read"),
+    [(folder, Path, "open"), (lambda path, files: _zip(path, [*files.items()]), zips, "_contents")],
+    ids=("folder", "zip"),
+)
+@pytest.mark.parametrize(
+    ("number", "fails"), [(errno.EIO, True), (errno.ESTALE, True), (errno.EACCES, False)]
+)
+def test_a_picture_that_a_machine_does_not_give_is_not_left_out(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[..., Path],
+    place: object,
+    read: str,
+    number: int,
+    fails: bool,
+) -> None:
+    source = make(tmp_path / "in", {"a.png": plain(1), "b.png": plain(2)})
+    real, failed = getattr(place, read), []
+
+    def once(path: Path, *rest: object, **options: object) -> object:
+        if path.is_relative_to(source) and not failed:
+            failed.append(path)
+            raise OSError(number, os.strerror(number))
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(place, read, once)
+    if fails:
+        with pytest.raises(RunFailed, match=r"cannot read: .*; the same command goes on$"):
+            call(tmp_path, source)
+    assert call(tmp_path, source).count == (2 if fails else 1)
