@@ -44,7 +44,7 @@ _LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 _WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 
 
-class Tf32(TorchDispatchMode):
+class Tf32(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, products take float32 as tensor cores do."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -68,7 +68,7 @@ def factor(sampler: Sampler, which: Space, count: int) -> dict[str, Any]:
     with _random_perceptual() as perceptual:
         steps = Steps(sampler, which, PathSettings(), perceptual)
         full = path_length(steps.lengths(range(count), None))["value"]
-        with Tf32():
+        with Tf32():  # type: ignore[no-untyped-call]
             loose = path_length(steps.lengths(range(count), None))["value"]
     return {"op": f"ppl-{which}", "count": count, "float32": full, "tf32": loose, "factor": loose / full}
 
@@ -84,7 +84,8 @@ def untrained() -> Sampler:
 @contextmanager
 def _random_perceptual() -> Iterator[Perceptual]:
     seed_everything(0)
-    vgg, inputs = {}, 3
+    vgg: dict[str, Tensor] = {}
+    inputs = 3
     for layer, width in zip(_LAYERS, _WIDTHS, strict=True):
         conv = nn.Conv2d(inputs, width, 3)
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
@@ -94,11 +95,11 @@ def _random_perceptual() -> Iterator[Perceptual]:
         f"lin{n}.model.1.weight": torch.rand(1, c, 1, 1) for n, c in enumerate((64, 128, 256, 512, 512))
     }
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, name) for name in ("vgg.pth", "lpips.pth")]
-        for path, weights in zip(paths, (vgg, linear), strict=True):
+        files = Path(folder, "vgg.pth"), Path(folder, "lpips.pth")
+        for path, weights in zip(files, (vgg, linear), strict=True):
             torch.save(weights, path)
-        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
-        yield Perceptual(PerceptualWeights(*paths, *digests))
+        first, second = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+        yield Perceptual(PerceptualWeights(*files, first, second))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -51,7 +51,7 @@ class StyleGAN2Sampler(LatentSampler):
             numbers = seeded(derive_seed("class mean"))
             z = torch.randn(_SAMPLES, self.generator.z_dim, generator=numbers).double().to(self.device)
             labels = torch.full((_AT_ONCE,), label, device=self.device)
-            for part in z.split(_AT_ONCE):
+            for part in torch.split(z, _AT_ONCE):
                 total = total + mapping(part, labels).sum(0)
             self._means[label] = (total / _SAMPLES).float()
         return self._means[label]
