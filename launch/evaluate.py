@@ -206,14 +206,18 @@ def check(given: Mapping[str, Any]) -> None:
     it will need, for where it runs there may be no way out."""
     from pipeline.data.index import ShardIndex
     from pipeline.evaluation.extractors import fetch_weights
+    from pipeline.evaluation.follow import check_scope
     from pipeline.evaluation.measure import check_size
     from pipeline.evaluation.plan import check_count
+    from pipeline.evaluation.sources import DataSource, is_data
 
-    scope_of(given["every"], given["watch"])
+    check_scope(given["source"], scope_of(given["every"], given["watch"]))
     settings = settings_of(given)
     index = ShardIndex.read(given["data"])
     check_count(settings.count, index.count, str(index.root))
     check_size(settings.metrics, index.spec, str(index.root))
+    if is_data(given["source"]):
+        DataSource(ShardIndex.read(given["source"]), index).check(settings)
     fetch_weights(settings)
 
 

@@ -26,6 +26,7 @@ from pipeline.config.load import dump_config, load_cluster, load_config
 from pipeline.config.run import RunConfig
 from pipeline.errors import Damaged, UserError
 from pipeline.evaluation.results import run_of
+from pipeline.evaluation.sources import is_data
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.job import JOB, JOBS, SETTINGS, Job, read_job, write_job
 from pipeline.storage.lock import only_writer
@@ -102,7 +103,8 @@ def submit_evaluation(order: Order, arguments: Sequence[str], each: bool) -> Non
     if each:
         found, jobs = _each_snapshot(arguments, given)
     else:
-        _, jobs = _source(given["source"], may_wait=order.after is not None or given["watch"])
+        may_wait = order.after is not None or given["watch"]
+        jobs = _beside(given["source"]) or _source(given["source"], may_wait=may_wait)[1]
         found = [tuple(arguments)]
     _submit_other(order, "evaluate", found, jobs)
 
@@ -213,6 +215,11 @@ def _understood(kind: Kind, command: Callable[..., int], arguments: Sequence[str
     app.command()(command)
     with get_command(app).make_context(f"hrgan {kind}", list(arguments)) as context:
         return dict(context.params)
+
+
+def _beside(data: Path) -> Path | None:
+    """The folder for the output of a job that measures a data set; None if `data` is none."""
+    return data.resolve().parent / JOBS if is_data(data) else None
 
 
 def _source(source: Path, *, may_wait: bool) -> tuple[Snapshot | None, Path]:

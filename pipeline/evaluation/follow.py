@@ -96,8 +96,7 @@ class Turns:
     def __init__(self, target: Path, scope: Scope, result_path: Callable[[Path], Path]) -> None:
         self._target, self._done, self._result_path = target, set[Path](), result_path
         self._claim: Claim | None = None
-        if is_data(target) and scope != "newest":
-            raise UserError(f"--{scope}: is of a run's snapshots, and {target} is a data set; leave it out")
+        check_scope(target, scope)
         self._watches = scope == "watch" and not _is_snapshot(target, scope)
         # Unless it watches, what comes later is not waited for: a run may write faster than is measured.
         self._asked = () if self._watches else _asked(target, scope)
@@ -124,6 +123,12 @@ class Turns:
         path = self._result_path(folder)
         self._claim = Claims(path.parent).take(path.stem)
         return self._claim is not None
+
+
+def check_scope(target: Path, scope: Scope) -> None:
+    """UserError where snapshots are asked of a data set."""
+    if is_data(target) and scope != "newest":
+        raise UserError(f"--{scope}: is of a run's snapshots, and {target} is a data set; leave it out")
 
 
 def is_run(target: Path) -> bool:

@@ -66,7 +66,8 @@ class Observer:
         """uint8 images [N, C, H, W] of any device, the first of which has the even place `first` in its set:
         whatever of `features <extractor>`, `logits <extractor>`, `similarity` and `patches-<level>` is
         needed, on the CPU."""
-        needs, rgb = self._needs, as_rgb(images).to(self._device)
+        # Of one layout in memory, or drawn and stored images would be rounded differently.
+        needs, rgb = self._needs, as_rgb(images.contiguous()).to(self._device)
         seen: dict[str, Tensor] = {}
         if self._cutter is not None and first < needs.swd:
             levels = self._cutter.cut(rgb, first)

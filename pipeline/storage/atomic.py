@@ -109,7 +109,8 @@ def _remove_left(path: Path, owner: re.Match[str]) -> None:
 
 def _last_change(path: Path) -> float:
     inside = path.iterdir() if path.is_dir() else ()
-    return max(one.stat().st_mtime for one in (path, *inside))
+    times: list[float] = [one.stat().st_mtime for one in (path, *inside)]
+    return max(times)
 
 
 @contextmanager

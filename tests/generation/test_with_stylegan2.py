@@ -20,6 +20,7 @@ from pipeline.data.index import ShardIndex
 from pipeline.data.reader import ShardReader
 from pipeline.models.registry import build_family
 from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
+from tests.evaluation.worlds import write_shards
 
 FAMILY = StyleGAN2Config(z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +71,26 @@ def test_the_batch_does_not_change_a_byte(run: Path, tmp_path: Path) -> None:
         made.append(shards(out))
     assert made[0] == made[1] == made[2]
     assert len(made[0]) == 4
+
+
+@pytest.mark.slow
+def test_what_was_generated_has_its_snapshots_figures_and_truncated_others(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without labels in the real images, classes are drawn from the seed in both."""
+    reals, snapshot = write_shards(tmp_path / "reals", 14).root, open_snapshot(run)
+    assert hrgan("evaluate", snapshot.folder, "--data", reals, "--count", 12) == 0
+    expected = json.loads((run / f"metrics/{snapshot.folder.name}.json").read_bytes())["metrics"]
+    for psi in ("1", "0.3"):
+        out = tmp_path / psi
+        assert hrgan("generate", run, out, "--count", 12, "--shard-size", 5, "--truncation", psi) == 0
+        capsys.readouterr()
+        assert hrgan("evaluate", out, "--data", reals) == 0
+        assert f"images seen; truncation: {float(psi)}, classes: by seed\n" in capsys.readouterr().out
+        (path,) = (out / "metrics").iterdir()
+        found = json.loads(path.read_bytes())
+        assert found["measured"]["origin"]["snapshot"] == snapshot.digest
+        assert (found["metrics"] == expected) == (psi == "1")
 
 
 @pytest.mark.slow

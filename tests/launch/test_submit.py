@@ -196,6 +196,11 @@ def test_an_evaluation_takes_one_node_unless_told_and_waits(home, tmp_path, caps
     assert options(dry(capsys, *words, "--nodes", 3))["nodes"] == "3"
 
 
+def test_a_data_set_is_evaluated_beside_it(home, tmp_path, capsys):
+    words = ("evaluate", home / "shards", "--data", home / "shards", "--cluster", cluster_file(tmp_path))
+    assert options(dry(capsys, *words))["output"].startswith(f"{home}/jobs/")
+
+
 def test_an_evaluation_of_each_snapshot_is_an_array(home, tmp_path, capsys):
     run = tmp_path / "r"
     names = ["000000000", "000000096", "000000192"]

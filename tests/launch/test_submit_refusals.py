@@ -88,6 +88,7 @@ def test_a_wrong_cluster_file(home, tmp_path, capsys, name):
 TRAIN = "train {home}/c.yaml --cluster {tmp}/cluster.yaml --run {tmp}/r"
 EVALUATE = "evaluate {tmp}/r --data {home}/shards --cluster {tmp}/cluster.yaml --after 17"
 PICTURE = "generate {tmp}/r a.png --count 4 --grid --cluster {tmp}/cluster.yaml --after 17"
+DATA_SET = "evaluate {home}/shards --data {home}/shards --cluster {tmp}/cluster.yaml"
 FAULTS = {
     "train {home}/c.yaml": "missing option '--cluster'",
     "train {home}/c.yaml --cluster {tmp}/clustr.yaml": "no such file; did you mean {tmp}/cluster.yaml?",
@@ -112,6 +113,9 @@ FAULTS = {
     EVALUATE + " --all --watch": "--all and --watch: give one",
     EVALUATE + " --each --watch": "--each: is a job for each snapshot; not allowed with it: --all, --watch",
     EVALUATE + " --each": "--each: {tmp}/r is not a run with snapshots",
+    DATA_SET + " --all": "--all: is of a run's snapshots, and {home}/shards is a data set",
+    DATA_SET + " --metrics ppl-z": "--metrics ppl-z: walks the latent space of a generator",
+    DATA_SET + " --each": "--each: {home}/shards is not a run with snapshots",
     PICTURE + " --nodes 2": "--nodes 2: one process makes a picture (--grid); allowed: 1",
     EVALUATE + " --count 3": "--count 3: must be at least 10",
     "evaluate {tmp}/r --cluster {tmp}/cluster.yaml": "missing option '--data'",
