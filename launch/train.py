@@ -199,6 +199,8 @@ def _run(
             report = stack.enter_context(_report(config, run, start, process))
             if start == 0:
                 _begin(report, run, config, index, summary)
+            else:
+                report.introduce(identity(config))
         try:
             stack.callback(keeper.give_up)  # of no account when the run has ended well
             end = partial(asked_to_end, run, config.stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,10 +49,12 @@ def machine_fails(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in _MACHINES
 
 
-def reason_of(error: OSError) -> str:
+def reason_of(error: BaseException) -> str:
     """Why, in words."""
-    number = error.errno or 0
-    return _MACHINES.get(number) or _TYPED.get(number) or error.strerror or str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:
+        return str(error)
+    return _MACHINES.get(number) or _TYPED.get(number) or os.strerror(number)
 
 
 def line_of(error: OSError, path: Path | str | None = None, doing: Doing | None = None) -> str | None:

@@ -19,6 +19,7 @@ from pipeline.errors import Damaged, RunFailed, UserError
 from pipeline.reading import read_lines
 from pipeline.storage.atomic import fsync_file, fsync_folder, publish_bytes
 from pipeline.storage.events import (
+    EVALUATION,
     TRAINING,
     Curves,
     Layout,
@@ -29,7 +30,7 @@ from pipeline.storage.events import (
     scalar_summary,
     text_summary,
 )
-from pipeline.storage.faults import explained, refusal
+from pipeline.storage.faults import explained, reason_of, refusal
 from pipeline.storage.log import LOG, log_entry
 from pipeline.training.meters import peak_gib
 
@@ -74,6 +75,7 @@ class Report:
         has_ticks = drop_after(self._log, start) > 0
         self._is_laid_out = has_ticks and any((run / TRAINING).glob("events.*"))
         self._has_terminal = True
+        self._settings: Mapping[str, Any] | None = None  # to be shown among those of other runs
         self._curves = None
         if tensorboard:
             first = start + 1 if start else 0  # from the start again: hides all that an earlier try wrote
@@ -120,10 +122,24 @@ class Report:
             return
         for name, text in texts.items():
             self._curves.add(event_of(text_summary(name, text), 0))
+        self.introduce(settings)
+
+    def introduce(self, settings: Mapping[str, Any]) -> None:
+        """Its settings among those of other runs, unless they are there: now, or at a tick at which the disk
+        takes them."""
+        if self._curves is None:
+            return
         try:
             begin_evaluation(self._run, settings)
         except (OSError, RunFailed, UserError) as error:
-            self.say(f"hrgan: warning: {error}")  # what only shows the run is no reason to end it
+            if self._settings is None:
+                folder = self._run / EVALUATION
+                self.say(
+                    f"hrgan: warning: {folder}: cannot be written yet ({reason_of(error.__cause__ or error)})"
+                )
+            self._settings = settings
+        else:
+            self._settings = None
 
     def tick(self, images_seen: int, step: int, figures: Figures) -> None:
         """Means since the last tick: one line for a person, one in the log, one point a curve."""
@@ -136,6 +152,8 @@ class Report:
             "memory/peak_gib": peak_gib(self._device),
         }
         left = self._seconds_left(images_seen, now)
+        if self._settings is not None:
+            self.introduce(self._settings)
         self._append({"images_seen": images_seen, "step": step, "time": time.time(), **figures, **speed})
         self.say(tick_line(images_seen, self._total, {**figures, **speed}, left))
         self._scalars({**figures, **speed}, images_seen)

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from pipeline.config.run import RunConfig
+from pipeline.errors import RunFailed
 from pipeline.training.loop import Loop
 from pipeline.training.report import Figures, Report, curves_layout
 from pipeline.training.stop import StopRequest
@@ -159,6 +160,24 @@ def test_a_disk_that_stays_full_costs_curves_alone(tmp_path, monkeypatch, capsys
     assert len(lines) == 2
     assert lines[1].endswith("tensorboard: the last 13 points could not be written")
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_run_that_could_not_be_shown_among_others_is_at_a_later_tick(tmp_path, monkeypatch, capsys) -> None:
+    def full(run: Path, settings: object) -> None:
+        raise RunFailed("...") from OSError(errno.ENOSPC, "No space left on device")
+
+    with report(tmp_path, 0) as begun:
+        with monkeypatch.context() as disk:
+            disk.setattr("pipeline.training.report.begin_evaluation", full)
+            begun.describe({}, {"seed": 1})
+            begun.tick(8, 1, FIGURES)
+        assert not (tmp_path / "tensorboard/evaluation").exists()
+        begun.tick(16, 2, FIGURES)
+    assert len(list((tmp_path / "tensorboard/evaluation").glob("*tfevents*"))) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert lines == [
+        f"hrgan: warning: {tmp_path}/tensorboard/evaluation: cannot be written yet (the disk is full)"
+    ]
 
 
 def test_of_what_a_power_loss_left_the_log_keeps_whole_entries_up_to_the_checkpoint(tmp_path) -> None:
