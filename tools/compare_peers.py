@@ -8,8 +8,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import importlib
-import pkgutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +18,7 @@ from typing import Any
 from pipeline.errors import UserError
 from tools import parity
 from tools.machine import write_rows
-from tools.parity import Row, lockstep
+from tools.parity import Row, lockstep, name_of, offering
 from tools.parity.lockstep import Distance
 from tools.parity.lockstep.recorded import Record
 from tools.parity.lockstep.recorded import save as save_lockstep
@@ -71,17 +69,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def peers() -> dict[str, ModuleType]:
     """The modules of tools/parity that compare, by the peer's name."""
-    modules = [
-        importlib.import_module(f"{parity.__name__}.{info.name}")
-        for info in pkgutil.iter_modules(parity.__path__)
-    ]
-    return {name_of(module): module for module in modules if hasattr(module, "compare")}
-
-
-def name_of(module: ModuleType) -> str:
-    """A peer's name."""
-    name: str = getattr(module, "PEER", module.__name__.rpartition(".")[2])
-    return name
+    return offering(parity, "compare")
 
 
 def checkout_of(argument: str) -> tuple[ModuleType, Path]:
@@ -129,7 +117,7 @@ def trained_beside(name: str, checkout: Path, steps: int, small: bool) -> list[D
     if name in lockstep.CANNOT:
         print(f"{name}: its loop cannot be driven beside ours: {lockstep.CANNOT[name]}")
         return []
-    loop = lockstep.loop_of(name)
+    loop = lockstep.loops()[name]
     print(f"{name}: ours and theirs differ by law in\n" + "\n".join(f"  - {law}" for law in loop.LAWS))
     found = []
     for aligned in (True, False):
@@ -156,10 +144,11 @@ def print_table(distances: Sequence[Distance]) -> None:
 
 def recorded_training(chosen: Sequence[tuple[ModuleType, Path]], file: Path, steps: int) -> int:
     """Writes where one peer's loop came to, aligned and small."""
-    if len(chosen) != 1 or name_of(chosen[0][0]) not in lockstep.LOOPS:
-        raise UserError(f"--record with --train: one peer is wanted of {', '.join(lockstep.LOOPS)}")
+    loops = lockstep.loops()
+    if len(chosen) != 1 or name_of(chosen[0][0]) not in loops:
+        raise UserError(f"--record with --train: one peer is wanted of {', '.join(sorted(loops))}")
     peer, checkout = chosen[0]
-    loop = lockstep.loop_of(name_of(peer))
+    loop: Any = loops[name_of(peer)]
     if reason := getattr(loop, "TOO_LARGE", None):
         raise UserError(f"--record {file}: {reason}")
     found, digests = lockstep.lockstep(loop, checkout, steps, small=True, aligned=True)

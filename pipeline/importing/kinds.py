@@ -67,9 +67,12 @@ def kind_of_pickle(data: bytes) -> str | None:
     """Of a pickle whose classes tell where it is from, though it cannot be read; None if they do not."""
     head = data[:_HEAD]
     if b"dnnlib.tflib" in head:
-        name = "StyleGAN1" if b"G_style" in head and b"G_main" not in head else "StyleGAN2"
-        hint = "; legacy.py of stylegan2-ada-pytorch turns it into one that is taken"
-        return f"a TensorFlow .pkl (dnnlib.tflib) of {name}" + (hint if name == "StyleGAN2" else "")
+        if b"G_style" in head and b"G_main" not in head:
+            return "a TensorFlow .pkl (dnnlib.tflib) of StyleGAN1"
+        return (
+            "a TensorFlow .pkl (dnnlib.tflib) of StyleGAN2; legacy.py of stylegan2-ada-pytorch turns it into "
+            "one that is taken"
+        )
     if b"tfutil" in head and b"Network" in head:
         return "a TensorFlow .pkl (tfutil) of ProGAN"
     return None

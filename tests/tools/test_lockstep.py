@@ -113,8 +113,7 @@ def toy(monkeypatch, tmp_path):
 
     loop.run, loop.setting = run, lambda small, aligned: SETTING
     monkeypatch.setattr(compare_peers, "peers", lambda: {"toy": module})
-    monkeypatch.setattr(lockstep, "LOOPS", {"toy": "toy"})
-    monkeypatch.setattr(lockstep, "loop_of", lambda name: loop)
+    monkeypatch.setattr(lockstep, "loops", lambda: {"toy": loop})
     (tmp_path / "model.py").touch()
     return loop
 
@@ -170,9 +169,10 @@ def test_wrong_options_are_refused(toy, tmp_path, capsys, words):
 
 
 def test_every_peer_has_a_loop_or_a_reason():
-    assert compare_peers.peers().keys() == lockstep.LOOPS.keys() | lockstep.CANNOT.keys()
-    for name in lockstep.LOOPS:
-        assert all(isinstance(law, str) for law in lockstep.loop_of(name).LAWS)
+    loops = lockstep.loops()
+    assert compare_peers.peers().keys() == loops.keys() | lockstep.CANNOT.keys()
+    for loop in loops.values():
+        assert all(isinstance(law, str) for law in loop.LAWS)
 
 
 def test_a_single_gradient_may_jump_and_what_adds_up_may_not():

@@ -12,11 +12,28 @@ Modules without `compare` are what several peers share.
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor
+
+
+def offering(package: ModuleType, what: str) -> dict[str, ModuleType]:
+    """The modules of a package that offer `what`, by the peer's name."""
+    names = [f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
+    modules = [importlib.import_module(name) for name in names]
+    return {name_of(module): module for module in modules if hasattr(module, what)}
+
+
+def name_of(module: ModuleType) -> str:
+    """A peer's name."""
+    name: str = getattr(module, "PEER", module.__name__.rpartition(".")[2])
+    return name
+
 
 FORWARD, GRADIENT = 1e-4, 1e-3
 """Largest relative differences of outputs and of gradients."""

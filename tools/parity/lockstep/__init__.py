@@ -5,8 +5,9 @@ loop: training amplifies rounding, and two loops of one law are as far apart as 
 differ by law, a peer's module says so (`LAWS`), and both runs are shown: with the law aligned, and as they
 are. Nothing of theirs stands here: what can be is run as it stands, in a checkout that the user names.
 
-A peer's module, named in `LOOPS`, offers
+A peer's module offers
 
+- `PEER: str`, its name; the module's own if it has none;
 - `LAWS: tuple[str, ...]`, and what "aligned" does about them;
 - `setting(small, aligned) -> Setting`, large for people, small for tests;
 - `run(checkout, setting, aligned, step, after)`, their loop: `step` before each of its steps, `after` with
@@ -15,15 +16,16 @@ A peer's module, named in `LOOPS`, offers
 
 from __future__ import annotations
 
-import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor
 
-from tools.parity import GRADIENT, whole
+from tools.parity import GRADIENT, offering, whole
 from tools.parity.lockstep.ours import Ours, State, Turn
 from tools.parity.lockstep.recorded import Digest, kept
 
@@ -32,14 +34,6 @@ MOVED, FACTOR = 1e-7, 10.0
 _ROUNDING = {"exp_avg": GRADIENT, "exp_avg_sq": 1e-5}
 """Of Adam's moments more is allowed where the yardstick is small: sums in another order, and in the first, a
 single gradient, the kinks of ReLUs."""
-
-LOOPS: Mapping[str, str] = {
-    "stylegan2-ada-pytorch": "stylegan2_ada",
-    "stylegan3": "stylegan3",
-    "rosinality": "rosinality",
-    "r3gan": "r3gan",
-    "biggan-pytorch": "biggan",
-}
 
 CANNOT: Mapping[str, str] = {
     "pytorch_GAN_zoo": "its weights are ours times constants that differ by layer, and each unit of its "
@@ -71,9 +65,9 @@ def allowed(what: str, yardstick: float) -> float:
     return max(FACTOR * yardstick, _ROUNDING.get(what.rpartition(" ")[2], FACTOR * MOVED))
 
 
-def loop_of(peer: str) -> Any:
-    """A peer's module."""
-    return importlib.import_module(f"{__name__}.{LOOPS[peer]}")
+def loops() -> dict[str, ModuleType]:
+    """The modules that run a peer's loop, by its name."""
+    return offering(sys.modules[__name__], "run")
 
 
 def lockstep(

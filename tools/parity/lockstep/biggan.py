@@ -20,6 +20,7 @@ from tools.parity.lockstep.stylegan2 import Drawn
 from tools.parity.lockstep.supply import Supply
 from tools.peers import isolated
 
+PEER = "biggan-pytorch"
 LAWS = (
     "the order: theirs lets the discriminator go first; ours the generator. Ours is driven in their order",
     "labels of fakes: theirs are uniform; ours those of the reals, which theirs is given",
@@ -31,14 +32,14 @@ LAWS = (
 """Aligned, theirs takes two passes (its option split_D)."""
 
 _ORDER = ("discriminator", "generator")
-_STAND_INS = ("h5py",)
+_FILES, _STAND_INS = ("BigGAN.py", "utils.py", "train_fns.py"), ("h5py",)
 
 
 def setting(*, small: bool, aligned: bool) -> Setting:
     """32px with 5 classes and ch 4, or 64px with 10 classes and ch 32."""
     ch, side, classes = (4, 32, 5) if small else (32, 64, 10)
     family = {
-        "name": "biggan",
+        "name": BigGANConfig().name,
         "generator_channels": ch,
         "discriminator_channels": ch,
         "z_dim": 32 if small else 100,
@@ -54,9 +55,7 @@ def run(checkout: Path, setting: Setting, *, aligned: bool, step: Step, after: A
     """Their loop; `step` makes ours go on by one step, and is called before each of theirs."""
     supply = Supply()
     with isolated(checkout, stand_ins=_STAND_INS), contextlib.redirect_stdout(io.StringIO()):
-        module, utils, functions = (
-            importlib.import_module(name) for name in ("BigGAN", "utils", "train_fns")
-        )
+        module, utils, functions = (importlib.import_module(Path(name).stem) for name in _FILES)
         config = setting.config
         made = _networks(module, setting)
         z, y = utils.prepare_z_y(setting.batch, config.z_dim, setting.spec["classes"], device="cpu")

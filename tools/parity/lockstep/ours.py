@@ -177,10 +177,10 @@ class Ours:
             for moment in MOMENTS:
                 state[f"{net}, {moment}"] = {}
         for name, value in self._engine.optimizer_state().items():
-            net, _, rest = name.partition(".")
+            player, _, rest = name.partition(".")
             parameter, _, moment = rest.rpartition(".")
             if moment in MOMENTS:
-                state[f"{net}, {moment}"][parameter] = value
+                state[f"{player}, {moment}"][parameter] = value
         return {**state, **self._remembered()}
 
     def _remembered(self) -> State:

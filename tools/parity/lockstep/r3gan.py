@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.config.families import R3GANConfig
 from tools.parity.lockstep.nvidia import MULTIPLIERS, Reals, drive
 from tools.parity.lockstep.ours import MOMENTS, After, Setting, State, Step, Turn
 from tools.parity.lockstep.stylegan2 import Drawn
@@ -30,7 +31,7 @@ def setting(*, small: bool, aligned: bool) -> Setting:
     widths, groups = _STAGES[small]
     side = 4 << (len(widths) - 1)
     family = {
-        "name": "r3gan",
+        "name": R3GANConfig().name,
         "widths": widths,
         "cardinalities": groups,
         "blocks": [2] * len(widths),

@@ -15,6 +15,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
+from pipeline.config.families import StyleGAN2Config
 from pipeline.models.stylegan2.foreign import rosinality_name
 from tools.parity.lockstep.ours import MOMENTS, After, Setting, State, Step, Turn
 from tools.parity.lockstep.stylegan2 import Drawn, noise_shapes
@@ -45,7 +46,7 @@ def setting(*, small: bool, aligned: bool) -> Setting:
     """16px with 512 channels: they are as wide as that up to 32px."""
     batch = 4
     family = {
-        "name": "stylegan2",
+        "name": StyleGAN2Config().name,
         "channel_base": 16384,
         "clamp": None,
         "ema_half_life_images": batch * _DECAY_IMAGES // _DECAY_BATCH,

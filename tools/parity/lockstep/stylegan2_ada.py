@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.config.families import StyleGAN2Config
 from pipeline.models.stylegan2.foreign import ada_name
 from tools.parity.lockstep.nvidia import MULTIPLIERS, Reals, drive
 from tools.parity.lockstep.ours import After, Setting, State, Step, Turn
@@ -18,6 +19,7 @@ from tools.parity.lockstep.supply import Supply
 from tools.parity.stylegan2 import RULES, as_theirs, fill
 from tools.peers import isolated
 
+PEER = "stylegan2-ada-pytorch"
 LAWS = (
     "the path-length mean: ours is of the batches before, theirs of this one too, which also sends a "
     "hundredth of the penalty's gradient through it",
@@ -36,7 +38,7 @@ AGREE, ALL = ("color", "noise", "cutout"), ("blit", "geometry", "color")
 def setting(*, small: bool, aligned: bool) -> Setting:
     """16px with 5 classes, and rare turns less rare, or 64px with up to 256 channels."""
     family: dict[str, Any] = {
-        "name": "stylegan2",
+        "name": StyleGAN2Config().name,
         "clamp": None,
         "r1_gamma": 1.0,
         "ema_half_life_images": 100,
