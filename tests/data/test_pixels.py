@@ -214,10 +214,20 @@ def _to_srgb(colour: tuple[int, int, int], primaries: npt.NDArray[np.float64], g
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF"])
 @pytest.mark.parametrize("colour", [(200, 60, 60), (40, 180, 90), (128, 128, 128), (255, 255, 255)])
 def test_wide_colours_become_srgb(tmp_path: Path, kind: str, colour: tuple[int, int, int]) -> None:
+    _becomes_srgb(tmp_path, kind, colour, P3, 2.2)
+
+
+def test_colours_that_differ_in_their_curve_alone_become_srgb(tmp_path: Path) -> None:
+    _becomes_srgb(tmp_path, "PNG", (128, 100, 60), SRGB, 1.8)
+
+
+def _becomes_srgb(
+    tmp_path: Path, kind: str, colour: tuple[int, int, int], primaries: npt.NDArray[np.float64], gamma: float
+) -> None:
     options = {"lossless": True} if kind == "WEBP" else {"quality": 100} if kind in ("JPEG", "AVIF") else {}
-    data = file(Image.new("RGB", (16, 16), colour), kind, icc_profile=_profile(P3, 2.2), **options)
+    data = file(Image.new("RGB", (16, 16), colour), kind, icc_profile=_profile(primaries, gamma), **options)
     got = one(tmp_path, data, f"x.{kind.lower()}")[8, 8]
-    assert np.abs(got - np.array(_to_srgb(colour, P3, 2.2))).max() <= 3
+    assert np.abs(got - np.array(_to_srgb(colour, primaries, gamma))).max() <= 3
 
 
 def test_profiles_are_said_and_those_of_srgb_change_nothing(tmp_path: Path) -> None:
