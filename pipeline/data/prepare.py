@@ -88,7 +88,8 @@ def prepare(
     report = PrepareReport(Path(out), list(listing.skipped), others=listing.others, reading=reading)
     found = labelling(listing, str(source), str(labels), label_column, on_absent)
     names = _worth_having(found, report)
-    numbers = None if names is None else [report.classes.index(name) for name in names]
+    places = {name: place for place, name in enumerate(report.classes)}
+    numbers = None if names is None else [places[name] for name in names]
     target = Target(*(size or common_size(pictures, str(source))), channels, filter, format, quality)
     if pyramid:
         check_levels(target.height, target.width)
@@ -113,7 +114,7 @@ def prepare(
         if not sink.finished and not report.count:
             raise UserError(f"{source}: none of its images can be read{first_reason(report.skipped)}")
     report.count = sink.index.count
-    if size is None or (resolution is None and height is None):
+    if resolution is None and height is None:
         report.enlarged = 0  # nothing was asked: it is a demo's own size
     if pyramid:
         report.levels = build_pyramid(out, workers=workers, progress=progress).levels
