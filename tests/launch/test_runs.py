@@ -8,12 +8,10 @@ import time
 
 import pytest
 
-from launch import run_states
 from launch.main import main
 from launch.queue import Queue, Queued, ask_queue, parse_queue
 from launch.run_states import find_runs, run_state
 from launch.runs import table
-from pipeline.evaluation import table as table_of_results
 from pipeline.storage.job import Job, write_job
 
 CONFIG = "family: {name: stylegan2}\nlength: {images: 1000}\n"
@@ -116,7 +114,7 @@ def test_figures(tmp_path):
             "images_seen": images,
             "metrics": {
                 "swd": {"value": value, "floor": {"value": 1.0, "count": 8}},
-                "pr": {"value": 1 / 3, "precision": 0.5, "recall": 0.25, "neighbours": 3},
+                "pr": {"value": 1 / 3, "precision": 0.5, "recall": 0.25, "extractor_name": "vgg16"},
                 "dc-clip": {"value": 0.75, "density": 1.5, "coverage": 0.75, "neighbours": 5},
                 "ppl-w": {"value": 90.0},
             },
@@ -134,10 +132,6 @@ def test_figures(tmp_path):
         "ppl-w": 90.0,
     }
     assert (state.metrics_at, state.job_id, state.damaged) == (200, "17", [])
-
-
-def test_of_pairs_it_shows_what_evaluation_shows():
-    assert run_states._TWO == table_of_results._TWO
 
 
 def test_images_without_a_log_come_from_the_newest_whole_checkpoint(tmp_path):
