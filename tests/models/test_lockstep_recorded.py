@@ -40,11 +40,11 @@ CHANGES = {
     "path_length_weight": (2.02, "generator, exp_avg after step 1"),
     "path_length_shrink": (1, "generator, exp_avg after step 1"),
     "r1_every": (5, "discriminator after step 1"),
-    "generator_rate": (0.00201, "generator after step 1"),
+    "generator_rate": (0.003, "generator after step 1"),
     "adam_beta2": (0.991, "generator, exp_avg_sq after step 1"),
     "w_avg_decay": (0.994, "w_avg after step 1"),
     "path_length_decay": (0.0101, "path-length mean after step 1"),
-    "ema_ramp": (0.7, "average after step 2"),
+    "ema_ramp": (5.0, "average after step 2"),
     "ada": ({"mode": "adaptive", "p": 0.3, "every": 2, "adjust_images": 404}, "ada p after step 2"),
 }
 
