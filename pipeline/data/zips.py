@@ -194,7 +194,8 @@ def _wide(extra: bytes, *fields: int) -> list[int]:
     while at + 4 <= len(extra):
         kind, length = struct.unpack("<HH", extra[at : at + 4])
         if kind == 1:
-            numbers = iter(struct.iter_unpack("<Q", extra[at + 4 : at + 4 + length // 8 * 8]))
+            record = extra[at + 4 : at + 4 + length]
+            numbers = iter(struct.iter_unpack("<Q", record[: len(record) // 8 * 8]))
             return [next(numbers, (v,))[0] if v == 0xFFFFFFFF else v for v in values]
         at += 4 + length
     return values
