@@ -11,8 +11,8 @@ from tests.importing import hostile
 @pytest.fixture(scope="module")
 def found():
     """Every kind at once: the product is imported once for all of them."""
-    count = {"weights": len(hostile.table()) + 40}
-    return outcomes({kind: make(0, count.get(kind, 66)) for kind, (_, make) in KINDS.items()}, seconds=60)
+    count = {"weights": len(hostile.table()) + 16}
+    return outcomes({kind: make(0, count.get(kind, 33)) for kind, (_, make) in KINDS.items()}, seconds=60)
 
 
 @pytest.mark.slow
