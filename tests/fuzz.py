@@ -36,9 +36,9 @@ GOOD = ("fine", "line")
 
 
 def outcomes(
-    cases: Mapping[str, Sequence[Case]], *, code: Path = ROOT, seconds: float = 10, megabytes: int = 1024
+    cases: Mapping[str, Sequence[Case]], *, code: Path = ROOT, seconds: int = 10, megabytes: int = 1024
 ) -> dict[str, list[Found]]:
-    """(name, outcome, reason) of each case of each kind. megabytes: what reading one may take."""
+    """(name, outcome, reason) of each case of each kind. seconds, megabytes: what reading one may take."""
     with tempfile.TemporaryDirectory() as folder:
         for kind, files in cases.items():
             (Path(folder) / kind).mkdir()
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--count", type=int, default=300, help="files of each kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=10, help="longer than this is a hang")
+    parser.add_argument("--seconds", type=int, default=10, help="of processor time: more is a hang")
     arguments = parser.parse_args()
     cases = {kind: KINDS[kind][1](arguments.seed, arguments.count) for kind in arguments.kinds}
     results = outcomes(cases, code=arguments.code, seconds=arguments.seconds)

@@ -1,7 +1,8 @@
 """Reads hostile files with the product that PYTHONPATH leads to, each in a process of its own.
 
 `python -P fuzz_probe.py FOLDER SECONDS MEGABYTES` prints an outcome and a reason for each file KIND/NAME of
-FOLDER, sorted: "fine" or "line"; "traceback", "crash", "hang" or "lines".
+FOLDER, sorted: "fine" or "line"; "traceback", "crash", "hang" or "lines". SECONDS are of its processor time,
+so that a busy machine changes nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import resource
 import select
 import signal
 import sys
-import time
 import traceback
 from pathlib import Path
 
 SIDE = 24
+_ASLEEP = 60  # times the seconds, by the clock, that a process may wait for nothing
 
 
 def image(path: Path) -> str | None:
@@ -96,9 +97,10 @@ PROBES = {
 }
 
 
-def _child(kind: str, path: Path, megabytes: int, out: int) -> None:
+def _child(kind: str, path: Path, seconds: int, megabytes: int, out: int) -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + megabytes * 2**20,) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what crashes speaks there
     try:
@@ -110,28 +112,27 @@ def _child(kind: str, path: Path, megabytes: int, out: int) -> None:
     os.write(out, f"{outcome}\t{(said or '')[:300]}".replace("\n", " ").encode("utf-8", "replace"))
 
 
-def outcome(kind: str, path: Path, seconds: float, megabytes: int) -> str:
+def outcome(kind: str, path: Path, seconds: int, megabytes: int) -> str:
     """What became of one file."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        _child(kind, path, megabytes, write)
+        _child(kind, path, seconds, megabytes, write)
         os._exit(0)
     os.close(write)
-    end = time.monotonic() + seconds
-    ready = select.select([read], [], [], max(0.0, end - time.monotonic()))[0]
-    said = os.read(read, 4096).decode() if ready else ""
+    waited = bool(select.select([read], [], [], _ASLEEP * seconds)[0])
+    said = os.read(read, 4096).decode() if waited else ""
     os.close(read)
-    if not ready:
+    if not waited:
         os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
-    if not ready:
-        return f"hang\tafter {seconds:g} s"
+    if not waited or (os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)):
+        return f"hang\tafter {seconds} s"
     return said or f"crash\tsignal {os.WTERMSIG(status)}"
 
 
 def main() -> None:
-    folder, seconds, megabytes = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    folder, seconds, megabytes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     import torch
 
     torch.set_num_threads(1)

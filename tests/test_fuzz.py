@@ -12,7 +12,7 @@ from tests.importing import hostile
 def found():
     """Every kind at once: the product is imported once for all of them."""
     count = {"weights": len(hostile.table()) + 16}
-    return outcomes({kind: make(0, count.get(kind, 33)) for kind, (_, make) in KINDS.items()}, seconds=60)
+    return outcomes({kind: make(0, count.get(kind, 33)) for kind, (_, make) in KINDS.items()})
 
 
 @pytest.mark.slow

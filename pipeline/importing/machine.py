@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from pipeline.importing.rebuild import NESTED, admit, build, make, plain_key
 from pipeline.importing.values import Bag, Budget, Global, Refused
 
-STEPS = 2_000_000
-"""Instructions and copied items of one file: the largest known weights take a tenth."""
+STEPS = 1_000_000
+"""Instructions and copied items of one file: known weights take less than a tenth."""
 _NEITHER = object()
 
 
