@@ -93,7 +93,8 @@ class Meeting:
         except OSError as error:
             raise RunFailed(
                 f"MASTER_PORT={self._port}: rank 0 cannot listen there on {socket.gethostname()} "
-                f"({error.strerror}); give all processes another port, which no other program has"
+                f"({os.strerror(error.errno or 0).lower()}); give all processes another port, which no other "
+                "program has"
             ) from error
 
     def _wait_for_first(self) -> None:
