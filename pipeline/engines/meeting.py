@@ -75,10 +75,11 @@ class Meeting:
             self._check_free()
         else:
             self._wait_for_first()
-        rest = timedelta(seconds=max(self._left, 1))
+        # The group goes on using it: whatever it asks may take as long as ranks may wait for each other.
+        most = timedelta(seconds=self._seconds)
         try:
             return TCPStore(
-                self._host, self._port, self._count, ours, rest, wait_for_workers=False, multi_tenant=True
+                self._host, self._port, self._count, ours, most, wait_for_workers=False, multi_tenant=True
             )
         except dist.DistError as error:
             raise RunFailed(f"{self._where}: rank {self._rank}: {str(error).splitlines()[0]}") from error

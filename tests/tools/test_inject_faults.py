@@ -87,9 +87,10 @@ PUBLISH = """
         (root / f"done-{name}").touch()
     """
 EVERYTHING = {"file", "snapshots", "run", "job", "shards", "generated", "report"}
-# Forks of one process that has imported torch: as it is, without syncing folders, without syncing files.
+# Forks of one process that has imported all: as it is, without syncing folders, without syncing files.
 WORLDS = """
-import ctypes, json, os, stat, sys, torch
+import ctypes, json, os, stat, sys
+import pipeline.generation.blocks, pipeline.training.report
 sync = os.fsync
 for environment in json.loads(sys.argv[2]):
     if os.fork() == 0:
@@ -123,7 +124,7 @@ def losses(library, tmp_path_factory):
         env={**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return {without: lost(disks[without], read_log(folder / "log")) for without, folder in folders.items()}
