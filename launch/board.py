@@ -22,6 +22,7 @@ import typer
 
 from launch.processes import end_with_parent
 from pipeline.errors import RunFailed, UserError
+from pipeline.reading import shown
 
 PORT = 6006
 """TensorBoard's own."""
@@ -58,6 +59,10 @@ def board(
             f"--host {host}: everybody who can reach this machine can read what lies in {runs}, without a "
             "password; for yourself alone leave --host out and use ssh -L"
         )
+    from launch.run_states import find_runs
+
+    if next(find_runs(runs), None) is None:
+        _say(f"{runs}: holds no runs yet; they appear here as they begin")
     with tempfile.TemporaryFile("w+") as said, _running(_command(runs, host, chosen), said) as server:
         _wait_until_it_answers(server, host, chosen, said)
         typer.echo(f"http://{_shown(host)}:{chosen}/   ({runs}; Ctrl-C ends it)")
@@ -186,4 +191,4 @@ def _bracketed(host: str) -> str:
 
 
 def _say(line: str) -> None:
-    typer.echo(f"hrgan: {line}", err=True)
+    typer.echo(f"hrgan: {shown(line)}", err=True)

@@ -186,6 +186,8 @@ def _log(run: Path, state: RunState) -> list[dict[str, Any]]:
         state.damaged.append(str(damage))
         return []
     whole = text.split(b"\n")[1 if start else 0 : -1]
+    if start and not whole:
+        state.damaged.append(f"{path}: its last line has more than {_TAIL} bytes")
     lines = [line for line in map(log_entry, whole) if line is not None]
     if len(lines) < len(whole):
         state.damaged.append(

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -128,7 +128,7 @@ def checked(schema: type[_T], value: object, where: str) -> _T:
         if unknown:
             raise Damaged(f"{where}: {unknown[0]:.80}: unknown key")
     try:
-        found: _T = _adapter(schema).validate_python(value)
+        found: _T = _adapter(schema).validate_python(value)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         said = first["msg"].replace("Input should be", "must be")
@@ -139,7 +139,7 @@ def checked(schema: type[_T], value: object, where: str) -> _T:
 
 
 @cache
-def _adapter(schema: Hashable) -> TypeAdapter[Any]:
+def _adapter(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(schema)
 
 

@@ -92,7 +92,7 @@ def _text(path: Path) -> str:
     try:
         return read_text(path, _MOST_BYTES)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; {_FORM}") from error
+        raise UserError(f"{path}: cannot be read: {error.strerror}; {_FORM}") from error
     except Damaged as damage:
         raise UserError(f"{damage}; {_FORM}") from damage
 

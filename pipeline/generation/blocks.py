@@ -214,7 +214,7 @@ class Blocks:
     def _read(self, block: int) -> Record:
         path = self._path(block)
         record = read_as(Record, path, _MOST_BYTES)
-        numbers = [row.get("number") for row in record.images if _is_row(row)]
+        numbers = [int(row["number"]) for row in record.images if _is_row(row)]
         held = 0 if record.shard is None else record.shard.count
         is_whole = len(numbers) == len(record.images) == held and numbers == sorted(set(numbers))
         if record.block != block or not is_whole or not set(numbers) <= set(self.numbers(block)):

@@ -139,8 +139,10 @@ class Claim:
         """Gives the claim up; the claims of the dead before it go first, so that it covers them."""
         self._over.set()
         self._thread.join()
-        for path in (*self._older, self._path):
-            path.unlink(missing_ok=True)
+        for path in self._older:
+            with suppress(OSError):  # a folder that somebody gave such a name does no harm
+                path.unlink()
+        self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> Claim:
         return self

@@ -71,6 +71,8 @@ def _snapshot(folder: Path) -> StartWeights:
 
 def _checkpoint(folder: Path) -> StartWeights:
     groups = CheckpointStore.verified(folder).load()
+    if not {"networks", "average"} <= groups.keys():
+        raise Damaged(f"{folder}: holds {', '.join(sorted(groups)) or 'nothing'}, not the weights of a run")
     return StartWeights(
         _part(groups["networks"], "generator."),
         groups["average"],

@@ -166,12 +166,18 @@ def test_a_kill_while_publishing_leaves_the_old_result(world: Path, monkeypatch:
     assert set(found.metrics) == {"msssim"}
 
 
-def test_a_result_that_is_none_is_named(world: Path) -> None:
-    snapshot = write_toy_snapshot(world / "run", 8)
-    result_path(snapshot).parent.mkdir(exist_ok=True)
-    result_path(snapshot).write_text("{}")
-    with pytest.raises(UserError, match=r"000000000008\.json: not a result file"):
-        job(world).evaluate(snapshot)
+def test_a_result_that_is_none_is_named_kept_aside_and_measured_anew(world: Path) -> None:
+    snapshot, said = write_toy_snapshot(world / "run", 8), list[str]()
+    path = result_path(snapshot)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    found = job(world, "msssim", said=said).evaluate(snapshot)
+    assert found is not None
+    assert set(found.metrics) == {"msssim"}
+    assert read_result(path) == found
+    (line,) = said
+    assert line.startswith(f"{path}: images_seen: field required; measured anew")
+    assert path.with_name("000000000008.json.damaged").read_text() == "{}"
 
 
 def test_a_snapshot_alone_has_its_result_beside_it(world: Path) -> None:

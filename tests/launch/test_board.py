@@ -30,7 +30,14 @@ def taken() -> Iterator[int]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_answers_and_a_signal_ends_it_with_all_that_it_started(tmp_path: Path, number: int) -> None:
     command = [sys.executable, "-m", "launch.main", "board", str(tmp_path), "--port", str(free_port())]
-    with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert (
+            process.stderr.readline()
+            == f"hrgan: {tmp_path}: holds no runs yet; they appear here as they begin\n"
+        )
         address = process.stdout.readline().split()[0]
         with urllib.request.urlopen(address, timeout=30) as page:
             assert b"TensorBoard" in page.read()
