@@ -25,7 +25,7 @@ from pipeline.contracts import (
 )
 from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
-from pipeline.training.trainer import Trainer
+from pipeline.training.trainer import Stream, Trainer
 from tools.parity.filling import Rule, drawn, normal, uniform
 
 State = dict[str, dict[str, Tensor]]
@@ -162,6 +162,11 @@ class Ours:
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         """The next batches; see `training.trainer.Stream`."""
         return [self._batch(batch_size) for _ in range(times)]
+
+    @property
+    def others(self) -> Stream:
+        """Batches are never the same twice."""
+        return self
 
     def step(self) -> list[Turn]:
         """One step, and what its turns used, in order."""
