@@ -114,8 +114,8 @@ def trained(chosen: Sequence[tuple[ModuleType, Path]], options: argparse.Namespa
 
 def trained_beside(name: str, checkout: Path, steps: int, small: bool) -> list[Distance]:
     """The distances of one peer, printed: with its law aligned, and as it is."""
-    if name in lockstep.CANNOT:
-        print(f"{name}: its loop cannot be driven beside ours: {lockstep.CANNOT[name]}")
+    if name in lockstep.NOT_DRIVEN:
+        print(f"{name}: its loop is not driven beside ours: {lockstep.NOT_DRIVEN[name]}")
         return []
     loop = lockstep.loops()[name]
     print(f"{name}: ours and theirs differ by law in\n" + "\n".join(f"  - {law}" for law in loop.LAWS))
@@ -149,8 +149,6 @@ def recorded_training(chosen: Sequence[tuple[ModuleType, Path]], file: Path, ste
         raise UserError(f"--record with --train: one peer is wanted of {', '.join(sorted(loops))}")
     peer, checkout = chosen[0]
     loop: Any = loops[name_of(peer)]
-    if reason := getattr(loop, "TOO_LARGE", None):
-        raise UserError(f"--record {file}: {reason}")
     found, digests = lockstep.lockstep(loop, checkout, steps, small=True, aligned=True)
     if far := [distance for distance in found if not distance.ok]:
         raise UserError(f"--record {file}: {far[0].what} is too far from ours after step {far[0].step}")
