@@ -59,7 +59,9 @@ def members(descriptor: int, size: int) -> Iterator[Header]:
     """The members of an archive of `size` bytes under the names and sizes that pax and GNU records give
     them; sparse ones have the kind b"S". BadTar, after what comes before, where it is damaged."""
     blocks, at = _Blocks(descriptor, size), 0
-    name, length, sparse = None, None, False
+    name: str | None = None
+    length: int | None = None
+    sparse = False
     while (header := blocks.header(at, length)) is not None:
         at = header.stop
         if header.kind == _GNU_NAME:

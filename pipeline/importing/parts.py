@@ -67,7 +67,8 @@ def parts_of(value: Any) -> dict[str, Part]:
 
 def _checked(parts: dict[str, Part]) -> dict[str, Part]:
     """The parts, unless reading all of them takes far more memory than their numbers have in the file."""
-    tensors = [tensor for part in parts.values() for tensor in part.tensors.stored.values()]
+    read = [part.tensors for part in parts.values() if isinstance(part.tensors, Tensors)]
+    tensors = [tensor for one in read for tensor in one.stored.values()]
     storages = {id(tensor.storage): tensor.storage for tensor in tensors}
     held = sum(storage.count * storage.dtype.itemsize for storage in storages.values())
     if sum(tensor.elements * tensor.storage.dtype.itemsize for tensor in tensors) > _MOST_SHARED * held:
