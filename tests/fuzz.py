@@ -36,7 +36,7 @@ GOOD = ("fine", "line")
 
 
 def outcomes(
-    cases: Mapping[str, Sequence[Case]], *, code: Path = ROOT, seconds: int = 10, megabytes: int = 1024
+    cases: Mapping[str, Sequence[Case]], *, code: Path = ROOT, seconds: int = 20, megabytes: int = 1024
 ) -> dict[str, list[Found]]:
     """(name, outcome, reason) of each case of each kind. seconds, megabytes: what reading one may take."""
     with tempfile.TemporaryDirectory() as folder:
