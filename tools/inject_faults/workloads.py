@@ -18,28 +18,7 @@ from tensorboard.util.tb_logging import get_logger
 from pipeline.storage.job import JOB
 
 _SIDE, _PICTURES = 8, 48
-_TRAINING: Mapping[str, Any] = {
-    "seed": 5,
-    "length": {"images": 48},
-    "data": {"path": "shards", "workers": 1, "prefetch": 2, "lanes": 8},
-    "batch": {"size": 8},
-    "family": {
-        "name": "stylegan2",
-        "z_dim": 16,
-        "w_dim": 16,
-        "mapping_layers": 2,
-        "channel_base": 64,
-        "channel_max": 8,
-        "minibatch_stddev_group": 2,
-        "r1_gamma": 0.1,
-        "r1_every": 4,
-        "path_length_every": 4,
-        "ema_half_life_images": 100,
-    },
-    "checkpoints": {"every_images": 16},
-    "snapshots": {"every_images": 24, "grid": 4},
-    "report": {"every_images": 8},
-}
+_TRAINING: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("train.yaml").read_text())
 get_logger().setLevel("ERROR")  # TensorBoard tells of each point that it hides, as it should
 _KINDS = ("scalars", "images", "text", "custom_scalars")
 _TIMES = ("time", "speed/", "memory/")  # of a log's entries, what no two runs share
