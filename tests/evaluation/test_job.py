@@ -171,7 +171,7 @@ def test_a_result_that_is_none_is_named_kept_aside_and_measured_anew(world: Path
     path = result_path(snapshot)
     path.parent.mkdir(exist_ok=True)
     path.write_text("{}")
-    found = job(world, "msssim", said=said).evaluate(snapshot)
+    found = job(world, "msssim", report=said.append).evaluate(snapshot)
     assert found is not None
     assert set(found.metrics) == {"msssim"}
     assert read_result(path) == found

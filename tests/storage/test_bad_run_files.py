@@ -18,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.generation.blocks import Blocks
 from pipeline.storage.claims import Claims
 from pipeline.storage.ending import ENDING, asked_to_end
+from pipeline.storage.owners import place
 from pipeline.storage.snapshots import open_snapshot, write_snapshot
 from pipeline.storage.start import load_start
 from tests.bad_files import BAD
@@ -97,10 +98,9 @@ def test_a_bad_record_of_a_block_counts_as_none(tmp_path, bad):
     path.write_text(json.dumps(record))
     assert blocks.record(0) is not None
     path.write_text(json.dumps({**record, "block": 1}))
-    assert blocks.record(1) is None  # that of another block
-    again = Blocks(blocks.index, 2, 4)
+    assert Blocks(blocks.index, 2, 4).record(0) is None  # that of another block
     BAD[bad](path)
-    assert again.record(0) is None
+    assert Blocks(blocks.index, 2, 4).record(0) is None
 
 
 @pytest.mark.parametrize("bad", [name for name in BAD if name not in ("folder", "escaped key")])
@@ -119,6 +119,14 @@ def test_a_bad_claim_is_judged_by_its_age_alone(tmp_path, bad):
     BAD[bad](claim)
     assert Claims(tmp_path).take("x") is None
     os.utime(claim, (1, 1))
+    taken = Claims(tmp_path).take("x")
+    assert taken is not None
+    taken.release()
+
+
+def test_a_claim_by_a_number_that_no_process_can_have_is_a_dead_one(tmp_path):
+    claim = {"token": "t", "host": "h", "pid": 10**15, "place": place()}
+    (tmp_path / ".x.claim-0").write_text(json.dumps(claim))
     taken = Claims(tmp_path).take("x")
     assert taken is not None
     taken.release()
