@@ -144,7 +144,7 @@ def _zip(data: bytes) -> Any:
         raise Refused(f"a zip archive that torch.save did not write; allowed: {FORMATS}")
     root = pickles[0].removesuffix("data.pkl")
     read = functools.cache(lambda name: _contents(data, members, name))
-    if f"{root}byteorder" in members and read(f"{root}byteorder") != b"little":
+    if f"{root}byteorder" in members and bytes(read(f"{root}byteorder")) != b"little":
         raise Refused("numbers with bytes in another order")
     storages: dict[str, Storage] = {}
 
