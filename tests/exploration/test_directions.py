@@ -87,8 +87,8 @@ def test_scores_are_ranked(tmp_path: Path) -> None:
         ("a.csv", "99999999999999999999,x\n", "is no seed"),
         ("a.json", "[1, 2]", "allowed: a .csv"),
         ("a.json", '{"1": {}}', "allowed: a .csv"),
-        ("a.json", "{", "no JSON"),
-        ("a.json", "[" * 100_000, "no JSON"),
+        ("a.json", "{", "not valid JSON"),
+        ("a.json", "[" * 100_000, "nested deeper than 64"),
         ("a.csv", "\x00\n", "no seed|labels 0 seeds|row 1|no CSV"),
     ],
 )
@@ -103,7 +103,7 @@ def test_files_that_are_no_labels(tmp_path: Path, name: str, text: str, message:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe1")
     (tmp_path / "d.csv").mkdir()
-    for name, message in (("b.csv", "UTF-8"), ("none.csv", "No such file"), ("d.csv", "Is a directory")):
+    for name, message in (("b.csv", "UTF-8"), ("none.csv", "No such file"), ("d.csv", "is a folder where a file should be")):
         with pytest.raises(UserError, match=message):
             read_labels(tmp_path / name)
 
