@@ -157,16 +157,19 @@ class Blocks:
             lock.close()
         return None
 
-    def agree(self, name: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """What the first process that asks makes, for all of them; it is the same whoever makes it."""
+    def agree(self, name: str, keys: Sequence[str], make: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """What the first process that asks makes, for all of them: a number for each of `keys`, the same
+        whoever makes it."""
         path = self._work / f"{name}.json"
         with in_turn(self._work / f"{name}.lock"):
             try:
-                return read_as(dict[str, float], path)
+                found = read_as(dict[str, float], path)
             except (FileNotFoundError, Damaged):
-                made = make()
-                publish_bytes(path, json.dumps(made).encode())
-        return made
+                found = {}
+            if found.keys() != set(keys):
+                found = make()
+                publish_bytes(path, json.dumps(found).encode())
+        return found
 
     def finish(self, make: Callable[[], Sequence[Shard]]) -> None:
         """Completes the index with the shards that `make` gives, unless another process has. The caller

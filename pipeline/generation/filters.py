@@ -139,9 +139,14 @@ class Panel:
             found += self._group(pixels[part], None if labels is None else labels[part])
         return found
 
+    @property
+    def scored(self) -> list[str]:
+        """The filters that bound a score."""
+        return [name for name in _NAMES[:2] if getattr(self.filters, name) is not None]
+
     def settle(self, sample: Callable[[], Sequence[Opinion]]) -> dict[str, float]:
         """What each score must be at least; `sample`: the first candidates, looked at for shares alone."""
-        asked = {name: least for name in _NAMES[:2] if (least := getattr(self.filters, name)) is not None}
+        asked = {name: getattr(self.filters, name) for name in self.scored}
         first = sample() if any(least.is_share for least in asked.values()) else []
         return {name: _limit(least, [one.scores[name] for one in first]) for name, least in asked.items()}
 

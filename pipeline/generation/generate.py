@@ -64,7 +64,7 @@ def generate_shards(
                 panel = make_panel() if make_panel is not None else Panel(request.filters)
                 crew = stack.enter_context(Crew(request, make_sampler(), panel, cores or own_cores()))
                 if request.filters.refuse:
-                    panel.least = blocks.agree("least", lambda: panel.settle(crew.sample))
+                    panel.least = blocks.agree("least", panel.scored, lambda: panel.settle(crew.sample))
                 bar = stack.enter_context(
                     tqdm(total=request.count, desc="generate", unit="img", disable=not progress)
                 )

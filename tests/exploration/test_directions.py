@@ -103,7 +103,7 @@ def test_files_that_are_no_labels(tmp_path: Path, name: str, text: str, message:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe1")
     (tmp_path / "d.csv").mkdir()
-    for name, message in (("b.csv", "UTF-8"), ("none.csv", "No such file"), ("d.csv", "is a folder where a file should be")):
+    for name, message in (("b.csv", "UTF-8"), ("none.csv", "No such file"), ("d.csv", "is a folder")):
         with pytest.raises(UserError, match=message):
             read_labels(tmp_path / name)
 
