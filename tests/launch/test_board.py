@@ -80,6 +80,8 @@ def test_wrong_input_is_one_line(name, taken, tmp_path, monkeypatch, capsys) -> 
 def test_other_hosts_are_let_in_with_a_warning_and_a_server_that_ends_is_said(tmp_path, monkeypatch, capsys):
     program = "import sys; print('first'); sys.exit('out of luck')"
     monkeypatch.setattr(board, "_command", lambda *_: [sys.executable, "-c", program])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.yaml").touch()
     assert main(["board", str(tmp_path), "--host", "0.0.0.0"]) == 1
     warning, error = capsys.readouterr().err.splitlines()
     assert "everybody who can reach this machine can read what lies in" in warning
