@@ -52,13 +52,14 @@ def test_buckets_sent_during_the_backward_pass_change_nothing_to_the_bit(results
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_two_ranks_equal_one_process_to_rounding(results, name):
-    """The first step's moments, its gradients: Adam turns rounding of tiny ones into whole steps."""
+    """The first step's moments, its gradients: Adam turns rounding of tiny ones into whole steps, which a lazy
+    penalty's gradients then see."""
     alone, together = of(results, 1, 0, name), of(results, 2, 0, name)
     compared = 0
     for key, value in alone.items():
         if "exp_avg" in key or key.endswith(("running_mean", "running_var")):
             scale = value.abs().max()
-            assert (together[key] - value).abs().max() <= 0.02 * scale + 1e-7, key
+            assert (together[key] - value).abs().max() <= 0.02 * scale + 2e-7, key
             compared += 1
     assert compared > 10
 
