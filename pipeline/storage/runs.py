@@ -19,9 +19,9 @@ DATA = "data.json"
 
 def as_begun(config: RunConfig, run: Path) -> RunConfig:
     """`config` with `start.transfer` as `run` began, or as it would begin now, and what follows from it."""
-    path = run / CONFIG
-    if path.exists():
-        return config.begun(transfer=bool(read_dump(path).start.transfer))
+    was = _begun_with(run)
+    if was is not None:
+        return config.begun(transfer=bool(was.start.transfer))
     start = config.start
     return config.begun(transfer=start.source is not None if start.transfer is None else start.transfer)
 
@@ -43,17 +43,24 @@ def check_claim(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
     _check_data(run, data)
 
 
-def _check_config(run: Path, config: RunConfig) -> None:
+def _begun_with(run: Path) -> RunConfig | None:
+    """The settings of a run that has begun."""
     path = run / CONFIG
     if not path.exists():
-        return
+        return None
     try:
-        was = read_dump(path)
+        return read_dump(path)
     except UserError as error:
         raise UserError(
             f"{str(error).splitlines()[0]}; it holds the settings that {run} was trained with: restore it, "
             "or remove it to go on with those given"
         ) from error
+
+
+def _check_config(run: Path, config: RunConfig) -> None:
+    was = _begun_with(run)
+    if was is None:
+        return
     differing = differing_keys(was, config)
     if differing:
         raise UserError(
