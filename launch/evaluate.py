@@ -136,7 +136,7 @@ def evaluate(
     silence: Silence = 60.0,
     patience: Patience = 120.0,
 ) -> int:
-    """Measure generated images against real ones: those of a snapshot or a run, or shards that are there.
+    """Measure a model's images, or those of shards, against real ones.
 
     Results go to RUN/metrics/, to TensorBoard and to the terminal; those of shards to SHARDS/metrics/. What
     has been measured before in the same way is not measured again; several evaluations of one run share its

@@ -52,8 +52,8 @@ def test_buckets_sent_during_the_backward_pass_change_nothing_to_the_bit(results
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_two_ranks_equal_one_process_to_rounding(results, name):
-    """The first step's moments, its gradients: Adam turns rounding of tiny ones into whole steps, which a lazy
-    penalty's gradients then see."""
+    """The first step's moments, its gradients: Adam turns rounding of tiny ones into whole steps, which a
+    lazy penalty's gradients then see."""
     alone, together = of(results, 1, 0, name), of(results, 2, 0, name)
     compared = 0
     for key, value in alone.items():

@@ -53,7 +53,7 @@ USAGE = {
     "runs nosuch": "nosuch: no such folder; allowed: a run, or a folder of runs",
     "runs --watch 0": "invalid value for '--watch': ",
     "import x": "missing argument 'OUT' (see hrgan import --help)",
-    "import x y": "x: cannot be read: No such file or directory; allowed: a .pkl of stylegan2-ada-pytorch",
+    "import x y": "x: cannot be read: No such file or directory; allowed: a .pkl of StyleGAN2 by",
     "--verson": "no such option: --verson; did you mean --version? (see hrgan --help)",
     "train": "missing argument 'CONFIG' (see hrgan train --help)",
     "train a.yaml --rum x": "no such option: --rum; did you mean --run? (see hrgan train --help)",
