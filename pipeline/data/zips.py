@@ -134,10 +134,11 @@ def _find_end(file: BinaryIO) -> tuple[int, int, int] | None:
         at = tail.rfind(_END, 0, at)
     if at < 0:
         return None
-    disk, first, _, entries, length, offset = struct.unpack("<HHHHII", tail[at + 4 : at + 20])
+    disk, first, _, _, length, offset = struct.unpack("<HHHHII", tail[at + 4 : at + 20])
     end = os.fstat(file.fileno()).st_size - len(tail) + at
-    if 0xFFFF in (disk, entries) or 0xFFFFFFFF in (length, offset):
-        return _find_end64(file, end) or (length, offset, end)
+    wide = _find_end64(file, end)
+    if wide is not None:
+        return wide
     if disk or first:
         raise BadZip("is one part of several; join them first")
     return length, offset, end

@@ -12,6 +12,7 @@ from pipeline.importing.rebuild import finished
 from pipeline.importing.values import Budget, Record, Refused, StoredTensor
 
 _DEEPEST, _MOST = 32, 1_000_000  # modules in modules; values of all of them
+_MOST_TEXT = 1 << 30  # bytes of text, which is not copied here: their reading has bounded it
 _MOST_SHARED = 8  # times that a file may hand out each of its numbers
 _PARTS = ("_parameters", "_buffers", "_modules")
 
@@ -48,10 +49,10 @@ class Part:
 def parts_of(value: Any) -> dict[str, Part]:
     """The parts of a file by name; "" is what lies beside them. Errors: Refused."""
     if isinstance(value, Record):
-        return _checked({"": _network(value, Budget(_MOST, 0))})
+        return _checked({"": _network(value, Budget(_MOST, _MOST_TEXT))})
     if not isinstance(value, dict):
         raise Refused(f"it holds a {type(value).__name__}; allowed: networks or state dicts by name")
-    budget = Budget(_MOST, 0)
+    budget = Budget(_MOST, _MOST_TEXT)
     parts: dict[str, Part] = {}
     beside: dict[str, Any] = {}
     for name, item in value.items():

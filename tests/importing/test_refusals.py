@@ -197,11 +197,10 @@ def test_numpy_arrays_of_objects_are_refused(tmp_path, sentinel, capsys):
 
 
 def test_a_tensorflow_file_is_told_how_to_convert(tmp_path, capsys):
-    for module in ("dnnlib.tflib.network", "tfutil"):
-        (tmp_path / "a.pkl").write_bytes(b"\x80\x03" + imported(module, "Network") + b")\x81.")
-        assert "convert it first with legacy.py of stylegan2-ada-pytorch" in refused(
-            capsys, tmp_path / "a.pkl"
-        )
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x03" + imported("dnnlib.tflib.network", "Network") + b")\x81.")
+    assert "legacy.py of stylegan2-ada-pytorch turns it into one that is taken" in refused(
+        capsys, tmp_path / "a.pkl"
+    )
 
 
 def forged(count: int, shape, stride, numbers: int = 4, offset: int = 0, kind=zipfile.ZIP_STORED) -> bytes:
@@ -285,8 +284,8 @@ OTHERS = {
     "gzip": (b"\x1f\x8b\x08", "a gzip archive"),
     "safetensors": (struct.pack("<Q", 2) + b'{"a":{}}', "safetensors"),
     "pointer": (b"version https" + b"://git-lfs/spec/v1", "a pointer of git-lfs"),
-    "text": (b"hello there", "no weights file"),
-    "another zip": (None, "a zip archive that torch.save did not write"),
+    "text": (b"hello there", "a text file that begins with 'hello there'"),
+    "another zip": (None, "a zip archive of images, which hrgan prepare takes"),
 }
 
 
@@ -300,11 +299,11 @@ def test_other_files_are_told_apart(tmp_path, capsys, name):
         (tmp_path / "a.pkl").write_bytes(data)
     said = refused(capsys, tmp_path / "a.pkl")
     assert message in said
-    assert "allowed: a .pkl of stylegan2-ada-pytorch or stylegan3, a .pt or .pth" in said
+    assert "allowed: a .pkl of StyleGAN2 by stylegan2-ada-pytorch or stylegan3" in said
 
 
 def test_a_folder_and_nothing_are_refused(tmp_path, capsys):
-    assert "a folder; allowed: a .pkl" in refused(capsys, tmp_path, tmp_path / "out")
+    assert "a folder without a .pkl, .pt or .pth; allowed: a .pkl" in refused(capsys, tmp_path, tmp_path / "out")
     assert "cannot be read: No such file" in refused(capsys, tmp_path / "none.pkl")
 
 

@@ -81,6 +81,8 @@ class Disk:
             elif change.what in "wtf":
                 self._change(change, self._known(path, change.inode))
             else:
+                if change.inode in self._inodes:  # it may have come to its name unseen
+                    self._known(path, change.inode)
                 self._rename(change.what, path, change.second.decode())
 
     def _bind(self, path: str, inode: int, node: _Node) -> None:

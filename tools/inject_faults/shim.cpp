@@ -171,8 +171,10 @@ int change(Kind kind, char what, const std::string& first, const std::string& se
   Locked locked;
   const Action action = meet(kind);
   if (action == kOnce || action == kOn) return -1;
+  uint64_t inode = what == 'r' ? inode_of(first.c_str()) : 0;
   const int result = call();
-  if (result == 0) record(what, what == 'm' ? inode_of(first.c_str()) : 0, first, second);
+  if (what == 'm') inode = inode_of(first.c_str());
+  if (result == 0) record(what, inode, first, second);
   leave(action);
   return result;
 }
