@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pipeline.data.index import ShardIndex
 from pipeline.errors import Damaged
 from pipeline.reading import read_bytes
+from pipeline.storage.faults import machine_fails, refusal
 
 _MOST_CLASSES = 40
 
@@ -22,6 +23,8 @@ def data_card(index: ShardIndex) -> str:
     except FileNotFoundError:
         pass
     except Damaged as damage:
+        if machine_fails(damage.__cause__):  # the same command would show it
+            raise refusal(damage, str(damage)) from damage
         parts.append(f"not shown: {damage}")
     return "\n\n".join(parts)
 

@@ -87,9 +87,7 @@ def prepare(
         raise UserError(f"{source}: holds no images{nothing_found(listing.skipped, listing.others)}")
     report = PrepareReport(Path(out), list(listing.skipped), others=listing.others, reading=reading)
     found = labelling(listing, str(source), str(labels), label_column, on_absent)
-    names = _worth_having(found, report)
-    places = {name: place for place, name in enumerate(report.classes)}
-    numbers = None if names is None else [places[name] for name in names]
+    numbers = _numbers(_worth_having(found, report), report.classes)
     target = Target(*(size or common_size(pictures, str(source))), channels, filter, format, quality)
     if pyramid:
         check_levels(target.height, target.width)
@@ -120,6 +118,12 @@ def prepare(
         report.levels = build_pyramid(out, workers=workers, progress=progress).levels
     report.seconds = time.monotonic() - began
     return report
+
+
+def _numbers(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
+    """The class number of each picture."""
+    places = {name: place for place, name in enumerate(classes)}
+    return None if names is None else [places[name] for name in names]
 
 
 def _add_pyramid(

@@ -197,7 +197,7 @@ WRONG: dict[str, tuple[Callable[[Path], str | Path], dict[str, Any], str]] = {
     "one outside": (_files({**A, "c/b.png": plain(2)}), {}, "a.png: lies in no class folder.*--labels none"),
     "gz": (_raw("x.tar.gz", b"\x1f\x8b123"), {}, "x.tar.gz: compressed archives are not read"),
     "gz in disguise": (_raw("x.tar", b"\x1f\x8b123"), {}, "x.tar: compressed archives are not read"),
-    "no archive": (_raw("x.zip", b"PK but no zip"), {}, "x.zip: the zip archive is cut short or damaged: it has no directory"),
+    "no archive": (_raw("x.zip", b"PK but no zip"), {}, "x.zip: the zip archive is cut short or damaged"),
     "unreadable as error": (_files({**A, "b.png": b"x"}), {"on_unreadable": "error"}, "b.png: not an image"),
     "faces too large": (lambda _: "demo:faces", {"resolution": 2048}, "resolution: 2048; 16 to 1024"),
 }  # fmt: skip

