@@ -13,6 +13,8 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+Scalar = float | Tensor
+"""A number, or a 0-d tensor of it on the device."""
 Net = Literal["generator", "discriminator"]
 NETS: tuple[Net, ...] = ("generator", "discriminator")
 
@@ -80,17 +82,18 @@ class Stage:
     in images. rates: learning rate a network. growth: number of levels grown so far; a change of it
     resets the optimizers. ema_beta: this step's decay of the averaged generator (0 copies it).
     adam_beta2: Adam's second decay a network, where it moves with images seen. weights: of the terms
-    that move with images seen, by name ("r1_gamma").
+    that move with images seen, by name ("r1_gamma"). A game gets weights, and a fade that is not 1, as
+    scalars on the device: its arithmetic is then the same from step to step.
     """
 
     resolution: int
-    fade: float
+    fade: Scalar
     batch_size: int
     rates: Mapping[Net, float]
     growth: int = 0
     ema_beta: float = 0.0
     adam_beta2: Mapping[Net, float] = field(default_factory=dict)
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 class Schedule(Protocol):

@@ -28,6 +28,7 @@ from pipeline.contracts import (
 from pipeline.engines.replicated import Replicated
 from pipeline.randomness import SampleRandomness, derive_seed
 from pipeline.training.trainer import Trainer
+from pipeline.training.turns import Graphs
 
 SIZE = 4
 Z = 3
@@ -192,7 +193,12 @@ class ToyStream:
 
 
 def toy_trainer(
-    family: ToyFamily | None = None, *, engine: Engine | None = None, start: int = 0, micro: int | None = None
+    family: ToyFamily | None = None,
+    *,
+    engine: Engine | None = None,
+    start: int = 0,
+    micro: int | None = None,
+    graphs: Graphs | None = None,
 ) -> Trainer:
     """A run whose reals begin at `start`; of one process, if no engine is given."""
     family, engine = family or ToyFamily(), engine or Replicated(Process())
@@ -200,4 +206,4 @@ def toy_trainer(
     networks = family.networks()
     engine.attach(networks, family.optimizers)
     stream = ToyStream(start, engine.process.rank, engine.process.world_size)
-    return Trainer(family, networks, engine, stream, seed=7, micro=micro)
+    return Trainer(family, networks, engine, stream, seed=7, micro=micro, graphs=graphs)

@@ -17,6 +17,7 @@ from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
 from pipeline.randomness import seed_everything
 from pipeline.training.trainer import Trainer
+from pipeline.training.turns import Graphs
 
 SIDE = 8
 BATCH = 8
@@ -52,6 +53,7 @@ def tiny_trainer(
     micro: int | None = None,
     process: Process | None = None,
     engine: Engine | None = None,
+    graphs: Graphs | None = None,
 ) -> Trainer:
     """A trainer on digits. engine: `replicated` on `process` if none is given."""
     process = engine.process if engine else process or Process()
@@ -61,7 +63,7 @@ def tiny_trainer(
     engine = engine or Replicated(process)
     engine.attach(networks, family.optimizers)
     stream = DigitStream(family.spec, process=process)
-    return Trainer(family, networks, engine, stream, seed=seed, micro=micro)
+    return Trainer(family, networks, engine, stream, seed=seed, micro=micro, graphs=graphs)
 
 
 class DigitStream:

@@ -110,7 +110,7 @@ class AveragesOverRanks:
         if self.process.world_size == 1:
             return flag
         self.collectives += 1
-        box = torch.tensor(float(flag), device=self.process.device)
+        box = torch.full((), float(flag), device=self.process.device)
         dist.all_reduce(box, dist.ReduceOp.MAX)
         return bool(box.item())
 

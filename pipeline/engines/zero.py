@@ -87,7 +87,9 @@ class _Player:
         self._engine.step()
         if self._report is None:  # newer versions look at the norm of all ranks too, and skip by themselves
             device = self._process.device
-            return StepReport(torch.tensor(False, device=device), torch.tensor(math.inf, device=device))
+            return StepReport(
+                torch.zeros((), dtype=torch.bool, device=device), torch.full((), math.inf, device=device)
+            )
         return self._report
 
     def _judge(self, optimizer: torch.optim.Optimizer, *_: object) -> None:

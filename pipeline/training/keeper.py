@@ -81,7 +81,7 @@ class RunKeeper:
             error, busy = self._writer.error, self._writer.busy
             flags = {"failed": error is not None, "busy": busy and error is None}
             device = engine.process.device
-            found = engine.mean({k: torch.tensor(float(v), device=device) for k, v in flags.items()})
+            found = engine.mean({k: torch.full((), float(v), device=device) for k, v in flags.items()})
             if found["failed"] > 0:
                 self._fail(error, engine.process)
             if found["busy"] == 0:

@@ -151,6 +151,6 @@ class Loop:
     def _damaged(self) -> dict[str, float]:
         """Images passed over by all ranks since this start, if any were."""
         engine = self._trainer.engine
-        here = torch.tensor(float(self._trainer.stream.damaged), device=engine.process.device)
+        here = torch.full((), float(self._trainer.stream.damaged), device=engine.process.device)
         total = float(engine.mean({"damaged": here})["damaged"]) * engine.process.world_size
         return {"data/damaged_images": round(total)} if total else {}

@@ -14,6 +14,7 @@ from pipeline.randomness import SampleRandomness, derive_seed, seed_everything
 from pipeline.training.ema import Averager
 from pipeline.training.meters import Means, Meters
 from pipeline.training.progress import Progress
+from pipeline.training.turns import Graphs, Turn, Turns
 
 
 class Stream(Protocol):
@@ -38,8 +39,8 @@ class Stream(Protocol):
 class Trainer:
     """Family, engine and stream joined into `step`.
 
-    seed: of the run. micro: most images that this rank holds at once; None for all. `meters` gather
-    this step's averages over ranks; `last_finite` tells whether every update of the last step was made.
+    seed: of the run. micro: most images that this rank holds at once; None for all. graphs: how main phases
+    are captured; None for not at all. `meters` gather this step's averages over ranks.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Trainer:
         *,
         seed: int,
         micro: int | None = None,
+        graphs: Graphs | None = None,
     ) -> None:
         self.family, self.networks, self.engine = family, networks, engine
         self._stream = stream
@@ -59,6 +61,7 @@ class Trainer:
         self.meters = Meters()
         self.wants_stop = False
         self._seed, self._micro = seed, micro
+        self._turns = Turns(family, networks, engine, graphs)
         device = engine.process.device
         self.bad_updates = torch.zeros(len(family.phases), device=device)  # in a row, of each phase
         self.stop_votes = torch.zeros((), device=device)  # share of ranks that asked to stop
@@ -106,11 +109,7 @@ class Trainer:
         for micro in range(micros):
             part = _every(reals, micro, micros)
             randomness = self._randomness(phase, stage, turn, micro, micros)
-            game = self.family.game(self.networks, stage, randomness)
-            terms = phase.objective(game, game.present(part))
-            loss = terms.loss.mean() * (phase.gain / micros)
-            self.engine.backward(phase.trains, loss, last=micro == micros - 1)
-            stats.add(terms.stats)
+            stats.add(self._turns.play(Turn(phase, stage, micros, micro == micros - 1), part, randomness))
         net = phase.trains
         report = self.engine.step(net, stage.rates[net], stage.adam_beta2.get(net))
         if phase.settle is not None:
@@ -134,7 +133,7 @@ class Trainer:
         stats.add({"skipped_updates": (~report.finite).float()})
 
     def _share(self, stats: Means, images: int) -> None:
-        asked = torch.tensor(float(self.wants_stop), device=self.engine.process.device)
+        asked = torch.full((), float(self.wants_stop), device=self.engine.process.device)
         shared = self.engine.mean({**stats.means(), "stop": asked})
         self.stop_votes = shared.pop("stop")
         self.family.observe(self.networks, shared, images)

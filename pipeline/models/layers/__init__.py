@@ -2,7 +2,7 @@
 
 from pipeline.models.layers.batch_norm import BatchNorm
 from pipeline.models.layers.compiled import Compilable, compile_main_phases
-from pipeline.models.layers.conditioning import LabelledLatent, VerdictHead
+from pipeline.models.layers.conditioning import LabelledLatent, VerdictHead, one_hot
 from pipeline.models.layers.equalized import Conv2d, Linear
 from pipeline.models.layers.modulated import ModulatedConv2d, ToImage
 from pipeline.models.layers.recomputed import Recomputable, recompute_blocks
@@ -23,5 +23,6 @@ __all__ = [
     "ToImage",
     "VerdictHead",
     "compile_main_phases",
+    "one_hot",
     "recompute_blocks",
 ]

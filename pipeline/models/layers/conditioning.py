@@ -14,6 +14,12 @@ WIDEST = 512
 """Most units of the layer that joins features and a label's embedding."""
 
 
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Class numbers [N] as rows of float32, [N, classes]; a number that is no class's is a row of zeros."""
+    # torch's own looks at the numbers first, for which the host would wait.
+    return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
+
+
 class LabelledLatent(nn.Module):
     """z [N, z_dim], with the label's embedding behind it if there are classes (Mirza and Osindero 2014)."""
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 import ops
-from pipeline.contracts import Verdict
+from pipeline.contracts import Scalar, Verdict
 from pipeline.models.layers import Linear
-from pipeline.models.progan.layers import GrownBlock, HeConv2d, HeLinear, halved
+from pipeline.models.progan.layers import GrownBlock, HeConv2d, HeLinear, faded, halved, is_whole
 from pipeline.models.progan.shape import LOWEST, Shape, level_of
 
 
@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(DiscriminatorBlock(shape, r) for r in shape.resolutions[1:])
         self.head = DiscriminatorHead(shape, 1 + self.classes)
 
-    def forward(self, images: Tensor, *, fade: float = 1.0, exact: bool = False) -> Verdict:
+    def forward(self, images: Tensor, *, fade: Scalar = 1.0, exact: bool = False) -> Verdict:
         """images: [N, C, r, r] in about [-1, 1], of the resolution r of a level.
 
         fade: weight of that level's features; those of the halved image have the rest (figure 2).
@@ -82,9 +82,8 @@ class Discriminator(nn.Module):
         x = self.from_image[level](images, exact=exact)
         if level:
             x = self.blocks[level - 1](x, exact=exact)
-            if fade < 1:
-                below = self.from_image[level - 1](halved(images), exact=exact)
-                x = torch.lerp(below, x.to(below.dtype), fade)
+            if not is_whole(fade):
+                x = faded(self.from_image[level - 1](halved(images), exact=exact), x, fade)
         for block in reversed(self.blocks[: max(level - 1, 0)]):
             x = block(x, exact=exact)
         out = self.head(x, exact=exact)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from pipeline.contracts import Batch, Fakes, Networks, Randomness, Stage, Verdict
 from pipeline.models.plain import labels_for
 from pipeline.models.progan.discriminator import Discriminator
 from pipeline.models.progan.generator import Generator
-from pipeline.models.progan.layers import doubled, halved
+from pipeline.models.progan.layers import doubled, faded, halved, is_whole
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,10 @@ class ProGANGame:
     def present(self, reals: Batch) -> Batch:
         """Reals of the stage's resolution, blurred as far as the newest level has not faded in (Karras et al.
         2018, figure 2)."""
-        if self.stage.fade >= 1:
+        if is_whole(self.stage.fade):
             return reals
         blurred = doubled(halved(reals.images))
-        return replace(reals, images=torch.lerp(blurred, reals.images, self.stage.fade))
+        return replace(reals, images=faded(blurred, reals.images, self.stage.fade))
 
     def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
         """z is standard normal; labels that are not given are uniform."""

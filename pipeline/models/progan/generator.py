@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ops
-from pipeline.models.layers import Conv2d
-from pipeline.models.progan.layers import GrownBlock, HeConv2d, LatentToImage, doubled
+from pipeline.contracts import Scalar
+from pipeline.models.layers import Conv2d, one_hot
+from pipeline.models.progan.layers import GrownBlock, HeConv2d, LatentToImage, doubled, faded, is_whole
 from pipeline.models.progan.shape import LOWEST, Shape, level_of
 
 
@@ -59,7 +59,7 @@ class Generator(nn.Module):
         labels: Tensor | None = None,
         *,
         resolution: int | None = None,
-        fade: float = 1.0,
+        fade: Scalar = 1.0,
         exact: bool = False,
     ) -> Tensor:
         """z: [N, z_dim], labels: [N] if conditional -> [N, C, resolution, resolution] float32 in about
@@ -75,10 +75,10 @@ class Generator(nn.Module):
         if not self.classes:
             return z
         assert labels is not None
-        return torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], dim=1)
+        return torch.cat([z, one_hot(labels, self.classes).to(z.dtype)], dim=1)
 
     def decode(
-        self, code: Tensor, *, resolution: int | None = None, fade: float = 1.0, exact: bool = False
+        self, code: Tensor, *, resolution: int | None = None, fade: Scalar = 1.0, exact: bool = False
     ) -> Tensor:
         """`forward` from what `code` gives, or lies between such."""
         level = level_of(resolution or self.resolution)
@@ -86,8 +86,8 @@ class Generator(nn.Module):
         for block in self.blocks[:level]:
             x, below = block(x, exact=exact), x
         image = self._image(level, x)
-        if level and fade < 1:
-            image = torch.lerp(doubled(self._image(level - 1, below)), image, fade)
+        if level and not is_whole(fade):
+            image = faded(doubled(self._image(level - 1, below)), image, fade)
         return image
 
     def _image(self, level: int, x: Tensor) -> Tensor:

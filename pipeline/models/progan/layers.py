@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import ops
 from ops.convolution import conv2d, conv_transpose2d
+from pipeline.contracts import Scalar
 from pipeline.models.layers import Compilable, Recomputable
 
 HE_GAIN = math.sqrt(2.0)
@@ -98,6 +99,17 @@ class GrownBlock(Compilable, Recomputable):
         compiled = self._main is not None and not exact
         way = Compilable.forward if compiled else Recomputable.forward
         return way(self, *inputs, exact=exact, **settings)
+
+
+def faded(below: Tensor, newest: Tensor, fade: Scalar) -> Tensor:
+    """`newest` as far as it has faded in, 0 to 1; `below` for the rest (Karras et al. 2018, figure 2)."""
+    weight = fade.to(below.dtype) if isinstance(fade, Tensor) else fade
+    return torch.lerp(below, newest.to(below.dtype), weight)
+
+
+def is_whole(fade: Scalar) -> bool:
+    """True if nothing of the level below shows; a fade on the device is one that goes on."""
+    return not isinstance(fade, Tensor) and fade >= 1
 
 
 def doubled(images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.contracts import Scalar
 from pipeline.errors import UserError
 from pipeline.models.progan.generator import Generator
 from pipeline.models.sampling import LatentSampler
@@ -18,7 +19,7 @@ class ProGANSampler(LatentSampler):
     latents make the same images. Implements latents.LinearSpace.
     """
 
-    def __init__(self, generator: Generator, resolution: int, fade: float) -> None:
+    def __init__(self, generator: Generator, resolution: int, fade: Scalar) -> None:
         super().__init__(generator, generator.classes)
         self.generator, self.resolution, self.fade = generator, resolution, fade
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.families import AdaConfig, R3GANConfig
-from pipeline.contracts import ImageSpec, Randomness
+from pipeline.contracts import ImageSpec, Randomness, Scalar
 from pipeline.models.augment import Augment
 
 ORDER = ("blit", "geometry", "color", "filter", "noise", "cutout")
@@ -32,8 +32,10 @@ class ScheduledAugment(nn.Module):
             for _, names in (parts if self.on else ())
         )
 
-    def forward(self, images: Tensor, randomness: Randomness, p: float) -> Tensor:
+    def forward(self, images: Tensor, randomness: Randomness, p: Scalar) -> Tensor:
         """images: [N, C, H, W], float32. p: in [0, 1]."""
+        if not isinstance(p, Tensor):
+            p = torch.full((), p, dtype=torch.float64, device=images.device)
         for pipe, factor in zip(self.pipes, self.factors, strict=True):
-            images = pipe(images, randomness, torch.full((), p * factor, device=images.device))
+            images = pipe(images, randomness, (p * factor).float())
         return images

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ops
-from pipeline.models.layers import Linear
+from pipeline.models.layers import Linear, one_hot
 
 
 class Mapping(nn.Module):
@@ -49,7 +48,7 @@ class Mapping(nn.Module):
         if self.embed is not None:
             if labels is None:
                 raise ValueError("this network is conditional: it needs labels")
-            parts.append(ops.pixel_norm(self.embed(F.one_hot(labels, self.classes).float())))
+            parts.append(ops.pixel_norm(self.embed(one_hot(labels, self.classes))))
         x = torch.cat(parts, dim=1)
         for layer in self.layers:
             x = layer(x)
