@@ -25,5 +25,6 @@ class Averager:
         sources: list[Tensor] = list(self._source.parameters())
         if averages:
             torch._foreach_lerp_(averages, sources, 1.0 - beta)
-        for average, source in zip(self.average.buffers(), self._source.buffers(), strict=True):
-            average.copy_(source)
+        buffers: list[Tensor] = list(self.average.buffers())
+        if buffers:
+            torch._foreach_copy_(buffers, list(self._source.buffers()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +10,7 @@ import torch
 
 from pipeline.config.run import RunConfig
 from pipeline.errors import RunFailed
+from pipeline.training.flags import Flags
 from pipeline.training.progress import crossed
 from pipeline.training.report import Report
 from pipeline.training.stop import StopRequest
@@ -68,11 +68,7 @@ class Loop:
         self._why: str | None = None
         self._trainer, self._config, self._keeper = trainer, config, keeper
         self._report, self._stop = report, stop
-        # On a GPU the flags of a step are read one step later: by then they have arrived, and the
-        # device never waits for the host. Every rank reads the same averaged flags at the same step.
-        lag = 1 if trainer.engine.process.device.type == "cuda" else 0
-        self._flags: deque[torch.Tensor] = deque(maxlen=lag + 1)
-        self._lag = lag
+        self._flags = Flags(trainer.engine.process.device)
 
     def run(self) -> Outcome:
         """Trains; saves whatever is asked for on the way and at the end."""
@@ -86,6 +82,8 @@ class Loop:
             # A rank that could not write asks to stop: all meet at the next checkpoint, and there end alike.
             self._trainer.wants_stop = self._stop.reason is not None or self._keeper.failed
             self._trainer.step()
+            if progress.images_seen < total:
+                self._trainer.fetch()  # while the device is still at this step
             stopped = self._agreed_stop()
             self._between(before, stopped or progress.images_seen >= total)
         self._keeper.finish(self._trainer)
@@ -96,10 +94,11 @@ class Loop:
         return self._stop.reason or "another process"
 
     def _agreed_stop(self) -> bool:
-        self._flags.append(torch.stack([self._trainer.stop_votes, self._trainer.bad_updates.max()]))
-        if len(self._flags) <= self._lag:
+        trainer = self._trainer
+        flags = self._flags.exchange(torch.stack([trainer.stop_votes, trainer.bad_updates.max()]))
+        if flags is None:
             return False
-        votes, bad = self._flags[0].tolist()
+        votes, bad = flags
         if bad >= self._config.engine.bad_steps:
             self._keeper.finish(self._trainer)
             raise RunFailed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,26 +27,43 @@ class Means:
 
     def means(self) -> dict[str, Tensor]:
         """The means so far, by name in alphabetical order."""
-        return {name: self._sums[name] / self._counts[name] for name in sorted(self._sums)}
+        return {name: _mean(self._sums[name], self._counts[name]) for name in sorted(self._sums)}
+
+
+def _mean(total: Tensor, count: int) -> Tensor:
+    return total if count == 1 else total / count
 
 
 class Meters:
     """The scalars of a tick; `flush` waits for the device once."""
 
     def __init__(self) -> None:
-        self._means = Means()
+        self._sums: dict[tuple[str, ...], Tensor] = {}  # side by side, for steps with the same stats
+        self._counts: dict[tuple[str, ...], int] = {}
 
     def add(self, stats: Mapping[str, Tensor]) -> None:
         """Adds one value each; vectors are for `Family.observe`, not for people, and are left out."""
-        self._means.add({name: value.double() for name, value in stats.items() if value.ndim == 0})
+        shown = {name: value for name, value in stats.items() if value.ndim == 0}
+        if not shown:
+            return
+        names = tuple(shown)
+        values = torch.stack([value.detach().float() for value in shown.values()]).double()
+        self._sums[names] = self._sums[names] + values if names in self._sums else values
+        self._counts[names] = self._counts.get(names, 0) + 1
 
     def flush(self) -> dict[str, float]:
         """The means since the last flush, by name in alphabetical order."""
-        means, self._means = self._means.means(), Means()
-        if not means:
+        if not self._sums:
             return {}
-        values = torch.stack(list(means.values())).tolist()
-        return dict(zip(means, values, strict=True))
+        names = [(name, self._counts[kind]) for kind in self._sums for name in kind]
+        sums = torch.cat(list(self._sums.values())).tolist()
+        self._sums, self._counts = {}, {}
+        totals: dict[str, float] = defaultdict(float)
+        counts: dict[str, int] = defaultdict(int)
+        for (name, count), value in zip(names, sums, strict=True):
+            totals[name] += value
+            counts[name] += count
+        return {name: totals[name] / counts[name] for name in sorted(totals)}
 
 
 def peak_gib(device: torch.device) -> float:

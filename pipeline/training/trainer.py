@@ -16,6 +16,9 @@ from pipeline.training.meters import Means, Meters
 from pipeline.training.progress import Progress
 from pipeline.training.turns import Graphs, Turn, Turns
 
+Reals = tuple[list[Batch], list[Batch]]
+"""Of one step: each turn's, and those of phases that have their own."""
+
 
 class Stream(Protocol):
     """Where real images come from; the position is the caller's."""
@@ -56,6 +59,7 @@ class Trainer:
     ) -> None:
         self.family, self.networks, self.engine = family, networks, engine
         self._stream = stream
+        self._fetched: Reals | Exception | None = None
         self.progress = Progress()
         self.averager = Averager(networks.generator)
         self.meters = Meters()
@@ -80,12 +84,8 @@ class Trainer:
         """One step: every due phase, each with its repeats, then the average and the position."""
         stage = self.family.schedule.at(self.progress.images_seen)
         self._enter(stage)
-        due = [p for p in self.family.phases if self.progress.step % p.every == 0]
-        times = max(phase.repeats for phase in due)
-        reals = self.stream.draw(stage.batch_size, times, resolution=stage.resolution)
-        others = reals
-        if any(phase.own_reals for phase in self.family.phases):  # due or not: both orders keep step
-            others = self.stream.others.draw(stage.batch_size, times, resolution=stage.resolution)
+        due = self._due()
+        reals, others = self._take_fetched()
         stats = Means()
         for phase in due:
             with only_trainable(self.networks, phase):
@@ -95,6 +95,34 @@ class Trainer:
         self._share(stats, images)
         self.averager.update(stage.ema_beta)
         self.progress.advance(images)
+
+    def fetch(self) -> None:
+        """Draws the next step's reals, unless they are there; what goes wrong is raised in that step, so that
+        whatever is due before it is saved."""
+        if self._fetched is None:
+            try:
+                self._fetched = self._draw()
+            except Exception as error:
+                self._fetched = error
+
+    def _take_fetched(self) -> Reals:
+        self.fetch()
+        fetched, self._fetched = self._fetched, None
+        if isinstance(fetched, Exception):
+            raise fetched
+        assert fetched is not None
+        return fetched
+
+    def _draw(self) -> Reals:
+        stage = self.family.schedule.at(self.progress.images_seen)
+        times = max(phase.repeats for phase in self._due())
+        reals = others = self.stream.draw(stage.batch_size, times, resolution=stage.resolution)
+        if any(phase.own_reals for phase in self.family.phases):  # due or not: both orders keep step
+            others = self.stream.others.draw(stage.batch_size, times, resolution=stage.resolution)
+        return reals, others
+
+    def _due(self) -> list[Phase]:
+        return [phase for phase in self.family.phases if self.progress.step % phase.every == 0]
 
     def _enter(self, stage: Stage) -> None:
         # All randomness is drawn from seeded streams; this pins what a library might draw besides.
