@@ -38,6 +38,7 @@ from pipeline.storage.lock import only_writer
 from pipeline.storage.pictures import compose_grid, write_picture
 from pipeline.storage.runs import as_begun, check_claim, claim_run
 from pipeline.storage.start import load_start
+from pipeline.training.graphs import graphs_for
 from pipeline.training.keeper import RunKeeper
 from pipeline.training.loop import Loop, Outcome
 from pipeline.training.pictures import grid_columns
@@ -243,7 +244,10 @@ def _trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
     family.memory.to(process.device)
     engine = select_engine(config.engine, process)
     engine.attach(networks, family.optimizers)
-    trainer = Trainer(family, networks, engine, seed=config.seed, micro=config.batch.micro)
+    graphs = None
+    if config.engine.graphs == "auto" and not config.engine.compile:
+        graphs = graphs_for(engine, networks, _tell if process.is_first else lambda line: None)
+    trainer = Trainer(family, networks, engine, seed=config.seed, micro=config.batch.micro, graphs=graphs)
     _switch_on(config, networks)  # after the trainer has made its averaged copy, which stays as it is
     return trainer
 

@@ -101,11 +101,9 @@ class Schedule(Protocol):
 
     def at(self, images_seen: int) -> Stage:
         """The stage at `images_seen`; pure, so that a restart needs no stored schedule."""
-        ...
 
     def batch_sizes(self) -> Sequence[int]:
         """Every global batch size that may come, so that a bad one is refused before the run starts."""
-        ...
 
 
 class Randomness(Protocol):
@@ -118,23 +116,18 @@ class Randomness(Protocol):
     @property
     def count(self) -> int:
         """Number of samples N."""
-        ...
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, [N, *shape] float32, on the run's device."""
-        ...
 
     def uniform(self, *shape: int) -> Tensor:
         """Uniform in [0, 1), [N, *shape] float32."""
-        ...
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Uniform whole numbers in [0, high), [N, *shape] int64."""
-        ...
 
     def first(self, count: int) -> Randomness:
         """The streams of the first `count` samples (for penalties on part of the batch)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +162,13 @@ class Game(Protocol):
 
     def present(self, reals: Batch) -> Batch:
         """The reals as this stage shows them (identity; ProGAN: resized and faded)."""
-        ...
 
     def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
         """`count` fakes from this micro-batch's randomness, of these labels [count] (None: drawn uniformly
         if the generator is conditional)."""
-        ...
 
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         """The discriminator on images [N, C, H, W], after augmentation."""
-        ...
 
 
 Keep = Callable[[str], bool]
@@ -228,7 +218,6 @@ class Sampler(Protocol):
 
         classes: one class number an image; None lets a conditional model draw it from the seed.
         """
-        ...
 
 
 class Family(Protocol):
@@ -246,28 +235,23 @@ class Family(Protocol):
 
     def networks(self) -> Networks:
         """Freshly initialised networks, from torch's global generator."""
-        ...
 
     def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game: ...
 
     def check_batch(self, images: int) -> None:
         """UserError if the networks cannot take `images` at once on one rank (minibatch statistics)."""
-        ...
 
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
         """Called once a step with the step's stats averaged over all ranks and `images`, the images
         of this step: moves the memory (ADA's p, path-length mean) and running buffers (w_avg).
         It must not wait for the device. A stat that is not finite (of a step whose update was
         skipped) must leave what it feeds as it was."""
-        ...
 
     def figures(self) -> Mapping[str, Tensor]:
         """What people are shown of the memory as it is now, 0-d, by the names of the log ("state/ada_p")."""
-        ...
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
         """Samples of the data's resolution from a generator as it is at `stage`; None: fully trained."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,44 +287,40 @@ class Engine(Protocol):
     collectives: int
     """Exchanges between ranks that this rank has begun, for telling who is behind."""
 
+    @property
+    def backward_is_local(self) -> bool:
+        """Backward exchanges nothing, and adds to gradients whose memory stays: it may be captured."""
+
     def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
         """Take charge of the networks' parameters; every rank must hold equal ones."""
-        ...
 
     def backward(self, net: Net, loss: Tensor, *, last: bool = False) -> None:
         """Accumulate d loss / d parameters of `net` on this rank; `loss` is 0-d.
 
         last: `step` comes next, so that gradients may go out while others are still computed.
         """
-        ...
 
     def step(self, net: Net, rate: float, beta2: float | None = None) -> StepReport:
         """Average gradients over ranks, update unless any is not finite, and clear.
 
         beta2: Adam's second decay for this update; None: the rule's.
         """
-        ...
 
     def reset(self, net: Net) -> None:
         """Forget the optimizer's moments (on growth)."""
-        ...
 
     def any(self, flag: bool) -> bool:
         """True on every rank if true on one."""
-        ...
 
     def mean(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Averages over ranks; every rank must pass the same names and shapes."""
-        ...
 
     def optimizer_state(self, keep: Keep = lambda name: True) -> dict[str, Tensor]:
         """Canonical state by name: `<net>.<parameter>.exp_avg`, `.exp_avg_sq`, `.step`; float32.
 
         keep: of which parameters, by `<net>.<parameter>`. Every rank must call it, and may keep others.
         """
-        ...
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
         """Puts back what any engine of any world size gave; every rank passes all of it. KeyError if
         it is another network's."""
-        ...

@@ -29,6 +29,7 @@ MAY_CHANGE = (
     "engine.kind",  # checkpoints hold the same under every engine
     "engine.stage",
     "engine.bucket_mb",
+    "engine.graphs",
     "engine.timeout_minutes",
     "engine.silence_seconds",
     "engine.device",

@@ -146,6 +146,10 @@ class Replicated(AveragesOverRanks):
         self._timeout = timedelta(minutes=timeout_minutes)
         self._group: dist.ProcessGroup | None = None
 
+    @property
+    def backward_is_local(self) -> bool:
+        return not self._bucket_bytes
+
     def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
         if self._bucket_bytes:
             # Networks exchange statistics within the same backward pass, when is theirs to say: a group of

@@ -184,6 +184,8 @@ class Zero(AveragesOverRanks):
     Errors: UserError without DeepSpeed.
     """
 
+    backward_is_local = False
+
     def __init__(self, process: Process, stage: Stage) -> None:
         super().__init__(process)
         self._stage = stage

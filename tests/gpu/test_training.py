@@ -9,6 +9,7 @@ import torch
 
 from pipeline.contracts import Process
 from pipeline.models.registry import FAMILIES
+from pipeline.training.graphs import CudaGraphs
 from pipeline.training.state import put_back, take
 from pipeline.training.trainer import Trainer
 from tests.tiny_families import FLOAT32_ALONE, DigitStream, tiny_family, tiny_trainer
@@ -55,3 +56,17 @@ def test_a_bad_update_is_skipped_on_the_device():
     assert not run.engine.step("generator", 0.1).finite
     for name, value in run.networks.generator.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_graphs_change_no_bit(name):
+    process = Process(device=torch.device("cuda", 0))
+    graphs = CudaGraphs(process.device, pytest.fail)
+    eager, replaying = trainer(name), tiny_trainer(tiny_family(name), process=process, graphs=graphs)
+    for _ in range(6):
+        eager.step()
+        replaying.step()
+    for group, tensors in take(eager).items():
+        for key, value in tensors.items():
+            assert torch.equal(value, take(replaying)[group][key]), key
+    assert eager.meters.flush() == replaying.meters.flush()
