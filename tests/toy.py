@@ -70,6 +70,9 @@ class ToyGame:
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         return Verdict(self.networks.discriminator(images))
 
+    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+        return self.judge(fakes.images, None), self.judge(reals.images, reals.labels)
+
 
 def generator_loss(game: ToyGame, reals: Batch) -> Terms:
     logits = game.judge(game.generate(len(reals)).images, None).logits

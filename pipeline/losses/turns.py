@@ -65,9 +65,11 @@ class DiscriminatorTurn:
         if self.differentiates:
             reals = replace(reals, images=reals.images.detach().requires_grad_())
             fakes = replace(fakes, images=fakes.images.detach().requires_grad_())
-        exact = self.differentiates
-        fake = game.judge(fakes.images, fakes.labels, exact=exact)
-        real = game.judge(reals.images, reals.labels, exact=exact)
+            # Apart: the gradient with respect to one's images would pass through the others too.
+            fake = game.judge(fakes.images, fakes.labels, exact=True)
+            real = game.judge(reals.images, reals.labels, exact=True)
+        else:
+            fake, real = game.judge_both(fakes, reals)
         loss = self.loss.discriminator(real.logits, fake.logits)
         stats = {"loss/discriminator": loss.detach().mean(), **logit_stats(real, fake)}
         terms = Terms(loss, {**stats, **self.observed(fakes)})

@@ -35,6 +35,7 @@ from pipeline.models.phases import (
 )
 from pipeline.models.sampling import LatentSampler
 from pipeline.models.schedule import ConstantSchedule
+from pipeline.models.together import judge_together
 from pipeline.randomness import SampleRandomness
 
 Augmentation = Callable[[Tensor, Randomness], Tensor]
@@ -62,12 +63,13 @@ class PlainGenerator(Protocol):
 @dataclass(frozen=True)
 class PlainGame:
     """z is standard normal; labels that are not given are uniform. augment: what the discriminator's
-    images pass through, reals and fakes alike; None for nothing."""
+    images pass through, reals and fakes alike; None for nothing. alone: it judges each image by itself."""
 
     networks: Networks
     stage: Stage
     randomness: Randomness
     augment: Augmentation | None = None
+    alone: bool = False
 
     def present(self, reals: Batch) -> Batch:
         return reals
@@ -80,8 +82,16 @@ class PlainGame:
         return Fakes(generator(z, labels, exact=exact), labels, z)
 
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        if self.augment is not None:
-            images = self.augment(images, self.randomness.first(images.shape[0]))
+        return self._judge(self._shown(images), labels, exact=exact)
+
+    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+        fake, real = ((self._shown(part.images), part.labels) for part in (fakes, reals))
+        return judge_together(self._judge, fake, real, 1 if self.alone else None)
+
+    def _shown(self, images: Tensor) -> Tensor:
+        return images if self.augment is None else self.augment(images, self.randomness.first(len(images)))
+
+    def _judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         verdict: Verdict = self.networks.discriminator(images, labels, exact=exact)
         return verdict
 
@@ -129,6 +139,8 @@ class PlainFamily(ABC):
     phases: tuple[Phase, ...]
     optimizers: Mapping[Net, AdamRule]
     memory: nn.Module
+    judges_alone = False
+    """The discriminator judges each image by itself: no statistics of a batch, nothing that a pass moves."""
 
     def __init__(
         self,
@@ -168,7 +180,7 @@ class PlainFamily(ABC):
         """Freshly initialised networks: a `PlainGenerator`, and images and labels to a `Verdict`."""
 
     def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
-        return PlainGame(networks, stage, randomness)
+        return PlainGame(networks, stage, randomness, alone=self.judges_alone)
 
     def check_batch(self, images: int) -> None:
         return  # any number will do; batch statistics are those of a micro-batch over all ranks

@@ -68,6 +68,9 @@ class QuadraticGame:
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         return self.networks.discriminator(images)
 
+    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+        return self.judge(fakes.images, fakes.labels), self.judge(reals.images, reals.labels)
+
 
 def make_game() -> QuadraticGame:
     torch.manual_seed(11)

@@ -78,6 +78,9 @@ class StubGame:
         self.exact.append(exact)
         return Verdict(self.networks.discriminator(images))
 
+    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+        return self.judge(fakes.images, fakes.labels), self.judge(reals.images, reals.labels)
+
 
 @pytest.fixture
 def game() -> StubGame:

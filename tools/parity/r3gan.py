@@ -81,6 +81,9 @@ class Played:
         verdict: Verdict = self.networks.discriminator(images, labels, exact=exact)
         return verdict
 
+    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+        return self.judge(fakes.images, fakes.labels), self.judge(reals.images, reals.labels)
+
 
 def compare(checkout: Path) -> list[Row]:
     """Every case's outputs and gradients."""

@@ -18,6 +18,7 @@ class MLP(PlainFamily):
     """Implements contracts.Family, for images of any shape."""
 
     config: MLPConfig
+    judges_alone = True
 
     def networks(self) -> Networks:
         return Networks(Generator(self.config, self.spec), Discriminator(self.config, self.spec))

@@ -11,6 +11,7 @@ from pipeline.models.plain import labels_for
 from pipeline.models.progan.discriminator import Discriminator
 from pipeline.models.progan.generator import Generator
 from pipeline.models.progan.layers import doubled, faded, halved, is_whole
+from pipeline.models.together import judge_together
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,9 @@ class ProGANGame:
         assert isinstance(discriminator, Discriminator)
         verdict: Verdict = discriminator(images, fade=self.stage.fade, exact=exact)
         return verdict
+
+    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+        discriminator = self.networks.discriminator
+        assert isinstance(discriminator, Discriminator)
+        rows = discriminator.head.group
+        return judge_together(self.judge, (fakes.images, fakes.labels), (reals.images, reals.labels), rows)

@@ -27,6 +27,7 @@ class R3GAN(PlainFamily):
     """
 
     config: R3GANConfig
+    judges_alone = True
 
     def __init__(
         self,
@@ -49,10 +50,10 @@ class R3GAN(PlainFamily):
 
     def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
         if not self._augment.on:
-            return PlainGame(networks, stage, randomness)
+            return PlainGame(networks, stage, randomness, alone=self.judges_alone)
 
         def augment(images: Tensor, numbers: Randomness) -> Tensor:
             augmented: Tensor = self._augment(images, numbers, stage.weights["augment_p"])
             return augmented
 
-        return PlainGame(networks, stage, randomness, augment)
+        return PlainGame(networks, stage, randomness, augment, alone=self.judges_alone)

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from pipeline.contracts import Batch, Fakes, Networks, Randomness, Stage, Verdict
 from pipeline.models.plain import Augmentation, labels_for
+from pipeline.models.stylegan2.discriminator import Discriminator
 from pipeline.models.stylegan2.generator import Generator
+from pipeline.models.together import judge_together
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,18 @@ class StyleGAN2Game:
         return Fakes(generator.synthesis(ws, noise, exact=exact), labels, ws)
 
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        if self.augment is not None:
-            images = self.augment(images, self.randomness.first(images.shape[0]))
+        return self._judge(self._shown(images), labels, exact=exact)
+
+    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+        discriminator = self.networks.discriminator
+        assert isinstance(discriminator, Discriminator)
+        fake, real = ((self._shown(part.images), part.labels) for part in (fakes, reals))
+        return judge_together(self._judge, fake, real, discriminator.group)
+
+    def _shown(self, images: Tensor) -> Tensor:
+        return images if self.augment is None else self.augment(images, self.randomness.first(len(images)))
+
+    def _judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         found = self.networks.discriminator(images, labels, exact=exact)
         return Verdict(*found) if isinstance(found, tuple) else Verdict(found)
 

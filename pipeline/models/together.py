@@ -1,0 +1,50 @@
+"""Fakes and reals before the discriminator in one pass, where each is judged as it would be alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts import Verdict
+
+Shown = tuple[Tensor, Tensor | None]
+"""Images [N, C, H, W] as the discriminator sees them, after augmentation, and their labels [N] or None."""
+Judge = Callable[[Tensor, Tensor | None], Verdict]
+
+
+def judge_together(judge: Judge, fakes: Shown, reals: Shown, rows: int | None) -> tuple[Verdict, Verdict]:
+    """The verdicts on both, from one pass over twice as many images.
+
+    rows: how many images a statistic of the batch takes together, N / rows apart: they must not be mixed, so
+    each row of both together is a row of fakes and then one of reals. 1 for a discriminator that sees each
+    image by itself; None for two passes, where whatever is judged at once counts (batch normalisation, power
+    iteration).
+    """
+    if rows is None:
+        return judge(*fakes), judge(*reals)
+    labels = None
+    if fakes[1] is not None and reals[1] is not None:
+        labels = _merged(fakes[1], reals[1], rows)
+    verdict = judge(_merged(fakes[0], reals[0], rows), labels)
+    fake, real = _parted(verdict.logits, rows)
+    if verdict.classes is None:
+        return Verdict(fake), Verdict(real)
+    fake_classes, real_classes = _parted(verdict.classes, rows)
+    return Verdict(fake, fake_classes), Verdict(real, real_classes)
+
+
+def _rows(x: Tensor, rows: int) -> Tensor:
+    return x.reshape(rows, -1, *x.shape[1:])
+
+
+def _merged(a: Tensor, b: Tensor, rows: int) -> Tensor:
+    if rows == 1:
+        return torch.cat([a, b])
+    return torch.cat([_rows(a, rows), _rows(b, rows)], dim=1).flatten(0, 1)
+
+
+def _parted(both: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    a, b = _rows(both, rows).chunk(2, dim=1)
+    return a.flatten(0, 1), b.flatten(0, 1)
