@@ -104,7 +104,7 @@ class _Player:
         if self._stage and self._process.world_size > 1:
             dist.all_reduce(squared)  # each rank has seen its own part
         norm = squared.sqrt().float()
-        finite = torch.isfinite(norm)
+        finite = norm < math.inf
         optimizer.found_inf = (~finite).to(torch.float32)  # type: ignore[attr-defined]
         optimizer.grad_scale = None  # type: ignore[attr-defined]
         self._report = StepReport(finite, norm)

@@ -155,10 +155,9 @@ class Trainer:
         return SampleRandomness(seeds, process.device)
 
     def _note(self, phase: Phase, report: StepReport, stats: Means) -> None:
-        place = self.family.phases.index(phase)
-        self.bad_updates[place] = torch.where(report.finite, 0.0, self.bad_updates[place] + 1)
-        stats.add({f"gradient_norm/{phase.name}": report.gradient_norm})
-        stats.add({"skipped_updates": (~report.finite).float()})
+        skipped = (~report.finite).float()
+        self.bad_updates[self.family.phases.index(phase)].add_(1).mul_(skipped)
+        stats.add({f"gradient_norm/{phase.name}": report.gradient_norm, "skipped_updates": skipped})
 
     def _share(self, stats: Means, images: int) -> None:
         asked = torch.full((), float(self.wants_stop), device=self.engine.process.device)
