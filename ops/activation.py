@@ -131,66 +131,16 @@ def noise_operand(noise: Tensor | None, x: Tensor) -> Tensor | None:
 
 
 def _register() -> None:
-    for name, fake, setup, backward in (
-        ("affine_act", _fake, _setup, _backward),
-        ("affine_act_backward", _backward_fake, _backward_setup, _backward_backward),
-        ("affine_act_backward_backward", _second_fake, None, _no_third),
+    for name, fake in (
+        ("affine_act", _fake),
+        ("affine_act_backward", _backward_fake),
+        ("affine_act_backward_backward", _second_fake),
     ):
         torch.library.register_fake(f"hrgan::{name}", fake)
-        torch.library.register_autograd(f"hrgan::{name}", backward, setup_context=setup)
 
 
 def _fake(x: Tensor, *_: Any) -> Tensor:
     return dense_like(x)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, scale, shift, noise, *settings = inputs
-    needs_x = scale is not None and ctx.needs_input_grad[1]
-    swish = settings[0] == "swish"
-    ctx.save_for_backward(
-        output if has_ref(settings) and not swish else None,
-        x if needs_x or swish else None,
-        scale,
-        shift if swish else None,
-        noise if swish else None,
-    )
-    ctx.settings, ctx.layout = settings, torch._prims_common.suggest_memory_format(output)
-    ctx.shapes = [None if t is None else t.shape for t in (scale, shift, noise)]
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
-    if dy is None:
-        return (None,) * 8
-    # Whatever the layout of dy, gradients keep the image's: the convolutions they reach want it.
-    dy = dy.contiguous(memory_format=ctx.layout)
-    y, x, scale, shift, noise = ctx.saved_tensors
-    ref = y
-    if ctx.settings[0] == "swish":  # its derivative cannot be read off y
-        ref = torch.ops.hrgan.affine_act(x, scale, shift, noise, "linear", 0.0, 1.0, -1.0)
-    needs = list(ctx.needs_input_grad[:4])
-    grads = torch.ops.hrgan.affine_act_backward(dy, ref, x if needs[1] else None, scale, *ctx.settings, needs)
-    return *fitted(grads, needs, ctx.shapes), None, None, None, None
-
-
-def fitted(grads: tuple[Tensor, ...], needs: list[bool], shapes: list[Any]) -> list[Tensor | None]:
-    """Gradients of x, scale, shift and noise from sums of each image: in the shapes of the operands."""
-    dx, *sums = grads
-    found: list[Tensor | None] = [dx if needs[0] else None]
-    for grad, needed, shape in zip(sums, needs[1:], shapes, strict=True):
-        if not needed:
-            found.append(None)
-        elif len(shape) == 1 or (shape[0] == 1 and grad.shape[0] != 1):
-            found.append(grad.sum(dim=0).reshape(shape))
-        else:
-            found.append(grad)
-    return found
-
-
-def has_ref(settings: Any) -> bool:
-    """True if the derivative depends on where it is taken."""
-    return bool(settings[0] != "linear" or settings[3] >= 0)
 
 
 def _backward_fake(
@@ -205,35 +155,6 @@ def _backward_fake(
         sums.new_empty(n, c) if needs[2] else sums,
         sums.new_empty(n, 1, *dy.shape[2:]) if needs[3] else sums,
     )
-
-
-def _backward_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    dy, ref, x, scale, *settings, _ = inputs
-    ctx.save_for_backward(dy, ref, x, scale)
-    ctx.settings = settings
-    ctx.set_materialize_grads(False)
-
-
-def _backward_backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    if all(grad is None for grad in grads):
-        return (None,) * 9
-    dy, ref, x, scale = ctx.saved_tensors
-    ddx, ddscale, ddshift, ddnoise = grads
-    wanted = ctx.needs_input_grad
-    bent = ctx.settings[0] in ("tanh", "sigmoid", "softplus", "swish")
-    needs = [
-        wanted[0],
-        wanted[1] and bent,
-        wanted[2] and ddscale is not None,
-        wanted[3] and ddx is not None,
-    ]
-    found = torch.ops.hrgan.affine_act_backward_backward(
-        dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, *ctx.settings, needs
-    )
-    d_dy, d_ref, d_x, d_scale = (grad if needed else None for grad, needed in zip(found, needs, strict=True))
-    if d_scale is not None and scale.ndim == 1:
-        d_scale = d_scale.sum(dim=0)
-    return d_dy, d_ref, d_x, d_scale, None, None, None, None, None
 
 
 def _second_fake(
@@ -251,12 +172,6 @@ def _second_fake(
     images = [dense_like(dy, ref, x) if needed else dy.new_empty(0) for needed in needs[:3]]
     sums = _sums_like(dy)
     return (*images, sums.new_empty(dy.shape[:2]) if needs[3] else sums)
-
-
-def _no_third(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    raise RuntimeError(
-        "compiled operations are differentiable twice, those of ops.backend=reference any number of times"
-    )
 
 
 def dense_like(x: Tensor, *bases: Tensor | None) -> Tensor:

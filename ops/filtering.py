@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ops import _library, reference
-from ops.activation import act_settings, fitted, has_ref, noise_operand, operand
+from ops.activation import act_settings, noise_operand, operand
 from ops.reference import Activation
 
 _library.define("upfirdn2d", reference.upfirdn2d)
@@ -168,9 +168,7 @@ def _taps(f: Tensor | None, x: Tensor) -> Tensor:
 
 def _register() -> None:
     torch.library.register_fake("hrgan::upfirdn2d", _fake)
-    torch.library.register_autograd("hrgan::upfirdn2d", _backward, setup_context=_setup)
     torch.library.register_fake("hrgan::blur_act", _blur_fake)
-    torch.library.register_autograd("hrgan::blur_act", _blur_backward, setup_context=_blur_setup)
 
 
 def _fake(
@@ -184,87 +182,8 @@ def _fake(
     return torch.empty((*x.shape[:2], rows, columns), dtype=x.dtype, device=x.device, memory_format=layout)
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, f, *ctx.how = inputs
-    ctx.save_for_backward(f)
-    ctx.shape, ctx.layout = x.shape, torch._prims_common.suggest_memory_format(output)
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
-    dx = None
-    if dy is not None and ctx.needs_input_grad[0]:
-        (f,) = ctx.saved_tensors
-        dx = _adjoint(dy.contiguous(memory_format=ctx.layout), f, ctx.shape, *ctx.how)
-    return dx, None, None, None, None, None, None
-
-
-def _adjoint(
-    dy: Tensor, f: Tensor, shape: torch.Size, up: Any, down: Any, pads: Any, flip: bool, gain: float
-) -> Tensor:
-    height, width = sizes(f)
-    (up_y, up_x), (down_y, down_x), (left, _, top, _) = up, down, pads
-    rows, columns = dy.shape[2:]
-    # Padding that gives back the image's size: what the filter overlapped before becomes what follows.
-    back = [
-        width - 1 - left,
-        shape[3] * up_x - columns * down_x + left - up_x + 1,
-        height - 1 - top,
-        shape[2] * up_y - rows * down_y + top - up_y + 1,
-    ]
-    dx: Tensor = torch.ops.hrgan.upfirdn2d(dy, f, [down_y, down_x], [up_y, up_x], back, not flip, gain)
-    return dx
-
-
 def _blur_fake(x: Tensor, f: Tensor, pads: list[int], flip: bool, filter_gain: float, *_: Any) -> Tensor:
     return _fake(x, f, [1, 1], [1, 1], pads, flip, filter_gain)
-
-
-def _blur_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, f, pads, flip, filter_gain, scale, shift, noise, *settings = inputs
-    ctx.swish = settings[0] == "swish"
-    needs_x = (scale is not None and ctx.needs_input_grad[5]) or ctx.swish
-    ctx.save_for_backward(
-        output if has_ref(settings) and not ctx.swish else None,
-        x if needs_x else None,
-        f,
-        scale,
-        shift if ctx.swish else None,
-        noise if ctx.swish else None,
-    )
-    ctx.how, ctx.settings, ctx.shape = ([1, 1], [1, 1], pads, flip, filter_gain), settings, x.shape
-    ctx.layout = torch._prims_common.suggest_memory_format(output)
-    ctx.shapes = [None if t is None else t.shape for t in (scale, shift, noise)]
-    ctx.set_materialize_grads(False)
-
-
-def _blur_backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
-    """The scale, one number a plane, commutes with the filter: its gradient is taken before it, from x."""
-    if dy is None:
-        return (None,) * 12
-    native = torch.ops.hrgan
-    dy = dy.contiguous(memory_format=ctx.layout)
-    y, x, f, scale, shift, noise = ctx.saved_tensors
-    ref = y
-    if ctx.swish:
-        blurred = native.upfirdn2d(x, f, *ctx.how)
-        ref = native.affine_act(blurred, scale, shift, noise, "linear", 0.0, 1.0, -1.0)
-    wants_x, wants_scale = ctx.needs_input_grad[0], ctx.needs_input_grad[5]
-    needs = [wants_x or wants_scale, False, *ctx.needs_input_grad[6:8]]
-    g, dshift, dnoise = dy, None, None
-    if has_ref(ctx.settings) or ctx.settings[2] != 1 or any(needs[2:]):
-        g, _, dshift, dnoise = native.affine_act_backward(dy, ref, None, None, *ctx.settings, needs)
-    dx = dscale = None
-    if needs[0]:
-        dx = _adjoint(g, f, ctx.shape, *ctx.how)
-        if scale is not None:
-            both = [wants_x, wants_scale, False, False]
-            dx, dscale, _, _ = native.affine_act_backward(
-                dx, None, x if wants_scale else None, scale, "linear", 0.0, 1.0, -1.0, both
-            )
-    wanted = [wants_x, wants_scale, *needs[2:]]
-    dx, dscale, dshift, dnoise = fitted((dx, dscale, dshift, dnoise), wanted, ctx.shapes)  # type: ignore[arg-type]
-    return dx, None, None, None, None, dscale, dshift, dnoise, None, None, None, None
 
 
 _library.provide("upfirdn2d", _native_upfirdn2d)

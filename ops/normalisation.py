@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -93,61 +91,22 @@ def _native_batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _register() -> None:
-    for name, fake, setup, backward in (
-        ("pixel_norm", _pixel_fake, _pixel_setup, _pixel_backward),
-        ("pixel_norm_backward", _pixel_backward_fake, _pixel_backward_setup, _pixel_backward_backward),
-        ("minibatch_stddev", _stddev_fake, _stddev_setup, _stddev_backward),
-        (
-            "minibatch_stddev_backward",
-            _stddev_backward_fake,
-            _stddev_backward_setup,
-            _stddev_backward_backward,
-        ),
-        ("batch_moments", _moments_fake, _moments_setup, _moments_backward),
+    for name, fake in (
+        ("pixel_norm", _pixel_fake),
+        ("pixel_norm_backward", _pixel_backward_fake),
+        ("minibatch_stddev", _stddev_fake),
+        ("minibatch_stddev_backward", _stddev_backward_fake),
+        ("batch_moments", _moments_fake),
     ):
         torch.library.register_fake(f"hrgan::{name}", fake)
-        torch.library.register_autograd(f"hrgan::{name}", backward, setup_context=setup)
 
 
 def _pixel_fake(x: Tensor, eps: float) -> Tensor:
     return dense_like(x)
 
 
-def _pixel_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, ctx.eps = inputs
-    ctx.save_for_backward(x)
-
-
-def _pixel_backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
-    (x,) = ctx.saved_tensors
-    return torch.ops.hrgan.pixel_norm_backward(dy, x, ctx.eps), None
-
-
 def _pixel_backward_fake(dy: Tensor, x: Tensor, eps: float) -> Tensor:
     return dense_like(x)
-
-
-def _pixel_backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    dy, x, ctx.eps = inputs
-    ctx.save_for_backward(dy, x)
-
-
-def _pixel_backward_backward(ctx: Any, ddx: Tensor) -> tuple[Any, ...]:
-    """With r = 1 / rms and means over channels, dx = r * dy - r^3 * mean(dy * x) * x; derived by dy and x."""
-    dy, x = ctx.saved_tensors
-    d_dy = torch.ops.hrgan.pixel_norm_backward(ddx, x, ctx.eps) if ctx.needs_input_grad[0] else None
-    if not ctx.needs_input_grad[1]:
-        return d_dy, None, None
-    g, v, q = (_widened(t) for t in (dy, x, ddx))
-    r = (v.square().mean(dim=1, keepdim=True) + ctx.eps).rsqrt()
-    gv, qv = ((t * v).mean(dim=1, keepdim=True) for t in (g, q))
-    gq = (g * q).mean(dim=1, keepdim=True)
-    d_x = r.pow(3) * ((3 * r.square() * gv * qv - gq) * v - qv * g - gv * q)
-    return d_dy, d_x.to(x.dtype), None
-
-
-def _widened(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _stddev_fake(x: Tensor, group: int, channels: int, eps: float) -> Tensor:
@@ -156,60 +115,14 @@ def _stddev_fake(x: Tensor, group: int, channels: int, eps: float) -> Tensor:
     return torch.empty(n, c + channels, h, w, dtype=x.dtype, device=x.device, memory_format=layout)
 
 
-def _stddev_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, *ctx.how = inputs
-    ctx.save_for_backward(x)
-
-
-def _stddev_backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
-    (x,) = ctx.saved_tensors
-    return torch.ops.hrgan.minibatch_stddev_backward(dy, x, *ctx.how), None, None, None
-
-
 def _stddev_backward_fake(dy: Tensor, x: Tensor, group: int, channels: int, eps: float) -> Tensor:
     return dense_like(x)
-
-
-def _stddev_backward_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    dy, x, *ctx.how = inputs
-    ctx.save_for_backward(dy, x)
-
-
-def _stddev_backward_backward(ctx: Any, ddx: Tensor) -> tuple[Any, ...]:
-    """With d = x - mean and s = sqrt(var + eps) over a group, dx = dy + k * d / s, where k is the mean over
-    all that a map stands for of its gradient; derived by dy and x."""
-    dy, x = ctx.saved_tensors
-    group, channels, eps = ctx.how
-    n, c, h, w = x.shape
-    shape = (group, n // group, channels, c // channels, h, w)
-    v, q = _widened(x).reshape(shape), _widened(ddx).reshape(shape)
-    d = v - v.mean(dim=0)
-    s = (d.square().mean(dim=0) + eps).sqrt()
-    along = (q * d).mean(dim=0) / s
-    maps = _widened(dy)[:, c:].reshape(group, n // group, channels, h * w)
-    d_maps = along.mean(dim=[2, 3, 4]).repeat(group, 1)[:, :, None, None].expand(-1, -1, h, w)
-    k = maps.sum(dim=[0, 3])[:, :, None, None, None] / (c // channels * h * w)
-    d_x = k / group * ((q - q.mean(dim=0)) - along * d / s) / s
-    d_dy = torch.cat([ddx, d_maps.to(x.dtype)], dim=1)
-    return d_dy, d_x.reshape(x.shape).to(x.dtype), None, None, None
 
 
 def _moments_fake(x: Tensor) -> tuple[Tensor, Tensor]:
     kind = torch.float64 if x.dtype == torch.float64 else torch.float32
     mean = torch.empty(x.shape[1], dtype=kind, device=x.device)
     return mean, torch.empty_like(mean)
-
-
-def _moments_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(inputs[0], output[0])
-
-
-def _moments_backward(ctx: Any, dmean: Tensor, dvar: Tensor) -> tuple[Any, ...]:
-    """dx = (dmean + 2 * dvar * (x - mean)) / count: scale and shift of each channel."""
-    x, mean = ctx.saved_tensors
-    count = x.numel() / max(x.shape[1], 1)
-    scale = 2 * dvar / count
-    return (affine_act(x, scale, dmean / count - mean * scale),)
 
 
 _library.provide("pixel_norm", _native_pixel_norm)

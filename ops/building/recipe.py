@@ -89,8 +89,9 @@ class Recipe:
 
 
 def cpu_recipe(root: Path = SOURCES) -> Recipe:
-    """The library of schemas and CPU kernels: registration.cpp and cpu/*.cpp."""
-    sources = (*_relative(root, "registration.cpp"), *_relative(root, "cpu/*.cpp"))
+    """The library of schemas, derivatives and CPU kernels: registration.cpp, autograd/*.cpp and cpu/*.cpp."""
+    patterns = ("registration.cpp", "autograd/*.cpp", "cpu/*.cpp")
+    sources = tuple(path for pattern in patterns for path in _relative(root, pattern))
     cxx, missing = _or_why(tools.find_cxx)
     return Recipe("cpu", root, sources, tools.cpu_level(), cxx, missing=missing)
 
@@ -123,7 +124,8 @@ def fits(built: dict[str, Any], wanted: Recipe) -> bool:
 
 def content(root: Path, kind: Kind) -> str:
     """sha256 over names and bytes of what this kind is compiled from, headers included."""
-    patterns = ("registration.cpp", "cpu/**/*", "*.h") if kind == "cpu" else ("cuda/**/*", "**/*.h")
+    cpu = ("registration.cpp", "autograd/**/*", "cpu/**/*", "*.h")
+    patterns = cpu if kind == "cpu" else ("cuda/**/*", "**/*.h")
     digest = hashlib.sha256()
     for path in sorted({path for p in patterns for path in _relative(root, p)}):
         if (root / path).is_file():

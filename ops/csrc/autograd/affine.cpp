@@ -1,0 +1,140 @@
+// The first derivative of affine_act, and that one's. A third raises.
+#include <torch/library.h>
+
+#include "operations.h"
+
+namespace hrgan {
+namespace {
+
+using at::AutoDispatchBelowADInplaceOrView;
+
+Four affine_act_backward_backward(const Tensor& dy, const Maybe& ref, const Maybe& x, const Maybe& scale,
+                                  const Maybe& ddx, const Maybe& ddscale, const Maybe& ddshift,
+                                  const Maybe& ddnoise, const Settings& s, const Needs& needs) {
+  static const auto op =
+      operation<Four(const Tensor&, const Maybe&, const Maybe&, const Maybe&, const Maybe&, const Maybe&,
+                     const Maybe&, const Maybe&, std::string_view, double, double, double, Needs)>(
+          "hrgan::affine_act_backward_backward");
+  return op.call(dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, s.act, s.alpha, s.gain, s.clamp, needs);
+}
+
+variable_list listed(const Four& four) {
+  return {std::get<0>(four), std::get<1>(four), std::get<2>(four), std::get<3>(four)};
+}
+Four counted(const variable_list& list) { return {list[0], list[1], list[2], list[3]}; }
+
+struct AffineAct : Function<AffineAct> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Maybe& scale, const Maybe& shift,
+                        const Maybe& noise, const Settings& s) {
+    AutoDispatchBelowADInplaceOrView guard;
+    Tensor y = affine_act(x, scale, shift, noise, s), none;
+    bool swish = s.swish(), slopes = scale.has_value() && scale->requires_grad();
+    ctx->save_for_backward({s.has_ref() && !swish ? y : none, slopes || swish ? x : none, scale.value_or(none),
+                            swish ? shift.value_or(none) : none, swish ? noise.value_or(none) : none});
+    ctx->saved_data["settings"] = s.packed();
+    ctx->saved_data["operands"] = Operands(scale, shift, noise).packed();
+    ctx->saved_data["layout"] = static_cast<int64_t>(y.suggest_memory_format());
+    ctx->set_materialize_grads(false);
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    if (!grads[0].defined()) return variable_list(5);
+    auto saved = ctx->get_saved_variables();
+    const Tensor &y = saved[0], &x = saved[1], &scale = saved[2], &shift = saved[3], &noise = saved[4];
+    Settings s(ctx->saved_data["settings"].toTupleRef());
+    Operands operands(ctx->saved_data["operands"]);
+    // Whatever the layout of dy, gradients keep the image's: the convolutions they reach want it.
+    Tensor dy = grads[0].contiguous(static_cast<at::MemoryFormat>(ctx->saved_data["layout"].toInt()));
+    // The derivative of swish cannot be read off y.
+    Tensor ref = s.swish() ? affine_act(x, maybe(scale), maybe(shift), maybe(noise), Settings()) : y;
+    Needs needs = wanted<4>(ctx, {true, operands.given(0), operands.given(1), operands.given(2)});
+    auto found = listed(affine_act_backward(dy, maybe(ref), maybe(x, needs[1]), maybe(scale), s, needs));
+    for (int i = 0; i < 4; ++i) {
+      found[i] = !needs[i] ? Tensor() : i ? operands.fitted(i - 1, found[i]) : found[i];
+    }
+    found.emplace_back();
+    return found;
+  }
+};
+
+struct AffineActSecond : Function<AffineActSecond> {
+  static variable_list forward(AutogradContext*, const Tensor& dy, const Maybe& ref, const Maybe& x,
+                               const Maybe& scale, const Maybe& ddx, const Maybe& ddscale, const Maybe& ddshift,
+                               const Maybe& ddnoise, const Settings& s, const Needs& needs) {
+    AutoDispatchBelowADInplaceOrView guard;
+    return listed(affine_act_backward_backward(dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, s, needs));
+  }
+
+  static variable_list backward(AutogradContext*, const variable_list&) {
+    TORCH_CHECK(false,
+                "compiled operations are differentiable twice, those of ops.backend=reference any number of times");
+  }
+};
+
+struct AffineActBackward : Function<AffineActBackward> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& dy, const Maybe& ref, const Maybe& x,
+                               const Maybe& scale, const Settings& s, const Needs& needs) {
+    AutoDispatchBelowADInplaceOrView guard;
+    Tensor none;
+    ctx->save_for_backward({dy, ref.value_or(none), x.value_or(none), scale.value_or(none)});
+    ctx->saved_data["settings"] = s.packed();
+    ctx->set_materialize_grads(false);
+    return listed(affine_act_backward(dy, ref, x, scale, s, needs));
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    variable_list found(6);
+    const Tensor &ddx = grads[0], &ddscale = grads[1], &ddshift = grads[2], &ddnoise = grads[3];
+    if (!ddx.defined() && !ddscale.defined() && !ddshift.defined() && !ddnoise.defined()) return found;
+    auto saved = ctx->get_saved_variables();
+    const Tensor &dy = saved[0], &ref = saved[1], &x = saved[2], &scale = saved[3];
+    Settings s(ctx->saved_data["settings"].toTupleRef());
+    Needs needs = wanted<4>(ctx, {true, ref.defined(), x.defined(), scale.defined()});
+    needs = {needs[0], needs[1] && s.curved(), needs[2] && ddscale.defined(), needs[3] && ddx.defined()};
+    auto second = listed(affine_act_backward_backward(dy, maybe(ref), maybe(x), maybe(scale), maybe(ddx),
+                                                      maybe(ddscale), maybe(ddshift), maybe(ddnoise), s, needs));
+    for (int i = 0; i < 4; ++i) {
+      if (needs[i]) found[i] = i == 3 && scale.dim() == 1 ? second[i].sum(0) : second[i];
+    }
+    return found;
+  }
+};
+
+Tensor affine_act_tracked(const Tensor& x, const Maybe& scale, const Maybe& shift, const Maybe& noise,
+                          std::string_view act, double alpha, double gain, double clamp) {
+  Settings s(act, alpha, gain, clamp);
+  if (tracked(x, scale, shift, noise)) return AffineAct::apply(x, scale, shift, noise, s);
+  AutoDispatchBelowADInplaceOrView guard;
+  return affine_act(x, scale, shift, noise, s);
+}
+
+Four affine_act_backward_tracked(const Tensor& dy, const Maybe& ref, const Maybe& x, const Maybe& scale,
+                                 std::string_view act, double alpha, double gain, double clamp, Needs needs) {
+  Settings s(act, alpha, gain, clamp);
+  if (tracked(dy, ref, x, scale)) return counted(AffineActBackward::apply(dy, ref, x, scale, s, needs));
+  AutoDispatchBelowADInplaceOrView guard;
+  return affine_act_backward(dy, ref, x, scale, s, needs);
+}
+
+Four affine_act_backward_backward_tracked(const Tensor& dy, const Maybe& ref, const Maybe& x, const Maybe& scale,
+                                          const Maybe& ddx, const Maybe& ddscale, const Maybe& ddshift,
+                                          const Maybe& ddnoise, std::string_view act, double alpha, double gain,
+                                          double clamp, Needs needs) {
+  Settings s(act, alpha, gain, clamp);
+  if (tracked(dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise)) {
+    return counted(AffineActSecond::apply(dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, s, needs));
+  }
+  AutoDispatchBelowADInplaceOrView guard;
+  return affine_act_backward_backward(dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, s, needs);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(hrgan, Autograd, m) {
+  m.impl("affine_act", affine_act_tracked);
+  m.impl("affine_act_backward", affine_act_backward_tracked);
+  m.impl("affine_act_backward_backward", affine_act_backward_backward_tracked);
+}
+
+}  // namespace hrgan
