@@ -9,10 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import ops
 from pipeline.config.families import R3GANConfig
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
+from pipeline.losses.penalties import squared_gradients
 from pipeline.models.r3gan import R3GAN
 from pipeline.models.r3gan.discriminator import Discriminator
 from pipeline.models.r3gan.generator import Generator
@@ -201,3 +204,26 @@ def test_stages_must_end_at_the_images_resolution():
 def test_settings_that_do_not_fit_are_refused(changes, what):
     with pytest.raises(ValueError, match=what):
         R3GANConfig(**{**SMALL, **changes})
+
+
+class Convolutions(TorchDispatchMode):
+    """Counts them, forward and backward."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += "convolution" in func.__name__
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_penalty_convolves_equally_often_in_any_number_of_groups():
+    """PyTorch's own second derivative makes a convolution of every group."""
+    ops.use("native", devices=("cpu",))
+    counts = []
+    for groups in (1, 4):
+        discriminator = made(cardinalities=[groups] * 3).discriminator
+        images, labels = torch.randn(2, 3, 16, 16, requires_grad=True), torch.zeros(2, dtype=torch.long)
+        with Convolutions() as counted:
+            squared_gradients(discriminator(images, labels).logits, images).sum().backward()
+        counts.append(counted.count)
+    assert counts[0] == counts[1] > 0

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import ops
+from ops.convolution import conv2d, conv_transpose2d
 from pipeline.config.families import DCGANConfig
 from pipeline.contracts import ImageSpec, Networks, Verdict
 from pipeline.errors import UserError
@@ -53,8 +54,7 @@ class Generator(nn.Module):
         self.project = nn.Linear(self.latent.outputs, widths[0] * LOWEST * LOWEST, bias=False)
         outputs = [*widths[1:], spec.channels]
         self.convs = nn.ModuleList(
-            nn.ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=b == spec.channels)
-            for a, b in zip(widths, outputs, strict=True)
+            Doubling(a, b, bias=b == spec.channels) for a, b in zip(widths, outputs, strict=True)
         )
         self.norms = nn.ModuleList(BatchNorm(width) for width in widths)
 
@@ -84,8 +84,7 @@ class Discriminator(nn.Module):
         widths = levels(config.discriminator_channels, config.channels_max, spec.height)
         inputs = [spec.channels, *widths[:-1]]
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, stride=2, padding=1, bias=a == spec.channels)
-            for a, b in zip(inputs, widths, strict=True)
+            Halving(a, b, bias=a == spec.channels) for a, b in zip(inputs, widths, strict=True)
         )
         self.norms = nn.ModuleList(BatchNorm(width) for width in widths[1:])
         features = widths[-1] * LOWEST * LOWEST
@@ -98,6 +97,28 @@ class Discriminator(nn.Module):
             x = norm(conv(x), act="lrelu")
         verdict: Verdict = self.head(x.flatten(1), labels)
         return verdict
+
+
+class Doubling(nn.ConvTranspose2d):
+    """A transposed 4x4 convolution to twice the size."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
+        super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        y = conv_transpose2d(x, self.weight, stride=2, padding=1)
+        return y if self.bias is None else ops.bias_act(y, self.bias)
+
+
+class Halving(nn.Conv2d):
+    """A 4x4 convolution to half the size; penalties differentiate it twice."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
+        super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = conv2d(x, self.weight, stride=2, padding=1)
+        return y if self.bias is None else ops.bias_act(y, self.bias)
 
 
 def levels(base: int, most: int, resolution: int) -> list[int]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ops
+from ops.convolution import conv2d
 from pipeline.models.layers import Recomputable
 
 SLOPE = 0.2
@@ -35,7 +36,7 @@ class Conv(nn.Module):
         self.weight = spread(torch.empty(outputs, inputs // groups, kernel, kernel), gain)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight.to(x.dtype), padding=self.padding, groups=self.groups)
+        return conv2d(x, self.weight.to(x.dtype), padding=self.padding, groups=self.groups)
 
 
 class Block(Recomputable):
