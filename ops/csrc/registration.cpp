@@ -48,4 +48,8 @@ TORCH_LIBRARY(hrgan, m) {
   m.def("minibatch_stddev_backward(Tensor dy, Tensor x, int group, int channels, float eps) -> Tensor");
   // Mean and biased variance [C] over all but channels.
   m.def("batch_moments(Tensor x) -> (Tensor, Tensor)");
+
+  // The convolution, or the transposed one, with derivatives of any order that are convolutions.
+  m.def(
+      "conv2d(Tensor x, Tensor weight, int stride, int padding, int groups, bool transposed) -> Tensor");
 }

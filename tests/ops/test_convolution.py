@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import ops
 from ops import convolution
@@ -92,3 +94,47 @@ def test_the_weight_gradient_that_is_taken_by_phases(transposed, layout):
     ):
         error, allowed = (ours - true).abs().max(), (theirs - true).abs().max()
         assert error <= 2 * allowed + rounding * true.abs().max()
+
+
+def second_derivative(x, weight):
+    x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+    y = convolution.conv2d(x, weight, stride=2)
+    (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    return torch.autograd.grad(dx.square().sum(), [x, weight])
+
+
+@pytest.mark.parametrize("tracing", ["real", "fake", "symbolic"])
+def test_a_trace_of_a_second_derivative_holds_atens_convolutions_alone(tracing):
+    x, weight = torch.randn(2, 4, 9, 9), torch.randn(5, 4, 3, 3)
+    traced = make_fx(second_derivative, tracing_mode=tracing)(x, weight)
+    calls = {node.target for node in traced.graph.nodes if node.op == "call_function"}
+    assert torch.ops.aten.convolution.default in calls
+    assert not [call for call in calls if "hrgan" in str(call)]
+    for again, once in zip(traced(x, weight), second_derivative(x, weight), strict=True):
+        assert torch.equal(again, once)
+
+
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode, FakeTensorMode])
+def test_nothing_is_recorded_where_nothing_is_asked_for(guard):
+    with guard():
+        y = convolution.conv2d(torch.randn(2, 4, 9, 9), torch.randn(5, 4, 3, 3), stride=2)
+    assert y.shape == (2, 5, 4, 4)
+    assert y.grad_fn is None
+
+
+def test_a_compiler_sees_through_it():
+    weight = torch.randn(5, 4, 3, 3)
+
+    def loss(x):
+        return convolution.conv2d(x, weight, padding=1).relu().sum()
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    for size in (2, 3, 7):  # the last ones with a batch of any size
+        x = torch.randn(size, 4, 9, 9, requires_grad=True)
+        torch.testing.assert_close(torch.autograd.grad(compiled(x), x), torch.autograd.grad(loss(x), x))
+
+
+def test_the_schema_says_what_the_operation_does():
+    ops.use("native", devices=("cpu",))
+    x, weight = (torch.randn(s, requires_grad=True) for s in ((2, 4, 9, 9), (5, 4, 3, 3)))
+    torch.library.opcheck(torch.ops.hrgan.conv2d.default, (x, weight, 2, 1, 1, False))
