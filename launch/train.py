@@ -27,6 +27,7 @@ from pipeline.engines.process import from_all, from_first, start_process, stop_p
 from pipeline.engines.select import check_engine, select_engine
 from pipeline.errors import RunFailed, UserError
 from pipeline.float32 import full_float32
+from pipeline.kernels import choose_kernels
 from pipeline.models.auto import with_auto_settings
 from pipeline.models.layers import compile_main_phases, recompute_blocks
 from pipeline.models.registry import build_family, low_precision_of
@@ -67,6 +68,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     process = start_process(config.engine.device, config.engine.exchange_minutes)
     try:
         full_float32()
+        choose_kernels()
         if many:
             look_at_shards(config, index, process)
         family = _check(config, spec, process.world_size)
@@ -247,7 +249,8 @@ def _trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
     graphs = None
     if config.engine.graphs == "auto" and not config.engine.compile:
         graphs = graphs_for(engine, networks, _tell if process.is_first else lambda line: None)
-    trainer = Trainer(family, networks, engine, seed=config.seed, micro=config.batch.micro, graphs=graphs)
+    micro, tf32 = config.batch.micro, config.engine.tf32
+    trainer = Trainer(family, networks, engine, seed=config.seed, micro=micro, tf32=tf32, graphs=graphs)
     _switch_on(config, networks)  # after the trainer has made its averaged copy, which stays as it is
     return trainer
 
@@ -294,11 +297,11 @@ def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
     ]
     classes = trainer.family.spec.classes
     labels = counted(classes, "class", "classes") if classes else "no labels"
-    precision = config.engine.precision + (" without TF32" if process.device.type == "cuda" else "")
+    tf32 = f", TF32 {config.engine.tf32}" if process.device.type == "cuda" else ""
     return (
         f"{config.family.name}: {', '.join(sizes)} parameters; {counted(index.count, 'image')} of "
         f"{index.height}x{index.width}, {labels}; batch {config.batch.size} on {process.world_size} x "
-        f"{process.device.type}, {precision}"
+        f"{process.device.type}, {config.engine.precision}{tf32}"
     )
 
 

@@ -185,7 +185,8 @@ class Phase:
     every: in steps (lazy regularisation). repeats: turns a step, each on fresh reals. gain: factor
     on the loss (lazy regularisation: `every`). settle: done to the trained network after each update
     (weight clipping). own_reals: its reals are others than those of the other phases: at the same position
-    of another order of the data, so that they do not count as images seen.
+    of another order of the data, so that they do not count as images seen. exact: a pass of its objective
+    asks for `exact`, so that its products compute in full (`float32.of_turn`).
     """
 
     name: str
@@ -196,6 +197,7 @@ class Phase:
     gain: float = 1.0
     settle: Callable[[nn.Module], None] | None = None
     own_reals: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from pipeline.config.run import RunConfig
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("ops", "pipeline", "launch", "tools")
 
-# What everybody may import: errors, seeds, true float32, and the reader of small files.
-FREE = {"pipeline.errors", "pipeline.randomness", "pipeline.float32", "pipeline.reading"}
+# What everybody may import: errors, seeds, true float32, kernels, and the reader of small files.
+FREE = {"pipeline.errors", "pipeline.randomness", "pipeline.float32", "pipeline.kernels", "pipeline.reading"}
 BASE = {"pipeline.contracts", "pipeline.latents", "pipeline.config"}
 # Room -> the rooms it may import, besides itself and FREE. The longest matching name is a file's room.
 ROOMS: dict[str, set[str]] = {
@@ -27,6 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "pipeline.errors": set(),
     "pipeline.randomness": set(),
     "pipeline.float32": set(),
+    "pipeline.kernels": set(),
     "pipeline.reading": set(),
     "pipeline.contracts": set(),
     "pipeline.latents": {"pipeline.contracts"},
@@ -52,6 +53,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pipeline.errors": set(),
     "pipeline.randomness": {"torch"},
     "pipeline.float32": {"torch"},
+    "pipeline.kernels": {"torch"},
     "pipeline.reading": {"pydantic"},
     "pipeline.contracts": {"torch"},
     "pipeline.latents": {"torch"},

@@ -26,6 +26,8 @@ from pipeline.config.load import load_config
 from pipeline.contracts import Batch, Family, ImageSpec, Phase, Process, Schedule, Stage
 from pipeline.engines.replicated import Replicated
 from pipeline.errors import UserError
+from pipeline.float32 import Tf32, full_float32
+from pipeline.kernels import choose_kernels
 from pipeline.models.auto import with_auto_settings
 from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import build_family, low_precision_of
@@ -103,11 +105,13 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     spec = ImageSpec(options.resolution, options.resolution, 3, options.classes)
     config = with_auto_settings(config, spec)
     device = torch.device(options.device)
+    full_float32()
+    choose_kernels()
     use_operations("auto", device)
     low = low_precision_of(config.engine.precision)
     family = build_family(config.family, spec, batch_size=options.batch, low_precision=low)
     family.schedule = FixedBatch(family.schedule, options.batch)
-    trainer = timed_trainer(family, options, device)
+    trainer = timed_trainer(family, options, device, config.engine.tf32)
     if config.engine.recompute == "blocks":
         recompute_blocks(trainer.networks.generator)
         recompute_blocks(trainer.networks.discriminator)
@@ -120,10 +124,11 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     row = figures(family, trainer, options.batch)
     training_peak = peak_gib(device)
     image = generation_seconds(family, trainer)
+    tf32 = f", TF32 {config.engine.tf32}" if device.type == "cuda" else ""
     recomputed = ", recomputed" if config.engine.recompute == "blocks" else ""
     return {
         "op": f"iteration, {config.family.name}",
-        "size": f"{options.resolution}px batch {options.batch} {config.engine.precision}{recomputed}",
+        "size": f"{options.resolution}px batch {options.batch} {config.engine.precision}{tf32}{recomputed}",
         "mode": "fwd+bwd",
         "ms": 1e3 * step,
         **row,
@@ -133,7 +138,9 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def timed_trainer(family: Family, options: argparse.Namespace, device: torch.device) -> TimedTrainer:
+def timed_trainer(
+    family: Family, options: argparse.Namespace, device: torch.device, tf32: Tf32
+) -> TimedTrainer:
     """A run without its loader, on `device`."""
     torch.manual_seed(0)
     networks = family.networks()
@@ -143,7 +150,7 @@ def timed_trainer(family: Family, options: argparse.Namespace, device: torch.dev
     engine = Replicated(Process(device=device))
     engine.attach(networks, family.optimizers)
     stream = NoiseStream(family.spec, options.batch, device)
-    return TimedTrainer(family, networks, engine, stream, seed=0, micro=options.micro)
+    return TimedTrainer(family, networks, engine, stream, seed=0, micro=options.micro, tf32=tf32)
 
 
 def figures(family: Family, trainer: TimedTrainer, batch: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import torch
 import ops
 from pipeline.errors import UserError
 from pipeline.float32 import full_float32
+from pipeline.kernels import choose_kernels
 from tools.allocator import Allocators, Memory
 from tools.machine import write_rows
 from tools.op_rows import SIZES, Setting, cases, rows_of
@@ -114,7 +115,7 @@ def prepare_torch(options: argparse.Namespace) -> None:
     """Threads and precision, the same for all contestants."""
     torch.set_num_threads(options.threads or len(os.sched_getaffinity(0)))
     full_float32()
-    torch.backends.cudnn.benchmark = True
+    choose_kernels()
 
 
 def native_backend(device: str) -> ops.Backend:

@@ -31,6 +31,8 @@ from pipeline.data.index import ShardIndex
 from pipeline.data.prepare import prepare
 from pipeline.data.stream import ImageStream
 from pipeline.engines.replicated import Replicated
+from pipeline.float32 import full_float32, of_turn
+from pipeline.kernels import choose_kernels
 from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
@@ -189,6 +191,8 @@ def memory_row(phase: str, side: int, batch: int) -> dict[str, Any]:
 def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[float, float]:
     """(most GiB above those before, seconds) of one backward pass of the phase."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    full_float32()
+    choose_kernels()
     torch.manual_seed(0)
     config = StyleGAN2Config(channel_base=8192, channel_max=128, mapping_layers=2)
     family = build_family(config, ImageSpec(side, side, 3), batch_size=batch)
@@ -201,7 +205,7 @@ def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[float
     (phase,) = (phase for phase in family.phases if phase.name == name)
     reals = Batch(torch.rand(batch, 3, side, side, device=device) * 2 - 1)
     before, start = peak_gib(device), time.perf_counter()
-    with only_trainable(networks, phase):
+    with only_trainable(networks, phase), of_turn("main", exact=phase.exact):
         game = family.game(networks, family.schedule.at(0), SampleRandomness(range(batch), device))
         phase.objective(game, reals).loss.mean().backward()  # type: ignore[no-untyped-call]
     if device.type == "cuda":

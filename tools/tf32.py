@@ -36,8 +36,8 @@ from pipeline.randomness import seed_everything
 from pipeline.storage.snapshots import open_snapshot
 from tools.machine import write_rows
 
-_NAMES = "convolution conv2d conv_transpose2d linear matmul einsum mm addmm bmm baddbmm"
-_PRODUCTS = {f"aten::{name}" for name in _NAMES.split()}
+_NAMES = "convolution convolution_backward conv2d conv_transpose2d linear matmul einsum mm addmm bmm baddbmm"
+PRODUCTS = {f"aten::{name}" for name in _NAMES.split()}
 _DROPPED = 13  # of float32's 23 bits
 # VGG16's convolutions (Simonyan and Zisserman 2015, table 1, column D), as torchvision numbers its layers.
 _LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
@@ -48,7 +48,7 @@ class Tf32(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, products take float32 as tensor cores do."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name in _PRODUCTS:
+        if func._schema.name in PRODUCTS:
             args = tree_map(lambda x: rounded(x) if isinstance(x, Tensor) else x, args)
         return func(*args, **(kwargs or {}))
 

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import Batch, Engine, Family, ImageSpec, Networks, Process
 from pipeline.engines.replicated import Replicated
+from pipeline.float32 import Tf32
 from pipeline.models.registry import build_family
 from pipeline.randomness import seed_everything
 from pipeline.training.trainer import Trainer
@@ -53,6 +54,7 @@ def tiny_trainer(
     micro: int | None = None,
     process: Process | None = None,
     engine: Engine | None = None,
+    tf32: Tf32 = "off",
     graphs: Graphs | None = None,
 ) -> Trainer:
     """A trainer on digits. engine: `replicated` on `process` if none is given."""
@@ -63,7 +65,7 @@ def tiny_trainer(
     engine = engine or Replicated(process)
     engine.attach(networks, family.optimizers)
     stream = DigitStream(family.spec, process=process)
-    return Trainer(family, networks, engine, stream, seed=seed, micro=micro, graphs=graphs)
+    return Trainer(family, networks, engine, stream, seed=seed, micro=micro, tf32=tf32, graphs=graphs)
 
 
 class DigitStream:

@@ -79,7 +79,11 @@ class EngineConfig(Strict):
     on a CPU; not measured on a GPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: the family's low-precision blocks compute in it; weights and penalties stay float32. Refused
-    where a family has none. On a GPU too, float32 is computed in full: TF32 is switched off."""
+    where a family has none."""
+    tf32: Literal["off", "main", "on"] = "main"
+    """Which convolutions and products of float32 may take TF32's ten bits of mantissa, on a GPU that has it.
+    off: none. main: those of phases without a penalty on gradients. on: also, in the other phases, those that
+    make fakes without a gradient. Such penalties, samples and metrics compute in full, whatever it says."""
     compile: bool = False
     """Runs the networks of the main phases through torch.compile; penalties stay eager. The first step
     takes minutes longer. On a CPU it gains nothing: the compiled operations leave it nothing to fuse.

@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from pipeline import kernels
+
 FIXED_BATCH = 8
 """Images at once on a GPU where bits must not depend on anything else."""
 
@@ -30,7 +32,7 @@ def repeatable(device: torch.device, *, deterministic: bool = False) -> Iterator
         if device.type == "cpu":
             stack.enter_context(_one_thread())
         if deterministic:
-            stack.enter_context(_deterministic())
+            stack.enter_context(kernels.deterministic())
         yield
 
 
@@ -42,18 +44,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    # cuBLAS reads it when it starts: before the first product on a GPU.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    cudnn, before = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled()
-    benchmark, repeats = cudnn.benchmark, cudnn.deterministic
-    torch.use_deterministic_algorithms(True)
-    cudnn.benchmark, cudnn.deterministic = False, True
-    try:
-        yield
-    finally:
-        cudnn.benchmark, cudnn.deterministic = benchmark, repeats
-        torch.use_deterministic_algorithms(before)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from pipeline.contracts import Batch, Fakes, Game, Terms, Verdict
+from pipeline.float32 import detached
 from pipeline.losses.adversarial import Adversarial
 
 
@@ -88,7 +88,7 @@ def with_extras(terms: Terms, extras: Sequence[Extra], play: Play) -> Terms:
 
 def generate_detached(game: Game, reals: Batch) -> Fakes:
     """Fakes without a graph, one a real and with its label: the labels' frequencies are the data's."""
-    with torch.no_grad():
+    with detached():
         return game.generate(len(reals), reals.labels)
 
 

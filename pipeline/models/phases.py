@@ -81,12 +81,12 @@ def discriminator_phases(
         observed=observed,
     )
     settle = None if config.weight_clip is None else clip_weights(config.weight_clip)
-    phases = [
-        Phase("discriminator", "discriminator", turn, repeats=config.discriminator_repeats, settle=settle)
-    ]
+    repeats = config.discriminator_repeats
+    phases = [Phase("discriminator", "discriminator", turn, repeats=repeats, settle=settle, exact=bool(now))]
     for name, every, penalty in _penalties(config):
         if every > 1:
-            phases.append(Phase(name, "discriminator", penalty, every=every, gain=every, settle=settle))
+            lazy = Phase(name, "discriminator", penalty, every=every, gain=every, settle=settle, exact=True)
+            phases.append(lazy)
     return phases
 
 

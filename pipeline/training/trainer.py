@@ -10,6 +10,7 @@ import torch
 
 from pipeline.contracts import NETS, Batch, Engine, Family, Networks, Phase, Stage, StepReport
 from pipeline.errors import UserError
+from pipeline.float32 import Tf32, of_turn
 from pipeline.randomness import SampleRandomness, derive_seed, seed_everything
 from pipeline.training.ema import Averager
 from pipeline.training.meters import Means, Meters
@@ -42,8 +43,8 @@ class Stream(Protocol):
 class Trainer:
     """Family, engine and stream joined into `step`.
 
-    seed: of the run. micro: most images that this rank holds at once; None for all. graphs: how main phases
-    are captured; None for not at all. `meters` gather this step's averages over ranks.
+    seed: of the run. micro: most images that this rank holds at once; None for all. tf32: what may use it.
+    graphs: how main phases are captured; None for not at all. `meters` gather this step's averages over ranks.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Trainer:
         *,
         seed: int,
         micro: int | None = None,
+        tf32: Tf32 = "off",
         graphs: Graphs | None = None,
     ) -> None:
         self.family, self.networks, self.engine = family, networks, engine
@@ -64,7 +66,7 @@ class Trainer:
         self.averager = Averager(networks.generator)
         self.meters = Meters()
         self.wants_stop = False
-        self._seed, self._micro = seed, micro
+        self._seed, self._micro, self._tf32 = seed, micro, tf32
         self._turns = Turns(family, networks, engine, graphs)
         device = engine.process.device
         self.bad_updates = torch.zeros(len(family.phases), device=device)  # in a row, of each phase
@@ -88,7 +90,7 @@ class Trainer:
         reals, others = self._take_fetched()
         stats = Means()
         for phase in due:
-            with only_trainable(self.networks, phase):
+            with only_trainable(self.networks, phase), of_turn(self._tf32, exact=phase.exact):
                 for turn in range(phase.repeats):
                     self._turn(phase, stage, turn, (others if phase.own_reals else reals)[turn], stats)
         images = stage.batch_size * len(reals)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from launch import train as training
 from launch.main import main
 from pipeline.contracts import ImageSpec
 from pipeline.data.prepare import prepare
+from pipeline.engines.replicated import Replicated
+from pipeline.engines.zero import Zero
 from pipeline.float32 import full_float32
+from pipeline.models.stylegan2.sampler import StyleGAN2Sampler as Sampler
 from tests.exploration.conftest import write
 from tests.small_run import ROOT, environment, write_config
 
@@ -146,3 +150,34 @@ def test_training_computes_in_full_and_says_so(
     with pytest.raises(Begun):
         main(["train", str(config), "--run", str(tmp_path / "run")])
     assert seen == [True]
+
+
+@pytest.mark.parametrize("kind", ["replicated", "zero"])
+def test_training_uses_tf32_where_it_was_asked_and_its_samples_do_not(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Backward passes of either engine, of main phases and of penalties; pictures of each snapshot."""
+    backward: dict[str, set[bool]] = {"generator": set(), "discriminator": set()}
+    drawn: list[bool] = []
+
+    def watched(engine: Any, net: str, *args: Any, _go_on: Any, **settings: Any) -> None:
+        backward[net].add(in_full())
+        _go_on(engine, net, *args, **settings)
+
+    def draw(sampler: Any, *args: Any, _go_on: Any, **settings: Any) -> Any:
+        drawn.append(in_full())
+        return _go_on(sampler, *args, **settings)
+
+    for owner, name, new in (
+        (Replicated, "backward", watched),
+        (Zero, "backward", watched),
+        (Sampler, "draw", draw),
+    ):
+        monkeypatch.setattr(owner, name, partialmethod(new, _go_on=getattr(owner, name)))
+    engine = {"kind": kind, "tf32": "main"}
+    config = write_config(tmp_path / "c.yaml", world / "data", engine=engine, length={"images": 16})
+    older()
+    assert main(["train", str(config), "--run", str(tmp_path / "run")]) == 0
+    assert backward == {"generator": {False, True}, "discriminator": {False, True}}
+    assert set(drawn) == {True}
+    assert in_full()

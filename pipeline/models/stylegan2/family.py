@@ -110,7 +110,7 @@ class StyleGAN2:
         if config.path_length_weight > 0:
             objective = PathLength(self.memory, config.path_length_weight, config.path_length_shrink)
             every = config.path_length_every
-            phases.append(Phase("path_length", "generator", objective, every=every, gain=every))
+            phases.append(Phase("path_length", "generator", objective, every=every, gain=every, exact=True))
         discriminator = discriminator_phases(
             config, self._memory.losses, classes=self.spec.classes, observed=self._observed
         )
