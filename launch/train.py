@@ -178,7 +178,7 @@ def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
 def _run(
     config: RunConfig, run: Path, index: ShardIndex, family: Family, process: Process, stop: StopRequest
 ) -> Outcome:
-    trainer = _trainer(config, family, process)
+    trainer = make_trainer(config, family, process)
     _resume(trainer, run, config)
     classes = index.classes if family.spec.classes else ()
     attempt = from_first(secrets.token_hex(4), process)
@@ -238,7 +238,8 @@ def _heartbeat(config: RunConfig, run: Path, trainer: Trainer) -> Heartbeat:
     )
 
 
-def _trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
+def make_trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
+    """Fresh networks, engine and loop as `config` wants them, still without a stream of images."""
     seed_everything(derive_seed(config.seed, "networks"))
     networks = family.networks()
     networks.generator.to(process.device)

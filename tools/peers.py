@@ -33,8 +33,13 @@ class Peer:
     landmark = ""  # a file that tells a checkout of it from another folder
     trains = False  # whether it offers `training`
 
-    def training(self, config: StyleGAN2Config, images: Tensor) -> dict[str, Callable[[], object]]:
-        """Its phases on `images` by name (Gmain, Greg, Dmain, Dreg), each with its update."""
+    def training(
+        self, config: StyleGAN2Config, images: Tensor, *, low_levels: int = 0
+    ) -> dict[str, Callable[[], object]]:
+        """Its phases on `images` by name (Gmain, Greg, Dmain, Dreg), each with its update, on their device.
+
+        low_levels: resolutions, from the highest down, whose layers compute in float16.
+        """
         return {}
 
     def forms(self, operation: str, settings: dict[str, Any]) -> Forms:
@@ -104,14 +109,14 @@ class Ada(Peer):
 
     def generator(self, config: StyleGAN2Config, resolution: int) -> Forms:
         """Latents to images with constant noise."""
-        network = self._generator(config, resolution).eval().requires_grad_(False)
+        network = self._generator(config, resolution, 0).eval().requires_grad_(False)
 
         def form(fused: bool) -> Callable[..., Tensor]:
             return lambda z: network(z, None, noise_mode="const", fused_modconv=fused)
 
         return {"fused": form(True), "unfused": form(False)}
 
-    def _generator(self, config: StyleGAN2Config, resolution: int) -> Any:
+    def _generator(self, config: StyleGAN2Config, resolution: int, low_levels: int) -> Any:
         return self._networks.Generator(
             z_dim=config.z_dim,
             c_dim=0,
@@ -119,24 +124,25 @@ class Ada(Peer):
             img_resolution=resolution,
             img_channels=3,
             mapping_kwargs={"num_layers": config.mapping_layers, "lr_multiplier": config.mapping_rate},
-            synthesis_kwargs={"channel_base": config.channel_base, "channel_max": config.channel_max},
-        )
+            synthesis_kwargs=_widths(config, low_levels),
+        ).to(self._device)
 
-    def training(self, config: StyleGAN2Config, images: Tensor) -> dict[str, Callable[[], object]]:
+    def training(
+        self, config: StyleGAN2Config, images: Tensor, *, low_levels: int = 0
+    ) -> dict[str, Callable[[], object]]:
         """Its four phases on `images`, each with its update, as its training loop makes them, but at rate 0:
         one phase alone, again and again, would lead astray, to numbers that are slow to compute with."""
-        generator = self._generator(config, images.shape[-1])
+        generator = self._generator(config, images.shape[-1], low_levels)
         group = {"mbstd_group_size": config.minibatch_stddev_group}
         discriminator = self._networks.Discriminator(
             c_dim=0,
             img_resolution=images.shape[-1],
             img_channels=3,
-            channel_base=config.channel_base,
-            channel_max=config.channel_max,
             epilogue_kwargs=group,
-        )
+            **_widths(config, low_levels),
+        ).to(images.device)
         loss = self._loss.StyleGAN2Loss(
-            torch.device("cpu"),
+            images.device,
             generator.mapping,
             generator.synthesis,
             discriminator,
@@ -161,6 +167,13 @@ class Ada(Peer):
         return phases
 
 
+def _widths(config: StyleGAN2Config, low_levels: int) -> dict[str, Any]:
+    """What its networks take; activations are clamped only where some are float16, as in its own runs."""
+    clamp = config.clamp if low_levels else None
+    widths = {"channel_base": config.channel_base, "channel_max": config.channel_max}
+    return {**widths, "num_fp16_res": low_levels, "conv_clamp": clamp}
+
+
 def _phase(
     loss: Any,
     name: str,
@@ -170,12 +183,12 @@ def _phase(
     z_dim: int,
     gain: int,
 ) -> Callable[[], object]:
-    labels = torch.zeros(len(images), 0)
+    labels = torch.zeros(len(images), 0, device=images.device)
 
     def run() -> None:
         adam.zero_grad(set_to_none=True)
         module.requires_grad_(True)
-        latents = torch.randn(len(images), z_dim)
+        latents = torch.randn(len(images), z_dim, device=images.device)
         loss.accumulate_gradients(
             phase=name, real_img=images, real_c=labels, gen_z=latents, gen_c=labels, sync=True, gain=gain
         )

@@ -1,0 +1,47 @@
+"""Times on a device, and its precision: the same calls on a GPU and on a CPU."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from pipeline import float32
+from tools.timing import clock_of
+
+
+def median_ms(call: Callable[[], object], device: torch.device, rounds: int) -> float:
+    """Of `rounds` calls after two to warm up, as the device's own events tell it."""
+    clock = clock_of(device.type)
+    for _ in range(2):
+        call()
+    return 1e3 * statistics.median(clock(call) for _ in range(rounds))
+
+
+def host_ms(call: Callable[[], object], device: torch.device, rounds: int) -> float:
+    """The least time until a call returns to the host, whose work the device may still be doing."""
+    taken = []
+    for _ in range(rounds):
+        wait(device)
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    wait(device)
+    return 1e3 * min(taken)
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done all that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def float32_products(*, tf32: bool) -> None:
+    """float32 convolutions and matrix products with TF32's ten bits of mantissa, or in full, in all of this
+    process."""
+    float32.full_float32()
+    if tf32:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True

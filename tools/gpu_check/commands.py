@@ -1,0 +1,147 @@
+"""What people type, on this machine: the doctor, the tests, and a run from pictures to figures."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tools.gpu_check.step import LeftOut, Place, Row, figure
+
+_ROOT = Path(__file__).parents[2]
+_MODULES = ("pydantic", "omegaconf", "yaml", "typer", "safetensors", "webdataset", "accelerate",
+            "torchvision", "tensorboard", "PIL", "numpy", "tqdm", "launch.main", "launch.train",
+            "launch.generating", "launch.judging", "tools.bench_families")  # fmt: skip
+_POLL = 0.05
+
+
+def doctor(place: Place) -> Iterator[Row]:
+    """Whatever the product imports, and what `hrgan doctor` calls wrong."""
+    began = time.perf_counter()
+    for name in _MODULES:
+        importlib.import_module(name)
+    yield figure(f"{len(_MODULES)} modules imported", time.perf_counter() - began, "s")
+    done = _hrgan(["doctor", "--json"], capture=True)
+    findings = json.loads(done.stdout)
+    print(json.dumps(findings, indent=1))
+    wrong = [one for one in _flat(findings) if one.get("fine") is False]
+    yield figure("wrong, says the doctor", len(wrong), "findings", findings=wrong)
+
+
+def _flat(found: object) -> Iterator[dict[str, object]]:
+    """Every finding in the doctor's object, however it is nested."""
+    if isinstance(found, dict):
+        if "fine" in found:
+            yield found
+        for inner in found.values():
+            yield from _flat(inner)
+    elif isinstance(found, list):
+        for inner in found:
+            yield from _flat(inner)
+
+
+def tests(place: Place) -> Iterator[Row]:
+    """The suite's own tests. sizes: words for pytest; workers, where pytest-xdist is."""
+    if importlib.util.find_spec("pytest") is None:
+        raise LeftOut("pytest is not installed")
+    words = list(place.sizes["words"])
+    if place.sizes["workers"] > 1 and importlib.util.find_spec("xdist"):
+        words += ["-n", str(place.sizes["workers"])]
+    report = place.folder / "junit.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *words]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    print(done.stdout[-20_000:], done.stderr[-5_000:])
+    counts = counted(done.stdout)
+    for word, count in counts.items():
+        yield figure(word, count, "tests")
+    if done.returncode or not counts.get("passed"):
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+        raise RuntimeError(f"pytest: exit code {done.returncode}; {', '.join(failed[:5])}")
+
+
+def counted(text: str) -> dict[str, int]:
+    """{"passed": 3, "failed": 1, ...} of the last line in which pytest says how many of which."""
+    kinds = r"(\d+) (passed|failed|skipped|errors?|xfailed|xpassed)"
+    lines = [line for line in text.splitlines() if re.search(kinds, line) and " in " in line]
+    return {word: int(count) for count, word in re.findall(kinds, lines[-1])} if lines else {}
+
+
+def run(place: Place) -> Iterator[Row]:
+    """Prepare, train, stop by SIGUSR1, go on to the end, generate, evaluate. sizes: config, resolution,
+    pictures, settings, seen (images after which it is stopped), length, generated, measured."""
+    sizes, folder = place.sizes, place.folder
+    data, made, out = folder / "data", folder / "run", folder / "generated"
+    prepare = ["prepare", "demo:faces", str(data), "--resolution", str(sizes["resolution"])]
+    prepare += ["--labels", "none", "--count", str(sizes["pictures"]), "--format", "jpg"]
+    yield _timed("prepare", prepare)
+    train = ["train", f"configs/{sizes['config']}", f"data.path={data}", "--run", str(made)]
+    train += [*sizes["settings"], f"engine.device={place.device.type}"]
+    yield from _stopped(train, made, sizes["seen"])
+    yield _timed("train goes on to the end", [*train, f"length.images={sizes['length']}"])
+    newest = max(int(path.name) for path in (made / "snapshots").iterdir())
+    if newest < sizes["length"]:
+        raise RuntimeError(f"the newest snapshot is of {newest} images, not of {sizes['length']}")
+    generate = ["generate", str(made), str(out), "--count", str(sizes["generated"]), "--deterministic"]
+    yield _timed("generate --deterministic", [*generate, "--device", place.device.type])
+    evaluate = ["evaluate", str(made), "--data", str(data), "--metrics", "swd", "--device", place.device.type]
+    yield _timed("evaluate", [*evaluate, "--count", str(sizes["measured"])])
+
+
+def _stopped(train: Sequence[str], made: Path, seen: int) -> Iterator[Row]:
+    """Starts training, sends SIGUSR1 once `seen` images are in the log, and waits for its good end."""
+    began = time.perf_counter()
+    started = subprocess.Popen(_command(train), cwd=_ROOT, env=_environment())
+    try:
+        while _images(made) < seen:
+            if started.poll() is not None:
+                raise RuntimeError(f"train ended before {seen} images: exit code {started.returncode}")
+            time.sleep(_POLL)
+        yield figure(f"train: {seen} images in the log", time.perf_counter() - began, "s")
+        asked = time.perf_counter()
+        started.send_signal(signal.SIGUSR1)
+        if started.wait():
+            raise RuntimeError(f"train after SIGUSR1: exit code {started.returncode}")
+        yield figure("saved and ended after SIGUSR1", time.perf_counter() - asked, "s")
+    finally:
+        started.kill()
+        started.wait()
+    if not any((made / "checkpoints").iterdir()):
+        raise RuntimeError("no checkpoint was left")
+
+
+def _images(made: Path) -> int:
+    log = made / "log.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return int(json.loads(lines[-1]).get("images_seen", 0)) if lines and lines[-1].endswith("}") else 0
+
+
+def _timed(what: str, words: Sequence[str]) -> Row:
+    began = time.perf_counter()
+    _hrgan(words)
+    return figure(what, time.perf_counter() - began, "s")
+
+
+def _hrgan(words: Sequence[str], *, capture: bool = False) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        _command(words), cwd=_ROOT, env=_environment(), text=True, check=False,
+        stdout=subprocess.PIPE if capture else None,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"hrgan {words[0]}: exit code {done.returncode}: see log.txt")
+    return done
+
+
+def _command(words: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "launch.main", *words]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}

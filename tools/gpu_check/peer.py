@@ -1,0 +1,56 @@
+"""Another project's training phases on the same device, at its own settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from pipeline.config.families import StyleGAN2Config
+from pipeline.config.load import load_config
+from tools.gpu_check.clock import float32_products, median_ms
+from tools.gpu_check.step import LeftOut, Place, Row, figure
+from tools.gpu_check.training import CONFIGS, release
+from tools.peers import Peer, load_peer
+
+
+def plugins(place: Place) -> Iterator[Row]:
+    """Compiles what the peers compile, beside other steps; `phases` waits for it."""
+    for peer in _peers(place):
+        yield figure(f"{peer.name}: there", 1, "")
+
+
+def phases(place: Place) -> Iterator[Row]:
+    """Milliseconds of its phases, and s/kimg with lazy phases spread out; cuDNN's algorithms are searched
+    for, as its own loop has it. sizes: resolution, batches, low_levels (resolutions in float16), rounds,
+    config, settings."""
+    sizes, device = place.sizes, place.device
+    torch.backends.cudnn.benchmark = True
+    family = load_config(CONFIGS / sizes["config"], sizes["settings"]).family
+    assert isinstance(family, StyleGAN2Config)
+    every = {"Greg": family.path_length_every, "Dreg": family.r1_every}
+    for peer in _peers(place):
+        for batch in sizes["batches"]:
+            images = torch.rand(batch, 3, sizes["resolution"], sizes["resolution"], device=device) * 2 - 1
+            for tf32 in (False, True):
+                float32_products(tf32=tf32)
+                what = f"{peer.name} batch {batch} TF32 {'on' if tf32 else 'off'}"
+                torch.manual_seed(0)
+                total = 0.0
+                for name, run in peer.training(family, images, low_levels=sizes["low_levels"]).items():
+                    ms = median_ms(run, device, sizes["rounds"])
+                    total += ms / every.get(name, 1)
+                    yield figure(f"{what} {name}", ms, "ms")
+                yield figure(what, total / batch, "s/kimg")
+                release(device)
+
+
+def _peers(place: Place) -> Iterator[Peer]:
+    if not place.peers:
+        raise LeftOut("no --peer")
+    for argument in place.peers:
+        name, _, folder = argument.partition("=")
+        peer = load_peer(f"{name}={Path(folder).expanduser()}", place.device.type)
+        if peer.trains:
+            yield peer

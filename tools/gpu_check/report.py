@@ -1,0 +1,68 @@
+"""What was found, for people: a table, and lines for the ledger of what a GPU has run."""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.gpu_check.step import Result, Row
+from tools.machine import cpu_model
+
+_ROOT = Path(__file__).parents[2]
+_MOST = 16  # figures of a step in the ledger; the file has all
+
+
+def shown(row: Row) -> str:
+    """ "copy 4300 GB/s"."""
+    return f"{row['what']} {row['value']:.4g} {row['unit']}".strip()
+
+
+def line(result: Result) -> str:
+    """One line a step."""
+    why = f"  {result.why}" if result.why else ""
+    return f"{result.step:14} {result.state:8} {result.seconds:6.1f} s{why}"
+
+
+def table(results: Sequence[Result]) -> list[str]:
+    """Every step with every figure that it found."""
+    lines = []
+    for result in results:
+        lines.append(line(result))
+        lines += [f"    {shown(row)}" for row in result.rows]
+    return lines
+
+
+def ledger(results: Sequence[Result], command: str, device: str) -> list[str]:
+    """Rows of the ledger's table; a step that was left out has run nothing and gets none."""
+    today = datetime.date.today().isoformat()
+    return [
+        f"| {today} | {device} | {commit()} | `{command} --only {result.step}` | {_seen(result)} |"
+        for result in results
+        if result.state != "left out"
+    ]
+
+
+def _seen(result: Result) -> str:
+    left = len(result.rows) - _MOST
+    parts = [shown(row) for row in result.rows[:_MOST]] + [f"{left} more in steps.json"] * (left > 0)
+    figures = "; ".join(parts)
+    words = [] if result.state == "ok" else [f"{result.state.upper()}: {result.why}"]
+    return ". ".join([*words, figures]).replace("|", "/").replace("\n", " ")
+
+
+def commit() -> str:
+    """Of the checkout, with a mark if files differ from it; "unknown" outside one."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=_ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or "unknown"
+
+
+def device_name(device: str) -> str:
+    """The GPU's name, or the processor's."""
+    import torch
+
+    return torch.cuda.get_device_name() if device == "cuda" else cpu_model()

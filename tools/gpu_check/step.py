@@ -1,0 +1,62 @@
+"""The words of the check: a step, where it runs, what it finds, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+Row = dict[str, Any]
+"""A figure: `what`, `value`, `unit`, and whatever else belongs to it."""
+State = Literal["ok", "failed", "killed", "left out"]
+
+
+class LeftOut(Exception):
+    """Why a step has nothing to do on this machine, which lacks what it needs."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a step runs: a device, a folder of its own, checkouts of peers (NAME=FOLDER), and how large it
+    is to be."""
+
+    device: torch.device
+    folder: Path
+    peers: tuple[str, ...]
+    sizes: Mapping[str, Any]
+
+
+Measure = Callable[[Place], Iterator[Row]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One check. seconds: its time limit. settles: the question it answers. sizes, tiny: its sizes on a GPU
+    and in a rehearsal. beside: it runs beside those that follow, and its time is theirs."""
+
+    name: str
+    seconds: float
+    settles: str
+    measure: Measure
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+    beside: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a step ended: the seconds it took, the figures it found until then, and why it found no more."""
+
+    step: str
+    state: State
+    seconds: float
+    rows: tuple[Row, ...] = ()
+    why: str = ""
+
+
+def figure(what: str, value: float, unit: str, **more: Any) -> Row:
+    """A row."""
+    return {"what": what, "value": value, "unit": unit, **more}

@@ -1,0 +1,185 @@
+"""Training as `hrgan train` assembles it, without its loader: how fast, how large, where the host waits."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from launch.operations import use_operations
+from launch.train import make_trainer
+from pipeline.config.load import load_config
+from pipeline.config.run import EngineConfig
+from pipeline.contracts import ImageSpec, Process
+from pipeline.float32 import full_float32
+from pipeline.models.auto import with_auto_settings
+from pipeline.models.registry import build_family, low_precision_of
+from pipeline.training.meters import peak_gib
+from pipeline.training.trainer import Trainer
+from tools.bench_families import FixedBatch, NoiseStream
+from tools.gpu_check.clock import wait
+from tools.gpu_check.step import Place, Row, figure
+from tools.tiny_families import BATCH, TINY, tiny_family, tiny_trainer
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+_WARM = 3  # steps
+_GROWN = 10**9  # images seen: every schedule has ended, and every lazy phase is due
+_SWITCHES: Mapping[str, Sequence[str]] = {"tf32": ("main", "off"), "graphs": ("auto", "off")}
+"""Keys of `engine` whose words are compared, as far as the schema knows them; the first are the quickest."""
+
+
+def full_size(place: Place) -> Iterator[Row]:
+    """s/kimg over a whole cycle of lazy phases, and peak memory. sizes: runs (configuration, resolution,
+    batch, further settings)."""
+    for name, resolution, batch, overrides in place.sizes["runs"]:
+        for switches in combinations():
+            settings = [f"batch.size={batch}", *overrides, *switches]
+            what = " ".join([f"{resolution}px batch {batch}", *overrides[:1], *switches])
+            try:
+                yield from _measured(what, trainer_of(name, resolution, settings, place.device), batch)
+            except torch.OutOfMemoryError:
+                yield figure(f"{what}: out of memory", batch, "images")
+            release(place.device)
+
+
+def combinations() -> list[list[str]]:
+    """Overrides for each word of each switch that the schema knows."""
+    found: list[list[str]] = [[]]
+    for key, words in _SWITCHES.items():
+        if key in EngineConfig.model_fields:
+            found = [[*before, f"engine.{key}={word}"] for before in found for word in words]
+    return found
+
+
+def trainer_of(name: str, resolution: int, overrides: Sequence[str], device: torch.device) -> Trainer:
+    """A trainer of the configuration on random images that are on the device already."""
+    config = load_config(CONFIGS / name, list(overrides))
+    spec = ImageSpec(resolution, resolution, 3)
+    config = with_auto_settings(config, spec)
+    use_operations("auto" if device.type == "cpu" else "native", device)
+    full_float32()  # as a run begins; the trainer allows what `engine.tf32` allows, where that is a key
+    low = low_precision_of(config.engine.precision)
+    family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
+    family.schedule = FixedBatch(family.schedule, config.batch.size)
+    trainer = make_trainer(config, family, Process(device=device))
+    trainer.stream = NoiseStream(spec, config.batch.size, device)
+    return trainer
+
+
+def _measured(what: str, trainer: Trainer, batch: int) -> Iterator[Row]:
+    device = trainer.engine.process.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    cycle = math.lcm(*(phase.every for phase in trainer.family.phases))
+    for _ in range(_WARM):
+        begin(trainer)
+        trainer.step()  # kernels are loaded, algorithms chosen, graphs captured
+    wait(device)
+    trainer.progress.step = 0
+    began = time.perf_counter()
+    for _ in range(cycle):
+        trainer.step()
+    host = time.perf_counter() - began
+    trainer.meters.flush()
+    wait(device)
+    seconds = time.perf_counter() - began
+    yield figure(what, 1e3 * seconds / (cycle * batch), "s/kimg", host_share=host / seconds)
+    yield figure(what, peak_gib(device), "GiB")
+
+
+def release(device: torch.device) -> None:
+    """Gives back what the last run held."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def begin(trainer: Trainer) -> None:
+    """A step at which every phase is due, fully grown."""
+    trainer.progress.step, trainer.progress.images_seen = 0, _GROWN
+
+
+def syncs(place: Place) -> Iterator[Row]:
+    """How often a step of each tiny family makes the host wait for the device, and where. sizes: steps."""
+    device, steps = place.device, place.sizes["steps"]
+    use_operations("auto" if device.type == "cpu" else "native", device)
+    for name in sorted(TINY):
+        trainer = tiny_trainer(tiny_family(name), process=Process(device=device))
+        trainer.stream = NoiseStream(trainer.family.spec, BATCH, device)
+        begin(trainer)
+        trainer.step()
+        begin(trainer)
+        places = waits_of(trainer, steps)
+        yield figure(name, places.total() / steps, "waits a step", places=dict(places.most_common(5)))
+
+
+def waits_of(trainer: Trainer, steps: int) -> Counter[str]:
+    """Where torch saw the host wait in `steps` steps. It sees no CPU wait for itself."""
+    cuda = trainer.engine.process.device.type == "cuda"
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        if cuda:
+            torch.cuda.set_sync_debug_mode("warn")
+        try:
+            for _ in range(steps):
+                trainer.step()
+        finally:
+            if cuda:
+                torch.cuda.set_sync_debug_mode("default")
+    found = [one for one in seen if "synchroniz" in str(one.message)]
+    return Counter(f"{Path(one.filename).name}:{one.lineno}" for one in found)
+
+
+def profile(place: Place) -> Iterator[Row]:
+    """The share of a step in which the device is busy, and the kernels that take longest. sizes: runs
+    (configuration, resolution, batch, further settings)."""
+    for name, resolution, batch, overrides in place.sizes["runs"]:
+        trainer = trainer_of(name, resolution, [f"batch.size={batch}", *overrides], place.device)
+        begin(trainer)
+        trainer.step()
+        trainer.step()  # of the main phases alone, as most are
+        trainer.meters.flush()
+        yield from _profiled(f"{resolution}px batch {batch}", trainer)
+        del trainer
+        release(place.device)
+
+
+def _profiled(what: str, trainer: Trainer) -> Iterator[Row]:
+    device = trainer.engine.process.device
+    cuda = device.type == "cuda"
+    kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA][: 1 + cuda]
+    wait(device)
+    with torch.profiler.profile(activities=kinds) as profiler:
+        trainer.step()
+        wait(device)
+    events: list[Any] = [
+        one for one in profiler.events() or [] if one.device_type.name == device.type.upper()
+    ]
+    share, span = busy([(one.time_range.start, one.time_range.end) for one in events])
+    yield figure(f"{what}: busy", 100 * share, "%", span_ms=span / 1e3, kernels=len(events))
+    column = "self_device_time_total" if cuda else "self_cpu_time_total"
+    spent = sorted(profiler.key_averages(), key=lambda one: getattr(one, column), reverse=True)
+    total = sum(getattr(one, column) for one in spent)
+    for one in spent[:30]:
+        took = getattr(one, column)
+        yield figure(f"{what}: {one.key[:100]}", 100 * took / max(total, 1), "%", calls=one.count)
+
+
+def busy(intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(the share of the span, from first beginning to last end, that some interval covers; the span)."""
+    if not intervals:
+        return 0.0, 0.0
+    ordered = sorted(intervals)
+    covered, until = 0.0, ordered[0][0]
+    for start, end in ordered:
+        covered += max(0.0, end - max(start, until))
+        until = max(until, end)
+    span = until - ordered[0][0]
+    return (covered / span if span else 0.0), span
