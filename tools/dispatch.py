@@ -9,10 +9,11 @@ from typing import Any
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _CONVOLUTIONS = ("aten::convolution", "aten::convolution_backward")
-# No kernel comes of these: they make another view of a tensor, or none at all.
-_VIEWS = (
+# They make another view of a tensor, or room for one.
+_WITHOUT_KERNEL = (
     "view", "_unsafe_view", "expand", "permute", "transpose", "t", "slice", "select", "unsqueeze", "squeeze",
     "detach", "alias", "as_strided", "split", "unbind", "split_with_sizes", "diagonal", "lift_fresh",
+    "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided",
 )  # fmt: skip
 
 
@@ -30,15 +31,20 @@ class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.counts[func._schema.name] += 1
         return func(*args, **(kwargs or {}))
 
+    @staticmethod
+    def starts_kernel(func: Any) -> bool:
+        """It is more than another view of a tensor, or room for one."""
+        return func._schema.name.removeprefix("aten::") not in _WITHOUT_KERNEL
+
     @property
     def operations(self) -> int:
         """All of them."""
         return self.counts.total()
 
     @property
-    def views(self) -> int:
-        """Those that start no kernel."""
-        return sum(self.counts[f"aten::{name}"] for name in _VIEWS)
+    def kernels(self) -> int:
+        """Those that start one, or several."""
+        return self.operations - sum(self.counts[f"aten::{name}"] for name in _WITHOUT_KERNEL)
 
     @property
     def convolutions(self) -> int:

@@ -107,7 +107,8 @@ def _penalty(
     convolve: Callable[..., Tensor], device: torch.device, images: int, width: int, groups: int, side: int
 ) -> Callable[[], Tensor]:
     def drawn(*shape: int) -> Tensor:
-        return (torch.randn(shape, device=device) / (shape[1] * shape[2]) ** 0.5).requires_grad_()
+        leaf: Tensor = torch.randn(shape, device=device) / (shape[1] * shape[2]) ** 0.5
+        return leaf.requires_grad_()
 
     wide = 2 * width
     weights = [drawn(wide, width, 1, 1), drawn(wide, wide // groups, 3, 3), drawn(width, wide, 1, 1)]

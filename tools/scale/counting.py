@@ -109,7 +109,7 @@ class _Run:
     exchanges: dict[str, list[Exchange]] = field(default_factory=lambda: defaultdict(list))
 
 
-class _NoAdam:
+class NoAdam:
     """Updates are counted by their bytes, not run."""
 
     def __init__(self, *_: object, **__: object) -> None:
@@ -120,7 +120,7 @@ class _NoAdam:
         pass
 
 
-class _NoAverage:
+class NoAverage:
     """Nor is the averaged copy made: deepcopy of fake tensors spoils memory (torch 2.13)."""
 
     def __init__(self, *_: object) -> None:
@@ -199,8 +199,8 @@ def _recorded(trainer: list[_CountingTrainer], seen: _Run) -> Iterator[None]:
         patch.object(dist, "all_reduce", note),
         patch.object(dist, "is_initialized", lambda: True),
         patch.object(dist, "get_world_size", lambda *_: _RANKS),
-        patch.object(torch.optim, "Adam", _NoAdam),
-        patch("pipeline.training.trainer.Averager", _NoAverage),
+        patch.object(torch.optim, "Adam", NoAdam),
+        patch("pipeline.training.trainer.Averager", NoAverage),
     ):
         yield
 

@@ -27,7 +27,7 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        self.flops += _flops(func, args, kwargs or {}, out)
+        self.flops += flops_of(func, args, kwargs or {}, out)
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 self._hold(tensor)
@@ -48,7 +48,8 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.peak = max(self.peak, self._most)
 
 
-def _flops(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> int:
+def flops_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> int:
+    """Of one operation with its result; 0 for all but products and convolutions."""
     packet = func._overloadpacket
     if packet is torch.ops.aten.convolution_backward:
         # torch's own formula counts the weight's gradient of grouped convolutions once too often a group.
