@@ -16,37 +16,30 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-import ops
 from launch.operations import use_operations
-from ops import _library
 from pipeline.config.load import load_config
 from pipeline.config.run import RunConfig
-from pipeline.contracts import ImageSpec, Phase, Process
-from pipeline.engines.replicated import Replicated
+from pipeline.contracts import ImageSpec, Phase
 from pipeline.errors import UserError
-from pipeline.models.auto import with_auto_settings
-from pipeline.models.registry import build_family, low_precision_of
+from pipeline.models.registry import low_precision_of
 from pipeline.training.trainer import Trainer
-from tools.bench_families import FixedBatch, NoiseStream
+from tools.bench_families import NoiseStream
 from tools.dispatch import Dispatched
 from tools.machine import write_rows
-from tools.scale.counting import NoAdam, NoAverage
 from tools.scale.tally import flops_of
 from tools.tiny_families import BATCH, DIGITS, PLAIN, tiny_family, tiny_trainer
+from tools.without_data import step_without_data
 
 _CONFIGS = Path(__file__).parents[1] / "configs"
-_NOWHERE = torch.device("meta")
 _GROWN = 10**9  # images seen: every schedule has ended
 _PLAIN = ("family.ada.mode=off",)
 SIZES: Mapping[str, tuple[int, int, int, Sequence[str]]] = {
@@ -126,48 +119,7 @@ def count(
     config: RunConfig, spec: ImageSpec, images: int, constants: Mapping[str, float] = CONSTANTS
 ) -> list[Turn]:
     """One turn of each phase with that many images, as on a GPU, without computing anything."""
-    config = with_auto_settings(config, spec)
-    low = low_precision_of(config.engine.precision)
-    with _as_on_a_gpu(), _without_updates():
-        with _NOWHERE:
-            family = build_family(config.family, spec, batch_size=images, low_precision=low)
-            networks = family.networks()
-        family.schedule = FixedBatch(family.schedule, images)
-        engine = Replicated(Process(device=_NOWHERE))
-        engine.attach(networks, family.optimizers)
-        stream = NoiseStream(spec, images, _NOWHERE)
-        trainer = _CountingTrainer(family, networks, engine, stream, seed=0, constants=constants)
-        trainer.progress.images_seen = _GROWN
-        trainer.step()
-    return trainer.turns
-
-
-@contextmanager
-def _as_on_a_gpu() -> Iterator[None]:
-    """Tensors without data take what is compiled for a GPU, and nothing that is done for a CPU's sake. Their
-    random numbers need no generators, and come in as many calls."""
-    ops.use("auto", devices=("cpu",))  # schemas and shapes
-    kind = _NOWHERE.type
-    native = {(name, kind): form for (name, device), form in _library._native.items() if device == "cuda"}
-
-    def seeded(seed: int, device: object = "cpu") -> torch.Generator | None:
-        return None if device == _NOWHERE else torch.Generator()
-
-    autocast = torch.autocast  # knows no tensors without data
-    with (
-        patch.object(torch, "autocast", lambda kind, **how: autocast(kind.replace("meta", "cpu"), **how)),
-        patch.dict(_library._chosen, native),
-        patch.object(_library, "_loaded", {*_library._loaded, kind}),
-        patch("pipeline.randomness.seeded", seeded),
-    ):
-        yield
-
-
-@contextmanager
-def _without_updates() -> Iterator[None]:
-    """Adam and the average, one fused operation a network, are neither run nor counted."""
-    with patch.object(torch.optim, "Adam", NoAdam), patch("pipeline.training.trainer.Averager", NoAverage):
-        yield
+    return step_without_data(_CountingTrainer, config, spec, images, constants=constants).turns
 
 
 class _TimedTrainer(Trainer):
