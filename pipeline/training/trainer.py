@@ -44,7 +44,8 @@ class Trainer:
     """Family, engine and stream joined into `step`.
 
     seed: of the run. micro: most images that this rank holds at once; None for all. tf32: what may use it.
-    graphs: how main phases are captured; None for not at all. `meters` gather this step's averages over ranks.
+    graphs: how main phases are captured; None for not at all. `meters` gather this step's averages over
+    ranks.
     """
 
     def __init__(
