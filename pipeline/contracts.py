@@ -170,7 +170,7 @@ class Game(Protocol):
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         """The discriminator on images [N, C, H, W], after augmentation."""
 
-    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
         """`judge` of fakes, then of as many reals; in one pass where that changes no more than rounding."""
 
 

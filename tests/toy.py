@@ -70,7 +70,7 @@ class ToyGame:
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         return Verdict(self.networks.discriminator(images))
 
-    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
         return self.judge(fakes.images, None), self.judge(reals.images, reals.labels)
 
 

@@ -2,13 +2,7 @@
 
 from pipeline.losses.adversarial import ADVERSARIAL, Adversarial
 from pipeline.losses.extras import Classified, Drift, LeCam, Orthogonal, clip_weights
-from pipeline.losses.penalties import (
-    GradientPenalty,
-    PathLength,
-    ZeroCentred,
-    path_lengths,
-    squared_gradients,
-)
+from pipeline.losses.penalties import GradientPenalty, PathLength, ZeroCentred, path_lengths
 from pipeline.losses.turns import (
     DiscriminatorTurn,
     Extra,
@@ -16,6 +10,7 @@ from pipeline.losses.turns import (
     Play,
     generate_detached,
     logit_stats,
+    squared_gradients,
 )
 
 __all__ = [

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.contracts import Batch, Game, Terms
-from pipeline.losses.turns import Play, generate_detached
+from pipeline.losses.turns import Play, Side, generate_detached, squared_gradients
 
 
 class ZeroCentred:
@@ -18,10 +17,10 @@ class ZeroCentred:
 
     The gradient is with respect to the images before augmentation, summed over C, H, W. gamma is the
     stage's weight of that name ("r1_gamma", "r2_gamma") where it has one. An objective of its own, or
-    `extra` within a turn that differentiates.
+    `extra` within a turn that differentiates by that side.
     """
 
-    def __init__(self, gamma: float, on: Literal["reals", "fakes"] = "reals") -> None:
+    def __init__(self, gamma: float, on: Side = "reals") -> None:
         self.gamma, self.on = gamma, on
         self.name = "r1" if on == "reals" else "r2"
 
@@ -32,16 +31,13 @@ class ZeroCentred:
             fakes = generate_detached(game, reals)
             images, labels = fakes.images, fakes.labels
         images = images.detach().requires_grad_()
-        return self._terms(game, images, game.judge(images, labels, exact=True).logits)
+        (squares,) = squared_gradients([game.judge(images, labels, exact=True).logits], [images])
+        return self._terms(game, squares)
 
     def extra(self, play: Play) -> Terms:
-        if self.on == "fakes":
-            return self._terms(play.game, play.fakes.images, play.fake.logits)
-        assert play.real is not None
-        return self._terms(play.game, play.reals.images, play.real.logits)
+        return self._terms(play.game, play.slopes[self.on])
 
-    def _terms(self, game: Game, images: Tensor, logits: Tensor) -> Terms:
-        squares = squared_gradients(logits, images)
+    def _terms(self, game: Game, squares: Tensor) -> Terms:
         gamma = game.stage.weights.get(f"{self.name}_gamma", self.gamma)
         return Terms(squares * (gamma / 2), {f"penalty/{self.name}": squares.detach().mean()})
 
@@ -67,16 +63,10 @@ class GradientPenalty:
         place = game.randomness.first(len(reals)).uniform(1, 1, 1).to(fakes)
         images = torch.lerp(reals.images.detach(), fakes.detach(), place).requires_grad_()
         logits = game.judge(images, reals.labels, exact=True).logits
-        norms = (squared_gradients(logits, images) + 1e-12).sqrt()  # a flat D has a finite derivative too
+        (squares,) = squared_gradients([logits], [images])
+        norms = (squares + 1e-12).sqrt()  # a flat D has a finite derivative too
         penalty = (norms - self.target).square() / self.target**2
         return Terms(penalty * self.weight, {"penalty/gradient": penalty.detach().mean()})
-
-
-def squared_gradients(logits: Tensor, images: Tensor) -> Tensor:
-    """|grad D(x)|^2 of each image, [N], in the graph of second order."""
-    # Summing over the batch gives each image's own gradient, up to what minibatch statistics mix.
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient.square().sum(dim=[1, 2, 3])
 
 
 class PathLength:

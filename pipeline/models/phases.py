@@ -77,7 +77,7 @@ def discriminator_phases(
     turn = DiscriminatorTurn(
         ADVERSARIAL[config.loss],
         [*_extras(config, memory, classes), *(penalty.extra for penalty in now)],
-        differentiates=any(isinstance(penalty, ZeroCentred) for penalty in now),
+        by=[penalty.on for penalty in now if isinstance(penalty, ZeroCentred)],
         observed=observed,
     )
     settle = None if config.weight_clip is None else clip_weights(config.weight_clip)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -84,9 +85,12 @@ class PlainGame:
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         return self._judge(self._shown(images), labels, exact=exact)
 
-    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
         fake, real = ((self._shown(part.images), part.labels) for part in (fakes, reals))
-        return judge_together(self._judge, fake, real, 1 if self.alone else None)
+        # Each fake beside its real: gradients that cancel between them cancel exactly, as in two passes. Adam
+        # would take whole steps by what rounding leaves of them.
+        rows = len(reals) if self.alone else None
+        return judge_together(partial(self._judge, exact=exact), fake, real, rows)
 
     def _shown(self, images: Tensor) -> Tensor:
         return images if self.augment is None else self.augment(images, self.randomness.first(len(images)))

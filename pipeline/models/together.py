@@ -18,9 +18,9 @@ def judge_together(judge: Judge, fakes: Shown, reals: Shown, rows: int | None) -
     """The verdicts on both, from one pass over twice as many images.
 
     rows: how many images a statistic of the batch takes together, N / rows apart: they must not be mixed, so
-    each row of both together is a row of fakes and then one of reals. 1 for a discriminator that sees each
-    image by itself; None for two passes, where whatever is judged at once counts (batch normalisation, power
-    iteration).
+    each row of both together is a row of fakes and then one of reals. Any divisor of N for a discriminator
+    that sees each image by itself; None for two passes, where whatever is judged at once counts (batch
+    normalisation, power iteration).
     """
     if rows is None:
         return judge(*fakes), judge(*reals)

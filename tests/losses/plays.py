@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.contracts import Batch, Fakes, Networks, Stage, Verdict
 from pipeline.losses import Play
+from pipeline.losses.turns import squared_gradients
 from pipeline.randomness import SampleRandomness
 
 N, SHAPE = 5, (2, 2, 3)
@@ -68,8 +69,9 @@ class QuadraticGame:
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         return self.networks.discriminator(images)
 
-    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
-        return self.judge(fakes.images, fakes.labels), self.judge(reals.images, reals.labels)
+    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
+        fake = self.judge(fakes.images, fakes.labels, exact=exact)
+        return fake, self.judge(reals.images, reals.labels, exact=exact)
 
 
 def make_game() -> QuadraticGame:
@@ -88,4 +90,9 @@ def make_play(game: QuadraticGame, reals: Batch, *, real: bool = True) -> Play:
     fakes = Fakes(fakes.images.detach().requires_grad_(), fakes.labels, fakes.latents)
     reals = Batch(reals.images.clone().requires_grad_(), reals.labels)
     judged = game.judge(reals.images, reals.labels) if real else None
-    return Play(game, reals, fakes, judged, game.judge(fakes.images, fakes.labels))
+    fake = game.judge(fakes.images, fakes.labels)
+    sides = {"fakes": (fake.logits, fakes.images)}
+    if judged is not None:
+        sides["reals"] = judged.logits, reals.images
+    slopes = {side: squared_gradients([logits], [images])[0] for side, (logits, images) in sides.items()}
+    return Play(game, reals, fakes, judged, fake, slopes)

@@ -78,8 +78,9 @@ class StubGame:
         self.exact.append(exact)
         return Verdict(self.networks.discriminator(images))
 
-    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
-        return self.judge(fakes.images, fakes.labels), self.judge(reals.images, reals.labels)
+    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
+        fake = self.judge(fakes.images, fakes.labels, exact=exact)
+        return fake, self.judge(reals.images, reals.labels, exact=exact)
 
 
 @pytest.fixture

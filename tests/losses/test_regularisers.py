@@ -220,7 +220,7 @@ def test_clipping_clamps_every_parameter():
 def test_a_turn_is_the_sum_of_its_terms(game, reals):
     judge = game.networks.discriminator
     extras = [Drift(0.2), ZeroCentred(0.6).extra, ZeroCentred(0.4, "fakes").extra]
-    turn = DiscriminatorTurn(ADVERSARIAL["wasserstein"], extras, differentiates=True)
+    turn = DiscriminatorTurn(ADVERSARIAL["wasserstein"], extras, by=("reals", "fakes"))
     real, fakes = judge.by_hand(reals.images), game.generate(N).images.detach()
     expected = judge.by_hand(fakes) - real + 0.2 * real**2
     expected += 0.3 * (judge.slopes(reals.images) ** 2).sum(1) + 0.2 * (judge.slopes(fakes) ** 2).sum(1)

@@ -15,7 +15,7 @@ import ops
 from pipeline.config.families import R3GANConfig
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-from pipeline.losses.penalties import squared_gradients
+from pipeline.losses.turns import squared_gradients
 from pipeline.models.r3gan import R3GAN
 from pipeline.models.r3gan.discriminator import Discriminator
 from pipeline.models.r3gan.generator import Generator
@@ -224,6 +224,7 @@ def test_a_penalty_convolves_equally_often_in_any_number_of_groups():
         discriminator = made(cardinalities=[groups] * 3).discriminator
         images, labels = torch.randn(2, 3, 16, 16, requires_grad=True), torch.zeros(2, dtype=torch.long)
         with Convolutions() as counted:
-            squared_gradients(discriminator(images, labels).logits, images).sum().backward()
+            (squares,) = squared_gradients([discriminator(images, labels).logits], [images])
+            squares.sum().backward()
         counts.append(counted.count)
     assert counts[0] == counts[1] > 0

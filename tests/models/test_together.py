@@ -84,3 +84,40 @@ def test_groups_of_a_batch_statistic_are_not_mixed(rows):
     if rows > 1:
         mixed, _ = judge_together(judge, fakes, reals, 1)
         assert not torch.allclose(mixed.logits, judge(*fakes).logits)
+
+
+@pytest.mark.parametrize(
+    ("penalties", "judged"),
+    [
+        ({"r1_gamma": 1.0, "r2_gamma": 1.0}, [2 * BATCH]),
+        ({"r1_gamma": 1.0}, [BATCH, BATCH]),
+        ({"r2_gamma": 1.0}, [BATCH, BATCH]),
+        ({}, [2 * BATCH]),
+    ],
+)
+def test_penalties_on_both_sides_share_a_pass_and_those_on_one_do_not(penalties, judged):
+    """A gradient with respect to one side's images would pass through the other's as well."""
+    family = tiny_family("mlp", PLAIN, gp_weight=0.0, **penalties)
+    networks = seeded_networks(family)
+    (reals,) = DigitStream(PLAIN).draw(BATCH)
+    (turn,) = (phase.objective for phase in family.phases if phase.name == "discriminator")
+    seen = passes(networks.discriminator)
+    terms = turn(tiny_game(family, networks), reals)
+    assert seen == judged
+    terms.loss.mean().backward()
+    assert all(p.grad is not None for p in networks.discriminator.parameters())
+
+
+def test_a_shared_pass_gives_each_penalty_its_own_sides_gradient():
+    family = tiny_family("r3gan", DIGITS, r1_gamma=3.0, r1_gamma_end=3.0, r2_gamma=0.0, r2_gamma_end=0.0)
+    both = tiny_family("r3gan", DIGITS, r1_gamma=3.0, r1_gamma_end=3.0, r2_gamma=2.0, r2_gamma_end=2.0)
+    networks = seeded_networks(family)
+    (reals,) = DigitStream(DIGITS).draw(BATCH)
+
+    def stats(family):
+        (turn,) = (phase.objective for phase in family.phases if phase.name == "discriminator")
+        return turn(tiny_game(family, networks), reals).stats
+
+    one, two = stats(family), stats(both)
+    torch.testing.assert_close(two["penalty/r1"], one["penalty/r1"])
+    assert two["penalty/r2"] > 0

@@ -81,8 +81,9 @@ class Played:
         verdict: Verdict = self.networks.discriminator(images, labels, exact=exact)
         return verdict
 
-    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
-        return self.judge(fakes.images, fakes.labels), self.judge(reals.images, reals.labels)
+    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
+        fake = self.judge(fakes.images, fakes.labels, exact=exact)
+        return fake, self.judge(reals.images, reals.labels, exact=exact)
 
 
 def compare(checkout: Path) -> list[Row]:

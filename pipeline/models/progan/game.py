@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor
 
@@ -47,8 +48,10 @@ class ProGANGame:
         verdict: Verdict = discriminator(images, fade=self.stage.fade, exact=exact)
         return verdict
 
-    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
         discriminator = self.networks.discriminator
         assert isinstance(discriminator, Discriminator)
         rows = discriminator.head.group
-        return judge_together(self.judge, (fakes.images, fakes.labels), (reals.images, reals.labels), rows)
+        return judge_together(
+            partial(self.judge, exact=exact), (fakes.images, fakes.labels), (reals.images, reals.labels), rows
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,11 +49,11 @@ class StyleGAN2Game:
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         return self._judge(self._shown(images), labels, exact=exact)
 
-    def judge_both(self, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
+    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
         discriminator = self.networks.discriminator
         assert isinstance(discriminator, Discriminator)
         fake, real = ((self._shown(part.images), part.labels) for part in (fakes, reals))
-        return judge_together(self._judge, fake, real, discriminator.group)
+        return judge_together(partial(self._judge, exact=exact), fake, real, discriminator.group)
 
     def _shown(self, images: Tensor) -> Tensor:
         return images if self.augment is None else self.augment(images, self.randomness.first(len(images)))
