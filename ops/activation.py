@@ -62,11 +62,7 @@ def _native_affine_act(
     settings = act_settings(act, alpha, gain, clamp)
     if settings is None or x.ndim < 2:
         return reference.affine_act(x, scale, shift, noise, act=act, alpha=alpha, gain=gain, clamp=clamp)
-    x = x.contiguous() if x.ndim > 4 else x  # kernels know channels-last images, not volumes
-    y: Tensor = torch.ops.hrgan.affine_act(
-        x, operand(scale, x), operand(shift, x), noise_operand(noise, x), *settings
-    )
-    return y
+    return _run(x, scale, shift, noise, settings)
 
 
 def _native_bias_act(
@@ -82,25 +78,35 @@ def _native_bias_act(
     settings = act_settings(act, alpha, gain, clamp)
     if settings is None or (b is not None and (x.ndim == 0 or b.shape != (x.shape[dim],))):
         return reference.bias_act(x, b, dim=dim, act=act, alpha=alpha, gain=gain, clamp=clamp)
-    view, back = _channels_second(x, dim)
-    y: Tensor = back(torch.ops.hrgan.affine_act(view, None, operand(b, x), None, *settings))
+    view = _channels_second(x, dim)
+    y = _run(view, None, b, None, settings)
+    return y if view is x else y.reshape(x.shape)
+
+
+def _run(
+    x: Tensor,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    noise: Tensor | None,
+    settings: tuple[str, float, float, float],
+) -> Tensor:
+    x = x.contiguous() if x.ndim > 4 else x  # kernels know channels-last images, not volumes
+    y: Tensor = torch.ops.hrgan.affine_act(
+        x, operand(scale, x), operand(shift, x), noise_operand(noise, x), *settings
+    )
     return y
 
 
-def _channels_second(x: Tensor, dim: int) -> tuple[Tensor, Any]:
-    """x as [N, C, ...] with the channels that were at `dim`, and the way back; views if x is dense."""
-    if x.ndim >= 2 and dim % x.ndim == 1 and x.ndim != 2:
-        return x, lambda y: y
-    if x.ndim and dim % x.ndim == x.ndim - 1:
-        # Channels innermost: [1, C, rows, 1] is that in the channels-last layout.
-        shape = x.shape
-        flat = x.reshape(1, shape[:-1].numel(), 1, shape[-1]).permute(0, 3, 1, 2)
-        return flat, lambda y: y.permute(0, 2, 3, 1).reshape(shape)
+def _channels_second(x: Tensor, dim: int) -> Tensor:
+    """x as [N, C, ...] with the channels that were at `dim`; a view if x is dense."""
     if x.ndim == 0:
-        return x.reshape(1, 1), lambda y: y.reshape(())
+        return x.reshape(1, 1)
     shape, dim = x.shape, dim % x.ndim
-    sizes = shape[:dim].numel(), shape[dim], shape[dim + 1 :].numel()
-    return x.reshape(sizes), lambda y: y.reshape(shape)
+    if dim == 1:
+        return x
+    if dim == x.ndim - 1:
+        return x.reshape(shape[:-1].numel(), shape[-1])
+    return x.reshape(shape[:dim].numel(), shape[dim], shape[dim + 1 :].numel())
 
 
 def act_settings(
@@ -119,15 +125,15 @@ def act_settings(
 
 def operand(values: Tensor | None, x: Tensor) -> Tensor | None:
     """In the type that kernels compute in."""
-    return None if values is None else values.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+    kind = torch.float64 if x.dtype == torch.float64 else torch.float32
+    return values if values is None or values.dtype == kind else values.to(kind)
 
 
 def noise_operand(noise: Tensor | None, x: Tensor) -> Tensor | None:
     """[1 or N, 1, ...] in the type that kernels compute in."""
-    if noise is None:
-        return None
-    lead = x.ndim - noise.ndim
-    return operand(noise.reshape((1,) * lead + noise.shape), x)
+    if noise is not None and noise.ndim < x.ndim:
+        noise = noise.reshape((1,) * (x.ndim - noise.ndim) + noise.shape)
+    return operand(noise, x)
 
 
 def _register() -> None:

@@ -93,14 +93,16 @@ def affine_act(
 
 def check_affine(x: Tensor, scale: Tensor | None, shift: Tensor | None, noise: Tensor | None) -> None:
     """ValueError unless the operands of `affine_act` fit x."""
+    shape = x.shape
+    planes, pixels = (shape[1:2], shape[:2]), shape[2:]
     for name, value in (("scale", scale), ("shift", shift)):
-        if value is not None and value.shape not in (x.shape[1:2], x.shape[:2]):
-            raise ValueError(f"{name} of shape {tuple(value.shape)} fits no channels of {tuple(x.shape)}")
+        if value is not None and value.shape not in planes:
+            raise ValueError(f"{name} of shape {tuple(value.shape)} fits no channels of {tuple(shape)}")
     if noise is not None:
-        pixels = tuple(x.shape[2:])
-        allowed = [(1,) * lead + pixels for lead in range(3)] + [(x.shape[0], 1, *pixels)]
-        if tuple(noise.shape) not in allowed:
-            raise ValueError(f"noise of shape {tuple(noise.shape)} does not fit {tuple(x.shape)}")
+        lead = noise.ndim - len(pixels)
+        fits = noise.shape[lead:] == pixels and noise.shape[:lead] in ((), (1,), (1, 1), (shape[0], 1))
+        if not fits:
+            raise ValueError(f"noise of shape {tuple(noise.shape)} does not fit {tuple(shape)}")
 
 
 def over_pixels(values: Tensor, x: Tensor) -> Tensor:

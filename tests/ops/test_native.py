@@ -111,13 +111,23 @@ def test_affine_act_derivatives(layout, act, clamp):
 
 @pytest.mark.parametrize(
     ("shape", "dim"),
-    [((5, 7), 1), ((5, 7), -1), ((2, 3, 4), 0), ((2, 3, 4), 2), ((6,), 0), ((2, 3, 2, 2, 2), 1)],
+    [
+        ((5, 7), 1),
+        ((5, 7), -1),
+        ((5, 7), 0),
+        ((2, 3, 4), 0),
+        ((2, 3, 4), 2),
+        ((6,), 0),
+        ((0, 3), 1),
+        ((2, 3, 2, 2, 2), 1),
+    ],
 )
 def test_bias_act_along_any_dimension(shape, dim):
-    x, b = draw(*shape), draw(shape[dim], seed=1)
-    torch.testing.assert_close(
-        ops.bias_act(x, b, dim=dim, act="lrelu"), reference.bias_act(x, b, dim=dim, act="lrelu")
-    )
+    x, b = draw(*shape).requires_grad_(), draw(shape[dim], seed=1).requires_grad_()
+    ours, plain = (form.bias_act(x, b, dim=dim, act="lrelu") for form in (ops, reference))
+    torch.testing.assert_close(ours, plain)
+    ours, plain = (torch.autograd.grad(y.square().sum(), (x, b)) for y in (ours, plain))
+    torch.testing.assert_close(ours, plain)
 
 
 @pytest.mark.parametrize("act", ACTS)
@@ -178,10 +188,10 @@ def test_views_that_are_not_dense():
     torch.testing.assert_close(ops.bias_act(expanded, b), reference.bias_act(expanded, b))
 
 
-def test_volumes_with_their_channels_last():
+@pytest.mark.parametrize("name", ["affine_act", "bias_act"])
+def test_volumes_with_their_channels_last(name):
     x = draw(2, 3, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d).requires_grad_()
-    y = ops.affine_act(x, draw(3, seed=1), act="lrelu")
-    plain = reference.affine_act(x, draw(3, seed=1), act="lrelu")
+    y, plain = (getattr(form, name)(x, draw(3, seed=1), act="lrelu") for form in (ops, reference))
     torch.testing.assert_close(y, plain)
     (got,), (wanted,) = (torch.autograd.grad(z.square().sum(), x) for z in (y, plain))
     torch.testing.assert_close(got, wanted)
@@ -253,6 +263,10 @@ OPCHECKS = {
     ),
     "affine_act_backward": lambda x: (
         draw(2, 3, 5, 6, seed=5), x, x, draw(2, 3, seed=1), "lrelu", 0.2, 1.4, 2.0, [True] * 4
+    ),
+    "affine_act_backward_backward": lambda x: (
+        draw(2, 3, 5, 6, seed=5), x.detach(), draw(2, 3, 5, 6), draw(2, 3, seed=1), draw(2, 3, 5, 6, seed=6),
+        draw(2, 3, seed=7), None, draw(2, 1, 5, 6, seed=8), "tanh", 0.2, 1.4, 2.0, [True] * 4
     ),
     "upfirdn2d": lambda x: (x, F4.double(), [2, 2], [1, 1], [2, 1, 2, 1], False, 4.0),
     "blur_act": lambda x: (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -161,6 +162,27 @@ def test_bias_act_refuses_what_it_does_not_know():
         ops.bias_act(torch.zeros(1, 1), act="gelu")
     with pytest.raises(ValueError, match="does not fit dimension 1"):
         ops.bias_act(torch.zeros(1, 2), torch.zeros(3))
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (1, 2, 5), (1, 1, 2, 5), (4, 1, 2, 5)])
+def test_affine_act_takes_noise_that_is_the_same_for_all_channels(shape):
+    x, noise = torch.zeros(4, 3, 2, 5), torch.randn(shape)
+    torch.testing.assert_close(ops.affine_act(x, noise=noise), noise.expand(4, 3, 2, 5))
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (2, 1), (4, 2, 5), (2, 1, 2, 5), (4, 3, 2, 5), (1, 1, 1, 2, 5)])
+def test_affine_act_refuses_other_noise(shape):
+    with pytest.raises(ValueError, match=re.escape(f"noise of shape {shape} does not fit (4, 3, 2, 5)")):
+        ops.affine_act(torch.zeros(4, 3, 2, 5), noise=torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (1, 3), (4, 3, 1)])
+def test_affine_act_refuses_operands_that_fit_no_channels(shape):
+    x, values = torch.zeros(4, 3, 2, 5), torch.zeros(shape)
+    for name in ("scale", "shift"):
+        said = re.escape(f"{name} of shape {shape} fits no channels of (4, 3, 2, 5)")
+        with pytest.raises(ValueError, match=said):
+            ops.affine_act(x, **{name: values})
 
 
 @pytest.mark.parametrize("act", SCALAR)

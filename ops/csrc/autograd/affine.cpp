@@ -6,8 +6,6 @@
 namespace hrgan {
 namespace {
 
-using at::AutoDispatchBelowADInplaceOrView;
-
 Four affine_act_backward_backward(const Tensor& dy, const Maybe& ref, const Maybe& x, const Maybe& scale,
                                   const Maybe& ddx, const Maybe& ddscale, const Maybe& ddshift,
                                   const Maybe& ddnoise, const Settings& s, const Needs& needs) {
@@ -18,6 +16,12 @@ Four affine_act_backward_backward(const Tensor& dy, const Maybe& ref, const Mayb
   return op.call(dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, s.act, s.alpha, s.gain, s.clamp, needs);
 }
 
+// [N, C] as one image [1, C, N, 1], and the way back: sums over the rows then come at once.
+Tensor as_image(const Tensor& x) {
+  return x.defined() ? x.unsqueeze(0).unsqueeze(2).permute({0, 3, 1, 2}) : x;
+}
+Tensor as_rows(const Tensor& image) { return image.permute({0, 2, 3, 1}).squeeze(2).squeeze(0); }
+
 variable_list listed(const Four& four) {
   return {std::get<0>(four), std::get<1>(four), std::get<2>(four), std::get<3>(four)};
 }
@@ -26,8 +30,7 @@ Four counted(const variable_list& list) { return {list[0], list[1], list[2], lis
 struct AffineAct : Function<AffineAct> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Maybe& scale, const Maybe& shift,
                         const Maybe& noise, const Settings& s) {
-    AutoDispatchBelowADInplaceOrView guard;
-    Tensor y = affine_act(x, scale, shift, noise, s), none;
+    Tensor y = below(affine_act, x, scale, shift, noise, s), none;
     bool swish = s.swish(), slopes = scale.has_value() && scale->requires_grad();
     ctx->save_for_backward({s.has_ref() && !swish ? y : none, slopes || swish ? x : none, scale.value_or(none),
                             swish ? shift.value_or(none) : none, swish ? noise.value_or(none) : none});
@@ -49,7 +52,11 @@ struct AffineAct : Function<AffineAct> {
     // The derivative of swish cannot be read off y.
     Tensor ref = s.swish() ? affine_act(x, maybe(scale), maybe(shift), maybe(noise), Settings()) : y;
     Needs needs = wanted<4>(ctx, {true, operands.given(0), operands.given(1), operands.given(2)});
-    auto found = listed(affine_act_backward(dy, maybe(ref), maybe(x, needs[1]), maybe(scale), s, needs));
+    bool rows = dy.dim() == 2 && operands.flat();
+    auto seen = [rows](const Tensor& t) { return maybe(rows ? as_image(t) : t); };
+    auto found = listed(affine_act_backward(*seen(dy), seen(ref), needs[1] ? seen(x) : std::nullopt, maybe(scale),
+                                            s, needs));
+    if (rows && needs[0]) found[0] = as_rows(found[0]);
     for (int i = 0; i < 4; ++i) {
       found[i] = !needs[i] ? Tensor() : i ? operands.fitted(i - 1, found[i]) : found[i];
     }
@@ -62,8 +69,8 @@ struct AffineActSecond : Function<AffineActSecond> {
   static variable_list forward(AutogradContext*, const Tensor& dy, const Maybe& ref, const Maybe& x,
                                const Maybe& scale, const Maybe& ddx, const Maybe& ddscale, const Maybe& ddshift,
                                const Maybe& ddnoise, const Settings& s, const Needs& needs) {
-    AutoDispatchBelowADInplaceOrView guard;
-    return listed(affine_act_backward_backward(dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, s, needs));
+    return listed(
+        below(affine_act_backward_backward, dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, s, needs));
   }
 
   static variable_list backward(AutogradContext*, const variable_list&) {
@@ -75,12 +82,11 @@ struct AffineActSecond : Function<AffineActSecond> {
 struct AffineActBackward : Function<AffineActBackward> {
   static variable_list forward(AutogradContext* ctx, const Tensor& dy, const Maybe& ref, const Maybe& x,
                                const Maybe& scale, const Settings& s, const Needs& needs) {
-    AutoDispatchBelowADInplaceOrView guard;
     Tensor none;
     ctx->save_for_backward({dy, ref.value_or(none), x.value_or(none), scale.value_or(none)});
     ctx->saved_data["settings"] = s.packed();
     ctx->set_materialize_grads(false);
-    return listed(affine_act_backward(dy, ref, x, scale, s, needs));
+    return listed(below(affine_act_backward, dy, ref, x, scale, s, needs));
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -105,16 +111,14 @@ Tensor affine_act_tracked(const Tensor& x, const Maybe& scale, const Maybe& shif
                           std::string_view act, double alpha, double gain, double clamp) {
   Settings s(act, alpha, gain, clamp);
   if (tracked(x, scale, shift, noise)) return AffineAct::apply(x, scale, shift, noise, s);
-  AutoDispatchBelowADInplaceOrView guard;
-  return affine_act(x, scale, shift, noise, s);
+  return below(affine_act, x, scale, shift, noise, s);
 }
 
 Four affine_act_backward_tracked(const Tensor& dy, const Maybe& ref, const Maybe& x, const Maybe& scale,
                                  std::string_view act, double alpha, double gain, double clamp, Needs needs) {
   Settings s(act, alpha, gain, clamp);
   if (tracked(dy, ref, x, scale)) return counted(AffineActBackward::apply(dy, ref, x, scale, s, needs));
-  AutoDispatchBelowADInplaceOrView guard;
-  return affine_act_backward(dy, ref, x, scale, s, needs);
+  return below(affine_act_backward, dy, ref, x, scale, s, needs);
 }
 
 Four affine_act_backward_backward_tracked(const Tensor& dy, const Maybe& ref, const Maybe& x, const Maybe& scale,
@@ -125,8 +129,7 @@ Four affine_act_backward_backward_tracked(const Tensor& dy, const Maybe& ref, co
   if (tracked(dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise)) {
     return counted(AffineActSecond::apply(dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, s, needs));
   }
-  AutoDispatchBelowADInplaceOrView guard;
-  return affine_act_backward_backward(dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, s, needs);
+  return below(affine_act_backward_backward, dy, ref, x, scale, ddx, ddscale, ddshift, ddnoise, s, needs);
 }
 
 }  // namespace

@@ -7,40 +7,35 @@
 namespace hrgan {
 namespace {
 
-using at::AutoDispatchBelowADInplaceOrView;
 using at::IntArrayRef;
 
 int64_t number(const c10::SymInt& size) { return size.guard_int(__FILE__, __LINE__); }
 
-// A filter with all that is said of it, and the size of the image that it is for.
+// A filter with all that is said of it.
 struct Filtering {
-  int64_t rows, columns;
   std::vector<int64_t> up, down, pads;
   bool flip;
   double gain;
+  int64_t rows = 0, columns = 0;  // of the image; known in the backward pass
 
-  Filtering(const Tensor& x, IntArrayRef up, IntArrayRef down, IntArrayRef pads, bool flip, double gain)
-      : rows(number(x.sym_size(2))),
-        columns(number(x.sym_size(3))),
-        up(up.vec()),
-        down(down.vec()),
-        pads(pads.vec()),
-        flip(flip),
-        gain(gain) {}
-  explicit Filtering(const c10::ivalue::Tuple& packed) : flip(packed.elements()[1].toBool()) {
+  Filtering(IntArrayRef up, IntArrayRef down, IntArrayRef pads, bool flip, double gain)
+      : up(up.vec()), down(down.vec()), pads(pads.vec()), flip(flip), gain(gain) {}
+  explicit Filtering(const c10::ivalue::Tuple& packed)
+      : flip(packed.elements()[1].toBool()), gain(packed.elements()[2].toDouble()) {
     auto numbers = packed.elements()[0].toIntVector();
     auto part = [&](int first, int last) { return std::vector(numbers.begin() + first, numbers.begin() + last); };
-    rows = numbers[0], columns = numbers[1];
-    up = part(2, 4), down = part(4, 6), pads = part(6, 10);
-    gain = packed.elements()[2].toDouble();
+    up = part(0, 2), down = part(2, 4), pads = part(4, 8);
+    rows = numbers[8], columns = numbers[9];
   }
-  c10::IValue packed() const {
-    std::vector<int64_t> numbers{rows, columns};
+  c10::IValue packed(const Tensor& x) const {
+    std::vector<int64_t> numbers;
     for (const auto& part : {up, down, pads}) numbers.insert(numbers.end(), part.begin(), part.end());
+    numbers.push_back(number(x.sym_size(2)));
+    numbers.push_back(number(x.sym_size(3)));
     return c10::ivalue::Tuple::create(numbers, flip, gain);
   }
 
-  Tensor of(const Tensor& x, const Tensor& f) const { return upfirdn2d(x, f, up, down, pads, flip, gain); }
+  Tensor operator()(const Tensor& x, const Tensor& f) const { return upfirdn2d(x, f, up, down, pads, flip, gain); }
 
   // The gradient of the image. Padding that gives back its size: what the filter overlapped before becomes
   // what follows.
@@ -54,10 +49,9 @@ struct Filtering {
 
 struct Upfirdn2d : Function<Upfirdn2d> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& f, const Filtering& how) {
-    AutoDispatchBelowADInplaceOrView guard;
-    Tensor y = how.of(x, f);
+    Tensor y = below(how, x, f);
     ctx->save_for_backward({f});
-    ctx->saved_data["how"] = how.packed();
+    ctx->saved_data["how"] = how.packed(x);
     ctx->saved_data["layout"] = static_cast<int64_t>(y.suggest_memory_format());
     ctx->set_materialize_grads(false);
     return y;
@@ -84,13 +78,12 @@ Tensor blur_act(const Tensor& x, const Tensor& f, const Filtering& how, const Ma
 struct BlurAct : Function<BlurAct> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& f, const Maybe& scale,
                         const Maybe& shift, const Maybe& noise, const Filtering& how, const Settings& s) {
-    AutoDispatchBelowADInplaceOrView guard;
-    Tensor y = blur_act(x, f, how, scale, shift, noise, s), none;
+    Tensor y = below(blur_act, x, f, how, scale, shift, noise, s), none;
     bool swish = s.swish(), slopes = scale.has_value() && scale->requires_grad();
     ctx->save_for_backward({s.has_ref() && !swish ? y : none, slopes || swish ? x : none, f,
                             scale.value_or(none), swish ? shift.value_or(none) : none,
                             swish ? noise.value_or(none) : none});
-    ctx->saved_data["how"] = how.packed();
+    ctx->saved_data["how"] = how.packed(x);
     ctx->saved_data["settings"] = s.packed();
     ctx->saved_data["operands"] = Operands(scale, shift, noise).packed();
     ctx->saved_data["layout"] = static_cast<int64_t>(y.suggest_memory_format());
@@ -108,7 +101,7 @@ struct BlurAct : Function<BlurAct> {
     Settings s(ctx->saved_data["settings"].toTupleRef());
     Operands operands(ctx->saved_data["operands"]);
     Tensor g = grads[0].contiguous(static_cast<at::MemoryFormat>(ctx->saved_data["layout"].toInt()));
-    Tensor ref = s.swish() ? affine_act(how.of(x, f), maybe(scale), maybe(saved[4]), maybe(saved[5]), Settings()) : y;
+    Tensor ref = s.swish() ? affine_act(how(x, f), maybe(scale), maybe(saved[4]), maybe(saved[5]), Settings()) : y;
     auto [wants_x, _, wants_scale, wants_shift, wants_noise] =
         wanted<5>(ctx, {true, true, operands.given(0), operands.given(1), operands.given(2)});
     bool wants_image = wants_x || wants_scale;
@@ -134,19 +127,17 @@ struct BlurAct : Function<BlurAct> {
 
 Tensor upfirdn2d_tracked(const Tensor& x, const Tensor& f, IntArrayRef up, IntArrayRef down, IntArrayRef pads,
                          bool flip, double gain) {
-  if (tracked(x, f)) return Upfirdn2d::apply(x, f, Filtering(x, up, down, pads, flip, gain));
-  AutoDispatchBelowADInplaceOrView guard;
-  return upfirdn2d(x, f, up, down, pads, flip, gain);
+  if (tracked(x, f)) return Upfirdn2d::apply(x, f, Filtering(up, down, pads, flip, gain));
+  return below(upfirdn2d, x, f, up, down, pads, flip, gain);
 }
 
 Tensor blur_act_tracked(const Tensor& x, const Tensor& f, IntArrayRef pads, bool flip, double filter_gain,
                         const Maybe& scale, const Maybe& shift, const Maybe& noise, std::string_view act,
                         double alpha, double gain, double clamp) {
-  Filtering how(x, {1, 1}, {1, 1}, pads, flip, filter_gain);
+  Filtering how({1, 1}, {1, 1}, pads, flip, filter_gain);
   Settings s(act, alpha, gain, clamp);
   if (tracked(x, f, scale, shift, noise)) return BlurAct::apply(x, f, scale, shift, noise, how, s);
-  AutoDispatchBelowADInplaceOrView guard;
-  return blur_act(x, f, how, scale, shift, noise, s);
+  return below(blur_act, x, f, how, scale, shift, noise, s);
 }
 
 }  // namespace

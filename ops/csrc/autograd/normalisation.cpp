@@ -9,7 +9,6 @@
 namespace hrgan {
 namespace {
 
-using at::AutoDispatchBelowADInplaceOrView;
 using c10::SymInt;
 
 Tensor pixel_norm(const Tensor& x, double eps) {
@@ -45,11 +44,10 @@ Tensor widened(const Tensor& x) {
 
 struct PixelNorm : Function<PixelNorm> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, double eps) {
-    AutoDispatchBelowADInplaceOrView guard;
     ctx->save_for_backward({x});
     ctx->saved_data["eps"] = eps;
     ctx->set_materialize_grads(false);
-    return pixel_norm(x, eps);
+    return below(pixel_norm, x, eps);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -60,11 +58,10 @@ struct PixelNorm : Function<PixelNorm> {
 
 struct PixelNormBackward : Function<PixelNormBackward> {
   static Tensor forward(AutogradContext* ctx, const Tensor& dy, const Tensor& x, double eps) {
-    AutoDispatchBelowADInplaceOrView guard;
     ctx->save_for_backward({dy, x});
     ctx->saved_data["eps"] = eps;
     ctx->set_materialize_grads(false);
-    return pixel_norm_backward(dy, x, eps);
+    return below(pixel_norm_backward, dy, x, eps);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -74,7 +71,10 @@ struct PixelNormBackward : Function<PixelNormBackward> {
     auto saved = ctx->get_saved_variables();
     double eps = ctx->saved_data["eps"].toDouble();
     if (ctx->needs_input_grad(0)) found[0] = pixel_norm_backward(ddx, saved[1], eps);
-    if (ctx->needs_input_grad(1)) found[1] = of_x(widened(saved[0]), widened(saved[1]), widened(ddx), eps).to(saved[1].scalar_type());
+    if (ctx->needs_input_grad(1)) {
+      Tensor dx = of_x(widened(saved[0]), widened(saved[1]), widened(ddx), eps);
+      found[1] = dx.to(saved[1].scalar_type());
+    }
     return found;
   }
 
@@ -90,11 +90,10 @@ struct PixelNormBackward : Function<PixelNormBackward> {
 
 struct MinibatchStddev : Function<MinibatchStddev> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, int64_t group, int64_t channels, double eps) {
-    AutoDispatchBelowADInplaceOrView guard;
     ctx->save_for_backward({x});
     ctx->saved_data["how"] = c10::ivalue::Tuple::create(group, channels, eps);
     ctx->set_materialize_grads(false);
-    return minibatch_stddev(x, group, channels, eps);
+    return below(minibatch_stddev, x, group, channels, eps);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -110,11 +109,10 @@ struct MinibatchStddev : Function<MinibatchStddev> {
 struct MinibatchStddevBackward : Function<MinibatchStddevBackward> {
   static Tensor forward(AutogradContext* ctx, const Tensor& dy, const Tensor& x, int64_t group, int64_t channels,
                         double eps) {
-    AutoDispatchBelowADInplaceOrView guard;
     ctx->save_for_backward({dy, x});
     ctx->saved_data["how"] = c10::ivalue::Tuple::create(group, channels, eps);
     ctx->set_materialize_grads(false);
-    return minibatch_stddev_backward(dy, x, group, channels, eps);
+    return below(minibatch_stddev_backward, dy, x, group, channels, eps);
   }
 
   // With d = x - mean and s = sqrt(var + eps) over a group, dx = dy + k * d / s, where k is the mean over all
@@ -133,12 +131,12 @@ struct MinibatchStddevBackward : Function<MinibatchStddevBackward> {
     Tensor d = v - v.mean(0), s = (d.square().mean(0) + how[2].toDouble()).sqrt();
     Tensor along = (q * d).mean(0) / s;
     if (ctx->needs_input_grad(0)) {
-      Tensor maps = along.mean({2, 3, 4}).repeat_symint({group, 1}).unsqueeze(-1).unsqueeze(-1);
+      Tensor maps = along.mean(at::IntArrayRef{2, 3, 4}).repeat_symint({group, 1}).unsqueeze(-1).unsqueeze(-1);
       found[0] = at::cat({ddx, maps.expand_symint({-1, -1, h, w}).to(x.scalar_type())}, 1);
     }
     if (ctx->needs_input_grad(1)) {
       Tensor maps = widened(dy).slice_symint(1, c).reshape_symint({group, n / group, channels, h * w});
-      Tensor k = maps.sum({0, 3}).unsqueeze(-1).unsqueeze(-1).unsqueeze(-1) / at::Scalar(of_each * h * w);
+      Tensor k = maps.sum(at::IntArrayRef{0, 3}).unsqueeze(-1).unsqueeze(-1).unsqueeze(-1) / at::Scalar(of_each * h * w);
       Tensor dx = k / at::Scalar(group) * ((q - q.mean(0)) - along * d / s) / s;
       found[1] = dx.reshape_symint(x.sym_sizes()).to(x.scalar_type());
     }
@@ -148,8 +146,7 @@ struct MinibatchStddevBackward : Function<MinibatchStddevBackward> {
 
 struct BatchMoments : Function<BatchMoments> {
   static variable_list forward(AutogradContext* ctx, const Tensor& x) {
-    AutoDispatchBelowADInplaceOrView guard;
-    auto [mean, var] = batch_moments(x);
+    auto [mean, var] = below(batch_moments, x);
     ctx->save_for_backward({x, mean});
     ctx->set_materialize_grads(false);
     return {mean, var};
@@ -170,27 +167,23 @@ struct BatchMoments : Function<BatchMoments> {
 
 Tensor pixel_norm_tracked(const Tensor& x, double eps) {
   if (tracked(x)) return PixelNorm::apply(x, eps);
-  AutoDispatchBelowADInplaceOrView guard;
-  return pixel_norm(x, eps);
+  return below(pixel_norm, x, eps);
 }
 
 Tensor pixel_norm_backward_tracked(const Tensor& dy, const Tensor& x, double eps) {
   if (tracked(dy, x)) return PixelNormBackward::apply(dy, x, eps);
-  AutoDispatchBelowADInplaceOrView guard;
-  return pixel_norm_backward(dy, x, eps);
+  return below(pixel_norm_backward, dy, x, eps);
 }
 
 Tensor minibatch_stddev_tracked(const Tensor& x, int64_t group, int64_t channels, double eps) {
   if (tracked(x)) return MinibatchStddev::apply(x, group, channels, eps);
-  AutoDispatchBelowADInplaceOrView guard;
-  return minibatch_stddev(x, group, channels, eps);
+  return below(minibatch_stddev, x, group, channels, eps);
 }
 
 Tensor minibatch_stddev_backward_tracked(const Tensor& dy, const Tensor& x, int64_t group, int64_t channels,
                                          double eps) {
   if (tracked(dy, x)) return MinibatchStddevBackward::apply(dy, x, group, channels, eps);
-  AutoDispatchBelowADInplaceOrView guard;
-  return minibatch_stddev_backward(dy, x, group, channels, eps);
+  return below(minibatch_stddev_backward, dy, x, group, channels, eps);
 }
 
 std::tuple<Tensor, Tensor> batch_moments_tracked(const Tensor& x) {
@@ -198,8 +191,7 @@ std::tuple<Tensor, Tensor> batch_moments_tracked(const Tensor& x) {
     auto both = BatchMoments::apply(x);
     return {both[0], both[1]};
   }
-  AutoDispatchBelowADInplaceOrView guard;
-  return batch_moments(x);
+  return below(batch_moments, x);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <string>
@@ -31,6 +32,13 @@ template <typename... Tensors>
 bool tracked(const Tensors&... tensors) {
   auto dual = [](const Maybe& t) { return t.has_value() && t->defined() && t->_fw_grad(/*level=*/0).defined(); };
   return torch::autograd::compute_requires_grad(tensors...) || (dual(tensors) || ...);
+}
+
+// The operation alone, below autograd.
+template <typename Operation, typename... Inputs>
+auto below(const Operation& operation, const Inputs&... inputs) {
+  at::AutoDispatchBelowADInplaceOrView guard;
+  return operation(inputs...);
 }
 
 // Which of the inputs want a gradient now. Autograd numbers those that were given.
@@ -104,6 +112,10 @@ class Operands {
   c10::IValue packed() const { return fits_[0] + 4 * fits_[1] + 16 * fits_[2]; }
 
   bool given(int i) const { return fits_[i] != kMissing; }
+  // True if none differs between images.
+  bool flat() const {
+    return std::all_of(fits_.begin(), fits_.end(), [](int64_t fit) { return fit == kMissing || fit == kFlat; });
+  }
 
   // The gradient of operand i from sums of each image, in its shape.
   Tensor fitted(int i, const Tensor& sums) const {

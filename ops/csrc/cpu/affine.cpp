@@ -41,7 +41,7 @@ void forward(const Images& im, const A& c, const T* x, T* y, const Rows<Compute<
   using S = Compute<T>;
   im.for_blocks([&](int64_t n, int64_t, int64_t first, int64_t pixels) {
     const S *s = scale.of(n), *t = shift.of(n), *z = noise.of(n);
-    if (im.last) {
+    if (im.rows()) {
       for (int64_t p = first; p < first + pixels; ++p) {
         const T* from = x + (n * im.p + p) * im.c;
         T* to = y + (n * im.p + p) * im.c;
@@ -129,7 +129,7 @@ void backward(const Images& im, const A& c, const BackwardOperands<T>& o, const 
   im.for_blocks([&](int64_t n, int64_t block, int64_t first, int64_t pixels) {
     const S* s = scale.of(n);
     S *ds = dscale.of(n, block), *dt = dshift.of(n, block), *dz = o.dnoise ? o.dnoise + n * im.p : nullptr;
-    if (im.last) {
+    if (im.rows()) {
       for (int64_t p = first; p < first + pixels; ++p) {
         int64_t at = (n * im.p + p) * im.c;
         Vec<S> over(0);
@@ -232,7 +232,7 @@ void second(const Images& im, const A& c, const SecondOperands<T>& o, const Rows
   im.for_blocks([&](int64_t n, int64_t block, int64_t first, int64_t pixels) {
     const S *s = scale.of(n), *dds = ddscale.of(n), *ddt = ddshift.of(n), *ddz = ddnoise.of(n);
     S* ds = d_scale.of(n, block);
-    if (im.last) {
+    if (im.rows()) {
       for (int64_t p = first; p < first + pixels; ++p) {
         V z(ddz ? ddz[p] : S(0));
         steps<S>(im.c, [&](int64_t j, auto lanes) {

@@ -30,6 +30,9 @@ struct Images {
         p(c10::multiply_integers(x.sizes().slice(2))),
         last(x.dim() == 4 && x.suggest_memory_format() == at::MemoryFormat::ChannelsLast) {}
 
+  // True if the channels of a pixel are neighbours.
+  bool rows() const { return last || p == 1; }
+
   // Pixels that a task works on: about 64 KiB, whatever the number of threads, so that sums do not depend on it.
   int64_t block() const {
     int64_t wanted = last ? std::max<int64_t>(1, 16384 / std::max<int64_t>(c, 1)) : 2048;

@@ -145,7 +145,7 @@ std::tuple<Tensor, Tensor> batch_moments(const Tensor& given) {
     mean = at::empty({im.c}, x.options().dtype(c10::CppTypeToScalarType<S>::value));
     var = at::empty_like(mean);
     const scalar_t* from = x.const_data_ptr<scalar_t>();
-    bool rows = im.last || im.p == 1;
+    bool rows = im.rows();
     Moments<S> moments = rows ? moments_of_rows(im.n * im.p, im.c, from) : moments_of_planes(im, from);
     moments.merge(mean.mutable_data_ptr<S>(), var.mutable_data_ptr<S>());
   });

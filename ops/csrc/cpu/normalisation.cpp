@@ -58,7 +58,7 @@ class PerPixel {
       : im_(im), op_(op), from_(from), to_(to) {}
 
   void run() const {
-    bool rows = im_.last || im_.p == 1;
+    bool rows = im_.rows();
     int64_t size = rows ? std::max<int64_t>(1, 8192 / std::max<int64_t>(im_.c, 1)) : tile();
     int64_t each = (im_.p + size - 1) / size, grain = std::max<int64_t>(1, kTask / std::max<int64_t>(1, size * im_.c));
     at::parallel_for(0, im_.n * each, grain, [&](int64_t begin, int64_t end) {
