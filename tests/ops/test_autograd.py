@@ -215,21 +215,36 @@ def test_forward_mode_is_refused_not_forgotten(run, wants):
 
 
 @pytest.mark.parametrize("act", ["linear", "lrelu", "swish", "tanh"])
-@pytest.mark.parametrize("scaled", [True, False])
-def test_rows_have_the_derivatives_of_images(act, scaled):
-    x, scale, shift = draw(5, 7), draw(7, seed=1) if scaled else None, draw(7, seed=2)
+@pytest.mark.parametrize(
+    "scale", [None, draw(7, seed=1), draw(5, 7, seed=1)], ids=["none", "of all", "of each"]
+)
+def test_rows_have_the_derivatives_of_images(act, scale):
+    inputs = [t for t in (draw(5, 7), draw(7, seed=2), scale) if t is not None]
 
-    def run(x, shift, scale=scale, form=ops.affine_act):
+    def run(x, shift, scale=None, form=ops.affine_act):
         return form(x, scale, shift, act=act)
 
-    inputs = (x, shift, scale) if scaled else (x, shift)
-    for ours, wanted in zip(
-        torch.autograd.grad(run(*inputs).square().sum(), inputs),
-        torch.autograd.grad(run(*inputs, form=reference.affine_act).square().sum(), inputs),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, wanted)
+    ours, plain = (
+        torch.autograd.grad(run(*inputs, form=form).square().sum(), inputs)
+        for form in (ops.affine_act, reference.affine_act)
+    )
+    torch.testing.assert_close(ours, plain)
     assert gradgradcheck(run, inputs)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("act", ["linear", "lrelu", "swish"])
+def test_gradients_have_the_layout_of_the_image(act, last):
+    layouts = torch.contiguous_format, torch.channels_last
+    x = draw(4, 6, 4, 4).detach().contiguous(memory_format=layouts[last]).requires_grad_()
+    for y in (
+        ops.affine_act(x, SCALE, act=act),
+        ops.blur_act(x, F4, act=act, padding=(2, 1, 2, 1)),
+        ops.upfirdn2d(x, F4, padding=(2, 1, 2, 1)),
+    ):
+        dy = torch.ones_like(y).contiguous(memory_format=layouts[not last])
+        (dx,) = torch.autograd.grad(y, x, dy)
+        assert dx.stride() == x.stride()
 
 
 def test_a_third_derivative_raises_whatever_it_is_of():
