@@ -127,6 +127,5 @@ def _moments_fake(x: Tensor) -> tuple[Tensor, Tensor]:
 
 _library.provide("pixel_norm", _native_pixel_norm)
 _library.provide("minibatch_stddev", _native_minibatch_stddev)
-# CUDA's own reduction reads memory once already.
-_library.provide("batch_moments", _native_batch_moments, devices=("cpu",))
+_library.provide("batch_moments", _native_batch_moments)
 _library.when_loaded(_register)

@@ -1,4 +1,4 @@
-"""pixel_norm and minibatch_stddev as the GPU computes them, on emulated threads, against the plain form."""
+"""Normalisations as the GPU computes them, on emulated threads, against the plain form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from ops import reference
 from tests.ops.cuda_emulation.norms import norm
-from tests.ops.cuda_emulation.tensors import BF16, DOUBLE, FLOAT, Tensors, close
+from tests.ops.cuda_emulation.tensors import BF16, DOUBLE, FLOAT, Tensors, close, wide
 
 DTYPES = [FLOAT, BF16, DOUBLE]
 # N, C, pixels, channels-last, offset, whether float32 goes by vectors.
@@ -87,6 +87,37 @@ def test_minibatch_stddev(name, last, dtype):
     tensors.check_margins()
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", SHAPES)
+def test_batch_moments(name, dtype):
+    n, c, pixels, last, offset, vectors = SHAPES[name]
+    tensors = Tensors(dtype, last, offset)
+    x = tensors.normal(n, c, *pixels).mul_(0.01).add_(3)
+    found = tensors.empty((2, c), wide(dtype), image=False)
+    by_vectors = norm("batch_moments", x, found, last=last or not pixels)
+    if dtype != BF16:
+        assert by_vectors == (vectors and dtype == FLOAT)
+    var, mean = torch.var_mean(x.double().transpose(0, 1).reshape(c, -1), dim=1, correction=0)
+    exact = 1e-13 if dtype == DOUBLE else 1e-6
+    torch.testing.assert_close(found[0].double(), mean, rtol=exact, atol=0)
+    torch.testing.assert_close(found[1].double(), var, rtol=20 * exact, atol=1e-20)
+    tensors.check_margins()
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_moments_of_large_means_of_nan_and_of_infinity(last):
+    tensors = Tensors(FLOAT, last)
+    x, found = tensors.normal(4, 8, 20, 20).mul_(1e-3).add_(1000), tensors.empty((2, 8), image=False)
+    norm("batch_moments", x, found)
+    want = x.double().var(dim=(0, 2, 3), correction=0)
+    torch.testing.assert_close(found[1].double(), want, rtol=1e-3, atol=0)
+    x[1, 2, 3, 4], x[2, 3, 4, 5] = float("nan"), float("inf")
+    norm("batch_moments", x, found)
+    assert found[1].isnan().nonzero().flatten().tolist() == [2, 3]
+    assert found[0, 2].isnan()
+    assert not found[0, [0, 1, 4, 5, 6, 7]].isnan().any()
+
+
 def test_small_deviations_beside_large_means():
     tensors = Tensors(FLOAT)
     x = tensors.normal(4, 8, 4, 4).mul_(1e-3).add_(100)
@@ -110,6 +141,10 @@ def test_results_do_not_depend_on_the_order_of_threads(last):
         for backwards, result in enumerate(results):
             norm(op, x, result, dy=grad, group=2, slices=2, backwards=bool(backwards))
         assert torch.equal(*results)
+    results = [tensors.empty((2, 36), image=False) for _ in range(2)]
+    for backwards, result in enumerate(results):
+        norm("batch_moments", x, result, backwards=bool(backwards))
+    assert torch.equal(*results)
 
 
 def test_nan_and_infinity_pass_as_in_the_plain_form():

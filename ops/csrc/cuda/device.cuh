@@ -2,7 +2,9 @@
 // headers know no torch, so that a host compiler can run them on emulated threads (HRGAN_EMULATED).
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #ifndef HRGAN_EMULATED
@@ -41,6 +43,28 @@ __host__ __device__ inline T narrow(compute_t<T> value) {
   }
 }
 
+// The smaller or the larger of two, in one instruction where there is one. NaN in x passes through.
+template <typename acc>
+__host__ __device__ inline acc at_most(acc x, acc bound) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  if constexpr (std::is_same_v<acc, float>) {
+    asm("min.NaN.f32 %0, %0, %1;" : "+f"(x) : "f"(bound));
+    return x;
+  }
+#endif
+  return x > bound ? bound : x;
+}
+template <typename acc>
+__host__ __device__ inline acc at_least(acc x, acc bound) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  if constexpr (std::is_same_v<acc, float>) {
+    asm("max.NaN.f32 %0, %0, %1;" : "+f"(x) : "f"(bound));
+    return x;
+  }
+#endif
+  return x < bound ? bound : x;
+}
+
 // Elements that one instruction moves, up to 16 bytes of them.
 template <typename T, int count>
 struct alignas(sizeof(T) * count < 16 ? sizeof(T) * count : 16) Vector {
@@ -51,11 +75,46 @@ struct alignas(sizeof(T) * count < 16 ? sizeof(T) * count : 16) Vector {
 template <typename T>
 constexpr int kWidest = sizeof(T) == 8 ? 1 : 16 / int(sizeof(T));
 
+// Elements as they lie in memory, in whole registers: elements of two bytes that meet after a branch would be
+// taken apart and put together again.
+template <typename T, int count>
+struct alignas(sizeof(T) * count < 16 ? sizeof(T) * count : 16) Packed {
+  static_assert(sizeof(T) * count % 4 == 0);
+  uint32_t words[sizeof(T) * count / 4];
+};
+
+template <typename To, typename From>
+__host__ __device__ inline To as_bits(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+template <int count, typename T>
+__device__ inline void unpack(compute_t<T> (&to)[count], const Packed<T, count>& packed) {
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    if constexpr (sizeof(T) == 4) {
+      to[i] = as_bits<T>(packed.words[i]);
+    } else if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+      // The upper half of a float, each: one instruction, where a conversion would first cut it out.
+      to[i] = as_bits<float>(i % 2 == 0 ? packed.words[i / 2] << 16 : packed.words[i / 2] & 0xffff0000u);
+    } else {
+      to[i] = widen(as_bits<T>(uint16_t(packed.words[i / 2] >> (i % 2 * 16))));
+    }
+  }
+}
+
 template <int count, typename T>
 __device__ inline void load(compute_t<T> (&to)[count], const T* from) {
-  const auto vector = *reinterpret_cast<const Vector<T, count>*>(from);
+  if constexpr (sizeof(T) < 8 && sizeof(T) * count % 4 == 0) {
+    unpack(to, *reinterpret_cast<const Packed<T, count>*>(from));
+  } else {
+    const auto vector = *reinterpret_cast<const Vector<T, count>*>(from);
 #pragma unroll
-  for (int i = 0; i < count; ++i) to[i] = widen(vector.values[i]);
+    for (int i = 0; i < count; ++i) to[i] = widen(vector.values[i]);
+  }
 }
 
 template <int count, typename T>

@@ -30,10 +30,14 @@ __host__ __device__ inline int tap_index(int j, int n_taps, bool flip) { return 
 template <typename T>
 struct NoEpilogue {
   using acc = compute_t<T>;
+  static constexpr bool kPixels = false;
   struct Channel {};
   __device__ Channel channel(int64_t, int64_t) const { return {}; }
   __device__ acc pixel(int64_t, int64_t) const { return 0; }
+  template <int count>
+  __device__ void pixels(int64_t, int64_t, bool, int, acc (&)[count]) const {}
   __device__ acc apply(Channel, acc, acc value) const { return value; }
+  bool aligned() const { return true; }
   void skip_samples(int64_t) {}
 };
 
@@ -41,6 +45,7 @@ struct NoEpilogue {
 template <typename T, bool smooth>
 struct AffineEpilogue {
   using acc = compute_t<T>;
+  static constexpr bool kPixels = true;  // asks for them
   const acc *scale, *shift, *noise;  // as in affine_act; null: absent
   int64_t scale_stride, shift_stride, noise_stride;  // of samples; 0 if they share
   Activation<acc> activation;
@@ -52,6 +57,24 @@ struct AffineEpilogue {
     return {scale ? scale[n * scale_stride + c] : acc(1), shift ? shift[n * shift_stride + c] : acc(0)};
   }
   __device__ acc pixel(int64_t n, int64_t p) const { return noise ? noise[n * noise_stride + p] : acc(0); }
+  // `count` pixels from p on: all at once if `whole`, else the first `left` of them.
+  template <int count>
+  __device__ void pixels(int64_t n, int64_t p, bool whole, int left, acc (&to)[count]) const {
+#pragma unroll
+    for (int i = 0; i < count; ++i) to[i] = 0;
+    if (!noise) return;
+    const acc* from = noise + n * noise_stride + p;
+    if (whole) {
+      load<count>(to, from);
+    } else {
+#pragma unroll
+      for (int i = 0; i < count; ++i) {
+        if (i < left) to[i] = from[i];
+      }
+    }
+  }
+  // Whether each sample's noise starts on 16 bytes.
+  bool aligned() const { return reinterpret_cast<uintptr_t>(noise) % 16 == 0 && noise_stride % 4 == 0; }
   __device__ acc apply(Channel c, acc pixel, acc value) const {
     return activate<smooth>(activation, value * c.scale + c.shift + pixel);
   }

@@ -4,16 +4,18 @@
 #include <algorithm>
 
 #include "affine_launch.cuh"
-#include "filter_kernels.cuh"
+#include "channel_kernel.cuh"
+#include "tile_kernel.cuh"
 
 namespace hrgan {
 
-// Values that 32 bits count, and a grid's stride beyond.
+// Values that 32 bits count, and a grid's stride beyond; blocks that long strips must leave.
 #ifdef HRGAN_EMULATED
-constexpr int64_t kIndexLimit = 20000;  // within the reach of tests
+constexpr int64_t kIndexLimit = 20000, kStripBlocks = 8;  // within the reach of tests
 #else
-constexpr int64_t kIndexLimit = INT32_MAX;
+constexpr int64_t kIndexLimit = INT32_MAX, kStripBlocks = 2048;
 #endif
+constexpr int kShortestStrip = 8, kLongestStrip = 32;  // rows of inputs or outputs, whichever are more
 
 inline bool is_aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
@@ -24,9 +26,8 @@ void run_tiles(const FilterArguments<T>& a, const Epilogue& epilogue, Launch lau
   using Shape = Tile<up, down, n_taps, threads_x, threads_y>;
   const int64_t tiles = ceil_div(a.x_axis.out, Shape::kOutWidth) * ceil_div(a.y.out, Shape::kOutHeight);
   const dim3 grid(tiles * ceil_div(a.samples * a.channels, Shape::kPlanes));
-  const bool vector_stores = is_aligned(a.out) && a.x_axis.out % Shape::kColumns == 0;
-  launch(tile_kernel<up, down, n_taps, threads_x, threads_y, T, Epilogue>, grid, kStripThreads, a, epilogue,
-         vector_stores);
+  const bool vectors = is_aligned(a.out) && epilogue.aligned() && a.x_axis.out % Shape::kColumns == 0;
+  launch(tile_kernel<up, down, n_taps, threads_x, threads_y, T, Epilogue>, grid, kStripThreads, a, epilogue, vectors);
 }
 
 template <int up, int down, int n_taps, int vec, typename T, class Epilogue, class Launch>
@@ -34,10 +35,12 @@ void run_channel_strips(const FilterArguments<T>& a, const Epilogue& epilogue, L
   const int64_t vectors = a.channels / vec;
   // Eight vectors of 16 bytes are a line of the cache; more would leave fewer columns to share inputs.
   const int lanes = vectors % 8 == 0 ? 8 : int(power_of_two_from(vectors, 4));
-  const int64_t columns = ceil_div(a.x_axis.out, kStripThreads / lanes * up);
-  const int64_t strips = ceil_div(a.y.out, down == 2 ? 4 : 8);
-  const dim3 grid(ceil_div(vectors, lanes) * columns * strips, 1, a.samples);
-  launch(channel_strip_kernel<up, down, n_taps, vec, T, Epilogue>, grid, kStripThreads, a, epilogue, lanes);
+  const int64_t side_by_side = ceil_div(vectors, lanes) * ceil_div(a.x_axis.out, kStripThreads / lanes * up);
+  // The longer a strip, the fewer rows are filtered twice.
+  int rows = kLongestStrip / down;
+  while (rows > kShortestStrip / down && side_by_side * ceil_div(a.y.out, rows) * a.samples < kStripBlocks) rows /= 2;
+  const dim3 grid(side_by_side * ceil_div(a.y.out, rows), 1, a.samples);
+  launch(channel_strip_kernel<up, down, n_taps, vec, T, Epilogue>, grid, kStripThreads, a, epilogue, lanes, rows);
 }
 
 // True if it ran: a separable filter of few taps.
@@ -55,15 +58,17 @@ bool run_separable(const FilterArguments<T>& a, const Epilogue& epilogue, Launch
     }
     return true;
   }
-  if (reinterpret_cast<uintptr_t>(a.x) % 4 != 0 || taps > 12) return false;
+  if (reinterpret_cast<uintptr_t>(a.x) % 4 != 0 || taps > 16) return false;
   if (taps <= 4 && a.x_axis.in <= 32) {
     run_tiles<up, down, 4, 4, 2>(a, epilogue, launch);
   } else if (taps <= 4) {
     run_tiles<up, down, 4, 16, 8>(a, epilogue, launch);
   } else if (taps <= 8) {
     run_tiles<up, down, 8, 16, 8>(a, epilogue, launch);
-  } else {
+  } else if (taps <= 12) {
     run_tiles<up, down, 12, 16, 8>(a, epilogue, launch);
+  } else {
+    run_tiles<up, down, 16, 16, 8>(a, epilogue, launch);
   }
   return true;
 }

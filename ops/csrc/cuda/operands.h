@@ -184,7 +184,7 @@ template <typename T>
 Activation<compute_t<T>> activation_of(std::string_view act, double alpha, double gain, double clamp) {
   using acc = compute_t<T>;
   const acc held = clamp < 0 ? acc(-1) : widen(narrow<T>(acc(clamp)));
-  return {act_named(act), acc(alpha), acc(gain), gain == 0 ? acc(0) : acc(1 / gain), held};
+  return Activation<acc>(act_named(act), acc(alpha), acc(gain), held);
 }
 
 // y, for swish p, is what derivatives are computed from; linear without clamp needs nothing.

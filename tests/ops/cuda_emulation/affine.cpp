@@ -20,7 +20,7 @@ template <typename T>
 Activation<compute_t<T>> activation(const Call& c) {
   using acc = compute_t<T>;
   const acc clamp = c.clamp < 0 ? acc(-1) : widen(narrow<T>(acc(c.clamp)));
-  return {Act(c.act), acc(c.alpha), acc(c.gain), c.gain == 0 ? acc(0) : acc(1 / c.gain), clamp};
+  return Activation<acc>(Act(c.act), acc(c.alpha), acc(c.gain), clamp);
 }
 
 AffineShape shape(const Call& c) {

@@ -30,7 +30,7 @@ int run(const Call& c, const void* x, const void* f, void* out, const void* scal
     const acc clamp = c.clamp < 0 ? acc(-1) : widen(narrow<T>(acc(c.clamp)));
     epilogue = {static_cast<const acc*>(scale), static_cast<const acc*>(shift), static_cast<const acc*>(noise),
                 c.scale_stride, c.shift_stride, c.noise_stride,
-                {Act(c.act), acc(c.alpha), acc(c.gain), acc(1 / c.gain), clamp}};
+                Activation<acc>(Act(c.act), acc(c.alpha), acc(c.gain), clamp)};
     run_blur(a, epilogue, launch);
   };
   if (!c.blur) {

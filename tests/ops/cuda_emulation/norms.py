@@ -1,4 +1,4 @@
-"""The kernels of normalisation_kernels.cuh on emulated threads, as functions of tensors on the CPU."""
+"""The kernels of normalisation_kernels.cuh and moments_kernels.cuh on emulated threads, on CPU tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from torch import Tensor
 
 from tests.ops.cuda_emulation.library import TYPES, is_channels_last, library
 
-OPS = ("pixel_norm", "pixel_norm_backward", "minibatch_stddev", "minibatch_stddev_backward")
+OPS = (
+    "pixel_norm",
+    "pixel_norm_backward",
+    "minibatch_stddev",
+    "minibatch_stddev_backward",
+    "batch_moments",
+)
 
 
 class NormCall(ctypes.Structure):
@@ -33,7 +39,7 @@ def norm(
     last: bool | None = None,
     backwards: bool = False,
 ) -> bool:
-    """Runs an op of normalisation_kernels.cuh; its result is written to out. True: by vectors.
+    """Runs an op; its result is written to out. True: by vectors.
 
     last: the layout, where strides of x do not tell.
     """
