@@ -43,10 +43,12 @@ __device__ inline compute_t<T> absent_plane(int i) {
 // `gather(i, e)` takes its sums.
 template <class Op, bool smooth, int vec, typename T, class Planes, class Pixel, class Gather>
 __device__ inline void apply_to_vector(const AffineArguments<Op, T>& a,
-                                       const compute_t<T> (&in)[Op::kImages][vec], int64_t at,
+                                       const Raw<T, vec> (&raw)[Op::kImages], int64_t at,
                                        Planes planes, Pixel pixel, Gather gather) {
   using acc = compute_t<T>;
-  acc out[Op::kOutputs][vec];
+  acc in[Op::kImages][vec], out[Op::kOutputs][vec];
+#pragma unroll
+  for (int j = 0; j < Op::kImages; ++j) unpack(in[j], raw[j]);
 #pragma unroll
   for (int i = 0; i < vec; ++i) {
     Element<Op, acc> e;
@@ -66,17 +68,13 @@ __device__ inline void apply_to_vector(const AffineArguments<Op, T>& a,
   }
 }
 
+// Nothing is computed of them here, so that the loads of several vectors are under way at once.
 template <class Op, int vec, typename T>
-__device__ inline void load_images(const AffineArguments<Op, T>& a, int64_t at,
-                                   compute_t<T> (&in)[Op::kImages][vec]) {
+__device__ inline void load_images(const AffineArguments<Op, T>& a, int64_t at, Raw<T, vec> (&in)[Op::kImages]) {
 #pragma unroll
   for (int j = 0; j < Op::kImages; ++j) {
-    if (a.images[j]) {
-      load<vec>(in[j], a.images[j] + at);
-    } else {
-#pragma unroll
-      for (int i = 0; i < vec; ++i) in[j][i] = 0;
-    }
+    in[j] = {};
+    if (a.images[j]) in[j] = raw_at<vec>(a.images[j] + at);
   }
 }
 
@@ -135,7 +133,7 @@ __global__ void __launch_bounds__(kThreads) planes_kernel(const AffineArguments<
 #pragma unroll
     for (int s = 0; s <= Op::kSums; ++s) sums[s] = 0;
     const int64_t plane = (int64_t(n) * a.channels + c) * a.n_pixels;
-    acc in[unroll][Op::kImages][vec];
+    Raw<T, vec> in[unroll][Op::kImages];
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
       if (live && pixels[u] < a.n_pixels) load_images<Op, vec>(a, plane + pixels[u], in[u]);
@@ -195,7 +193,8 @@ __global__ void __launch_bounds__(kThreads) channels_kernel(const AffineArgument
     for (int s = 0; s <= Op::kSums; ++s) sums[s][i] = 0;
   }
   for (uint32_t base = first; base < last; base += rows * unroll) {
-    acc in[unroll][Op::kImages][vec], pixel_sums[unroll];
+    Raw<T, vec> in[unroll][Op::kImages];
+    acc pixel_sums[unroll];
     int64_t at[unroll];
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {

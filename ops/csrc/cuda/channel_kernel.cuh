@@ -19,7 +19,7 @@ struct ChannelRows {
       : line(image + (int64_t(top) * width + left) * step), row(top), end(end), left(left), width(width), step(step),
         inside(left >= 0 && left + columns <= width) {}
 
-  __device__ Packed<T, vec> at(int k) const { return *reinterpret_cast<const Packed<T, vec>*>(line + k * step); }
+  __device__ Packed<T, vec> at(int k) const { return packed_at<vec>(line + k * step); }
 
   __device__ void fetch(Packed<T, vec> (&to)[columns]) {
     const bool live = row >= 0 && row < end;

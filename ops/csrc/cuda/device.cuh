@@ -91,6 +91,19 @@ __host__ __device__ inline To as_bits(From from) {
   return to;
 }
 
+// By the types that the compiler moves in one instruction; of a struct it may load the members one by one.
+template <int count, typename T>
+__device__ inline Packed<T, count> packed_at(const T* from) {
+  using P = Packed<T, count>;
+  if constexpr (sizeof(P) == 16) {
+    return as_bits<P>(*reinterpret_cast<const uint4*>(from));
+  } else if constexpr (sizeof(P) == 8) {
+    return as_bits<P>(*reinterpret_cast<const uint2*>(from));
+  } else {
+    return *reinterpret_cast<const P*>(from);
+  }
+}
+
 template <int count, typename T>
 __device__ inline void unpack(compute_t<T> (&to)[count], const Packed<T, count>& packed) {
 #pragma unroll
@@ -107,14 +120,27 @@ __device__ inline void unpack(compute_t<T> (&to)[count], const Packed<T, count>&
 }
 
 template <int count, typename T>
-__device__ inline void load(compute_t<T> (&to)[count], const T* from) {
-  if constexpr (sizeof(T) < 8 && sizeof(T) * count % 4 == 0) {
-    unpack(to, *reinterpret_cast<const Packed<T, count>*>(from));
-  } else {
-    const auto vector = *reinterpret_cast<const Vector<T, count>*>(from);
+__device__ inline void unpack(compute_t<T> (&to)[count], const Vector<T, count>& vector) {
 #pragma unroll
-    for (int i = 0; i < count; ++i) to[i] = widen(vector.values[i]);
+  for (int i = 0; i < count; ++i) to[i] = widen(vector.values[i]);
+}
+
+// What a load brings before anything waits for it.
+template <typename T, int count>
+using Raw = std::conditional_t<(sizeof(T) < 8 && sizeof(T) * count % 4 == 0), Packed<T, count>, Vector<T, count>>;
+
+template <int count, typename T>
+__device__ inline Raw<T, count> raw_at(const T* from) {
+  if constexpr (std::is_same_v<Raw<T, count>, Packed<T, count>>) {
+    return packed_at<count>(from);
+  } else {
+    return *reinterpret_cast<const Vector<T, count>*>(from);
   }
+}
+
+template <int count, typename T>
+__device__ inline void load(compute_t<T> (&to)[count], const T* from) {
+  unpack(to, raw_at<count>(from));
 }
 
 template <int count, typename T>

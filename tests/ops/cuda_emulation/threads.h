@@ -26,6 +26,13 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 using std::max;
 using std::min;
 
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+
 struct __half {  // never computed with here
   uint16_t bits;
 };
