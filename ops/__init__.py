@@ -13,6 +13,7 @@ from ops.normalisation import batch_moments, conditional_norm_act, minibatch_std
 from ops.reference import Activation, setup_filter
 from ops.resample import conv2d_act, conv2d_resample, downsample2d, filter2d, upsample2d
 from ops.spectral import spectral_norm, spectral_weight
+from ops.warping import warp_grid
 
 __all__ = [
     "Activation",
@@ -44,4 +45,5 @@ __all__ = [
     "upfirdn2d",
     "upsample2d",
     "use",
+    "warp_grid",
 ]

@@ -52,4 +52,10 @@ TORCH_LIBRARY(hrgan, m) {
   // The convolution, or the transposed one, with derivatives of any order that are convolutions.
   m.def(
       "conv2d(Tensor x, Tensor weight, int stride, int padding, int groups, bool transposed) -> Tensor");
+
+  // [N, F, F, 2], F = 2 * side - 2 + taps: where each place of a warped image comes from. linear: [N, 2, 2],
+  // offset: [N, 2], float32 or float64, and so is the result. share, shift: from pixels to shares of the image.
+  m.def(
+      "warp_grid(Tensor linear, Tensor offset, int side, int taps, int margin, float centre, float share, "
+      "float shift) -> Tensor");
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 import ops
+from ops.warping import first_place
 from pipeline.models.augment.adjoint import linear_map
 from pipeline.models.augment.geometry import Affine
 from pipeline.models.augment.reflect import reflect_pad
@@ -41,7 +41,8 @@ class Warp(nn.Module):
         """images: [N, C, S, S] -> the same, type and all."""
         n, c, side, _ = images.shape
         with torch.no_grad():
-            grid = self._grid(affine, side, images.dtype)
+            linear, offset = affine.linear.to(images.dtype), affine.offset.to(images.dtype)
+            grid = ops.warp_grid(linear, offset, side, taps=self.taps, margin=self.margin, centre=self.centre)
         # As channels of one image: plain PyTorch filters them several times as fast on a CPU.
         fine = self._upsample(images.reshape(1, n * c, side, side))
         fine = look_up(fine.view(n, c, *fine.shape[2:]), grid)
@@ -79,24 +80,7 @@ class Warp(nn.Module):
 
     @property
     def _first(self) -> int:
-        return math.floor(self.centre) - 2 * self.margin
-
-    def _grid(self, affine: Affine, side: int, dtype: torch.dtype) -> Tensor:
-        """Where in the upsampled image, as a share of it in [-1, 1], the upsampled result comes from:
-        [N, F, F, 2]. F = 2S - 2 + taps, all that the downsampling filter sees."""
-        half = (side - 1) / 2
-        places = torch.arange(2 * side - 2 + self.taps, device=affine.linear.device)
-        places = (places - self.centre) / 2 - half  # [F] centred pixels
-        across = affine.linear[:, :, 0, None] * places  # [N, 2, F]
-        down = affine.linear[:, :, 1, None] * places + affine.offset[:, :, None]
-        grid = across.mT[:, None].to(dtype) + down.mT[:, :, None].to(dtype)  # [N, F, F, 2]
-        # A triangle wave of period 2 (S - 1), for all that lies outside the margins.
-        folded = half - (torch.remainder(grid + half, 4 * half).sub_(2 * half)).abs_()
-        grid = torch.where(grid.abs() <= half + self.margin, grid, folded)
-        size = 2 * side + 4 * self.margin
-        # place = 2 (x + half) + centre, counted from `_first`; then [0, size - 1] to [-1, 1].
-        share = 2 / (size - 1)
-        return grid.mul_(2 * share).add_((2 * half + self.centre - self._first) * share - 1)
+        return first_place(self.margin, self.centre)
 
 
 def look_up(images: Tensor, grid: Tensor) -> Tensor:
