@@ -23,6 +23,7 @@ from launch.sampling import choose_device, sampler_of
 from launch.srun import place_of
 from pipeline.data.index import ShardIndex
 from pipeline.data.words import counted
+from pipeline.engines.devices import own_device
 from pipeline.errors import UserError
 from pipeline.evaluation.plan import PathSettings, Settings
 from pipeline.evaluation.weights import chosen_extractor, chosen_perceptual, chosen_weights
@@ -246,4 +247,4 @@ def _own(device: torch.device) -> torch.device:
     """This process's one of several devices."""
     if device.type != "cuda":
         return device
-    return torch.device("cuda", place_of(os.environ).local_rank % torch.cuda.device_count())
+    return own_device(place_of(os.environ).local_rank)

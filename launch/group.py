@@ -13,7 +13,7 @@ from launch.srun import join_srun
 from pipeline.contracts import Process
 from pipeline.engines.heartbeat import Heartbeat, Place, lost_contact
 from pipeline.engines.peers import ProcessPeers
-from pipeline.engines.process import start_process, stop_process
+from pipeline.engines.process import joined
 from pipeline.errors import RunFailed, UserError
 from pipeline.storage.atomic import aside_of
 
@@ -44,18 +44,16 @@ def run_as_group(
     """Runs `work` as the process of a group that the environment says this is (or as the only one). Returns
     the exit code."""
     join_srun()
-    process = start_process(device, group.patience_minutes + _GRACE_MINUTES)
-    try:
+    with joined(device, group.patience_minutes + _GRACE_MINUTES, share_gpus=True) as process:
         peers = ProcessPeers(process)
-        with _watched(group, process, peers):
-            work(process, peers)
-    except UserError:
-        if not process.is_first:
-            # What is wrong is nearly always wrong everywhere: the first says it, and ends the rest.
-            time.sleep(_FIRST_SPEAKS_SECONDS)
-        raise
-    finally:
-        stop_process()
+        try:
+            with _watched(group, process, peers):
+                work(process, peers)
+        except UserError:
+            if not process.is_first:
+                # What is wrong is nearly always wrong everywhere: the first says it, and ends the rest.
+                time.sleep(_FIRST_SPEAKS_SECONDS)
+            raise
     return 0
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from textwrap import shorten
 
 from torch import nn
 
 from launch.operations import prepare_operations, use_operations
 from launch.processes import is_one_of_many, run_ranks
 from launch.record import EXIT_REQUEUE, most_requeues, record_end, record_failure, recorded, restarts
+from launch.watching import contact, heartbeat_of, in_short
 from pipeline.config.load import dump_config, identity
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Family, ImageSpec, Networks, Process
@@ -22,8 +22,9 @@ from pipeline.data.card import data_card
 from pipeline.data.index import ShardIndex
 from pipeline.data.stream import ImageStream
 from pipeline.data.words import counted
-from pipeline.engines.heartbeat import Heartbeat, Place, end_process, lost_contact
-from pipeline.engines.process import from_all, from_first, start_process, stop_process
+from pipeline.engines.devices import check_processes
+from pipeline.engines.heartbeat import lost_contact
+from pipeline.engines.process import from_all, from_first, joined
 from pipeline.engines.select import check_engine, select_engine
 from pipeline.errors import RunFailed, UserError
 from pipeline.float32 import full_float32
@@ -63,12 +64,12 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     config = with_auto_settings(as_begun(config, run), spec)
     if processes > 1 and not many:
         _check(config, spec, processes)
+        check_processes(processes, on_cpu=config.engine.device == "cpu")
         prepare_operations(config.ops.backend, config.engine.device)
         return run_ranks(sys.argv[1:], processes, record=lambda line: record_failure(run, line))
-    process = start_process(config.engine.device, config.engine.exchange_minutes)
-    try:
-        full_float32()
-        choose_kernels()
+    full_float32()
+    choose_kernels()
+    with joined(config.engine.device, config.engine.exchange_minutes) as process:
         if many:
             look_at_shards(config, index, process)
         family = _check(config, spec, process.world_size)
@@ -82,28 +83,9 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
                     run, config, {"digest": index.digest, "count": index.count, "path": str(index.root)}
                 )
                 held.enter_context(recorded(run))
-            with _contact(process):
+            with contact(process):
                 outcome = _run(config, run, index, family, process, stop)
                 return _finish(run, outcome, stop, process)
-    finally:
-        stop_process()
-
-
-@contextmanager
-def _contact(process: Process) -> Iterator[None]:
-    """Where another rank has failed, with a line of its own, this one needs no traceback."""
-    try:
-        yield
-    except RunFailed:
-        raise
-    except RuntimeError as error:
-        if process.world_size == 1 or not lost_contact(error):
-            raise
-        raise RunFailed(f"lost contact with another process, which says why ({_said(error)})") from error
-
-
-def _said(error: BaseException) -> str:
-    return shorten(str(error), 120, placeholder=" ...")
 
 
 def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
@@ -192,7 +174,7 @@ def _run(
         images_seen=start,
         labels=bool(family.spec.classes),
     )
-    heartbeat = _heartbeat(config, run, trainer)
+    heartbeat = heartbeat_of(config, run, trainer)
     with stream, heartbeat.running(), ExitStack() as stack:
         trainer.stream = stream
         report = None
@@ -212,30 +194,11 @@ def _run(
             if process.world_size == 1 or not lost_contact(error):
                 raise
             lost = heartbeat.name_the_lost(told=lambda: stop.by_signal)
-            progress, said = trainer.progress, _said(error)
+            progress, said = trainer.progress, in_short(error)
             raise RunFailed(
                 f"{lost}; the last step was {progress.step}, at {progress.images_seen} images ({said}); "
                 "the same command goes on from the last checkpoint"
             ) from error
-
-
-def _heartbeat(config: RunConfig, run: Path, trainer: Trainer) -> Heartbeat:
-    def where() -> Place:
-        progress = trainer.progress
-        return Place(progress.step, progress.images_seen, trainer.engine.collectives)
-
-    def end(line: str) -> None:
-        record_failure(run, line)
-        end_process(line)
-
-    return Heartbeat(
-        run / "heartbeats",
-        trainer.engine.process,
-        where,
-        end=end,
-        silence=config.engine.silence_seconds,
-        patience=60 * config.engine.timeout_minutes,
-    )
 
 
 def make_trainer(config: RunConfig, family: Family, process: Process) -> Trainer:

@@ -1,6 +1,6 @@
 """How far TF32 and bfloat16 move the gradients of each phase, emulated on a CPU.
 
-    python -m tools.gradient_error [CONFIG ...] [--resolution 64] [--batch 8] [--steps 16] [--set KEY=VALUE]
+    python -m tools.gradient_error [CONFIG ...] [--resolution 64] [--batch 8] [--steps 4] [--set KEY=VALUE]
 
 Each configuration is trained in float32 for a few steps on drawn faces. Then every phase's gradient of one
 batch is computed in float32, with `tools.tf32`'s rounded products, with `engine.precision=bfloat16`, and with
@@ -197,19 +197,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("configs", nargs="*", type=Path, help="configurations; one of each family if none")
     parser.add_argument("--resolution", type=int, default=64, help="pixels a side")
     parser.add_argument("--batch", type=int, default=8, help="images a step")
-    parser.add_argument("--steps", type=int, default=16, help="of training before")
+    parser.add_argument("--steps", type=int, default=4, help="of training before")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override, repeatable"
     )
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args(arguments)
-    ops.use("reference")  # whose convolutions and products are torch's
     found = []
     print("| phase | TF32 | bfloat16 | last bit | another batch |\n|---|---|---|---|---|")
     for path in options.configs or [_CONFIGS / name for name in _DEFAULT]:
         config = load_config(path, [*options.set, "batch.micro=null"])
         classes = _DEFAULT.get(path.name, 0)
-        for row in rows(trained(config, classes, options.resolution, options.batch, options.steps)):
+        ops.use("auto", devices=("cpu",))
+        case = trained(config, classes, options.resolution, options.batch, options.steps)
+        ops.use("reference")  # whose convolutions and products are torch's
+        for row in rows(case):
             print(shown(row), flush=True)
             found.append(row)
     write_rows(options.json, found)

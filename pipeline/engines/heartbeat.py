@@ -8,6 +8,7 @@ holds the group's own store.
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import sys
@@ -24,6 +25,7 @@ from pipeline.contracts import Process
 from pipeline.errors import Damaged, RunFailed
 from pipeline.reading import read_as
 
+_NETWORK = "the network between processes is cut or too slow"
 _RECORD = 512  # bytes: rewritten in place, which a full disk does not prevent
 
 
@@ -107,7 +109,8 @@ class Heartbeat:
 
     folder: of all ranks' files. where: how far this rank is, asked from a thread. end: what to do about a
     rank that is lost, with a line for people; by default it prints the line and ends this process, whose
-    main thread may wait in an exchange for ever. words: how far the work is and what to do.
+    main thread may wait in an exchange for ever. standstill: seconds for which no rank may begin an exchange,
+    where a group does not end by itself; longer than `patience`. words: how far the work is and what to do.
     """
 
     def __init__(
@@ -118,10 +121,12 @@ class Heartbeat:
         *,
         silence: float,
         patience: float,
+        standstill: float = math.inf,
         end: Callable[[str], None] | None = None,
         words: Words = training_words,
     ) -> None:
         self._folder, self._process, self._where = folder, process, where
+        self._standstill = standstill
         self._silence, self._patience, self._words = silence, patience, words
         self._end = end or end_process
         self._over = threading.Event()
@@ -157,15 +162,18 @@ class Heartbeat:
         end = time.monotonic() + self._silence + 2 * self._interval
         while self._process.world_size > 1 and time.monotonic() < end:
             if told():
-                return f"rank {self._process.rank} on {host()} has lost contact with another process"
+                return f"{self._me} has lost contact with another process"
             time.sleep(0.1)
-        me = f"rank {self._process.rank} on {host()}"
         if self._read_last is None:
-            return f"{me} has lost contact with another process"
+            return f"{self._me} has lost contact with another process"
         return (
-            f"{me} has lost contact, though rank {self._following} on {self._read_last.host} gives signs of "
-            "life: the network between processes is cut or too slow"
+            f"{self._me} has lost contact, though rank {self._following} on {self._read_last.host} gives "
+            f"signs of life: {_NETWORK}"
         )
+
+    @property
+    def _me(self) -> str:
+        return f"rank {self._process.rank} on {host()}"
 
     @property
     def _following(self) -> int:
@@ -179,17 +187,25 @@ class Heartbeat:
         following = self._following
         watch = Watch(following, self._silence, self._patience, time.monotonic(), self._words)
         last = time.monotonic()
+        moved, begun = last, -1
         while not self._over.wait(self._interval):
             self._give_sign()
             now = time.monotonic()
             if now - last > self._silence / 2:
                 # This process itself was stopped, or starved: what it missed meanwhile is no evidence.
                 watch = Watch(following, self._silence, self._patience, now, self._words)
+                moved = now
             last = now
             mine = self._where()
+            if mine.collectives != begun:
+                moved, begun = now, mine.collectives
             why = watch.look(self._read(following), mine, now)
             if why is not None:
                 self._end(watch.describe(why, mine))
+                return
+            if now - moved > self._standstill:
+                words = self._words(mine.step, mine.images_seen)
+                self._end(f"{self._me} waits in an exchange for {now - moved:.0f} s, {_NETWORK}; {words}")
                 return
 
     def _give_sign(self) -> None:

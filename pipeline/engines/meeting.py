@@ -18,6 +18,7 @@ from pipeline.errors import RunFailed, UserError
 _POLL_SECONDS = 0.05
 _FIRST_WORD_SECONDS, _WORD_SECONDS = 10.0, 60.0
 _GRACE_SECONDS = 30.0  # the first one names who is missing before the others give up
+_FIRST_SPEAKS_SECONDS = 3.0
 _SHOWN = 8
 
 
@@ -30,10 +31,19 @@ class Meeting:
     """The place that MASTER_ADDR and MASTER_PORT name, where rank 0 of `count` keeps a store for all.
 
     seconds: for which each waits for the others. tell: gets a line now and then for as long as it waits.
+    gpu: the name of this process's GPU, which no other may have; None if it has none, or may share it.
     """
 
-    def __init__(self, rank: int, count: int, seconds: float, tell: Callable[[str], None] = _say) -> None:
-        self._rank, self._count, self._tell = rank, count, tell
+    def __init__(
+        self,
+        rank: int,
+        count: int,
+        seconds: float,
+        tell: Callable[[str], None] = _say,
+        *,
+        gpu: str | None = None,
+    ) -> None:
+        self._rank, self._count, self._tell, self._gpu = rank, count, tell, gpu
         self._host, self._port = named("MASTER_ADDR"), number("MASTER_PORT")
         self._where = f"{self._host}:{self._port} (MASTER_ADDR, MASTER_PORT)"
         self._seconds, self._start = seconds, time.monotonic()
@@ -41,23 +51,57 @@ class Meeting:
 
     def store(self) -> Store:
         """The store, once all ranks are there. RunFailed, which says where and who did not come, after
-        `seconds`, and at once if another program listens at rank 0's port."""
+        `seconds`, and at once if another program listens at rank 0's port. UserError on all ranks if two have
+        the same GPU."""
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = PrefixStore(f"hrgan/{attempt}", self._connected())
         try:
             store.set(f"here/{self._rank}", socket.gethostname())
+            self._claim_gpu(store)
             store.add("here", 1)
             if self._rank == 0:
                 self._wait_for_all(store)
                 store.set("met", "")
             else:
                 store.wait(["met"], timedelta(seconds=max(self._left, 0) + _GRACE_SECONDS))
+            shared = self._shared(store)
         except dist.DistError as error:
             raise RunFailed(
                 f"{self._where}: rank {self._rank} of {self._count} was there, but rank 0 ended, or waits "
                 f"for others in vain, after {self._waited:.0f} s; it says why"
             ) from error
+        if shared is not None:
+            if self._rank:
+                time.sleep(_FIRST_SPEAKS_SECONDS)  # and ends the others, under most launchers
+            raise UserError(shared)
         return store
+
+    def _shared(self, store: Store) -> str | None:
+        """The line that a rank has left about GPUs; the first one, whose store it is, goes last."""
+        if not store.check(["shared"]):
+            return None
+        line: str = store.get("shared").decode()
+        heard, end = store.add("heard", 1), time.monotonic() + _FIRST_SPEAKS_SECONDS
+        while self._rank == 0 and heard < self._count and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS)
+            heard = store.add("heard", 0)
+        return line
+
+    def _claim_gpu(self, store: Store) -> None:
+        """Leaves a line for all where another rank has this one's GPU."""
+        if self._gpu is None:
+            return
+        if store.add(f"gpu/{self._gpu}", 1) == 1:
+            store.set(f"rank of gpu/{self._gpu}", str(self._rank))
+            return
+        other = store.get(f"rank of gpu/{self._gpu}").decode()
+        host, *_, place = self._gpu.split()
+        store.set(
+            "shared",
+            f"engine.device: ranks {other} and {self._rank} on {host} have the same GPU ({place}), which "
+            "NCCL does not take; allowed: at most one process for each GPU of a machine, whatever its MIG "
+            "parts, or engine.device=cpu",
+        )
 
     @property
     def _waited(self) -> float:

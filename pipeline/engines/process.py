@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Literal, TypeVar
 
@@ -11,40 +15,99 @@ import torch.distributed as dist
 from accelerate import PartialState
 
 from pipeline.contracts import Process
+from pipeline.engines.devices import gpu_name, own_device
 from pipeline.engines.meeting import Meeting, number
 from pipeline.errors import UserError
 
 Value = TypeVar("Value")
+Kind = Literal["auto", "cpu", "cuda"]
+_GOODBYE_SECONDS = 20.0
 
 
-def start_process(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_minutes: float = 30) -> Process:
+def start_process(device: Kind = "auto", timeout_minutes: float = 30, *, share_gpus: bool = False) -> Process:
     """Joins the process group that RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT describe.
 
     Without them this is a run of one process. timeout_minutes: after which a collective that a peer
-    never joins is an error, and a peer that never comes. Errors: RunFailed, which names the address.
+    never joins is an error, and a peer that never comes. share_gpus: processes may, as they exchange nothing
+    through NCCL. Errors: RunFailed, which names the address; UserError if two processes have one GPU.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("engine.device=cuda: no CUDA device is visible; allowed: auto, cpu")
     on_cpu = device == "cpu" or not torch.cuda.is_available()
     expected = number("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
     if expected == 1:
-        return Process(device=torch.device("cpu") if on_cpu else torch.device("cuda", 0))
+        return Process(device=torch.device("cpu") if on_cpu else own_device(0))
+    own = torch.device("cpu") if on_cpu else own_device(number("LOCAL_RANK"))
+    gpu = None if on_cpu or share_gpus else gpu_name(own)
+    for name, value in nccl_settings(timeout_minutes).items():
+        os.environ.setdefault(name, value)
     # Named explicitly: left to itself, Accelerate on CPU may start no group at all, and every rank
     # would train alone without a word.
     backend = "gloo" if on_cpu else "nccl"
     rank = number("RANK")
-    store = Meeting(rank, expected, 60 * timeout_minutes).store()
+    store = Meeting(rank, expected, 60 * timeout_minutes, gpu=gpu).store()
     group = {"store": store, "rank": rank, "world_size": expected}
     state = PartialState(cpu=on_cpu, backend=backend, timeout=timedelta(minutes=timeout_minutes), **group)
     if state.num_processes != expected or not dist.is_initialized():
         raise RuntimeError(f"WORLD_SIZE={expected}, but the group has {state.num_processes} processes")
-    return Process(state.process_index, state.num_processes, state.local_process_index, state.device)
+    if not on_cpu:
+        torch.cuda.set_device(own)
+    return Process(state.process_index, state.num_processes, state.local_process_index, own)
 
 
-def stop_process() -> None:
-    """Leaves the group in good order."""
-    if dist.is_initialized():  # DeepSpeed has one also for a single process
-        dist.destroy_process_group()
+def nccl_settings(timeout_minutes: float) -> dict[str, str]:
+    """What torch's NCCL is told, so that no process is aborted before `Heartbeat` has named who is lost.
+
+    By itself torch's watchdog aborts a process as soon as NCCL reports an error, such as a peer that was
+    killed, which is long before that peer counts as silent. Here it reports and leaves ending to the
+    heartbeat, which looks at silence, at who is behind, and after `timeout_minutes` at exchanges in which
+    nobody is. The monitor of the watchdog itself comes last.
+    """
+    return {
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0",  # neither the communicator nor the process is aborted
+        "TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC": str(round(2 * 60 * timeout_minutes) + 600),
+    }
+
+
+@contextmanager
+def joined(device: Kind, timeout_minutes: float, *, share_gpus: bool = False) -> Iterator[Process]:
+    """`start_process`, and `stop_process` in the end. After an error the group is given up in short time and
+    without another: the first is what people must read."""
+    process = start_process(device, timeout_minutes, share_gpus=share_gpus)
+    try:
+        yield process
+    except BaseException:
+        stop_process(failed=True)
+        raise
+    stop_process()
+
+
+def stop_process(*, failed: bool = False) -> None:
+    """Leaves the group in good order. failed: others may be gone, for whom NCCL would wait: it is aborted.
+
+    Takes `_GOODBYE_SECONDS` at most. A group that still hangs may not keep the process: as long again after,
+    it ends with exit code 1, whatever its threads do.
+    """
+    if not dist.is_initialized():  # DeepSpeed has one also for a single process
+        return
+    abort = getattr(dist.distributed_c10d, "_abort_process_group", None)
+    aborts = failed and abort is not None and dist.get_backend() == "nccl"
+    if not _within(_GOODBYE_SECONDS, abort if aborts else dist.destroy_process_group):
+        nowhere = open(os.devnull, "w")  # noqa: SIM115 - until the end of the process
+        faulthandler.dump_traceback_later(_GOODBYE_SECONDS, exit=True, file=nowhere)
+
+
+def _within(seconds: float, act: Callable[[], object]) -> bool:
+    """Whether `act` comes to an end in time, good or bad."""
+
+    def quietly() -> None:
+        with suppress(Exception):
+            act()
+
+    thread = threading.Thread(target=quietly, name="goodbye", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
 
 
 def from_first(value: Value, process: Process) -> Value:

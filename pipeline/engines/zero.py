@@ -41,6 +41,18 @@ def _equal_already(deepspeed: ModuleType) -> Iterator[None]:
         engine._broadcast_model = send
 
 
+@contextmanager
+def _local_rank_is(index: int | None) -> Iterator[None]:
+    """DeepSpeed takes LOCAL_RANK for the number of the GPU, which is another where a process sees its own GPU
+    alone. None: on a CPU, where it is of no account."""
+    before = os.environ["LOCAL_RANK"]
+    os.environ["LOCAL_RANK"] = before if index is None else str(index)
+    try:
+        yield
+    finally:
+        os.environ["LOCAL_RANK"] = before
+
+
 class _Player:
     """One network under a DeepSpeed engine."""
 
@@ -57,7 +69,7 @@ class _Player:
                 parameter.register_post_accumulate_grad_hook(_zero_if_missing)  # type: ignore[no-untyped-call]
         size = sum(parameter.numel() for parameter in self._parameters)
         deepspeed = _deepspeed(process)
-        with _equal_already(deepspeed):
+        with _equal_already(deepspeed), _local_rank_is(process.device.index):
             self._engine = deepspeed.initialize(
                 model=module, optimizer=self._adam, config=settings(stage, size), dist_init_required=False
             )[0]

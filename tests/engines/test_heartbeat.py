@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import threading
 import time
 
@@ -115,3 +117,29 @@ def test_alone_there_are_no_files_and_no_threads(tmp_path):
 def test_what_a_group_raises_when_a_peer_is_gone():
     assert lost_contact(RuntimeError("[../gloo/transport/tcp/pair.cc:525] Connection closed by peer"))
     assert not lost_contact(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_an_exchange_in_which_nobody_is_behind_ends_too(tmp_path):
+    """As where the network is cut under NCCL, which is told to end nothing itself."""
+    said = {0: [], 1: []}
+    count = itertools.count()
+
+    def moves() -> Place:
+        return Place(3, 24, next(count))
+
+    hearts = [
+        Heartbeat(tmp_path, Process(r, 2), where, silence=9, patience=60, standstill=3, end=said[r].append)
+        for r, where in enumerate((moves, lambda: Place(3, 24, 5)))
+    ]
+    with hearts[0].running(), hearts[1].running():
+        deadline = time.monotonic() + 30
+        while not said[1] and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert said[0] == []
+    (line,) = said[1]
+    assert re.match(
+        r"rank 1 on \S+ waits in an exchange for [0-9]+ s, the network .* is cut or too slow; ", line
+    )
+    assert line.endswith(
+        "the last step was 3, at 24 images; the same command goes on from the last checkpoint"
+    )
