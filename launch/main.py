@@ -21,6 +21,7 @@ from launch.explore import explore
 from launch.export import export
 from launch.generate import generate
 from launch.importing import import_weights
+from launch.memory import memory_line
 from launch.prepare import prepare
 from launch.runs import runs
 from launch.submit import submit
@@ -107,8 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(_usage(error), EXIT_WRONG)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", EXIT_INTERRUPTED)
-    except OSError as error:
-        line = line_of(error)
+    except (OSError, RuntimeError, MemoryError) as error:
+        given = sys.argv[1:] if arguments is None else arguments
+        line = line_of(error) if isinstance(error, OSError) else memory_line(error, given)
         if line is None:
             raise
         return _complain(line, EXIT_FAILED)

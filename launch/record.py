@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from launch.memory import memory_line
 from pipeline.errors import Damaged, RunFailed, UserError
 from pipeline.reading import shown
 from pipeline.storage.atomic import move_away
@@ -66,11 +67,11 @@ def make_way(run: Path) -> None:
 
 def _reason(error: BaseException) -> str:
     """The first line of an error, with its type where the line alone would be a riddle."""
-    said = line_of(error) if isinstance(error, OSError) else None
+    said = line_of(error) if isinstance(error, OSError) else memory_line(error, ("train",))
     lines = (said or str(error)).splitlines() or [
         "interrupted" if isinstance(error, KeyboardInterrupt) else ""
     ]
-    known = isinstance(error, UserError | RuntimeError | OSError) and lines[0]
+    known = isinstance(error, UserError | RuntimeError | OSError | MemoryError) and lines[0]
     return lines[0] if known else f"{type(error).__name__}: {lines[0]}".rstrip(": ")
 
 

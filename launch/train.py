@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
+from launch.fitting import settled
 from launch.operations import prepare_operations, use_operations
 from launch.processes import is_one_of_many, run_ranks
 from launch.record import EXIT_REQUEUE, most_requeues, record_end, record_failure, recorded, restarts
@@ -38,7 +39,7 @@ from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.ending import asked_to_end
 from pipeline.storage.lock import only_writer
 from pipeline.storage.pictures import compose_grid, write_picture
-from pipeline.storage.runs import as_begun, check_claim, claim_run
+from pipeline.storage.runs import as_begun, check_claim, claim_run, keep_settled
 from pipeline.storage.start import load_start
 from pipeline.training.graphs import graphs_for
 from pipeline.training.keeper import RunKeeper
@@ -84,8 +85,16 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
                 )
                 held.enter_context(recorded(run))
             with contact(process):
+                config = _settled(config, spec, run, process)
                 outcome = _run(config, run, index, family, process, stop)
                 return _finish(run, outcome, stop, process)
+
+
+def _settled(config: RunConfig, spec: ImageSpec, run: Path, process: Process) -> RunConfig:
+    found = settled(config, spec, process)
+    if found is not config and process.is_first:
+        keep_settled(run, found)
+    return found
 
 
 def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
@@ -153,7 +162,8 @@ def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
                 f"allowed: a multiple of {world_size}"
             )
         images = size // world_size
-        family.check_batch(images // micro_batches(images, config.batch.micro))
+        micro = None if config.batch.micro == "auto" else config.batch.micro
+        family.check_batch(images // micro_batches(images, micro))
     return family
 
 
@@ -214,6 +224,7 @@ def make_trainer(config: RunConfig, family: Family, process: Process) -> Trainer
     if config.engine.graphs == "auto" and not config.engine.compile:
         graphs = graphs_for(engine, networks, _tell if process.is_first else lambda line: None)
     micro, tf32 = config.batch.micro, config.engine.tf32
+    assert micro != "auto", "it is settled before"
     trainer = Trainer(family, networks, engine, seed=config.seed, micro=micro, tf32=tf32, graphs=graphs)
     _switch_on(config, networks)  # after the trainer has made its averaged copy, which stays as it is
     return trainer

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.families import FamilyConfig, Strict
-from pipeline.config.units import PositiveCount, Seconds
+from pipeline.config.units import CountOrAuto, PositiveCount, Seconds
 
 
 class LengthConfig(Strict):
@@ -49,8 +49,9 @@ class BatchConfig(Strict):
 
     size: PositiveCount = 32
     """Global batch, over all processes, in images."""
-    micro: PositiveCount | None = None
-    """Most images of one process in memory at once; the rest is accumulated. null: all."""
+    micro: CountOrAuto | None = None
+    """Most images of one process in memory at once; the rest is accumulated. null: all. auto: as many as fit,
+    found by a few steps before the run's first, and kept by the run."""
 
 
 class StartConfig(Strict):
@@ -221,6 +222,6 @@ class RunConfig(Strict):
     @model_validator(mode="after")
     def _micro_divides(self) -> RunConfig:
         micro = self.batch.micro
-        if micro is not None and self.batch.size % micro:
+        if isinstance(micro, int) and self.batch.size % micro:
             raise ValueError(f"batch.micro={micro} does not divide batch.size={self.batch.size}")
         return self

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainValidator
 
 _COUNT = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -37,6 +37,20 @@ def parse_seconds(value: object) -> object:
     return value
 
 
+def parse_count_or_auto(value: object) -> object:
+    """`"auto"`, or a count of at least one; anything else is a ValueError."""
+    if value == "auto":
+        return value
+    try:
+        count = parse_count(value)
+    except ValueError:
+        count = None
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError("must be a whole number greater than 0, null or auto")
+    return count
+
+
 Count = Annotated[int, BeforeValidator(parse_count), Field(ge=0)]
 PositiveCount = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
+CountOrAuto = Annotated[int | Literal["auto"], PlainValidator(parse_count_or_auto)]
 Seconds = Annotated[float, BeforeValidator(parse_seconds), Field(gt=0)]

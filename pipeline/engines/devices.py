@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ def own_index(visible: int, local_rank: int) -> int:
 def gpu_name(device: torch.device) -> str:
     """Host, boot and place on the bus, by which NCCL tells GPUs apart too: the same for all MIG parts of a
     card."""
-    card = torch.cuda.get_device_properties(device)
+    card: Any = torch.cuda.get_device_properties(device)
     place = f"{card.pci_domain_id:04x}:{card.pci_bus_id:02x}:{card.pci_device_id:02x}"
     boot = ""
     with suppress(OSError):  # not Linux

@@ -90,9 +90,10 @@ def stop_process(*, failed: bool = False) -> None:
     """
     if not dist.is_initialized():  # DeepSpeed has one also for a single process
         return
-    abort = getattr(dist.distributed_c10d, "_abort_process_group", None)
-    aborts = failed and abort is not None and dist.get_backend() == "nccl"
-    if not _within(_GOODBYE_SECONDS, abort if aborts else dist.destroy_process_group):
+    leave: Callable[[], object] = dist.destroy_process_group
+    if failed and dist.get_backend() == "nccl":
+        leave = getattr(dist.distributed_c10d, "_abort_process_group", leave)
+    if not _within(_GOODBYE_SECONDS, leave):
         nowhere = open(os.devnull, "w")  # noqa: SIM115 - until the end of the process
         faulthandler.dump_traceback_later(_GOODBYE_SECONDS, exit=True, file=nowhere)
 

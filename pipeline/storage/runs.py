@@ -18,9 +18,14 @@ DATA = "data.json"
 
 
 def as_begun(config: RunConfig, run: Path) -> RunConfig:
-    """`config` with `start.transfer` as `run` began, or as it would begin now, and what follows from it."""
+    """`config` with `start.transfer` as `run` began, or as it would begin now, and what follows from it; and
+    with the number that `batch.micro=auto` has found, if it has."""
     was = _begun_with(run)
     if was is not None:
+        if config.batch.micro == "auto":
+            config = config.model_copy(
+                update={"batch": config.batch.model_copy(update={"micro": was.batch.micro})}
+            )
         return config.begun(transfer=bool(was.start.transfer))
     start = config.start
     return config.begun(transfer=start.source is not None if start.transfer is None else start.transfer)
@@ -35,6 +40,11 @@ def claim_run(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
     check_claim(run, config, data)
     publish_bytes(run / CONFIG, dump_config(config).encode())
     publish_bytes(run / DATA, (json.dumps(dict(data), indent=1, sort_keys=True) + "\n").encode())
+
+
+def keep_settled(run: Path, config: RunConfig) -> None:
+    """What `batch.micro=auto` has found is the run's from now on."""
+    publish_bytes(run / CONFIG, dump_config(config).encode())
 
 
 def check_claim(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:

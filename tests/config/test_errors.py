@@ -42,6 +42,10 @@ FILES = {
         MINIMAL + "engine: {zzz: 1}",
         "a.yaml line 2: engine.zzz=1: unknown key; allowed here: " + ", ".join(EngineConfig.model_fields),
     ),
+    "neither a count nor auto": (
+        MINIMAL + "batch: {micro: abc}",
+        "a.yaml line 2: batch.micro=abc: must be a whole number greater than 0, null or auto",
+    ),
     "unknown family": (
         "family:\n  name: stylegan22",
         "a.yaml line 2: family.name=stylegan22: unknown; allowed: " + NAMES + "; did you mean stylegan2?",

@@ -88,7 +88,8 @@ class Setting:
 
 def setting(config: RunConfig, chosen: Constants) -> Setting:
     """Of a configuration, under `replicated`."""
-    return Setting(chosen, chosen[f"rate_{config.engine.precision}"], config.batch.micro)
+    micro = config.batch.micro
+    return Setting(chosen, chosen[f"rate_{config.engine.precision}"], None if micro == "auto" else micro)
 
 
 def step_time(count: Count, gpus: int, images: int, how: Setting) -> StepTime:
