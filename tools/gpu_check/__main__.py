@@ -4,7 +4,7 @@ Examples:
   python -m tools.gpu_check --out out/gpu_check
   python -m tools.gpu_check --only full-size,peer --peer stylegan2-ada-pytorch=../stylegan2-ada-pytorch
   python -m tools.gpu_check --rehearse         (all steps on a CPU, tiny: none is tried first on a GPU)
-  python -m tools.gpu_check --pack pack        (what a GPU machine without a network lacks)
+  python -m tools.gpu_check --pack out/pack    (what a GPU machine without a network lacks)
 
 FOLDER then holds steps.json, rows.jsonl (each figure as it was found), report.md and log.txt.
 """

@@ -43,5 +43,4 @@ def float32_products(*, tf32: bool) -> None:
     process."""
     float32.full_float32()
     if tf32:
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True

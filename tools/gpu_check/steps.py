@@ -77,8 +77,8 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         "run", 60, "from pictures to figures, with a stop between", commands.run,
-        {"config": "stylegan2-1024.yaml", "resolution": 1024, "pictures": 64, "seen": 64, "length": 512,
-         "generated": 64, "measured": 64,
+        {"config": "stylegan2-1024.yaml", "resolution": 1024, "pictures": 32, "seen": 64, "length": 512,
+         "generated": 64, "measured": 32,
          "settings": ["batch.size=16", "report.every_images=32", "snapshots.grid=4", "data.workers=8"]},
         {"config": "stylegan2-1024.yaml", "resolution": 32, "pictures": 16, "seen": 8, "length": 48,
          "generated": 4, "measured": 10,

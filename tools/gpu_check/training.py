@@ -159,17 +159,20 @@ def _profiled(what: str, trainer: Trainer) -> Iterator[Row]:
     with torch.profiler.profile(activities=kinds) as profiler:
         trainer.step()
         wait(device)
+    # Kernels and copies, not the regions that someone named; on a CPU calls, which stand in each other.
     events: list[Any] = [
-        one for one in profiler.events() or [] if one.device_type.name == device.type.upper()
+        one
+        for one in profiler.events() or []
+        if one.device_type.name == device.type.upper() and not one.is_user_annotation
     ]
     share, span = busy([(one.time_range.start, one.time_range.end) for one in events])
     yield figure(f"{what}: busy", 100 * share, "%", span_ms=span / 1e3, kernels=len(events))
-    column = "self_device_time_total" if cuda else "self_cpu_time_total"
-    spent = sorted(profiler.key_averages(), key=lambda one: getattr(one, column), reverse=True)
-    total = sum(getattr(one, column) for one in spent)
-    for one in spent[:30]:
-        took = getattr(one, column)
-        yield figure(f"{what}: {one.key[:100]}", 100 * took / max(total, 1), "%", calls=one.count)
+    took, calls = Counter[str](), Counter[str]()
+    for one in events:
+        took[one.name] += one.time_range.elapsed_us()
+        calls[one.name] += 1
+    for name, spent in took.most_common(30):
+        yield figure(f"{what}: {name[:100]}", 100 * spent / took.total(), "%", calls=calls[name])
 
 
 def busy(intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
