@@ -58,4 +58,9 @@ TORCH_LIBRARY(hrgan, m) {
   m.def(
       "warp_grid(Tensor linear, Tensor offset, int side, int taps, int margin, float centre, float share, "
       "float shift) -> Tensor");
+
+  // conv2d with a 3x3 weight, stride 1 and padding 1 by Winograd's F(2x2, 3x3), and the gradient of its weight.
+  // float32 on a CPU; numbers of channels are multiples of 16. What is not channels-last is copied.
+  m.def("winograd(Tensor x, Tensor weight) -> Tensor");
+  m.def("winograd_weight(Tensor x, Tensor dy) -> Tensor");
 }

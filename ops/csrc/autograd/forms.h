@@ -1,0 +1,132 @@
+// The forms that a convolution and its gradients are computed in, chosen by device, type, layout and shape.
+// Nothing here is differentiable; it calls ATen's operations and `winograd` alone.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <array>
+#include <utility>
+
+namespace hrgan {
+
+using at::Tensor;
+using Pair = std::array<int64_t, 2>;
+
+struct Setting {
+  int64_t stride, padding, groups;
+  bool transposed;
+  Pair extra;  // output padding
+};
+
+inline bool is_plain(const Tensor& image, at::IntArrayRef weight, const Setting& s, int64_t stride, int64_t padding) {
+  return image.is_cpu() && image.scalar_type() == at::kFloat && image.dim() == 4 && weight[2] == 3 && weight[3] == 3 &&
+         s.stride == stride && s.padding == padding && s.groups == 1 && s.extra == Pair{0, 0} &&
+         image.is_contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+// From where on `winograd` is faster than oneDNN: pixels of the batch, and inputs times outputs. oneDNN has no
+// fast gradient of weights without AVX-512.
+struct Least {
+  int64_t pixels, channels;
+};
+constexpr Least kImage{512, 64 * 32};
+#ifdef CPU_CAPABILITY_AVX512
+constexpr Least kWeight{128, 64 * 32};
+#else
+constexpr Least kWeight{128, 32 * 32};
+#endif
+
+inline bool winograd_pays(const Tensor& image, at::IntArrayRef weight, const Setting& s, const Least& least) {
+#if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
+  return is_plain(image, weight, s, 1, 1) && weight[0] % 16 == 0 && weight[1] % 16 == 0 &&
+         std::min(weight[0], weight[1]) >= 32 && weight[0] * weight[1] >= least.channels &&
+         image.sym_size(0) * image.sym_size(2) * image.sym_size(3) >= least.pixels;
+#else
+  return false;
+#endif
+}
+
+using Product = Tensor(const Tensor&, const Tensor&);
+
+inline Tensor winograd(const Tensor& x, const Tensor& weight) {
+  static auto op = c10::Dispatcher::singleton().findSchemaOrThrow("hrgan::winograd", "").typed<Product>();
+  return op.call(x, weight);
+}
+
+inline Tensor winograd_weight(const Tensor& x, const Tensor& dy) {
+  static auto op = c10::Dispatcher::singleton().findSchemaOrThrow("hrgan::winograd_weight", "").typed<Product>();
+  return op.call(x, dy);
+}
+
+// The weight of the adjoint of a convolution that keeps the size.
+inline Tensor mirrored(const Tensor& weight) { return weight.flip({2, 3}).transpose(0, 1); }
+
+inline Tensor convolve(const Tensor& x, const Tensor& weight, const Setting& s) {
+  if (winograd_pays(x, weight.sizes(), s, kImage)) {
+    return winograd(x, s.transposed ? mirrored(weight) : weight);
+  }
+  Pair stride{s.stride, s.stride}, padding{s.padding, s.padding}, dilation{1, 1};
+  return at::convolution(x, weight, {}, stride, padding, dilation, s.transposed, s.extra, s.groups);
+}
+
+// The gradient of a 3x3 weight between an image and one of half the size (2H + 1 and H): the large image's odd
+// and even rows and columns see taps of their own, without a stride.
+inline Tensor weight_gradient_by_phases(const Tensor& large, const Tensor& small) {
+  int64_t outputs = small.size(1), inputs = large.size(1);
+  Tensor dw = at::empty({outputs, inputs, 3, 3}, small.options());
+  Pair one{1, 1}, none{0, 0};
+  for (int64_t y : {0, 1}) {
+    for (int64_t x : {0, 1}) {
+      Tensor part = large.slice(2, y, {}, 2).slice(3, x, {}, 2).contiguous(at::MemoryFormat::ChannelsLast);
+      Tensor like = at::empty({1}, small.options()).expand({outputs, inputs, 2 - y, 2 - x});
+      Tensor taps = std::get<1>(
+          at::convolution_backward(small, part, like, {}, one, none, one, false, none, 1, {false, true, false}));
+      dw.slice(2, y, {}, 2).slice(3, x, {}, 2).copy_(taps);
+    }
+  }
+  return dw;
+}
+
+// True where oneDNN's gradient of a weight with stride 2 falls behind its own with stride 1.
+inline bool phases_pay(const Tensor& large, const Tensor& small, at::IntArrayRef weight, const Setting& s) {
+  return is_plain(large, weight, s, 2, 0) && small.size(2) >= 16 && large.size(2) == 2 * small.size(2) + 1 &&
+         large.size(3) == 2 * small.size(3) + 1;
+}
+
+// The gradient of the weight in a form of our own, undefined where ATen's is taken.
+inline Tensor own_weight_gradient(const Tensor& dy, const Tensor& x, at::IntArrayRef weight, const Setting& s) {
+  const Tensor &large = s.transposed ? dy : x, &small = s.transposed ? x : dy;
+  if (winograd_pays(large, weight, s, kWeight)) {
+    return winograd_weight(large, small);
+  }
+  return phases_pay(large, small, weight, s) ? weight_gradient_by_phases(large, small) : Tensor();
+}
+
+// The gradients of x and of the weight, as far as they are needed. Of the weight, where its gradient alone is
+// asked for, only the shape is looked at.
+inline std::pair<Tensor, Tensor> gradients(
+    const Tensor& dy, const Tensor& x, const Tensor& weight, const Setting& s, bool needs_x, bool needs_weight) {
+  Tensor dx, dw;
+  if (needs_x && winograd_pays(x, weight.sizes(), s, kImage)) {
+    dx = winograd(dy, s.transposed ? weight : mirrored(weight));
+  }
+  if (needs_weight) {
+    dw = own_weight_gradient(dy, x, weight.sizes(), s);
+  }
+  bool lacks_x = needs_x && !dx.defined(), lacks_weight = needs_weight && !dw.defined();
+  if (lacks_x || lacks_weight) {
+    Pair stride{s.stride, s.stride}, padding{s.padding, s.padding}, dilation{1, 1};
+    auto [by_x, by_weight, none] = at::convolution_backward(
+        dy, x, weight, {}, stride, padding, dilation, s.transposed, s.extra, s.groups, {lacks_x, lacks_weight, false});
+    dx = lacks_x ? by_x : dx;
+    dw = lacks_weight ? by_weight : dw;
+  }
+  return {dx, dw};
+}
+
+inline Tensor weight_gradient(const Tensor& x, const Tensor& dy, at::IntArrayRef shape, const Setting& s) {
+  return gradients(dy, x, at::empty({1}, x.options()).expand(shape), s, false, true).second;
+}
+
+}  // namespace hrgan
