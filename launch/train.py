@@ -13,6 +13,7 @@ from torch import nn
 
 from launch.fitting import settled
 from launch.operations import prepare_operations, use_operations
+from launch.precision import with_computed_precision
 from launch.processes import is_one_of_many, run_ranks
 from launch.record import EXIT_REQUEUE, most_requeues, record_end, record_failure, recorded, restarts
 from launch.watching import contact, heartbeat_of, in_short
@@ -73,6 +74,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     with joined(config.engine.device, config.engine.exchange_minutes) as process:
         if many:
             look_at_shards(config, index, process)
+        config = with_computed_precision(config, process, _tell)
         family = _check(config, spec, process.world_size)
         use_operations(config.ops.backend, process.device, tell=process.is_first)
         with StopRequest(config.length.time).listening() as stop, ExitStack() as held:
@@ -152,8 +154,10 @@ def trained_spec(config: RunConfig, index: ShardIndex) -> ImageSpec:
 def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
     """Everything that can be refused before any work starts."""
     check_engine(config.engine)
-    low = low_precision_of(config.engine.precision)
-    family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
+    asked, computed = config.engine.precision, config.engine.computed
+    for precision in (asked, computed):  # what is asked for may be refused, whatever comes of it
+        low = low_precision_of(precision)
+        family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
     for size in family.schedule.batch_sizes():
         if size % world_size:
             key = "batch.size" if size == config.batch.size else "a stage's batch size"
@@ -276,7 +280,7 @@ def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
     return (
         f"{config.family.name}: {', '.join(sizes)} parameters; {counted(index.count, 'image')} of "
         f"{index.height}x{index.width}, {labels}; batch {config.batch.size} on {process.world_size} x "
-        f"{process.device.type}, {config.engine.precision}{tf32}"
+        f"{process.device.type}, {config.engine.computed}{tf32}"
     )
 
 

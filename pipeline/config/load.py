@@ -124,9 +124,11 @@ def read_dump(path: str | Path) -> RunConfig:
 def identity(config: RunConfig) -> dict[str, Any]:
     """What decides the computation, as `{"batch.size": 32, ...}`: equal for every start of a run.
 
-    Everything except `MAY_CHANGE`.
+    Everything except `MAY_CHANGE`; engine.computes where it is not what engine.precision asks for.
     """
     leaves = {".".join(key): value for key, value in _leaves(config.model_dump(mode="json"))}
+    if config.engine.computed == config.engine.precision:
+        del leaves["engine.computes"]
     return {
         name: value
         for name, value in leaves.items()

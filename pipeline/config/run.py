@@ -85,6 +85,9 @@ class EngineConfig(Strict):
     """Which convolutions and products of float32 may take TF32's ten bits of mantissa, on a GPU that has it.
     off: none. main: those of phases without a penalty on gradients. on: also, in the other phases, those that
     make fakes without a gradient. Such penalties, samples and metrics compute in full, whatever it says."""
+    computes: Literal["float32", "bfloat16"] | None = None
+    """What `precision` comes to. null: float32 where a run that asks for bfloat16 begins on a CPU without
+    instructions for it, which would take several times as long. A run keeps what it began with."""
     compile: bool = False
     """Runs the networks of the main phases through torch.compile; penalties stay eager. The first step
     takes minutes longer. On a CPU it gains nothing: the compiled operations leave it nothing to fuse.
@@ -108,10 +111,23 @@ class EngineConfig(Strict):
     """Seconds without a sign of life after which a process counts as dead: the run ends and names it."""
 
     @property
+    def computed(self) -> Literal["float32", "bfloat16"]:
+        """What the low-precision blocks compute in."""
+        return self.computes or self.precision
+
+    @property
     def exchange_minutes(self) -> float:
         """The process group's own time-out: later than the heartbeat's, which knows names, by as much again
         or two minutes."""
         return self.timeout_minutes + min(self.timeout_minutes, 2)
+
+    @model_validator(mode="after")
+    def _computes_no_less_than_asked(self) -> EngineConfig:
+        if self.computes == "bfloat16" and self.precision == "float32":
+            raise ValueError(
+                "engine.computes=bfloat16: not with engine.precision=float32; allowed: float32, null"
+            )
+        return self
 
     @field_validator("stage")
     @classmethod
@@ -209,6 +225,11 @@ class RunConfig(Strict):
         start = self.start.model_copy(update={"transfer": transfer})
         family = self.family.transferred() if transfer else self.family
         return self.model_copy(update={"start": start, "family": family})
+
+    def computing(self, computes: Literal["float32", "bfloat16"]) -> RunConfig:
+        """With `engine.computes` decided, unless it is given."""
+        engine = self.engine.model_copy(update={"computes": self.engine.computes or computes})
+        return self.model_copy(update={"engine": engine})
 
     @model_validator(mode="after")
     def _compiled_or_recomputed(self) -> RunConfig:

@@ -19,14 +19,14 @@ DATA = "data.json"
 
 def as_begun(config: RunConfig, run: Path) -> RunConfig:
     """`config` with `start.transfer` as `run` began, or as it would begin now, and what follows from it; and
-    with the number that `batch.micro=auto` has found, if it has."""
+    with what it has settled since: `engine.computes`, and the number that `batch.micro=auto` has found."""
     was = _begun_with(run)
     if was is not None:
         if config.batch.micro == "auto":
             config = config.model_copy(
                 update={"batch": config.batch.model_copy(update={"micro": was.batch.micro})}
             )
-        return config.begun(transfer=bool(was.start.transfer))
+        return config.begun(transfer=bool(was.start.transfer)).computing(was.engine.computed)
     start = config.start
     return config.begun(transfer=start.source is not None if start.transfer is None else start.transfer)
 

@@ -125,7 +125,7 @@ class RunKeeper:
             world_size=process.world_size,
             config_digest=digest(self.config),
             data={"digest": self.index.digest, "count": self.index.count, "origin": dict(self.index.origin)},
-            precision=self.config.engine.precision,
+            precision=self.config.engine.computed,
         )
         self._samples(trainer, report)
 

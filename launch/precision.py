@@ -1,0 +1,40 @@
+"""What a run computes in: what its settings ask for, or float32 where a CPU cannot do that well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ops.bfloat16 import computes_bfloat16
+from pipeline.config.run import RunConfig
+from pipeline.contracts import Process
+from pipeline.engines.process import from_all
+
+
+def with_computed_precision(config: RunConfig, process: Process, tell: Callable[[str], None]) -> RunConfig:
+    """`config` with `engine.computes` decided, alike on all ranks; every rank must call it.
+
+    tell: gets a line where the run computes in another type than is asked for, or in one that is slow here.
+    """
+    if config.engine.precision == "float32":
+        return config.computing("float32")
+    able = all(from_all(computes_bfloat16(process.device), process))
+    decided = config.computing("bfloat16" if able else "float32")
+    line = _unexpected(decided, able, begins=config.engine.computes is None)
+    if line is not None and process.is_first:
+        tell(f"hrgan: warning: {line}")
+    return decided
+
+
+def _unexpected(config: RunConfig, able: bool, begins: bool) -> str | None:
+    if config.engine.computed == "bfloat16":
+        slow = (
+            "engine.computes=bfloat16: this CPU has no instructions for it, a step takes several times as "
+            "long as in float32; the run keeps what it began with"
+        )
+        return None if able else slow
+    if begins:
+        return (
+            "engine.precision=bfloat16: this CPU has no instructions for it and would take several times as "
+            "long; this run computes in float32 from beginning to end"
+        )
+    return "engine.precision=bfloat16: this run began in float32 (engine.computes) and stays in it"
