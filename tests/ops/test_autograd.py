@@ -129,7 +129,7 @@ class Called(TorchDispatchMode):
 def test_only_what_this_pass_asks_for_is_computed():
     x, scale, shift, noise = draw(4, 6, 4, 4), draw(4, 6), draw(6), draw(4, 1, 4, 4)
     y = ops.affine_act(x, scale, shift, noise, act="lrelu")
-    blurred = ops.blur_act(x, F4, scale, shift, noise[..., 1:, 1:], padding=1)
+    blurred = ops.blur_act(x, F4, scale, shift, noise[..., 1:, 1:], padding=1, act="lrelu")
     for result in (y, blurred):
         with Called() as mode:
             torch.autograd.grad(result.sum(), x)
