@@ -43,7 +43,7 @@ def read_log(log: str) -> list[Kernel]:
 
 def table(kernels: Sequence[Kernel]) -> str:
     """A line a kernel, those that spill first, and a line that sums up."""
-    names = dict(zip([k.name for k in kernels], _demangled([k.name for k in kernels]), strict=True))
+    names = dict(zip([k.name for k in kernels], demangled([k.name for k in kernels]), strict=True))
     ordered = sorted(kernels, key=lambda k: (-k.spill_stores - k.spill_loads, names[k.name], k.arch))
     rows = [COLUMNS] + [
         (names[k.name], k.arch, *map(str, (k.registers, k.spill_stores, k.spill_loads, k.shared)))
@@ -61,7 +61,8 @@ def table(kernels: Sequence[Kernel]) -> str:
     return "\n".join([*lines, f"{len(kernels)} kernels, {spilling} spill, at most {most} registers"])
 
 
-def _demangled(names: Sequence[str]) -> list[str]:
+def demangled(names: Sequence[str]) -> list[str]:
+    """Short names of kernels, or the names as they are without c++filt."""
     tool = shutil.which("c++filt")
     if not tool or not names:
         return list(names)

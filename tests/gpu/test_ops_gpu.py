@@ -7,7 +7,8 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 import ops
-from ops import filtering, reference
+from ops import filtering, normalisation, reference
+from ops.warping import warp_grid_reference
 
 pytestmark = pytest.mark.gpu
 
@@ -22,6 +23,7 @@ FILTERS = {
     "odd": [1.0, 2.0, 1.0],
     "eight": [1.0, 5.0, 10.0, 10.0, 5.0, 1.0, 2.0, 3.0],
     "twelve": [0.1, 0.2, 0.3, 0.5, 1.5, 2.5, 1.0, 0.3, 0.4, 0.7, 0.2, 0.9],
+    "sixteen": [0.5, -0.1, 0.2, 0.3, 0.5, 1.5, 2.5, 1.0, 0.3, 0.4, 0.7, 0.2, 0.9, 0.6, 0.1, 0.8],
     "plane": [[1.0, 2.0, -1.0], [0.5, 3.0, 1.0]],
 }
 
@@ -88,7 +90,7 @@ def test_upfirdn2d(dtype, layout, name, up, down):
     f = torch.tensor(FILTERS[name], device=DEVICE, dtype=small(dtype))
     f = f / f.sum()
     for number, shape in enumerate(SHAPES):
-        for padding in ((6, 5, 5, 6), (7, 6, 5, 7)):
+        for padding in ((6, 7, 5, 7), (7, 6, 5, 7)):
             x = draw(*shape, dtype=dtype, layout=layout, seed=number)
             how = {"up": up, "down": down, "padding": padding, "flip_filter": number == 1, "gain": 4.0}
             exact = reference.upfirdn2d(x.double(), f.double(), **how)
@@ -169,6 +171,32 @@ def test_normalisations_and_their_gradients(dtype, layout, shape, name):
     for got, theirs, true in zip(*found, strict=True):
         close_enough(got, theirs, true, 4)
         assert got.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [*SHAPES, (64, 6, 4, 4), (5, 7, 1, 1)])
+def test_batch_moments_repeat_to_the_bit(dtype, layout, shape):
+    x = draw(*shape, dtype=dtype, layout=layout) + 3
+    found = ops.batch_moments(x)
+    plain, exact = normalisation.batch_moments_reference(x), normalisation.batch_moments_reference(x.double())
+    for got, theirs, true in zip(found, plain, exact, strict=True):
+        close_enough(got, theirs, true, 4)
+    assert all(torch.equal(one, two) for one, two in zip(found, ops.batch_moments(x), strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spread", [0.0, 0.1, 1.0])
+def test_the_grid_of_a_warp(dtype, spread):
+    for side in (2, 33, 256):
+        linear = torch.eye(2, dtype=dtype, device=DEVICE) + spread * draw(3, 2, 2, dtype=dtype)
+        offset, how = 9 * spread * draw(3, 2, dtype=dtype), {"taps": 12, "margin": 3, "centre": 5.1}
+        want = warp_grid_reference(linear.double(), offset.double(), side, **how)
+        reach = 16 * (1 + linear.abs().sum(dim=2).max() * 3 + offset.abs().max() / side)
+        atol = float(reach) * torch.finfo(dtype).eps
+        torch.testing.assert_close(
+            ops.warp_grid(linear, offset, side, **how).double(), want, rtol=0, atol=atol
+        )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
