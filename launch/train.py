@@ -70,7 +70,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
         prepare_operations(config.ops.backend, config.engine.device)
         return run_ranks(sys.argv[1:], processes, record=lambda line: record_failure(run, line))
     full_float32()
-    choose_kernels()
+    choose_kernels(deterministic=config.engine.deterministic)
     with joined(config.engine.device, config.engine.exchange_minutes) as process:
         if many:
             look_at_shards(config, index, process)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -28,6 +29,18 @@ def _compiled_operations() -> None:
     import ops
 
     ops.use("auto", devices=("cpu",))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A GPU is for tests that are marked so and asked for (`-m gpu`): others see none, nor do processes that
+    they start. Before anything imports torch."""
+    if not wants_gpu(config.option.markexpr):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def wants_gpu(marks: str) -> bool:
+    """Whether the expression after `-m` asks for tests with the mark `gpu`."""
+    return re.search(r"(?<!not )\bgpu\b", marks) is not None
 
 
 _TESTS = Path(__file__).parent
@@ -62,7 +75,7 @@ def _skip_without_gpu(items: list[pytest.Item]) -> None:
 
     if not torch.cuda.is_available():
         for item in marked:
-            item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device here"))
+            item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device here, or not asked for (-m gpu)"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

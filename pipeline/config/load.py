@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "engine.timeout_minutes",
     "engine.silence_seconds",
     "engine.device",
+    "engine.deterministic",
     "engine.compile",
     "engine.recompute",
     "ops.backend",

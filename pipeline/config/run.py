@@ -102,6 +102,9 @@ class EngineConfig(Strict):
     differentiate twice, gain a tenth at most. Not together with compile."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU if there is one."""
+    deterministic: bool = False
+    """true: on a GPU only algorithms that repeat, so that a restart goes on to the bit, as it always does on
+    a CPU; slower. false: cuDNN takes what it measures to be fastest, and some sums have no fixed order."""
     bad_steps: PositiveCount = 20
     """Updates in a row of one phase that a gradient that was not finite made it skip: the run stops."""
 

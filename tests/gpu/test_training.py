@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from pipeline.contracts import Process
+from pipeline.kernels import deterministic
 from pipeline.models.registry import FAMILIES
 from pipeline.training.graphs import CudaGraphs
 from pipeline.training.state import put_back, take
@@ -15,6 +17,12 @@ from pipeline.training.trainer import Trainer
 from tests.tiny_families import FLOAT32_ALONE, DigitStream, tiny_family, tiny_trainer
 
 pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True)
+def _repeatable() -> Iterator[None]:
+    with deterministic():
+        yield
 
 
 def trainer(name: str, low_precision: torch.dtype | None = None) -> Trainer:

@@ -86,8 +86,8 @@ class Warp(nn.Module):
 def look_up(images: Tensor, grid: Tensor) -> Tensor:
     """Bilinear values of images [N, C, H, W] at grid [N, H', W', 2] (x, y in [-1, 1]): [N, C, H', W'].
 
-    Differentiable any number of times in the images; the grid is a constant. On CUDA the gradient is
-    summed in no fixed order.
+    Differentiable any number of times in the images; the grid is a constant. On CUDA torch sums the gradient
+    in no fixed order, unless only algorithms that repeat are asked for.
     """
     like = images.detach().new_zeros(()).expand(images.shape)  # the adjoint needs the images' shape alone
 
@@ -96,9 +96,29 @@ def look_up(images: Tensor, grid: Tensor) -> Tensor:
         return y
 
     def back(values: Tensor) -> Tensor:
+        if values.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return spread_in_order(values, grid, like.shape)
         spread: Tensor = torch.ops.aten.grid_sampler_2d_backward(
             values.contiguous(), like, grid, _BILINEAR, _BORDER, _ALIGN, [True, False]
         )[0]
         return spread
 
     return linear_map(images, forth, back)
+
+
+def spread_in_order(values: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
+    """The adjoint of `look_up` as four sums by index, one a corner, which torch can make in a fixed order;
+    values [N, C, H', W'], to `shape` [N, C, H, W]."""
+    n, c, h, w = shape
+    x = ((grid[..., 0] + 1) * ((w - 1) / 2)).clamp(0, w - 1).flatten(1)  # [N, H' W']
+    y = ((grid[..., 1] + 1) * ((h - 1) / 2)).clamp(0, h - 1).flatten(1)
+    left, top = x.floor(), y.floor()
+    spread = values.new_zeros(n, c, h * w)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            weight = (1 - (x - left - dx).abs()) * (1 - (y - top - dy).abs())
+            # Beyond the border the weight is 0.
+            place = (top + dy).clamp(max=h - 1) * w + (left + dx).clamp(max=w - 1)
+            index = place.long()[:, None].expand(-1, c, -1)
+            spread.scatter_add_(2, index, values.flatten(2) * weight[:, None].to(values.dtype))
+    return spread.view(shape)
