@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import torch
 
 from ops.build import obtain
 from ops.building.cache import ENVIRONMENT, MANIFEST, Cache
+from ops.building.make import Made
 from ops.building.recipe import cpu_recipe
 from ops.building.tools import CannotBuild
 from pipeline.contracts import Process
@@ -153,7 +155,7 @@ def test_every_step_runs_in_the_rehearsal(tmp_path):
     assert (tmp_path / "report.md").read_text().count("| `python -m tools.gpu_check") == len(STEPS) - len(
         without
     )
-    assert len([path for path in tmp_path.iterdir() if path.is_file()]) <= 8
+    assert {path.name for path in tmp_path.iterdir()} == {"log.txt", "report.md", "rows.jsonl", "steps.json"}
 
 
 def test_lines_of_the_ledger():
@@ -270,6 +272,25 @@ def test_the_pack_has_what_is_not_there_and_what_that_needs():
         pack.closure(["no-such-package"], set())
 
 
+def test_the_pack_keeps_what_was_made_now_and_nothing_older(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    root = Path("pack/ops")
+    for name in ("older", "a", "b"):
+        (root / name).mkdir(parents=True)
+    (root / "older.lock").touch()
+
+    def obtain(kind, tell, **settings):
+        assert settings["archs"] == ("9.0" if kind == "cuda" else None)
+        return Made(Path(os.environ[ENVIRONMENT], "b" if kind == "cuda" else "a", f"{kind}.so"))
+
+    monkeypatch.setattr(pack, "obtain", obtain)
+    before = os.environ.get(ENVIRONMENT)
+    pack.compiled(root, "9.0")
+    assert sorted(path.name for path in root.iterdir()) == ["a", "b"]
+    assert os.environ.get(ENVIRONMENT) == before
+
+
 def test_a_carried_library_is_used_whichever_compiler_made_it(tmp_path, monkeypatch):
     try:
         made = obtain("cpu", lambda line: None, build=False).path
@@ -281,10 +302,18 @@ def test_a_carried_library_is_used_whichever_compiler_made_it(tmp_path, monkeypa
     carried.mkdir(parents=True)
     shutil.copy2(made, carried)
     sums = json.loads((made.parent / MANIFEST).read_text())["libraries"]
-    for change, left in (({"cxx": "another compiler"}, ["cuda"]), ({"torch": "0.1"}, ["cpu", "cuda"])):
+    cases = (
+        ({"cxx": "another compiler"}, ["cuda"]),
+        ({"torch": "0.1"}, ["cpu", "cuda"]),
+        ({"broken": True}, ["cpu", "cuda"]),
+    )
+    for number, (change, left) in enumerate(cases):
+        if "broken" in change:
+            (carried / made.name).write_bytes(b"no library")
+            sums = {made.name: hashlib.sha256(b"no library").hexdigest()}
         manifest = {"identity": {**recipe.identity, **change}, "libraries": sums}
         (carried / MANIFEST).write_text(json.dumps(manifest))
-        root = tmp_path / f"cache-{len(left)}"
+        root = tmp_path / f"cache-{number}"
         assert pack.adopt(tmp_path / "pack", root) == left
         found = Cache(root).read(recipe.digest)
         assert (found is not None) == ("cpu" not in left)

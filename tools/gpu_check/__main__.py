@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -43,12 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     steps = chosen(options.only, patience=PATIENCE if options.rehearse else 1.0)
     order = ordered(options)
     if options.packed is not None:
-        for kind in pack.adopt(options.packed, order.out / "scratch" / "ops"):
+        for kind in pack.adopt(options.packed, order.scratch / "ops"):
             print(f"--packed {options.packed}: nothing in it fits this machine's {kind}", flush=True)
     print(f"compiled operations ready after {prepared(order.device):.1f} s", flush=True)
     results = run(steps, order, lambda result: print(report.line(result), flush=True))
     say(order, results)
-    shutil.rmtree(order.out / "scratch", ignore_errors=True)
     return int(any(result.state in ("failed", "killed") for result in results))
 
 

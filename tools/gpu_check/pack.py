@@ -112,39 +112,50 @@ def download(wanted: Sequence[str], folder: Path) -> None:
 
 
 def compiled(root: Path, arch: str) -> None:
-    """Both libraries, in a cache of their own below `root`. RunFailed where they do not compile."""
+    """Both libraries and no others, in a cache of its own at `root`. RunFailed where they do not compile."""
     if torch.version.cuda is None:
         raise RunFailed("this torch is a CPU build: the pack wants the torch of the other machine")
-    before = os.environ.get(ENVIRONMENT)
-    os.environ[ENVIRONMENT] = str(root.absolute())
+    root, before = root.absolute(), os.environ.get(ENVIRONMENT)
+    os.environ[ENVIRONMENT] = str(root)
     try:
-        for kind in _KINDS:
-            obtain(kind, print, archs=arch if kind == "cuda" else None, retry=True)
+        made = [obtain(kind, print, archs=arch if kind == "cuda" else None, retry=True) for kind in _KINDS]
     except CannotBuild as error:
         raise RunFailed(str(error)) from error
     finally:
         os.environ.pop(ENVIRONMENT)
         if before is not None:
             os.environ[ENVIRONMENT] = before
+    for path in set(root.iterdir()) - {one.path.parent for one in made}:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def adopt(packed: Path, root: Path) -> list[str]:
     """Takes the carried libraries, whichever compiler made them, into a cache at `root`, which this process
-    and its children use from now on; what does not fit this torch, processor or GPU is named and left to be
-    compiled."""
+    and its children use from now on; what does not fit this torch, processor or GPU, or does not load here,
+    is named and left to be compiled."""
     if not (packed / "ops").is_dir():
         raise UserError(f"--packed {packed}: no pack; allowed: a folder that --pack made")
     os.environ[ENVIRONMENT] = str(root)
-    carried, cache, left = Cache((packed / "ops").absolute()), Cache(root), list[str]()
+    carried, cache = Cache((packed / "ops").absolute()), Cache(root)
+    left, good = list[str](), list[Path]()
     cache.prepare()
     for kind in _KINDS:
         recipe = cuda_recipe() if kind == "cuda" else cpu_recipe()
         found = carried.search(lambda identity, recipe=recipe: fits(identity, recipe))  # type: ignore[misc]
-        if found is None:
+        if found is None or not _load([*good, found]):
             left.append(kind)
-        elif cache.read(recipe.digest) is None:
+            continue
+        good.append(found)
+        if cache.read(recipe.digest) is None:
             with cache.building() as folder:
                 shutil.copy2(found, folder / recipe.library)
                 (folder / "alive").unlink(missing_ok=True)
                 cache.publish(folder, recipe.digest, recipe.library, recipe.identity, carried=str(found))
     return left
+
+
+def _load(libraries: Sequence[Path]) -> bool:
+    """They load into one process, in this order: they may want a newer system than this one is."""
+    lines = "; ".join(f"torch.ops.load_library({str(path)!r})" for path in libraries)
+    done = subprocess.run([sys.executable, "-c", f"import torch; {lines}"], capture_output=True, check=False)
+    return done.returncode == 0

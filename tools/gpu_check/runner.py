@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -32,13 +34,14 @@ _GONE = 5.0  # seconds until a killed process must be gone; a GPU can hold it lo
 @dataclass(frozen=True)
 class Order:
     """What is asked of all steps. out: folder of the results. budget: seconds of all steps together. tiny:
-    sizes of the rehearsal."""
+    sizes of the rehearsal. scratch: where steps may write what nobody wants; gone at the end."""
 
     out: Path
     device: torch.device
     budget: float
     peers: tuple[str, ...] = ()
     tiny: bool = False
+    scratch: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="gpu_check-")))
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,13 @@ def run(steps: Sequence[Step], order: Order, tell: Callable[[Result], None]) -> 
     for name in ("rows.jsonl", "log.txt"):
         (order.out / name).write_text("")
     found: list[Result] = []
-    for result in _each(steps, order):
-        found.append(result)
-        _publish(order, found)
-        tell(result)
+    try:
+        for result in _each(steps, order):
+            found.append(result)
+            _publish(order, found)
+            tell(result)
+    finally:
+        shutil.rmtree(order.scratch, ignore_errors=True)
     return found
 
 
@@ -132,7 +138,7 @@ def _work(step: Step, order: Order) -> None:
     for stream in (1, 2):
         os.dup2(log, stream)
     print(f"== {step.name}", flush=True)
-    folder = order.out / "scratch" / step.name
+    folder = order.scratch / step.name
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     place = Place(order.device, folder, order.peers, step.tiny if order.tiny else step.sizes)
