@@ -72,13 +72,15 @@ def test_a_penalty_has_the_gradient_that_pytorchs_own_convolution_gives():
 
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_weight_gradient_that_is_taken_by_phases(transposed, layout):
-    """Sizes at which the CPU splits it: as exact as PyTorch's own, against float64."""
+@pytest.mark.parametrize("channels", [(5, 4), (256, 272)])
+def test_the_weight_gradient_that_is_taken_by_phases(transposed, layout, channels):
+    """Sizes at which the CPU splits it, by phases or by products: as exact as PyTorch's own, against float64."""
     g = torch.Generator().manual_seed(0)
-    small, large = torch.randn(2, 5, 17, 16, generator=g), torch.randn(2, 4, 35, 33, generator=g)
+    outputs, inputs = channels
+    small, large = torch.randn(2, outputs, 17, 16, generator=g), torch.randn(2, inputs, 35, 33, generator=g)
     x, dy = (small, large) if transposed else (large, small)
     x, dy = x.contiguous(memory_format=layout), dy.contiguous(memory_format=layout)
-    weight = torch.randn(5, 4, 3, 3, generator=g)
+    weight = torch.randn(outputs, inputs, 3, 3, generator=g)
 
     def gradients(ours, dtype):
         conv, plain = convolution.conv2d, F.conv2d

@@ -33,8 +33,10 @@ struct Least {
 constexpr Least kImage{512, 64 * 32};
 #ifdef CPU_CAPABILITY_AVX512
 constexpr Least kWeight{128, 64 * 32};
+constexpr int64_t kProducts = 256 * 256;  // inputs times outputs from which on products beat phases
 #else
 constexpr Least kWeight{128, 32 * 32};
+constexpr int64_t kProducts = 0;
 #endif
 
 inline bool winograd_pays(const Tensor& image, at::IntArrayRef weight, const Setting& s, const Least& least) {
@@ -88,8 +90,30 @@ inline Tensor weight_gradient_by_phases(const Tensor& large, const Tensor& small
   return dw;
 }
 
-// True where oneDNN's gradient of a weight with stride 2 falls behind its own with stride 1.
-inline bool phases_pay(const Tensor& large, const Tensor& small, at::IntArrayRef weight, const Setting& s) {
+// The same by products of matrices, one a tap, pixels summed over. The small image is padded by zeros to the
+// phase's size, so that a tap is a shift of the whole batch.
+inline Tensor weight_gradient_by_products(const Tensor& large, const Tensor& small) {
+  int64_t outputs = small.size(1), inputs = large.size(1);
+  Tensor dw = at::empty({3, 3, outputs, inputs}, small.options().memory_format(at::MemoryFormat::Contiguous));
+  Tensor pixels = large.permute({0, 2, 3, 1}), gradients = small.permute({0, 2, 3, 1});
+  for (int64_t y : {0, 1}) {
+    for (int64_t x : {0, 1}) {
+      Tensor part = pixels.slice(1, y, {}, 2).slice(2, x, {}, 2).reshape({-1, inputs});
+      Tensor padded = at::constant_pad_nd(gradients, {0, 0, 0, 1 - x, 0, 1 - y}).reshape({-1, outputs});
+      for (int64_t ky = y; ky < 3; ky += 2) {
+        for (int64_t kx = x; kx < 3; kx += 2) {
+          int64_t shift = ky / 2 * (small.size(3) + 1 - x) + kx / 2, count = part.size(0) - shift;
+          dw.select(0, ky).select(0, kx).copy_(
+              at::mm(padded.narrow(0, 0, count).t(), part.narrow(0, shift, count)));
+        }
+      }
+    }
+  }
+  return dw.permute({2, 3, 0, 1}).contiguous();
+}
+
+// True where oneDNN's gradient of a weight with stride 2 falls behind.
+inline bool splits(const Tensor& large, const Tensor& small, at::IntArrayRef weight, const Setting& s) {
   return is_plain(large, weight, s, 2, 0) && small.size(2) >= 16 && large.size(2) == 2 * small.size(2) + 1 &&
          large.size(3) == 2 * small.size(3) + 1;
 }
@@ -100,7 +124,11 @@ inline Tensor own_weight_gradient(const Tensor& dy, const Tensor& x, at::IntArra
   if (winograd_pays(large, weight, s, kWeight)) {
     return winograd_weight(large, small);
   }
-  return phases_pay(large, small, weight, s) ? weight_gradient_by_phases(large, small) : Tensor();
+  if (!splits(large, small, weight, s)) {
+    return {};
+  }
+  bool products = weight[0] * weight[1] >= kProducts;
+  return products ? weight_gradient_by_products(large, small) : weight_gradient_by_phases(large, small);
 }
 
 // The gradients of x and of the weight, as far as they are needed. Of the weight, where its gradient alone is
