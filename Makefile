@@ -14,7 +14,7 @@ help:
 	@echo "make test        run the tests"
 	@echo "make check       format, lint, types, CUDA and tests, as CI does"
 	@echo "make lint        format, lint and types alone"
-	@echo "make bench       run the benchmarks"
+	@echo "make bench       run the benchmarks, in 20 minutes"
 	@echo "make format      format the code"
 	@echo "make clean       remove .venv and caches; out/ and runs/ stay"
 
@@ -56,6 +56,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Within 20 minutes on two cores: each benchmark has minutes of its own, and names what finds no time.
 bench: setup
 	@set -e; for bench in tools/bench_*.py; do echo "== $$bench"; \
 		$(BIN)/python -m tools.$$(basename $$bench .py) --json out/bench/$$(basename $$bench .py).json; done

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from launch.operations import use_operations
+from launch.precision import with_computed_precision
 from pipeline.config.load import load_config
 from pipeline.contracts import Batch, Family, ImageSpec, Phase, Process, Schedule, Stage
 from pipeline.engines.replicated import Replicated
@@ -33,6 +34,7 @@ from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import build_family, low_precision_of
 from pipeline.training.meters import Means, peak_gib
 from pipeline.training.trainer import Trainer
+from tools.budget import Budget, add_minutes
 from tools.machine import write_rows
 
 _GROWN = 10**9  # images seen: every schedule has ended
@@ -108,19 +110,21 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     full_float32()
     choose_kernels()
     use_operations("auto", device)
-    low = low_precision_of(config.engine.precision)
+    config = with_computed_precision(config, Process(device=device), lambda line: None)
+    low = low_precision_of(config.engine.computed)
     family = build_family(config.family, spec, batch_size=options.batch, low_precision=low)
     family.schedule = FixedBatch(family.schedule, options.batch)
     trainer = timed_trainer(family, options, device, config.engine.tf32)
     if config.engine.recompute == "blocks":
         recompute_blocks(trainer.networks.generator)
         recompute_blocks(trainer.networks.discriminator)
-    step = time.perf_counter()
-    for _ in range(options.rounds):
+    step, rounds = time.perf_counter(), 0
+    while not rounds or (rounds < options.rounds and time.perf_counter() - step < options.seconds):
+        rounds += 1
         trainer.progress.step, trainer.progress.images_seen = 0, _GROWN  # every lazy phase is due
         trainer.step()
     trainer.meters.flush()
-    step = (time.perf_counter() - step) / options.rounds
+    step = (time.perf_counter() - step) / rounds
     row = figures(family, trainer, options.batch)
     training_peak = peak_gib(device)
     image = generation_seconds(family, trainer)
@@ -128,7 +132,7 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     recomputed = ", recomputed" if config.engine.recompute == "blocks" else ""
     return {
         "op": f"iteration, {config.family.name}",
-        "size": f"{options.resolution}px batch {options.batch} {config.engine.precision}{tf32}{recomputed}",
+        "size": f"{options.resolution}px batch {options.batch} {config.engine.computed}{tf32}{recomputed}",
         "mode": "fwd+bwd",
         "ms": 1e3 * step,
         **row,
@@ -172,10 +176,10 @@ def generation_seconds(family: Family, trainer: Trainer) -> float:
     return time.perf_counter() - start
 
 
-def in_own_process(path: Path, arguments: Sequence[str]) -> dict[str, Any] | None:
-    """The row of a worker; None, with its last words, if it failed."""
+def in_own_process(path: Path, arguments: Sequence[str], seconds: float) -> dict[str, Any] | None:
+    """The row of a worker; None, with its last words, if it failed. TimeoutExpired if it takes longer."""
     command = [sys.executable, "-m", "tools.bench_families", "--worker", *arguments, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         print(f"{path.stem:20} failed: {last[0]}", flush=True)
@@ -206,6 +210,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, repeatable")
     found.add_argument("--json", type=Path, help="write the rows here")
+    add_minutes(found, 4)
+    found.add_argument("--seconds", type=float, default=float("inf"), help="after which no round begins")
     found.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return found
 
@@ -222,15 +228,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     passed += ["--rounds", str(options.rounds), "--device", options.device]
     passed += ["--micro", str(options.micro)] if options.micro else []
     passed += [word for value in options.set for word in ("--set", value)]
-    rows = []
+    rows, budget = [], Budget(options.minutes, [path.stem for path in paths])
+    failed = False
     for path in paths:
+        if not budget.begins(path.stem):
+            continue
         classes = _DEFAULT.get(path.name, 0) if options.classes is None else options.classes
-        row = in_own_process(path, [*passed, "--classes", str(classes)])
+        seconds = ["--seconds", str(budget.seconds()), "--classes", str(classes)]
+        try:
+            row = in_own_process(path, [*passed, *seconds], budget.remaining())
+        except subprocess.TimeoutExpired:
+            budget.leave_out(path.stem, "not done in time")
+            continue
+        failed = failed or row is None
         if row is not None:
             show(path, row)
             rows.append(row)
+    budget.report()
     write_rows(options.json, rows)
-    return 0 if len(rows) == len(paths) else 1
+    return int(failed)
 
 
 if __name__ == "__main__":

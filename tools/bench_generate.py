@@ -14,7 +14,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from pipeline.generation.request import Request
 from pipeline.models.registry import build_family
 from pipeline.storage.pictures import FORMATS, PictureFormat, encode_picture, to_uint8
 from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
+from tools.budget import Budget, add_minutes
 from tools.machine import write_rows
 from tools.timing import OthersWatch
 
@@ -49,17 +50,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="a shard; else 16 at 256px, 4 at 1024px")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved measurements of each kind")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    add_minutes(parser, 2)
     options = parser.parse_args()
     use_operations("auto", DEVICE)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    budget = Budget(options.minutes, [f"{side}px" for side in options.sizes])
     for side in options.sizes:
         images = options.images or (16 if side <= 256 else 4)
-        rows += size_rows(side, options.set, images, options.rounds, options.formats)
+        if budget.begins(f"{side}px"):
+            rows += size_rows(side, options.set, images, budget.turns(options.rounds), options.formats)
+    budget.report()
     write_rows(options.json, rows)
 
 
 def size_rows(
-    side: int, overrides: Sequence[str], images: int, rounds: int, formats: Sequence[PictureFormat]
+    side: int, overrides: Sequence[str], images: int, rounds: Iterable[int], formats: Sequence[PictureFormat]
 ) -> list[dict[str, Any]]:
     """A row a format at one size; medians of interleaved rounds."""
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +73,7 @@ def size_rows(
         pixels = to_uint8(sampler.draw([0]).images)[0].permute(1, 2, 0).contiguous().numpy()
         found: dict[str, list[float]] = {name: [] for name in ("threads", "whole", *formats)}
         watch = OthersWatch()
-        for turn in range(rounds):
+        for turn in rounds:
             found["threads"].append(by_threads(sampler, images * 2))
             found["whole"].append(at_once(sampler, images))
             for kind in formats:

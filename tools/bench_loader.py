@@ -17,7 +17,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ from pipeline.data.reader import ShardReader
 from pipeline.data.sink import ShardSink
 from pipeline.data.stream import ImageStream
 from pipeline.data.workers import WorkerChunks
+from tools.budget import Budget, add_minutes
 from tools.machine import write_rows
 
 WORKERS, LANES, BATCH = 2, 16, 32
@@ -52,15 +53,24 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved measurements of each kind")
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 1024], help="pixels a side")
+    add_minutes(parser, 1.5)
     arguments = parser.parse_args()
-    rows = [row for side in arguments.sizes for row in speed_rows(side, arguments.rounds)]
-    rows += [level_row(side, arguments.rounds) for side in arguments.sizes]
-    for row in rows:
-        print(row["op"], row["size"], row["note"], sep=" | ")
+    rows: list[dict[str, Any]] = []
+    kinds = {
+        f"{name}, {side}px": (measure, side) for name, measure in KINDS.items() for side in arguments.sizes
+    }
+    budget = Budget(arguments.minutes, list(kinds))
+    for name, (measure, side) in kinds.items():
+        if budget.begins(name):
+            found = measure(side, budget.turns(arguments.rounds))
+            for row in found:
+                print(row["op"], row["size"], row["note"], sep=" | ", flush=True)
+            rows += found
+    budget.report()
     write_rows(arguments.json, rows)
 
 
-def speed_rows(side: int, rounds: int) -> list[dict[str, Any]]:
+def speed_rows(side: int, rounds: Iterable[int]) -> list[dict[str, Any]]:
     """The loader's two rows at one size; medians of interleaved rounds."""
     with tempfile.TemporaryDirectory() as folder:
         index = photographs(Path(folder), side, count=512 if side <= 256 else 96)
@@ -71,7 +81,7 @@ def speed_rows(side: int, rounds: int) -> list[dict[str, Any]]:
             "float32": lambda: floats(index, images),
         }
         costs: dict[str, list[Cost]] = {name: [] for name in kinds}
-        for _ in range(rounds):
+        for _ in rounds:
             for name, measure in kinds.items():
                 costs[name].append(measure().each(images))
     wall = {name: statistics.median(cost.wall for cost in values) for name, values in costs.items()}
@@ -79,20 +89,20 @@ def speed_rows(side: int, rounds: int) -> list[dict[str, Any]]:
     return [_speed_row(name, side, wall, cpu) for name in ("uint8", "float32")]
 
 
-def level_row(side: int, rounds: int) -> dict[str, Any]:
+def level_rows(side: int, rounds: Iterable[int]) -> list[dict[str, Any]]:
     """4px from images of `side`, with a pyramid and (the reference) without; medians of rounds."""
     with tempfile.TemporaryDirectory() as folder:
         whole = photographs(Path(folder), side, count=512 if side <= 256 else 96)
         layered = build_pyramid(whole.root)
         images = BATCH * (32 if side <= 256 else 3)
         costs: dict[str, list[Cost]] = {"pyramid": [], "reduced": []}
-        for _ in range(rounds):
+        for _ in rounds:
             for name, index, count in (("pyramid", layered, 32 * BATCH), ("reduced", whole, images)):
                 costs[name].append(floats(index, count, resolution=4).each(count))
     wall = {name: statistics.median(cost.wall for cost in values) for name, values in costs.items()}
     cpu = {name: statistics.median(cost.cpu for cost in values) for name, values in costs.items()}
     ratio, cpu_ratio = wall["reduced"] / wall["pyramid"], cpu["reduced"] / cpu["pyramid"]
-    return {
+    row = {
         "op": f"loader of 4px from a pyramid, {WORKERS} workers",
         "size": f"{side}px",
         "mode": "fwd",
@@ -106,6 +116,10 @@ def level_row(side: int, rounds: int) -> dict[str, Any]:
         f"ratio {ratio:.1f}; {cpu['pyramid']:.3f} core-ms an image, reduced {cpu['reduced']:.3f}, "
         f"ratio {cpu_ratio:.1f}",
     }
+    return [row]
+
+
+KINDS = {"loader": speed_rows, "pyramid": level_rows}
 
 
 class Cost(NamedTuple):

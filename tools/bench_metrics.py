@@ -13,8 +13,9 @@ import hashlib
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ from pipeline.evaluation.plan import Extraction, Needs, Settings
 from pipeline.evaluation.weights import InceptionWeights
 from pipeline.randomness import seeded
 from pipeline.training.meters import peak_gib
+from tools.budget import Budget, add_minutes
 from tools.machine import write_rows
 from tools.timing import Contestant, clock_of, race
 
@@ -42,7 +44,7 @@ _BATCH = 32
 T = TypeVar("T")
 
 
-def bench_extraction(device: torch.device, images: int, rounds: int) -> dict[str, Any]:
+def bench_extraction(device: torch.device, images: int, rounds: int, seconds: float) -> dict[str, Any]:
     """Gathering FID's moments from images that are there, against the extractor's forward on them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "inception.pth")
@@ -62,12 +64,14 @@ def bench_extraction(device: torch.device, images: int, rounds: int) -> dict[str
             for part in pixels.split(_BATCH):  # type: ignore[no-untyped-call]
                 extractor._network(part.to(device))
 
-    result = race({"ours": Contestant(ours), "bare": Contestant(bare)}, rounds, clock_of(device.type))
+    result = race(
+        {"ours": Contestant(ours), "bare": Contestant(bare)}, rounds, clock_of(device.type), seconds
+    )
     ms, floor = result.ms("ours") / images, result.ms("bare") / images
     return {"op": "extract", "size": f"{images} images", "mode": "fwd", "ms": ms, "vs_bare": floor / ms}
 
 
-def bench_root(rounds: int) -> dict[str, Any]:
+def bench_root(rounds: int, seconds: float) -> dict[str, Any]:
     """tr((A B)^(1/2)) of two covariances of 2,048 features."""
     covariances = [_covariance(seed) for seed in (0, 1)]
 
@@ -78,7 +82,7 @@ def bench_root(rounds: int) -> dict[str, Any]:
         return float(sqrt_trace(*covariances))
 
     apart = abs(ours() - scipys()) / scipys()
-    result = race({"ours": Contestant(ours), "scipy": Contestant(scipys)}, rounds, clock_of("cpu"))
+    result = race({"ours": Contestant(ours), "scipy": Contestant(scipys)}, rounds, clock_of("cpu"), seconds)
     ms = result.ms("ours")
     speed = result.ms("scipy") / ms
     return {
@@ -150,17 +154,22 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--neighbours", type=int, default=10_000, help="of each set; 0: leave it out")
     parser.add_argument("--share", type=int, default=1, help="compute every S-th tile")
     parser.add_argument("--no-root", action="store_true", help="leave FID's square root out")
+    add_minutes(parser, 1)
     arguments = parser.parse_args(words)
     device = choose_device(arguments.device)
-    rows = []
+    kinds: dict[str, Callable[[float], dict[str, Any]]] = {}
     if arguments.neighbours:  # first, for a process's peak memory never falls
-        rows.append(bench_neighbours(arguments.neighbours, arguments.share, device))
+        kinds["neighbours"] = lambda _: bench_neighbours(arguments.neighbours, arguments.share, device)
     if arguments.images:
-        rows.append(bench_extraction(device, arguments.images, arguments.rounds))
+        kinds["extract"] = partial(bench_extraction, device, arguments.images, arguments.rounds)
     if not arguments.no_root:
-        rows.append(bench_root(arguments.rounds))
-    for row in rows:
-        print(_line(row))
+        kinds["sqrt_trace"] = partial(bench_root, arguments.rounds)
+    budget, rows = Budget(arguments.minutes, list(kinds)), []
+    for name, measure in kinds.items():
+        if budget.begins(name):
+            rows.append(measure(budget.seconds()))
+            print(_line(rows[-1]), flush=True)
+    budget.report()
     write_rows(arguments.json, rows)
     return 0
 

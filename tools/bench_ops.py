@@ -11,8 +11,9 @@ import gc
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,7 @@ from pipeline.errors import UserError
 from pipeline.float32 import full_float32
 from pipeline.kernels import choose_kernels
 from tools.allocator import Allocators, Memory
+from tools.budget import Budget
 from tools.machine import write_rows
 from tools.op_rows import SIZES, Setting, cases, rows_of
 from tools.peers import PEERS, load_peer
@@ -30,6 +32,7 @@ from tools.timing import DISTURBED, Floor, measure_floor
 from tools.whole_rows import generator_rows, training_rows, update_rows
 
 Row = dict[str, Any]
+Part = Callable[[], Iterator[Row]]
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="large CPU tensors: all in kept memory, all fresh from the system, or ours kept")  # fmt: skip
     add("--quick", action="store_true", help="small sizes, two rounds, no whole pieces: to see that it works")
     add("--whole", action="store_true", help="also training at 256px and generators at 1024px")
+    add("--minutes", type=float, help="of time for all rows; default: 5, with --whole or --peer 120")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: the operations and updates alone")
     return parser.parse_args(arguments)
 
@@ -105,9 +109,15 @@ def run(options: argparse.Namespace) -> list[Row]:
     rows = []
     print(f"memory of large CPU tensors: {memory.name}")
     print_head(floor, setting)
-    for row in itertools.chain(floor_rows(floor, memory.name), wanted_rows(options, setting)):
+    minutes = options.minutes or (120 if options.whole or options.peer else 5)
+    budget = Budget(minutes, list(wanted_parts(options, setting)))
+    parts = wanted_parts(options, replace(setting, seconds=budget.seconds))
+    if torch.bfloat16 not in floor.rates:
+        budget.leave_out("all rows in bfloat16", "this CPU has no instructions for it")
+    for row in itertools.chain(floor_rows(floor, memory.name), timely_rows(parts, budget)):
         rows.append(row)
         print_row(row)
+    budget.report()
     return rows
 
 
@@ -128,24 +138,29 @@ def native_backend(device: str) -> ops.Backend:
     return "native"
 
 
-def wanted_rows(options: argparse.Namespace, setting: Setting) -> Iterator[Row]:
-    """The rows that `--only`, `--quick`, `--whole` and `--device` leave."""
-    device = setting.device
+def wanted_parts(options: argparse.Namespace, setting: Setting) -> dict[str, Part]:
+    """By name the rows that `--only`, `--quick`, `--whole` and `--device` leave."""
+    parts: dict[str, Part] = {}
+    device, large, few = setting.device, options.whole, min(setting.rounds, 3)
     for case in cases(SIZES["quick" if options.quick else device], device):
-        if options.only in f"{case.op} {case.size}":
-            yield from rows_of(case, setting)
+        name = f"{case.op} {case.size}".strip()
+        parts[f"{name}, larger" if name in parts else name] = partial(rows_of, case, setting)
+    parameters = 32 if options.quick else 1024
+    parts["moving average, Adam, norm and clearing"] = partial(update_rows, setting, parameters)
+    if not options.quick and device != "cuda":
+        for resolution in (64, 256) if large else (64,):
+            parts[f"training {resolution}px"] = partial(training_rows, setting, resolution, few)
+        for resolution in (256, 1024) if large else (256,):
+            parts[f"generator forward {resolution}px"] = partial(generator_rows, setting, resolution, few)
+    return {name: part for name, part in parts.items() if options.only in name}
+
+
+def timely_rows(parts: Mapping[str, Part], budget: Budget) -> Iterator[Row]:
+    """The rows of those parts that begin in time."""
+    for name, part in parts.items():
+        if budget.begins(name):
+            yield from part()
             gc.collect()
-    if options.only in "moving average, Adam, norm and clearing":
-        yield from update_rows(setting, 32 if options.quick else 1024)
-    if options.quick or device == "cuda":
-        return
-    large, few = options.whole, min(setting.rounds, 3)
-    for resolution in (64, 256) if large else (64,):
-        if options.only in f"training {resolution}px":
-            yield from training_rows(setting, resolution, few)
-    for resolution in (256, 1024) if large else (256,):
-        if options.only in f"generator forward {resolution}px":
-            yield from generator_rows(setting, resolution, few)
 
 
 def floor_rows(floor: Floor, memory: str) -> list[Row]:

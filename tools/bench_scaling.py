@@ -29,6 +29,7 @@ from pipeline.models.registry import build_family
 from pipeline.training.state import Share, copied, take
 from pipeline.training.trainer import Trainer
 from tools.bench_families import NoiseStream
+from tools.budget import Budget, add_minutes
 from tools.machine import write_rows
 from tools.ranks import run_module, run_on_two_hosts
 
@@ -142,12 +143,15 @@ def measure(ranks: int, batch: int, rounds: int, buckets: Sequence[float], megab
     )
 
 
-def scaling_rows(images: int, rounds: int, megabits: int) -> list[dict[str, Any]]:
+def scaling_rows(images: int, rounds: int, megabits: int, budget: Budget) -> list[dict[str, Any]]:
     """images: of one process alone."""
+    assert budget.begins("alone")
     alone = measure(1, images, rounds, (0.0,), 0)
     link = f"{megabits} Mbit/s" if megabits else "loopback"
     rows: list[dict[str, Any]] = []
     for kind, batch, ideal in (("weak", 2 * images, alone.step[0]), ("strong", images, alone.step[0] / 2)):
+        if not budget.begins(kind):
+            continue
         two = measure(2, batch, rounds, _BUCKETS, megabits)
         for number, bucket_mb in enumerate(_BUCKETS):
             name = f"buckets of {bucket_mb:g} MB" if bucket_mb else "one all-reduce"
@@ -155,7 +159,8 @@ def scaling_rows(images: int, rounds: int, megabits: int) -> list[dict[str, Any]
             ms, share = two.step[number], two.waits[number] / two.step[number]
             print(
                 f"{kind} scaling, {name} | {size} | {ms:.0f} ms, one process {alone.step[0]:.0f} ms: "
-                f"efficiency {ideal / ms:.2f}; {share:.0%} of the step in communication"
+                f"efficiency {ideal / ms:.2f}; {share:.0%} of the step in communication",
+                flush=True,
             )
             rows.append({
                 "op": f"{kind} scaling, {name}", "size": size, "mode": "fwd+bwd", "ms": ms,
@@ -183,16 +188,20 @@ def main() -> None:
     """Runs all rows, prints them, and writes them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the rows here")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8, help="images of one process alone")
     parser.add_argument("--megabits", type=int, default=0, help="bandwidth of the link; 0: loopback")
     parser.add_argument("--buckets", type=float, nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--rank-out", type=Path, help=argparse.SUPPRESS)
+    add_minutes(parser, 1)
     arguments = parser.parse_args()
     if arguments.rank_out is not None:
         measure_here(arguments.rank_out, arguments.batch, arguments.rounds, arguments.buckets)
         return
-    write_rows(arguments.json, scaling_rows(arguments.batch, arguments.rounds, arguments.megabits))
+    budget = Budget(arguments.minutes, ["alone", "weak", "strong"])
+    rows = scaling_rows(arguments.batch, arguments.rounds, arguments.megabits, budget)
+    budget.report()
+    write_rows(arguments.json, rows)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.training.meters import peak_gib
 from pipeline.training.state import copied, take
 from pipeline.training.trainer import Trainer, only_trainable
+from tools.budget import Budget, add_minutes
 from tools.machine import write_rows
 
 _SIDE, _BATCH, _STEPS = 64, 16, 4  # four steps: every lazy phase of this configuration once
@@ -88,7 +90,7 @@ class BarePhases:
                     self._adams[phase.trains].step()
 
 
-def loop_row(rounds: int) -> dict[str, Any]:
+def loop_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
     """Milliseconds a step with and without the loop."""
     with tempfile.TemporaryDirectory() as folder:
         prepare("demo:faces", folder, resolution=_SIDE, count=256, format="png", progress=False)
@@ -103,10 +105,10 @@ def loop_row(rounds: int) -> dict[str, Any]:
                 trainer.meters.flush()
 
             ours, floor = interleaved(rounds, whole, lambda: bare.steps(_STEPS))
-    return row("training step, whole loop / phases alone", f"{_SIDE}px batch {_BATCH}", ours, floor, _STEPS)
+    return [row("training step, whole loop / phases alone", f"{_SIDE}px batch {_BATCH}", ours, floor, _STEPS)]
 
 
-def checkpoint_row(rounds: int) -> dict[str, Any]:
+def checkpoint_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
     """Milliseconds a checkpoint and the bare write."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -122,10 +124,10 @@ def checkpoint_row(rounds: int) -> dict[str, Any]:
             store.save(groups, images_seen=next(position), step=0, world_size=1, config_digest="")
 
         ours, floor = interleaved(rounds, save, lambda: bare_write(root / "bare", sizes))
-    return row("checkpoint save / write and fsync", f"{sum(sizes) / 2**20:.0f} MiB", ours, floor, 1)
+    return [row("checkpoint save / write and fsync", f"{sum(sizes) / 2**20:.0f} MiB", ours, floor, 1)]
 
 
-def stall_rows(rounds: int) -> list[dict[str, Any]]:
+def stall_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
     """Milliseconds that a checkpoint stops training for, and what writing it costs the steps beside it."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -146,7 +148,7 @@ def stall_rows(rounds: int) -> list[dict[str, Any]]:
 
         seconds: list[list[float]] = [[], [], [], []]
         with stream:
-            for turn in range(rounds + 1):
+            for turn in rounds:
                 kinds = (begin, steps, writer.finish, lambda: save(take(trainer)), steps)
                 taken = [seconds_of(kind) for kind in kinds]
                 if turn:
@@ -168,8 +170,8 @@ def seconds_of(act: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def memory_row(phase: str, side: int, batch: int) -> dict[str, Any]:
-    """Peak of StyleGAN2's `phase` at `side` pixels with blocks computed again, and kept."""
+def memory_rows(phase: str, side: int, batch: int, rounds: Iterable[int]) -> list[dict[str, Any]]:
+    """Peak of StyleGAN2's `phase` at `side` pixels with blocks computed again, and kept; once."""
     context = multiprocessing.get_context("spawn")
     peaks = []
     for recompute in (True, False):
@@ -181,11 +183,11 @@ def memory_row(phase: str, side: int, batch: int) -> dict[str, Any]:
         f"{phase}, blocks recomputed / kept | {size} | {1024 * ours:.0f} MiB against {1024 * kept:.0f}, "
         f"{ours / kept:.2f} times; {seconds:.2f} s against {kept_seconds:.2f}"
     )
-    return {
+    return [{
         "op": f"peak memory of {phase}, blocks recomputed / kept", "size": size, "mode": "fwd+bwd",
         "ms": 1000 * seconds, "vs_reference": seconds / kept_seconds, "vs_peer": None,
         "floor_ms": 1000 * kept_seconds, "gib": ours, "gib_kept": kept,
-    }  # fmt: skip
+    }]  # fmt: skip
 
 
 def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[float, float]:
@@ -223,10 +225,10 @@ def bare_write(folder: Path, sizes: list[int]) -> None:
             os.fsync(file.fileno())
 
 
-def interleaved(rounds: int, *kinds: Callable[[], None]) -> list[list[float]]:
-    """Seconds of each kind in each round, after one round to warm up."""
+def interleaved(rounds: Iterable[int], *kinds: Callable[[], None]) -> list[list[float]]:
+    """Seconds of each kind in each round but the first, which warms up."""
     seconds: list[list[float]] = [[] for _ in kinds]
-    for turn in range(rounds + 1):
+    for turn in rounds:
         for number, kind in enumerate(kinds):
             start = time.perf_counter()
             kind()
@@ -239,7 +241,7 @@ def row(op: str, size: str, ours: list[float], floor: list[float], per: int) -> 
     """A row with medians in milliseconds; vs_reference is how many times the floor's time ours takes."""
     mine, least = (1000 * statistics.median(values) / per for values in (ours, floor))
     ratio = statistics.median(a / b for a, b in zip(ours, floor, strict=True))
-    print(f"{op} | {size} | {mine:.1f} ms against {least:.1f} ms, {ratio:.3f} times")
+    print(f"{op} | {size} | {mine:.1f} ms against {least:.1f} ms, {ratio:.3f} times", flush=True)
     return {
         "op": op, "size": size, "mode": "fwd+bwd", "ms": mine,
         "vs_reference": ratio, "vs_peer": None, "floor_ms": least,
@@ -257,9 +259,17 @@ def main() -> None:
         default=["generator", "discriminator", "r1"],
         help="phases whose peak is measured",
     )
+    add_minutes(parser, 2.5)
     arguments = parser.parse_args()
-    rows = [loop_row(arguments.rounds), checkpoint_row(arguments.rounds), *stall_rows(arguments.rounds)]
-    rows += [memory_row(phase, 256, 4) for phase in arguments.memory]
+    kinds: dict[str, Callable[[Iterable[int]], list[dict[str, Any]]]] = {
+        "loop": loop_rows, "checkpoint": checkpoint_rows, "waiting for checkpoints": stall_rows,
+    }  # fmt: skip
+    kinds |= {f"memory of {phase}": partial(memory_rows, phase, 256, 4) for phase in arguments.memory}
+    budget, rows = Budget(arguments.minutes, list(kinds)), []
+    for name, measure in kinds.items():
+        if budget.begins(name):
+            rows += measure(budget.turns(arguments.rounds + 1, least=2))
+    budget.report()
     write_rows(arguments.json, rows)
 
 

@@ -180,7 +180,8 @@ def minibatch_stddev_case(shape: tuple[int, ...], device: str) -> Case:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all rows of a run have in common. native: the backend that stands for ours."""
+    """What all rows of a run have in common. native: the backend that stands for ours.
+    seconds: those in which rounds may still begin."""
 
     device: str
     rounds: int
@@ -188,6 +189,7 @@ class Setting:
     peers: Sequence[Peer]
     native: ops.Backend
     memory: Allocators
+    seconds: Callable[[], float] = lambda: float("inf")
 
     def ours(self, call: Callable[[], object]) -> Contestant:
         """`call` with compiled operations, where there are any."""
@@ -212,6 +214,8 @@ def rows_of(case: Case, setting: Setting) -> Iterator[dict[str, Any]]:
     """A row for each variant, pass and peer."""
     peers: Sequence[Peer | None] = [p for p in setting.peers if case.peer and p.forms(*case.peer)] or [None]
     for dtype, layout in case.variants:
+        if dtype not in setting.floor.rates:  # this machine has no instructions for it
+            continue
         for mode in ("fwd", "fwd+bwd"):
             for peer in peers:
                 yield row_of(case, setting, dtype, layout, mode, peer)
@@ -235,7 +239,7 @@ def row_of(
         form = fastest(forms, setting.device)
         contestants["peer"] = setting.peer(forms[form])
         difference = disagreement(contestants, run, forms[form])
-    result = race(contestants, setting.rounds, clock_of(setting.device))
+    result = race(contestants, setting.rounds, clock_of(setting.device), setting.seconds())
     return {
         "op": case.op,
         "size": case.size or "x".join(str(n) for n in inputs[0].shape),

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import torch
 
+from ops.bfloat16 import computes_bfloat16
+
 BURST = 0.1  # seconds of one contestant's turn: the system counts the processor's time in hundredths
+FLOOR_SECONDS = 30
 DISTURBED = 0.15  # cores that others may use before a round counts as disturbed
 
 
@@ -52,12 +55,21 @@ class Race:
         return 1e3 * low, 1e3 * high
 
 
-def race(contestants: Mapping[str, Contestant], rounds: int, clock: Callable[..., float]) -> Race:
-    """Times `rounds` rounds after one to warm up; up to as many again if others disturb them."""
+def race(
+    contestants: Mapping[str, Contestant],
+    rounds: int,
+    clock: Callable[..., float],
+    seconds: float = float("inf"),
+) -> Race:
+    """Times `rounds` rounds after one to warm up; up to as many again if others disturb them. Once `seconds`
+    are over no further round begins."""
+    ends = time.monotonic() + seconds
     for contestant in contestants.values():
         turn(contestant, clock, burst=0)
     found: list[tuple[float, dict[str, Turn]]] = []
     while sum(others <= DISTURBED for others, _ in found) < rounds and len(found) < 2 * rounds:
+        if found and time.monotonic() > ends:
+            break
         watch = OthersWatch()
         turns = {name: turn(contestant, clock, burst=BURST) for name, contestant in contestants.items()}
         found.append((watch.cores(), turns))
@@ -150,16 +162,19 @@ class Floor:
 
 
 def measure_floor(device: str, rounds: int, *, small: bool = False) -> Floor:
-    """Copies into memory that is there already, and multiplies square matrices."""
+    """Copies into memory that is there already, and multiplies square matrices: of bfloat16 where the device
+    has instructions for it. No more than `FLOOR_SECONDS`."""
     clock = clock_of(device)
     count, side = (1 << 22, 512) if small else (1 << 27, 3072)
     source, target = (torch.ones(count, device=device) for _ in range(2))
     contestants = {"copy": Contestant(lambda: target.copy_(source))}
-    for dtype in (torch.float32, torch.bfloat16):
+    able = computes_bfloat16(torch.device(device))
+    dtypes = (torch.float32, torch.bfloat16) if able else (torch.float32,)
+    for dtype in dtypes:
         contestants[str(dtype)] = Contestant(_product(side, dtype, device))
-    result = race(contestants, rounds, clock)
+    result = race(contestants, rounds, clock, FLOOR_SECONDS)
     seconds = {name: min(result.seconds[name]) for name in contestants}
-    rates = {dtype: 2 * side**3 / seconds[str(dtype)] for dtype in (torch.float32, torch.bfloat16)}
+    rates = {dtype: 2 * side**3 / seconds[str(dtype)] for dtype in dtypes}
     return Floor(2 * 4 * count / seconds["copy"], rates, result.others)
 
 

@@ -45,7 +45,7 @@ def training_rows(setting: Setting, resolution: int, rounds: int) -> Iterator[di
             if phase in theirs:
                 contestants["peer"] = setting.peer(theirs[phase])
             floors[phase] = flops_ms(setting, run)
-            races[phase] = race(contestants, rounds, clock_of("cpu"))
+            races[phase] = race(contestants, rounds, clock_of("cpu"), setting.seconds())
             yield _training_row(phase, resolution, figures(races[phase], floors[phase]), peer)
             gc.collect()
         total = sum(floors[phase] / EVERY[phase] for phase in races)
@@ -133,7 +133,7 @@ def generator_rows(setting: Setting, resolution: int, rounds: int) -> Iterator[d
     capable: list[Peer | None] = [p for p in setting.peers if hasattr(p, "generator")]
     for peer in capable or [None]:
         forms = peer.forms("generator", {"config": CONFIG_F, "resolution": resolution}) if peer else {}
-        for low in (None, torch.bfloat16):
+        for low in (None, torch.bfloat16) if torch.bfloat16 in setting.floor.rates else (None,):
             spec = ImageSpec(resolution, resolution, 3)
             family = build_family(CONFIG_F, spec, batch_size=4, low_precision=low)
             network = family.networks().generator.eval().requires_grad_(False)
@@ -161,7 +161,7 @@ def _generator_row(
         contestants["peer"] = setting.peer(bound[form])
     # Under inference mode the counter would see operations that are not taken apart yet.
     floor = flops_ms(setting, torch.no_grad()(lambda: network(z)), low or torch.float32)
-    result = race(contestants, rounds, clock_of("cpu"))
+    result = race(contestants, rounds, clock_of("cpu"), setting.seconds())
     return {
         "op": "generator forward", "size": f"{resolution}px batch {batch}, an image", "mode": "fwd",
         **figures(result, floor / batch, 1 / batch), "peer": peer.name if peer else None, "peer_form": form,
@@ -217,7 +217,7 @@ def _update_row(
     plain: Callable[[], object],
 ) -> dict[str, Any]:
     contestants = {"ours": Contestant(ours), "reference": Contestant(plain)}
-    result = race(contestants, setting.rounds, clock_of(setting.device))
+    result = race(contestants, setting.rounds, clock_of(setting.device), setting.seconds())
     return {
         "op": op, "size": size, "mode": "fwd", **figures(result, setting.floor.ms(moved, 0, torch.float32)),
         "peer": None, "dtype": "float32", "layout": "list",

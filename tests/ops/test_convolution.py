@@ -74,7 +74,7 @@ def test_a_penalty_has_the_gradient_that_pytorchs_own_convolution_gives():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("channels", [(5, 4), (256, 272)])
 def test_the_weight_gradient_that_is_taken_by_phases(transposed, layout, channels):
-    """Sizes at which the CPU splits it, by phases or by products: as exact as PyTorch's own, against float64."""
+    """Where the CPU splits it, into phases or products: as exact as PyTorch's own, against float64."""
     g = torch.Generator().manual_seed(0)
     outputs, inputs = channels
     small, large = torch.randn(2, outputs, 17, 16, generator=g), torch.randn(2, inputs, 35, 33, generator=g)
