@@ -104,6 +104,7 @@ def run(options: argparse.Namespace) -> list[Row]:
     peers = [load_peer(argument, options.device) for argument in options.peer]
     backend = native_backend(options.device)
     memory = Allocators("system" if options.device == "cuda" else options.memory)
+    print("measuring what the machine does at most", file=sys.stderr, flush=True)
     floor = measure_floor(options.device, max(rounds, 7), small=options.quick)
     setting = Setting(options.device, rounds, floor, peers, backend, memory)
     rows = []
