@@ -80,9 +80,9 @@ def alive(pid):
 
 
 def test_a_step_at_its_limit_is_killed_with_its_children_and_the_next_goes_on(tmp_path):
-    found = results_of([Step("hangs", 3, "", hanging), Step("quick", 20, "", quick)], tmp_path)
+    found = results_of([Step("hangs", 6, "", hanging), Step("quick", 20, "", quick)], tmp_path)
     assert found["hangs"].state == "killed"
-    assert 2.5 < found["hangs"].seconds < 8
+    assert 5 < found["hangs"].seconds < 30
     (row,) = found["hangs"].rows  # what it found before stays
     for _ in range(100):
         if not alive(row["value"]):
@@ -124,7 +124,7 @@ def test_a_step_beside_others_takes_none_of_their_time(tmp_path):
     found = results_of(steps, tmp_path, budget=30)
     assert list(found) == ["quick", "beside"]
     assert found["beside"].state == found["quick"].state == "ok"
-    assert 1.5 <= found["beside"].seconds < 6
+    assert 1.5 <= found["beside"].seconds < 20
 
 
 def test_tiny_sizes_are_the_rehearsals(tmp_path):
