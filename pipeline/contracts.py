@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-Scalar = float | Tensor
-"""A number, or a 0-d tensor of it on the device."""
+if TYPE_CHECKING:
+    Scalar = float | Tensor
+    """A number, or a 0-d tensor of it on the device."""
+else:
+    Scalar = float  # what checks a stored stage by its types finds numbers
 Net = Literal["generator", "discriminator"]
 NETS: tuple[Net, ...] = ("generator", "discriminator")
 

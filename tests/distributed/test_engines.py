@@ -59,7 +59,7 @@ def test_stylegan2(out, kind, world):
     assert len(moments) > 50
     for name in moments:
         scale = alone[name].abs().max()
-        assert (ours[name] - alone[name]).abs().max() <= 1e-3 * scale + 1e-7, name
+        assert (ours[name] - alone[name]).abs().max() <= 1e-3 * scale + 1e-6, name
 
 
 @pytest.mark.parametrize(("kind", "world"), OTHERS)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from launch.operations import use_operations
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec
+from pipeline.kernels import choose_kernels
 from pipeline.models.registry import build_family, low_precision_of
 from tools.gpu_check.clock import float32_products, host_ms, median_ms, wait
 from tools.gpu_check.step import Place, Row, figure
@@ -43,6 +44,7 @@ def _phase(
     config = load_config(CONFIGS / name, [f"batch.size={batch}", *overrides])
     use_operations("auto" if device.type == "cpu" else "native", device)
     float32_products(tf32=False)
+    choose_kernels()
     torch.manual_seed(0)
     low = low_precision_of(config.engine.precision)
     family = build_family(

@@ -19,6 +19,7 @@ from pipeline.config.load import load_config
 from pipeline.config.run import EngineConfig
 from pipeline.contracts import ImageSpec, Process
 from pipeline.float32 import full_float32
+from pipeline.kernels import choose_kernels
 from pipeline.models.auto import with_auto_settings
 from pipeline.models.registry import build_family, low_precision_of
 from pipeline.training.meters import peak_gib
@@ -64,7 +65,8 @@ def trainer_of(name: str, resolution: int, overrides: Sequence[str], device: tor
     spec = ImageSpec(resolution, resolution, 3)
     config = with_auto_settings(config, spec)
     use_operations("auto" if device.type == "cpu" else "native", device)
-    full_float32()  # as a run begins; the trainer allows what `engine.tf32` allows, where that is a key
+    full_float32()  # as a run begins; the trainer allows what `engine.tf32` allows
+    choose_kernels()
     low = low_precision_of(config.engine.precision)
     family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
     family.schedule = FixedBatch(family.schedule, config.batch.size)
