@@ -146,7 +146,7 @@ class Noise:
 
 
 def _family(config: RunConfig, spec: ImageSpec) -> Family:
-    low = low_precision_of(config.engine.precision)
+    low = low_precision_of(config.engine.computed)
     return build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
 
 
