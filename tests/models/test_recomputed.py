@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import ops
 from launch.main import main
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import Batch, ImageSpec
@@ -181,3 +182,21 @@ def test_what_cannot_be_asked(overrides, message, tmp_path, capsys) -> None:
     command = ["train", "configs/stylegan2-32.yaml", "engine.recompute=blocks", *overrides]
     assert main([*command, "--run", str(tmp_path / "run")]) == 2
     assert message in capsys.readouterr().err
+
+
+class Activated(Recomputable):
+    def compute(self, x: Tensor) -> Tensor:
+        return ops.affine_act(ops.affine_act(x, act="lrelu"), act="lrelu")  # each saves its result
+
+
+def test_a_step_leaves_no_memory_behind() -> None:
+    ops.use("native", devices=("cpu",))
+    assert ops.keep_memory()
+    block = Activated()
+    recompute_blocks(block)
+    x = torch.randn(8, 64, 64, 64, requires_grad=True)  # 8 MiB
+    held = []
+    for _ in range(3):
+        block(x).square().mean().backward()
+        held.append(ops.memory_state()[0])
+    assert held[0] == held[1] == held[2]

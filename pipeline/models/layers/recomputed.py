@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 _Place = tuple[nn.Module, str]
 
@@ -37,15 +37,18 @@ class Recomputable(nn.Module):
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
             return _unchanged_but(versions, moving), _AsBefore(before)
 
-        # preserve_rng_state: saving the device's would wait for it, and nothing draws here.
-        return checkpoint(
-            self.compute,
-            *inputs,
-            use_reentrant=False,
-            preserve_rng_state=False,
-            context_fn=contexts,
-            **settings,
-        )
+        # To the end: what stops the second pass half way is an exception in the middle of an operation that saves
+        # its own result, and that would hold its memory for good.
+        with set_checkpoint_early_stop(False):
+            # preserve_rng_state: saving the device's would wait for it, and nothing draws here.
+            return checkpoint(
+                self.compute,
+                *inputs,
+                use_reentrant=False,
+                preserve_rng_state=False,
+                context_fn=contexts,
+                **settings,
+            )
 
 
 def recompute_blocks(module: nn.Module) -> int:
