@@ -37,8 +37,8 @@ class Recomputable(nn.Module):
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
             return _unchanged_but(versions, moving), _AsBefore(before)
 
-        # To the end: what stops the second pass half way is an exception in the middle of an operation that saves
-        # its own result, and that would hold its memory for good.
+        # To the end: what stops the second pass half way is an exception in the middle of an operation that
+        # saves its own result, and that would hold its memory for good.
         with set_checkpoint_early_stop(False):
             # preserve_rng_state: saving the device's would wait for it, and nothing draws here.
             return checkpoint(
