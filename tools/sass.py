@@ -2,8 +2,8 @@
 
     python -m tools.sass LIBRARY.so|CUBIN [--arch 90] [--kernel REGEX]
 
-Needs cuobjdump and nvdisasm of the CUDA toolkit, on PATH, beside nvcc or in --tools FOLDER: pip install
-nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm brings them.
+Needs cuobjdump and nvdisasm of the CUDA toolkit, on PATH, beside nvcc, in triton (torch for CUDA has it) or in
+--tools FOLDER: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm brings them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from ops.building.report import demangled
@@ -116,7 +118,7 @@ def find_tools(folder: Path | None = None) -> Path:
         if all(os.access(place / tool, os.X_OK) for tool in ("cuobjdump", "nvdisasm")):
             return place
     raise NoTool(
-        f"no cuobjdump and nvdisasm in {folder or 'PATH or beside nvcc'}: install the CUDA toolkit, or "
+        f"no cuobjdump and nvdisasm in {folder or 'PATH, beside nvcc or in triton'}: install the CUDA toolkit, or "
         "pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm and name their folder by --tools"
     )
 
@@ -125,10 +127,11 @@ def _places() -> Iterator[Path]:
     found = shutil.which("cuobjdump")
     if found:
         yield Path(found).parent
-    try:
+    with suppress(CannotBuild):
         yield toolkit_of(find_nvcc().path) / "bin"
-    except CannotBuild:
-        return
+    triton = find_spec("triton")  # which comes with torch for CUDA and brings both
+    if triton is not None and triton.origin is not None:
+        yield Path(triton.origin).parent / "backends" / "nvidia" / "bin"
 
 
 def _output(folder: Path, *arguments: str) -> str:

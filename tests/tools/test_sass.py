@@ -51,7 +51,8 @@ def test_what_is_missing_is_named(tmp_path, capsys, monkeypatch):
     assert "nvidia-cuda-cuobjdump" in capsys.readouterr().err
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    with pytest.raises(sass.NoTool, match="PATH or beside nvcc"):
+    monkeypatch.setattr(sass, "find_spec", lambda name: None)
+    with pytest.raises(sass.NoTool, match="PATH, beside nvcc or in triton"):
         sass.find_tools()
 
 

@@ -95,9 +95,15 @@ class Watched:
             self._seen._in_generate = False
 
     def judge(self, *args: Any, exact: bool = False) -> Any:
+        return self._noted(self._game.judge, args, exact)
+
+    def judge_both(self, *args: Any, exact: bool = False) -> Any:
+        return self._noted(self._game.judge_both, args, exact)
+
+    def _noted(self, judge: Any, args: Any, exact: bool) -> Any:
         if exact:
             self._seen.asked.add(self._seen.phase)
-        return self._game.judge(*args, exact=exact)
+        return judge(*args, exact=exact)
 
 
 def step(name: str, allowed: Tf32, **more: Any) -> tuple[Seen, Trainer]:
