@@ -2,8 +2,8 @@
 
     python -m tools.sass LIBRARY.so|CUBIN [--arch 90] [--kernel REGEX]
 
-Needs cuobjdump and nvdisasm of the CUDA toolkit, on PATH, beside nvcc, in triton (torch for CUDA has it) or in
---tools FOLDER: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm brings them.
+Needs cuobjdump and nvdisasm of the CUDA toolkit, on PATH, beside nvcc, in triton (torch for CUDA has it) or
+in --tools FOLDER: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm brings them.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def find_tools(folder: Path | None = None) -> Path:
         if all(os.access(place / tool, os.X_OK) for tool in ("cuobjdump", "nvdisasm")):
             return place
     raise NoTool(
-        f"no cuobjdump and nvdisasm in {folder or 'PATH, beside nvcc or in triton'}: install the CUDA toolkit, or "
-        "pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm and name their folder by --tools"
+        f"no cuobjdump and nvdisasm in {folder or 'PATH, beside nvcc or in triton'}: install the CUDA "
+        "toolkit, or pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm and name their folder by --tools"
     )
 
 
