@@ -6,6 +6,9 @@ for one is measured on this machine, in steps of the same family at 8 pixels: th
 the operations counted there. The CPU's own arithmetic of 8 pixels is in it, which a GPU's host would not do,
 and a driver's launch is not.
 
+"Replayed" is what is left for the host where main phases are captured in CUDA graphs (engine.graphs): random
+numbers, copies into buffers, the update; a graph is one launch besides.
+
 The GPU's time is a roofline over the same operations, each no shorter than a launch: constants below, which
 --set NAME=VALUE changes. Host and GPU run side by side; what the host takes longer, the GPU waits.
 """
@@ -17,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ from pipeline.contracts import ImageSpec, Phase
 from pipeline.errors import UserError
 from pipeline.models.registry import low_precision_of
 from pipeline.training.trainer import Trainer
+from pipeline.training.turns import Run, Stats
 from tools.bench_families import NoiseStream
 from tools.dispatch import Dispatched
 from tools.machine import write_rows
@@ -65,7 +69,8 @@ CONSTANTS: Mapping[str, float] = {
 @dataclass(frozen=True)
 class Turn:
     """One turn of a phase. share: turns a step. operations: those that its host dispatches; kernels,
-    convolutions: those among them that start kernels, that are convolutions. gpu: seconds of the roofline."""
+    convolutions: those among them that start kernels, that are convolutions. gpu: seconds of the roofline.
+    replayed: what the host dispatches where the phase is captured (engine.graphs), its graph besides."""
 
     name: str
     share: float
@@ -73,6 +78,7 @@ class Turn:
     kernels: int
     convolutions: int
     gpu: float
+    replayed: int
 
 
 class Work(Dispatched):  # type: ignore[no-untyped-call]
@@ -99,27 +105,43 @@ class Work(Dispatched):  # type: ignore[no-untyped-call]
         return max(arithmetic, moved / self._constants["bandwidth"], self._constants["launch"])
 
 
+class _Replayed:
+    """Implements turns.Graphs: a replay dispatches nothing, and its stats are those of before."""
+
+    def warm(self, run: Run) -> Stats:
+        self._stats = run()
+        return self._stats
+
+    def capture(self, run: Run) -> Run:
+        stats = run()
+        return lambda: stats
+
+
 class _CountingTrainer(Trainer):
-    """Counts each phase's first turn."""
+    """Counts the last turn of each phase."""
 
     def __init__(self, *parts: Any, constants: Mapping[str, float], **settings: Any) -> None:
         super().__init__(*parts, **settings)
-        self._constants, self.turns = constants, list[Turn]()
+        self._constants, self.turns = constants, dict[str, Turn]()
 
     def _turn(self, phase: Phase, *rest: Any) -> None:
         with Work(self._constants) as work:
             super()._turn(phase, *rest)
-        if all(phase.name != turn.name for turn in self.turns):
-            share = phase.repeats / phase.every
-            counts = work.operations, work.kernels, work.convolutions
-            self.turns.append(Turn(phase.name, share, *counts, work.seconds))
+        share = phase.repeats / phase.every
+        counts = work.operations, work.kernels, work.convolutions
+        self.turns[phase.name] = Turn(phase.name, share, *counts, work.seconds, work.operations)
 
 
 def count(
     config: RunConfig, spec: ImageSpec, images: int, constants: Mapping[str, float] = CONSTANTS
 ) -> list[Turn]:
     """One turn of each phase with that many images, as on a GPU, without computing anything."""
-    return step_without_data(_CountingTrainer, config, spec, images, constants=constants).turns
+    eager = step_without_data(_CountingTrainer, config, spec, images, constants=constants).turns
+    # Noted in the first step, captured in the second, replayed in the third.
+    replayed = step_without_data(
+        _CountingTrainer, config, spec, images, steps=3, constants=constants, graphs=_Replayed()
+    ).turns
+    return [replace(turn, replayed=replayed[name].operations) for name, turn in eager.items()]
 
 
 class _TimedTrainer(Trainer):
@@ -164,10 +186,12 @@ def rows_of(name: str, constants: Mapping[str, float], rounds: int) -> list[dict
     config = load_config(_CONFIGS / f"{name}.yaml", list(settings))
     turns = count(config, ImageSpec(resolution, resolution, 3, classes), images, constants)
     each = seconds_an_operation(config.family.name, bool(classes), config.engine.precision, rounds)
+    milliseconds = 1e3 * constants["host"]
     parts = [
         {
             "operations": turn.operations, "kernels": turn.kernels, "convolutions": turn.convolutions,
-            "ms": 1e3 * constants["host"] * turn.operations * each[turn.name], "gpu_ms": 1e3 * turn.gpu,
+            "ms": milliseconds * turn.operations * each[turn.name], "gpu_ms": 1e3 * turn.gpu,
+            "replayed": turn.replayed, "replayed_ms": milliseconds * turn.replayed * each[turn.name],
         }
         for turn in turns
     ]  # fmt: skip
@@ -199,7 +223,7 @@ def print_row(row: Mapping[str, Any]) -> None:
     print(
         f"{row['op']:<30} {row['size']:<26} {row['operations']:>10.0f} {row['kernels']:>7.0f} "
         f"{row['convolutions']:>7.0f} {row['us_an_operation']:>7.1f} {row['ms']:>9.1f} "
-        f"{row['gpu_ms']:>8.1f} {row['waits']:>7.0%}",
+        f"{row['gpu_ms']:>8.1f} {row['waits']:>7.0%} {row['replayed']:>9.0f} {row['replayed_ms']:>6.1f}",
         flush=True,
     )
 
@@ -234,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in SIZES:
             raise UserError(f"configs: {name!r} is unknown; allowed: {', '.join(SIZES)}")
     constants = constants_of(options.set)
-    print(f"{'':<57} operations kernels   convs   us/op  host, ms  GPU, ms   waits")
+    print(f"{'':<57} operations kernels   convs   us/op  host, ms  GPU, ms   waits  replayed     ms")
     rows = []
     for name in options.configs or SIZES:
         for row in rows_of(name, constants, options.rounds):

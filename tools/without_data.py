@@ -28,9 +28,10 @@ Kind = TypeVar("Kind", bound=Trainer)
 
 
 def step_without_data(
-    kind: type[Kind], config: RunConfig, spec: ImageSpec, images: int, **settings: Any
+    kind: type[Kind], config: RunConfig, spec: ImageSpec, images: int, *, steps: int = 1, **settings: Any
 ) -> Kind:
-    """A trainer of that kind, made with `settings`, after one step of every phase with that many images.
+    """A trainer of that kind, made with `settings`, after `steps` steps with that many images, the first of
+    them with every phase.
 
     Nothing is computed. Adam and the average, one fused operation a network, are left out.
     """
@@ -49,7 +50,8 @@ def step_without_data(
         stream = NoiseStream(spec, images, NOWHERE)
         trainer = kind(family, networks, engine, stream, seed=0, **settings)
         trainer.progress.images_seen = _GROWN
-        trainer.step()
+        for _ in range(steps):
+            trainer.step()
     return trainer
 
 

@@ -101,3 +101,14 @@ def test_rows_of_a_configuration(tmp_path, capsys):
 def test_wrong_words_are_a_users_error(words):
     with pytest.raises(UserError, match="allowed"):
         main(words)
+
+
+def test_a_replay_leaves_numbers_copies_and_the_update(tmp_path):
+    """However deep the networks are; a phase that comes rarely is not captured."""
+    shallow, deep = (
+        counted(tmp_path, "stylegan2", side, channel_max=8, style_mixing=0.0) for side in (8, 32)
+    )
+    for name in ("generator", "discriminator"):
+        assert deep[name].operations > shallow[name].operations + 100
+        assert deep[name].replayed == shallow[name].replayed < 100
+    assert deep["r1"].replayed == deep["r1"].operations
