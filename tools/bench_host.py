@@ -39,6 +39,7 @@ from pipeline.training.turns import Run, Stats
 from tools.bench_families import NoiseStream
 from tools.dispatch import Dispatched
 from tools.machine import write_rows
+from tools.scale.constants import overridden
 from tools.scale.tally import flops_of
 from tools.tiny_families import BATCH, DIGITS, PLAIN, tiny_family, tiny_trainer
 from tools.without_data import step_without_data
@@ -228,22 +229,6 @@ def print_row(row: Mapping[str, Any]) -> None:
     )
 
 
-def constants_of(overrides: Sequence[str]) -> dict[str, float]:
-    """The constants with NAME=VALUE overrides. UserError for an unknown name or what is no number above 0."""
-    found = dict(CONSTANTS)
-    for text in overrides:
-        name, _, value = text.partition("=")
-        if name not in found:
-            raise UserError(f"--set: {name!r} is no constant; allowed: {', '.join(found)}")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            raise UserError(f"--set: {text!r}: allowed: {name}= and a number") from None
-        if not found[name] > 0:
-            raise UserError(f"--set: {text!r}: allowed: a number above 0")
-    return found
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a line a phase, and one a step."""
     parser = argparse.ArgumentParser(
@@ -257,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.configs:
         if name not in SIZES:
             raise UserError(f"configs: {name!r} is unknown; allowed: {', '.join(SIZES)}")
-    constants = constants_of(options.set)
+    constants = overridden(CONSTANTS, options.set)
     print(f"{'':<57} operations kernels   convs   us/op  host, ms  GPU, ms   waits  replayed     ms")
     rows = []
     for name in options.configs or SIZES:

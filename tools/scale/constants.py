@@ -67,17 +67,26 @@ class Constants:
 def constants(overrides: Sequence[str] = ()) -> Constants:
     """The table with `name=value` overrides. UserError for an unknown name or no number."""
     values = {name: constant.value for name, constant in CONSTANTS.items()}
+    return Constants(overridden(values, overrides, may_be_zero=("overlap", "launch_seconds")))
+
+
+def overridden(
+    values: Mapping[str, float], overrides: Sequence[str], *, may_be_zero: Sequence[str] = ()
+) -> dict[str, float]:
+    """`values` with `name=value` overrides (--set). UserError for an unknown name, or what is no number above
+    0."""
+    found = dict(values)
     for text in overrides:
         name, _, value = text.partition("=")
-        if name not in values:
-            raise UserError(f"--set: {name!r} is no constant; allowed: {', '.join(CONSTANTS)}")
+        if name not in found:
+            raise UserError(f"--set: {name!r} is no constant; allowed: {', '.join(found)}")
         try:
-            values[name] = float(value)
+            found[name] = float(value)
         except ValueError:
             raise UserError(f"--set: {text!r}: allowed: {name}= and a number") from None
-        if not values[name] >= 0 or (not values[name] and name not in ("overlap", "launch_seconds")):
+        if not found[name] >= 0 or (not found[name] and name not in may_be_zero):
             raise UserError(f"--set: {text!r}: allowed: a number above 0")
-    return Constants(values)
+    return found
 
 
 def table(chosen: Constants) -> list[str]:
