@@ -105,9 +105,9 @@ def second_derivative(x, weight):
     return torch.autograd.grad(dx.square().sum(), [x, weight])
 
 
+@pytest.mark.parametrize("_backend", ["native"], indirect=True)  # torch's own is not traced by every version
 @pytest.mark.parametrize("tracing", ["real", "fake", "symbolic"])
 def test_a_trace_of_a_second_derivative_holds_atens_convolutions_alone(tracing):
-    ops.use("native", devices=("cpu",))  # torch's own has no symbolic trace in every version
     x, weight = torch.randn(2, 4, 9, 9), torch.randn(5, 4, 3, 3)
     traced = make_fx(second_derivative, tracing_mode=tracing)(x, weight)
     calls = {node.target for node in traced.graph.nodes if node.op == "call_function"}
