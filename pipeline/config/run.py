@@ -94,8 +94,8 @@ class EngineConfig(Strict):
     Refused where no part of a family's networks can be compiled."""
     graphs: Literal["auto", "off"] = "auto"
     """auto: on a GPU a phase that comes every step is captured in a CUDA graph once a stage, and launched
-    as one from then on: the same bits, less waiting for the host, memory of its own. Not with `compile`, nor
-    where processes exchange gradients or batch statistics within a phase."""
+    as one from then on: the same operations, less waiting for the host, memory of its own. Not with
+    `compile`, nor where processes exchange gradients or batch statistics within a phase."""
     recompute: Literal["off", "blocks"] = "off"
     """blocks: each block of the networks is computed again in the backward pass, instead of its activations
     being kept: half the memory of a main phase, the same gradients, a forward pass more. Penalties, which
