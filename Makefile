@@ -4,6 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 QUICK := out/quickstart
 ARCH ?= 8.0;9.0+PTX
+BENCHES := families generate host loader metrics ops order scaling training
 
 .PHONY: help quickstart setup native test check lint bench format clean
 
@@ -58,8 +59,8 @@ lint: $(INSTALLED)
 
 # Within 20 minutes on two cores: each benchmark has minutes of its own, and names what finds no time.
 bench: setup
-	@set -e; for bench in tools/bench_*.py; do echo "== $$bench"; \
-		$(BIN)/python -m tools.$$(basename $$bench .py) --json out/bench/$$(basename $$bench .py).json; done
+	@set -e; for bench in $(BENCHES); do echo "== tools.bench.$$bench"; \
+		$(BIN)/python -m tools.bench.$$bench --json out/bench/$$bench.json; done
 
 format: setup
 	$(BIN)/ruff format .

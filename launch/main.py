@@ -13,18 +13,18 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from launch import train_options as option
-from launch.board import board
-from launch.doctor import doctor
-from launch.evaluate import Processes, evaluate
-from launch.explore import explore
-from launch.export import export
-from launch.generate import generate
-from launch.importing import import_weights
-from launch.memory import memory_line
-from launch.prepare import prepare
-from launch.runs import runs
-from launch.submit import submit
+from launch.assembly.memory import memory_line
+from launch.commands import train_options as option
+from launch.commands.board import board
+from launch.commands.doctor import doctor
+from launch.commands.evaluate import Processes, evaluate
+from launch.commands.explore import explore
+from launch.commands.export import export
+from launch.commands.generate import generate
+from launch.commands.importing import import_weights
+from launch.commands.prepare import prepare
+from launch.commands.runs import runs
+from launch.commands.submit import submit
 from pipeline.errors import RunFailed, UserError
 from pipeline.reading import shown
 from pipeline.storage.faults import line_of
@@ -76,12 +76,12 @@ def train(
       hrgan train configs/stylegan2-256.yaml data.path=shards batch.size=32
       hrgan train configs/stylegan2-1024.yaml data.path=shards --processes 8
     """
-    from launch.srun import join_srun
+    from launch.cluster.srun import join_srun
     from pipeline.config.load import load_config
 
     settings = load_config(config, overrides or ())
     join_srun()
-    from launch.train import train as start
+    from launch.assembly.training import train as start
 
     return start(settings, option.run_folder(run, config), processes)
 

@@ -22,7 +22,8 @@ def full_float32() -> None:
 
     By itself torch takes TF32 for cuDNN's convolutions, and for products where
     TORCH_ALLOW_TF32_CUBLAS_OVERRIDE or a program says so. Images would move by 1e-3 of their range; a path
-    length, whose differences are that small, becomes a hundred times what it is (`python -m tools.tf32`).
+    length, whose differences are that small, becomes a hundred times what it is
+    (`python -m tools.research.tf32`).
     """
     parts = [_backends, _backends.cudnn, _backends.mkldnn, _backends.cuda.matmul]
     parts += [_backends.cudnn.conv, _backends.cudnn.rnn]

@@ -23,8 +23,8 @@ _ASLEEP = 60  # times the seconds, by the clock, that a process may wait for not
 
 def image(path: Path) -> str | None:
     from pipeline.contracts import ImageSpec
-    from pipeline.data.decode import decode
-    from pipeline.data.samples import Damage
+    from pipeline.data.shards.decode import decode
+    from pipeline.data.shards.samples import Damage
 
     try:
         decode(path.read_bytes(), path.suffix[1:], ImageSpec(SIDE, SIDE, 3))
@@ -34,7 +34,7 @@ def image(path: Path) -> str | None:
 
 
 def picture(path: Path) -> str | None:
-    from pipeline.data.images import Unreadable, load
+    from pipeline.images.normalised import Unreadable, load
 
     try:
         load(path.read_bytes())
@@ -44,10 +44,10 @@ def picture(path: Path) -> str | None:
 
 
 def shard(path: Path) -> str | None:
-    from pipeline.data.index import Shard, ShardIndex
-    from pipeline.data.reader import read_samples
-    from pipeline.data.samples import Damage, keys
-    from pipeline.data.verify import verify_shard
+    from pipeline.data.shards.index import Shard, ShardIndex
+    from pipeline.data.shards.reader import read_samples
+    from pipeline.data.shards.samples import Damage, keys
+    from pipeline.data.shards.verify import verify_shard
     from pipeline.errors import UserError
 
     classes = tuple("abcdefghij")
@@ -62,9 +62,9 @@ def shard(path: Path) -> str | None:
 
 
 def archive(path: Path) -> str | None:
-    from pipeline.data.archives import open_archive
-    from pipeline.data.images import Unreadable
+    from pipeline.data.sources.archives import open_archive
     from pipeline.errors import UserError
+    from pipeline.images.normalised import Unreadable
 
     try:
         source = open_archive(path)
@@ -147,7 +147,7 @@ def _warm(kind: str) -> None:
     with contextlib.suppress(OSError), contextlib.redirect_stderr(io.StringIO()):
         if kind != "shard":
             PROBES[kind](Path("/nonexistent.png"))
-        import pipeline.data.verify  # noqa: F401
+        import pipeline.data.shards.verify  # noqa: F401
 
 
 if __name__ == "__main__":

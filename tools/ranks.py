@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from launch.processes import free_port, rank_variables
-from tools.namespaces import TwoHosts
+from launch.cluster.processes import free_port, rank_variables
+from tools.torture.namespaces import TwoHosts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,7 +40,7 @@ def run_module(module: str, ranks: int, arguments: Sequence[str]) -> None:
 
 def run_on_two_hosts(module: str, arguments: Sequence[str], megabits: int) -> None:
     """The same as two ranks that talk over a cable of that bandwidth, each in a network namespace of its own
-    (see `tools.namespaces.lacking`)."""
+    (see `tools.torture.namespaces.lacking`)."""
     with TwoHosts() as hosts:
         hosts.limit(megabits)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}

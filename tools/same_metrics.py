@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
-from launch.sampling import sampler_of
-from pipeline.data.index import ShardIndex
-from pipeline.data.reader import read_labels
-from pipeline.data.stream import read_uint8
+from launch.assembly.sampling import sampler_of
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import read_labels
+from pipeline.data.streaming.stream import read_uint8
 from pipeline.evaluation.comparison import torch_fidelitys, write_weights
 from pipeline.evaluation.results import read_result
 from pipeline.evaluation.sources import draw_fakes

@@ -12,11 +12,7 @@ from tensorboard.plugins.custom_scalar import metadata as custom_tab
 from tensorboard.plugins.scalar import metadata as scalar_tab
 from tensorboard.util import tensor_util
 
-from pipeline.config.load import identity, read_dump
-from pipeline.evaluation.names import better
-from pipeline.evaluation.results import read_results
-from pipeline.storage.claims import Claims
-from pipeline.storage.events import (
+from pipeline.board.events import (
     EVALUATION,
     Layout,
     event_of,
@@ -26,6 +22,10 @@ from pipeline.storage.events import (
     scalar_summary,
     settings_summary,
 )
+from pipeline.config.load import identity, read_dump
+from pipeline.evaluation.names import better
+from pipeline.evaluation.results import read_results
+from pipeline.storage.claims import Claims
 from pipeline.storage.runs import CONFIG
 
 QUALITY = "quality"

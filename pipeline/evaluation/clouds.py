@@ -8,14 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.board.events import EVALUATION
+from pipeline.board.projector import Points, publish_points, shown_points
 from pipeline.contracts import Sampler
-from pipeline.data.index import ShardIndex
-from pipeline.data.stream import UnflippedReader
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.stream import UnflippedReader
 from pipeline.evaluation.statistics import Extractor, as_rgb
+from pipeline.images.pictures import to_uint8
 from pipeline.latents import StyledSpace
-from pipeline.storage.events import EVALUATION
-from pipeline.storage.pictures import to_uint8
-from pipeline.storage.projector import Points, publish_points, shown_points
 from pipeline.storage.snapshots import Snapshot, list_snapshots
 
 MOST = 200

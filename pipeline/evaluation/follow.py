@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipeline.config.load import read_dump
 from pipeline.config.run import StopConfig
-from pipeline.data.index import ShardIndex
+from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import Damaged, UserError
 from pipeline.evaluation.best import find_ending, mark_best
 from pipeline.evaluation.job import EvaluationJob

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pipeline.board.events import EVALUATION
 from pipeline.contracts import ImageSpec, Sampler
-from pipeline.data.index import ShardIndex
+from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.best import can_rank
 from pipeline.evaluation.board import write_scalars
@@ -61,7 +62,6 @@ from pipeline.float32 import full_float32
 from pipeline.latents import LatentSpace, StyledSpace
 from pipeline.storage.atomic import sweep_folder
 from pipeline.storage.claims import Claims
-from pipeline.storage.events import EVALUATION
 from pipeline.storage.snapshots import Snapshot
 
 Report = Callable[[str], None]

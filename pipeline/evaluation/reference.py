@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.reader import read_labels
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import read_labels
 from pipeline.evaluation.cache import BUILDING, POLL_SECONDS, WAITING, StatisticsCache
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.moments import FeatureMoments

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.data.index import ShardIndex
+from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import Damaged
 from pipeline.evaluation.names import by_name
 from pipeline.reading import checked, read_json, shown

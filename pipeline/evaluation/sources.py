@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from pipeline.contracts import ImageSpec, Sampler
-from pipeline.data.index import INDEX_NAME, ShardIndex
-from pipeline.data.reader import read_labels
-from pipeline.data.stream import UnflippedReader
+from pipeline.data.shards.index import INDEX_NAME, ShardIndex
+from pipeline.data.shards.reader import read_labels
+from pipeline.data.streaming.stream import UnflippedReader
 from pipeline.errors import UserError
 from pipeline.evaluation.names import PATH_METRICS
 from pipeline.evaluation.plan import SEED_STRIDE, Settings, check_count
 from pipeline.evaluation.results import Result, about_data, result_path, set_result_path
+from pipeline.images.pictures import to_uint8
 from pipeline.randomness import derive_seed, seeded
-from pipeline.storage.pictures import to_uint8
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 
 MakeSampler = Callable[[Snapshot], Sampler]

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import RunFailed, UserError
+from pipeline.images.pictures import Pixels
 from pipeline.storage.atomic import publish_bytes, publish_file
-from pipeline.storage.pictures import Pixels
 
 KINDS: dict[str, dict[str, Any]] = {
     ".gif": {"format": "GIF"},

@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from pipeline.data.images import Target, Unreadable, fit, load
 from pipeline.errors import UserError
 from pipeline.exploration.distance import PIXELS, Distance
 from pipeline.exploration.sheet import Sheet, check_sheet
 from pipeline.exploration.subject import Subject
 from pipeline.exploration.vectors import save_vectors
+from pipeline.images.normalised import Target, Unreadable, fit, load
+from pipeline.images.pictures import to_uint8
 from pipeline.latents import StyledSpace
 from pipeline.randomness import derive_seed, seeded
-from pipeline.storage.pictures import to_uint8
 
 Into = Literal["w", "w+"]
 _SAMPLES = 10_000

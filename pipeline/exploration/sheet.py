@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.generation.grid import LONGEST_SIDE
-from pipeline.storage.pictures import Pixels, picture_format, write_picture
+from pipeline.images.pictures import Pixels, picture_format, write_picture
 
 LEAST_SIDE = 64
 """Pixels of a cell; smaller images are enlarged by a whole factor, pixel by pixel."""

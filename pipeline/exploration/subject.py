@@ -12,8 +12,8 @@ from tqdm import tqdm
 from pipeline.contracts import Sampler
 from pipeline.errors import UserError
 from pipeline.float32 import full_float32
+from pipeline.images.pictures import to_uint8
 from pipeline.latents import Latents, LatentSpace, LinearSpace, StyledSpace
-from pipeline.storage.pictures import to_uint8
 from pipeline.storage.snapshots import Snapshot
 
 NEEDS: dict[str, tuple[type, str]] = {

@@ -16,8 +16,8 @@ from pipeline.exploration.routes import Route, Way, segments
 from pipeline.exploration.sheet import Sheet, check_sheet, enlarged, factor
 from pipeline.exploration.subject import Subject
 from pipeline.exploration.vectors import save_vectors
+from pipeline.images.pictures import compose_grid
 from pipeline.latents import Latents
-from pipeline.storage.pictures import compose_grid
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.data.index import INDEX_NAME, Shard, ShardIndex, check_size, read_unfinished
-from pipeline.data.sink import ShardWriter, differences
+from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, check_size, read_unfinished
+from pipeline.data.shards.sink import ShardWriter, differences
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import read_as
 from pipeline.storage.atomic import is_aside, publish_bytes

@@ -15,14 +15,14 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.stream import UnflippedReader
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.stream import UnflippedReader
 from pipeline.generation.blocks import Blocks
 from pipeline.generation.request import Request
 from pipeline.generation.selection import Selection
+from pipeline.images.pictures import compose_grid, write_picture
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.manifest import code_version
-from pipeline.storage.pictures import compose_grid, write_picture
 
 README, CARD, SHEET = "README.md", "card.json", "contact.jpg"
 _COLUMNS, _MOST, _SIDE = 8, 64, 128

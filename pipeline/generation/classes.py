@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.reader import read_labels
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import read_labels
 from pipeline.errors import UserError
 
 ALL = "all"

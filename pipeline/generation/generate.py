@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipeline.contracts import Fakes, Sampler
-from pipeline.data.index import Shard, ShardIndex
+from pipeline.data.shards.index import Shard, ShardIndex
 from pipeline.errors import RunFailed
 from pipeline.float32 import full_float32
 from pipeline.generation.blocks import NAME, Blocks, Claim
@@ -27,8 +27,8 @@ from pipeline.generation.filters import SAMPLE, Opinion, Panel
 from pipeline.generation.neighbours import write_neighbours
 from pipeline.generation.request import Request
 from pipeline.generation.selection import Selection, final_shards
+from pipeline.images.pictures import Pixels, encode_picture, to_uint8
 from pipeline.storage.lock import one_of_writers
-from pipeline.storage.pictures import Pixels, encode_picture, to_uint8
 
 _POLL_SECONDS = 0.1
 

@@ -13,7 +13,7 @@ from pipeline.contracts import Sampler
 from pipeline.errors import UserError
 from pipeline.float32 import full_float32
 from pipeline.generation.request import Request
-from pipeline.storage.pictures import compose_grid, picture_format, to_uint8, write_picture
+from pipeline.images.pictures import compose_grid, picture_format, to_uint8, write_picture
 
 LONGEST_SIDE = {"png": 100_000, "jpg": 65_500, "webp": 16_383}
 """Pixels; the formats' own limits, but PNG's, which is far beyond what viewers open."""

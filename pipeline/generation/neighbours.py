@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.samples import Damage, keys, no_damage
-from pipeline.data.stream import UnflippedReader
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.samples import Damage, keys, no_damage
+from pipeline.data.streaming.stream import UnflippedReader
 from pipeline.generation.card import reduced
 from pipeline.generation.training_images import TrainingImages
+from pipeline.images.pictures import compose_grid, write_picture
 from pipeline.storage.atomic import publish_bytes
-from pipeline.storage.pictures import compose_grid, write_picture
 
 LIST, SHEET = "neighbours.json", "neighbours.jpg"
 _SHOWN = 16

@@ -16,8 +16,8 @@ from pipeline.contracts import Fakes, Sampler
 from pipeline.errors import UserError
 from pipeline.generation.computing import FIXED_BATCH
 from pipeline.generation.filters import Filters
+from pipeline.images.pictures import FORMATS, PictureFormat
 from pipeline.randomness import derive_seed
-from pipeline.storage.pictures import FORMATS, PictureFormat
 from pipeline.storage.snapshots import Snapshot
 
 _SEEDS = 2**63

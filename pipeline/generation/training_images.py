@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.stream import read_uint8
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
 from pipeline.evaluation.cache import StatisticsCache
 from pipeline.evaluation.statistics import Extractor, as_rgb

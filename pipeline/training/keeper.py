@@ -15,12 +15,12 @@ import torch
 from pipeline.config.load import digest
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Process
-from pipeline.data.index import ShardIndex
+from pipeline.data.shards.index import ShardIndex
 from pipeline.engines.process import from_all
 from pipeline.errors import RunFailed, UserError
+from pipeline.images.pictures import compose_grid, write_picture
 from pipeline.storage.background import BackgroundWriter
 from pipeline.storage.checkpoints import CheckpointStore
-from pipeline.storage.pictures import compose_grid, write_picture
 from pipeline.storage.positions import Position
 from pipeline.storage.snapshots import write_snapshot
 from pipeline.training.pictures import STRIP, draw_grid, draw_strip, grid_columns

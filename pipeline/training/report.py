@@ -15,10 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pipeline.errors import Damaged, RunFailed, UserError
-from pipeline.reading import read_lines
-from pipeline.storage.atomic import fsync_file, fsync_folder, publish_bytes
-from pipeline.storage.events import (
+from pipeline.board.events import (
     EVALUATION,
     TRAINING,
     Curves,
@@ -30,6 +27,9 @@ from pipeline.storage.events import (
     scalar_summary,
     text_summary,
 )
+from pipeline.errors import Damaged, RunFailed, UserError
+from pipeline.reading import read_lines
+from pipeline.storage.atomic import fsync_file, fsync_folder, publish_bytes
 from pipeline.storage.faults import explained, reason_of, refusal
 from pipeline.storage.log import LOG, log_entry
 from pipeline.training.meters import peak_gib

@@ -11,7 +11,7 @@ import yaml
 from pipeline.config.load import load_config
 from pipeline.config.run import DataConfig
 from pipeline.contracts import ImageSpec
-from pipeline.data.images import FILTERS
+from pipeline.images.normalised import FILTERS
 from pipeline.models.auto import with_auto_settings
 from pipeline.models.registry import build_family
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import PrepareReport, prepare
-from pipeline.data.reader import ShardReader
-from pipeline.data.stream import read_uint8
+from pipeline.data.preparing.prepare import PrepareReport, prepare
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import ShardReader
+from pipeline.data.streaming.stream import read_uint8
 
 Bytes = dict[str, bytes]
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
-from pipeline.data.index import ShardIndex
-from pipeline.data.sink import ShardSink
-from pipeline.data.stream import ImageStream, read_uint8
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.sink import ShardSink
+from pipeline.data.streaming.stream import ImageStream, read_uint8
 from tests.data.feeds import file
 
 COUNT, SIDE = 43, 32

@@ -11,9 +11,9 @@ from PIL import Image
 
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
-from pipeline.data.index import ShardIndex
-from pipeline.data.sink import ShardSink
-from pipeline.data.stream import ImageStream
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.sink import ShardSink
+from pipeline.data.streaming.stream import ImageStream
 
 CLASSES = tuple("abcdefghij")
 

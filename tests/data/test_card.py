@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.card import data_card
-from pipeline.data.index import Shard, ShardIndex
+from pipeline.data.shards.card import data_card
+from pipeline.data.shards.index import Shard, ShardIndex
 
 
 def test_the_card_says_what_the_data_are(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.export import export
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
+from pipeline.data.shards.export import export
+from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from tests.data.feeds import Bytes, call, folder, labels_of, plain
 

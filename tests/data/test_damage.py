@@ -16,8 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.stream import read_uint8
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import RunFailed, UserError
 from tests.data.sets import draw_global, make_set, numbers
 
@@ -181,7 +181,7 @@ def test_skip_is_the_same_on_any_ranks_and_workers_and_counted(root: Path) -> No
 def test_damaged_images_are_counted(root: Path) -> None:
     from pipeline.config.run import DataConfig
     from pipeline.contracts import Process
-    from pipeline.data.stream import ImageStream
+    from pipeline.data.streaming.stream import ImageStream
 
     _cut_at_a_member(root / SHARD)
     index = ShardIndex.read(root, damaged="skip")

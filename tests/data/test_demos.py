@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.faces.portrait import portrait
-from pipeline.data.faces.traits import HAIRS, traits
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import prepare
-from pipeline.data.reader import ShardReader
-from pipeline.data.stream import read_uint8
+from pipeline.data.preparing.prepare import prepare
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import ShardReader
+from pipeline.data.sources.faces.portrait import portrait
+from pipeline.data.sources.faces.traits import HAIRS, traits
+from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from launch.main import main
-from pipeline.data.export import class_folders, export
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import prepare
-from pipeline.data.reader import read_samples
-from pipeline.data.stream import read_uint8
+from pipeline.data.preparing.prepare import prepare
+from pipeline.data.shards.export import class_folders, export
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import read_samples
+from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
 from tests.evaluation.worlds import write_shards
 

@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 
 from pipeline.contracts import ImageSpec
-from pipeline.data.archives import open_archive
-from pipeline.data.decode import decode
-from pipeline.data.images import Unreadable, load
-from pipeline.data.index import ShardIndex
-from pipeline.data.pngs import has_all_rows
-from pipeline.data.samples import Damage, keys, take_apart
-from pipeline.data.zips import read_directory, read_entry
+from pipeline.data.shards.decode import decode
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.samples import Damage, keys, take_apart
+from pipeline.data.sources.archives import open_archive
+from pipeline.data.sources.zips import read_directory, read_entry
 from pipeline.errors import UserError
+from pipeline.images.normalised import Unreadable, load
+from pipeline.images.pngs import has_all_rows
 from tests.data import hostile_archives as archives
 from tests.data import hostile_images as images
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.sink import ShardSink
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.sink import ShardSink
 from pipeline.errors import UserError
 from tests.data.sets import make_set, png
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from pipeline.data.kinds import KINDS, form_of, kind_of
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from pipeline.errors import UserError
+from pipeline.images.kinds import KINDS, form_of, kind_of
 from tests.data.feeds import call, file, folder, labels_of, noise, plain, stored
 
 # Smooth, so that every codec brings it back nearly.
@@ -80,7 +80,7 @@ def test_a_kind_that_needs_more_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
     assert kind_of(heic) in KINDS
     source = folder(tmp_path / "in", {"IMG_1.HEIC": heic, "IMG_2.jpg": plain(1)})
-    from pipeline.data import images
+    from pipeline.images import normalised as images
 
     images._make_ready.cache_clear()
     report = call(tmp_path, source)

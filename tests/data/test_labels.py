@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from pipeline.errors import UserError
 from tests.data.feeds import call, folder, labels_of, plain
 

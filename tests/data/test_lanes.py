@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.lanes import Order, permutation, transpose
+from pipeline.data.streaming.lanes import Order, permutation, transpose
 from tests.data.sets import make_set
 
 PERMUTATION = [2, 4, 7, 5, 0, 6, 3, 1]

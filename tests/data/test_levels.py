@@ -7,9 +7,9 @@ import warnings
 import pytest
 import torch
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.lanes import Order
-from pipeline.data.pyramid import build_pyramid
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.pyramid import build_pyramid
+from pipeline.data.streaming.lanes import Order
 from pipeline.errors import UserError
 from tests.data.layers import SIDE, box, draw, everything, make
 

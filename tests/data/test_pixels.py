@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageCms
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
+from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from tests.data.feeds import call, file, folder, one, plain, stored
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
+from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from tests.data.feeds import Bytes, call, file, folder, noise, one, plain, stored
 

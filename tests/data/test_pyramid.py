@@ -22,11 +22,11 @@ import torch
 from launch.main import main
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import prepare
-from pipeline.data.pyramid import build_pyramid, level_sizes, open_level, reduce
-from pipeline.data.sink import ShardSink
-from pipeline.data.stream import ImageStream
+from pipeline.data.preparing.prepare import prepare
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.pyramid import build_pyramid, level_sizes, open_level, reduce
+from pipeline.data.shards.sink import ShardSink
+from pipeline.data.streaming.stream import ImageStream
 from pipeline.errors import UserError
 from tests.data.feeds import file, folder, noise
 from tests.data.layers import box, draw, everything, make
@@ -183,8 +183,8 @@ def _tree(root: Path) -> dict[str, str]:
 
 _SLOW = """
 import sys, time
-from pipeline.data import pyramid
-from pipeline.data.prepare import prepare
+from pipeline.data.shards import pyramid
+from pipeline.data.preparing.prepare import prepare
 fast = pyramid.encode
 def slow(*arguments):
     time.sleep(0.004)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
+from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from tests.data.feeds import call, file, fingerprint, folder, noise, plain, stored
 
@@ -47,8 +47,9 @@ def test_the_order_is_shuffled(tmp_path: Path) -> None:
 
 _SLOW = """
 import sys, time
-from pipeline.data import images, render
-from pipeline.data.prepare import prepare
+from pipeline.images import normalised as images
+from pipeline.data.preparing import render
+from pipeline.data.preparing.prepare import prepare
 fast = render.encode
 def slow(*arguments):
     time.sleep(0.02)

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data import zips
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import prepare
-from pipeline.data.stream import read_uint8
+from pipeline.data.preparing.prepare import prepare
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.sources import zips
+from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import RunFailed, UserError
 from tests.data.feeds import call, file, folder, labels_of, noise, plain, stored
 

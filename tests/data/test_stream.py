@@ -15,10 +15,10 @@ import torch
 
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
-from pipeline.data.index import ShardIndex
-from pipeline.data.lanes import Order
-from pipeline.data.stream import ImageStream, read_uint8
-from pipeline.data.workers import WorkerDied
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.lanes import Order
+from pipeline.data.streaming.stream import ImageStream, read_uint8
+from pipeline.data.streaming.workers import WorkerDied
 from pipeline.errors import UserError
 from pipeline.randomness import derive_seed
 from tests.data.sets import draw_global, make_set, numbers
@@ -157,7 +157,7 @@ def test_workers_ignore_the_signals_of_a_scheduler(index: ShardIndex) -> None:
 _CHILD = """
 import sys, time
 from tests.data.test_stream import _stream
-from pipeline.data.index import ShardIndex
+from pipeline.data.shards.index import ShardIndex
 stream = _stream(ShardIndex.read(sys.argv[1]))
 stream.draw(4)
 print("ready", flush=True)

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from launch.group import Group, run_as_group
+from launch.assembly.group import Group, run_as_group
 from pipeline.contracts import Process, Sampler
 from pipeline.engines.peers import ProcessPeers
 from pipeline.errors import RunFailed

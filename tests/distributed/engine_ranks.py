@@ -17,7 +17,7 @@ from pipeline.training.state import put_back, take
 from pipeline.training.trainer import Trainer
 from tests.tiny_families import tiny_family, tiny_trainer
 from tests.toy import ToyFamily, ToyStream, toy_trainer
-from tools.matrix_ranks import make_engine
+from tools.torture.matrix_ranks import make_engine
 
 KINDS = ("replicated", "zero0", "zero1", "zero2")
 SAVERS = (("replicated", 1), ("replicated", 2), ("replicated", 4), ("zero1", 2), ("zero2", 2), ("zero2", 4))

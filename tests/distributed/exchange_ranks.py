@@ -17,7 +17,7 @@ from pipeline.engines.process import start_process, stop_process
 from pipeline.engines.replicated import Replicated
 from pipeline.engines.zero import Zero
 from pipeline.training.trainer import Trainer
-from tools.scale.counting import FixedStage, NoData, family_of
+from tools.research.scale.counting import FixedStage, NoData, family_of
 
 SPEC = ImageSpec(16, 16, 3, 10)
 

@@ -11,7 +11,7 @@ from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import FAMILIES
 from pipeline.training.state import take
 from tests.tiny_families import tiny_family, tiny_trainer
-from tools.matrix_ranks import make_engine
+from tools.torture.matrix_ranks import make_engine
 
 
 def main(out: str, steps: int, kinds: tuple[str, ...]) -> None:

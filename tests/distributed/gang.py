@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.processes import free_port, rank_variables
+from launch.cluster.processes import free_port, rank_variables
 from tests.warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import re
 import psutil
 import pytest
 
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from pipeline.storage.checkpoints import CheckpointStore, share_name
 from tests.distributed.gang import run_gang
 from tests.small_run import hrgan, start_hrgan, wait_for, write_config

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from tests.small_run import environment, start_hrgan, wait_for, write_config
 from tools.compare_runs import differences
-from tools.namespaces import TwoHosts, lacking
+from tools.torture.namespaces import TwoHosts, lacking
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from launch.processes import free_port, rank_variables
+from launch.cluster.processes import free_port, rank_variables
 from tests.distributed.gang import run_gang
 from tests.evaluation.worlds import write_shards, write_toy_snapshot
 from tests.small_run import ROOT, environment

@@ -13,8 +13,8 @@ import time
 import psutil
 import pytest
 
-from launch.processes import free_port, rank_variables
-from pipeline.data.prepare import prepare
+from launch.cluster.processes import free_port, rank_variables
+from pipeline.data.preparing.prepare import prepare
 from tests.small_run import ROOT, environment, hrgan, logged, start_hrgan, wait_for, write_config
 from tools.compare_runs import differences, newest_tensors
 

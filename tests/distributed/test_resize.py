@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from tests.small_run import hrgan, logged, write_config
 from tools.compare_runs import newest_tensors
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from launch.processes import free_port, rank_variables
-from launch.srun import place_of, srun_group
+from launch.cluster.processes import free_port, rank_variables
+from launch.cluster.srun import place_of, srun_group
 from pipeline.config.run import EngineConfig
 from pipeline.engines import devices, meeting, process
 from pipeline.engines.devices import check_processes, gpu_name, own_index

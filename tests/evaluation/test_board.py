@@ -9,9 +9,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
+from pipeline.board.events import EVALUATION, begin_evaluation
 from pipeline.evaluation.board import quality_layout, write_scalars
 from pipeline.evaluation.results import Result
-from pipeline.storage.events import EVALUATION, begin_evaluation
 
 
 def result(images_seen: int, **values: float) -> Result:

@@ -12,7 +12,7 @@ from PIL import Image
 from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo, ProjectorConfig
 
 from pipeline.evaluation.clouds import show_clouds, wants_clouds
-from pipeline.storage.pictures import to_uint8
+from pipeline.images.pictures import to_uint8
 from tests.evaluation.worlds import (
     CoarseExtractor,
     SmoothSampler,
@@ -99,7 +99,7 @@ def test_w_of_a_styled_family(tmp_path: Path) -> None:
 
 
 def test_large_and_oblong_images_are_made_small_in_proportion(tmp_path: Path) -> None:
-    from pipeline.storage.projector import Points, publish_points
+    from pipeline.board.projector import Points, publish_points
 
     images = torch.zeros(5, 3, 64, 128, dtype=torch.uint8)
     images[3, :, :, 64:] = 255

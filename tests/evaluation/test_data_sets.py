@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from launch.main import main
-from pipeline.data.index import ShardIndex
-from pipeline.data.sink import ShardSink
-from pipeline.data.stream import read_uint8
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.sink import ShardSink
+from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import Settings
 from pipeline.evaluation.sources import draw_fakes
 from pipeline.evaluation.weights import ExtractorChoice
-from pipeline.storage.pictures import encode_picture
+from pipeline.images.pictures import encode_picture
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 
 COARSE = ExtractorChoice("tests.evaluation.worlds:CoarseExtractor")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch_fidelity import feature_extractor_clip
 
-from launch.evaluate import ExtractorName
+from launch.commands.evaluate import ExtractorName
 from launch.main import main
 from pipeline.errors import UserError
 from pipeline.evaluation import extractors

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.data.index import ShardIndex
-from pipeline.data.stream import read_uint8
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.stream import read_uint8
 from pipeline.evaluation import reference
 from pipeline.evaluation.comparison import torch_fidelitys, write_weights
 from pipeline.evaluation.job import EvaluationJob

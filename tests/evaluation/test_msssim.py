@@ -8,7 +8,7 @@ import scipy.ndimage
 import torch
 
 from pipeline.evaluation.msssim import EXPONENTS, ms_ssim, pair_similarities, scale_exponents
-from pipeline.storage.pictures import to_uint8
+from pipeline.images.pictures import to_uint8
 from tests.evaluation.worlds import smooth_images
 
 

@@ -10,8 +10,8 @@ import torch
 from pipeline.evaluation import swd
 from pipeline.evaluation.pyramid import laplacian_pyramid, level_sizes
 from pipeline.evaluation.swd import Descriptors, PatchCutter, sliced_wasserstein, split_distance
+from pipeline.images.pictures import to_uint8
 from pipeline.randomness import derive_seed
-from pipeline.storage.pictures import to_uint8
 from tests.evaluation.worlds import smooth_images
 
 TAPS = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256

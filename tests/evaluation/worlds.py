@@ -10,10 +10,10 @@ import torch
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import Fakes, ImageSpec, Stage
-from pipeline.data.index import ShardIndex
-from pipeline.data.sink import ShardSink
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.sink import ShardSink
+from pipeline.images.pictures import encode_picture, to_uint8
 from pipeline.randomness import seeded
-from pipeline.storage.pictures import encode_picture, to_uint8
 from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
 
 

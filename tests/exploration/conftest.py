@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from launch.sampling import sampler_of
+from launch.assembly.sampling import sampler_of
 from pipeline.contracts import ImageSpec
 from pipeline.exploration.subject import Subject
 from pipeline.storage.snapshots import open_snapshot, write_snapshot

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from launch.sampling import sampler_of
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import prepare
-from pipeline.data.stream import read_uint8
+from launch.assembly.sampling import sampler_of
+from pipeline.data.preparing.prepare import prepare
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
 from pipeline.exploration.distance import pixel_and_pyramid
 from pipeline.exploration.projection import (

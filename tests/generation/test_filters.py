@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from pipeline.contracts import Fakes
-from pipeline.data.index import ShardIndex
-from pipeline.data.reader import ShardReader
-from pipeline.data.sink import ShardSink
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import ShardReader
+from pipeline.data.shards.sink import ShardSink
 from pipeline.errors import RunFailed, UserError
 from pipeline.evaluation.cache import StatisticsCache
 from pipeline.generation.duplicates import Seen, picture_hash
@@ -24,7 +24,7 @@ from pipeline.generation.filters import Filters, Least, Panel, parse_filters
 from pipeline.generation.generate import generate_shards
 from pipeline.generation.request import Request
 from pipeline.generation.training_images import PixelFeatures, TrainingImages
-from pipeline.storage.pictures import encode_picture, to_uint8
+from pipeline.images.pictures import encode_picture, to_uint8
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler, smooth_images, write_toy_snapshot
 

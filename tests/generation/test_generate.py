@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from pipeline.contracts import Fakes
-from pipeline.data.index import ShardIndex
-from pipeline.data.reader import ShardReader
-from pipeline.data.stream import read_uint8
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import ShardReader
+from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
 from pipeline.generation.computing import FIXED_BATCH
 from pipeline.generation.generate import generate_shards
 from pipeline.generation.grid import generate_grid
 from pipeline.generation.request import Request
-from pipeline.storage.pictures import compose_grid, to_uint8
+from pipeline.images.pictures import compose_grid, to_uint8
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler, write_toy_snapshot
 

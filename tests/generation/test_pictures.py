@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pipeline.errors import UserError
-from pipeline.storage.pictures import compose_grid, encode_picture, to_uint8, write_picture
+from pipeline.images.pictures import compose_grid, encode_picture, to_uint8, write_picture
 
 
 def test_quantisation_is_the_fields() -> None:

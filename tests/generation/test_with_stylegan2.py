@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from launch.assembly.sampling import sampler_of
 from launch.main import main
-from launch.sampling import sampler_of
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import ImageSpec, Stage
-from pipeline.data.index import ShardIndex
-from pipeline.data.reader import ShardReader
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import ShardReader
 from pipeline.models.registry import build_family
 from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
 from tests.evaluation.worlds import write_shards
@@ -265,8 +265,8 @@ def test_weights_that_do_not_fit_are_named(
 
 
 def test_the_sampler_is_what_the_shards_hold(run: Path, tmp_path: Path) -> None:
-    from pipeline.data.stream import read_uint8
-    from pipeline.storage.pictures import to_uint8
+    from pipeline.data.streaming.stream import read_uint8
+    from pipeline.images.pictures import to_uint8
 
     snapshot: Snapshot = open_snapshot(run)
     expected = sampler_of(snapshot, torch.device("cpu")).draw([7, 8, 9])

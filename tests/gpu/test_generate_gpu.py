@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launch.sampling import sampler_of
+from launch.assembly.sampling import sampler_of
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import ImageSpec, Stage
 from pipeline.generation.generate import generate_shards

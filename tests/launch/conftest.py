@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from tests.small_run import write_config
 
 

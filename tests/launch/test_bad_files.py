@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from launch.cluster.record import make_way
+from launch.cluster.run_states import find_runs
 from launch.main import main
-from launch.record import make_way
-from launch.run_states import find_runs
 from pipeline.errors import Damaged
 from pipeline.evaluation.results import read_result, read_results, standing_result
 from pipeline.storage.ending import ENDING

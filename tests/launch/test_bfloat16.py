@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from launch import precision
+from launch.assembly import precision
 from launch.main import main
 from ops.bfloat16 import computes_bfloat16
 from pipeline.config.load import read_dump
 from pipeline.config.run import EngineConfig, RunConfig
 from pipeline.contracts import Process
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.snapshots import list_snapshots, open_snapshot
 from tests.small_run import write_config

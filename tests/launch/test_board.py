@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launch import board
+from launch.cluster.processes import free_port
+from launch.commands import board
 from launch.main import main
-from launch.processes import free_port
 from tests.small_run import ROOT, environment
 
 

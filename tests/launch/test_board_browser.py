@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from launch.processes import free_port
-from pipeline.data.prepare import prepare
+from launch.cluster.processes import free_port
+from pipeline.data.preparing.prepare import prepare
 from tests.browser import Browser, chromium, missing
 from tests.small_run import ROOT, environment, hrgan, write_config
 

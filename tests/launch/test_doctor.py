@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from launch import doctor
-from launch.doctor import Finding, examine
+from launch.commands import doctor
+from launch.commands.doctor import Finding, examine
 from pipeline.evaluation.weights import INCEPTION, VGG16
 
 

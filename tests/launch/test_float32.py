@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import backends
 
-from launch import train as training
+from launch.assembly import training as training
 from launch.main import main
 from pipeline.contracts import ImageSpec
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from pipeline.engines.replicated import Replicated
 from pipeline.engines.zero import Zero
 from pipeline.float32 import full_float32

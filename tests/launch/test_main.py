@@ -107,16 +107,16 @@ def test_several_wrong_settings_have_a_line_each(capsys: pytest.CaptureFixture[s
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
-    """Calls of `launch.train.train`, which does nothing and returns 7."""
+    """Calls of `launch.assembly.training.train`, which does nothing and returns 7."""
     calls: list[tuple[object, ...]] = []
-    stand_in = ModuleType("launch.train")
+    stand_in = ModuleType("launch.assembly.training")
 
     def train(*arguments: object) -> int:
         calls.append(arguments)
         return 7
 
     stand_in.train = train  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "launch.train", stand_in)
+    monkeypatch.setitem(sys.modules, "launch.assembly.training", stand_in)
     return calls
 
 
@@ -154,7 +154,7 @@ def test_how_commands_fail(
     def examine() -> list[object]:
         raise error
 
-    monkeypatch.setattr("launch.doctor.examine", examine)
+    monkeypatch.setattr("launch.commands.doctor.examine", examine)
     assert _fail(capsys, "doctor", code=code) == line
 
 
@@ -162,7 +162,7 @@ def test_ctrl_c_ends_quietly(capsys: pytest.CaptureFixture[str], monkeypatch: py
     def examine() -> list[object]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("launch.doctor.examine", examine)
+    monkeypatch.setattr("launch.commands.doctor.examine", examine)
     assert main(["doctor"]) == 130
     assert "Traceback" not in capsys.readouterr().err
 
@@ -171,7 +171,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPa
     def examine() -> list[object]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("launch.doctor.examine", examine)
+    monkeypatch.setattr("launch.commands.doctor.examine", examine)
     with pytest.raises(ZeroDivisionError):
         main(["doctor"])
 

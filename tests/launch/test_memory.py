@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from launch import fitting
-from launch.fitting import candidates, largest_stage, settled
+from launch.assembly import fitting
+from launch.assembly.fitting import candidates, largest_stage, settled
+from launch.assembly.memory import memory_line, out_of_memory
 from launch.main import main
-from launch.memory import memory_line, out_of_memory
 from pipeline.config.load import read_dump
 from pipeline.config.run import RunConfig
 from pipeline.contracts import ImageSpec, Process
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from pipeline.errors import RunFailed
 from pipeline.losses.turns import DiscriminatorTurn
 from pipeline.models.registry import build_family

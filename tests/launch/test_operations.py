@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import ops
-from launch import operations, train
+from launch.assembly import operations
+from launch.assembly import training as train
 from pipeline.config.load import load_config
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from pipeline.errors import UserError
 from tests.small_run import ROOT, environment, write_config
 

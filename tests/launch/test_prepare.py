@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from launch.main import main
-from pipeline.data.kinds import KINDS
+from pipeline.images.kinds import KINDS
 from tests.data.feeds import file, folder, plain, stored
 
 SCAN = (np.arange(256, dtype=np.int32) * 16 - 1000).reshape(16, 16)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launch.record import most_requeues, record_end, record_failure, recorded
+from launch.cluster.record import most_requeues, record_end, record_failure, recorded
 from pipeline.errors import RunFailed, UserError
 from pipeline.storage.job import read_job
 
@@ -66,7 +66,7 @@ def test_a_full_disk_does_not_hide_the_error(tmp_path, monkeypatch):
         raise RunFailed("the disk is full")
 
     def fail() -> None:
-        monkeypatch.setattr("launch.record.write_job", full)
+        monkeypatch.setattr("launch.cluster.record.write_job", full)
         raise RunFailed("the real one")
 
     with pytest.raises(RunFailed, match="the real one"), recorded(tmp_path):

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from launch import requeue
-from launch.requeue import End, decide
+from launch.cluster import requeue
+from launch.cluster.requeue import End, decide
 from pipeline.storage.job import Job, read_job, write_job
 
 STOPPED = Job("stopped", "17", reason="SIGUSR2")
@@ -145,5 +145,5 @@ def test_it_loads_nothing_heavy():
     """It runs while SLURM waits to kill the job."""
     import subprocess
 
-    code = "import sys, launch.requeue; sys.exit('torch' in sys.modules)"
+    code = "import sys, launch.cluster.requeue; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

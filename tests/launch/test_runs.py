@@ -8,10 +8,10 @@ import time
 
 import pytest
 
+from launch.cluster.queue import Queue, Queued, ask_queue, parse_queue
+from launch.cluster.run_states import find_runs, run_state
+from launch.commands.runs import table
 from launch.main import main
-from launch.queue import Queue, Queued, ask_queue, parse_queue
-from launch.run_states import find_runs, run_state
-from launch.runs import table
 from pipeline.storage.job import Job, write_job
 
 CONFIG = "family: {name: stylegan2}\nlength: {images: 1000}\n"
@@ -256,7 +256,7 @@ def test_without_squeue_there_are_the_files(tmp_path, monkeypatch):
 
 
 def test_the_table_for_people(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("launch.queue.shutil.which", lambda name: None)
+    monkeypatch.setattr("launch.cluster.queue.shutil.which", lambda name: None)
     make_run(tmp_path / "failed", 40_000, total=25_000_000, job="failed")
     write_job(tmp_path / "failed", Job("failed", "17", 2, "rank 1 on n2 was killed"))
     assert main(["runs", str(tmp_path)]) == 0
@@ -280,7 +280,7 @@ def test_watching_ends_with_ctrl_c(tmp_path, monkeypatch, capsys):
         if len(seconds) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("launch.runs.time.sleep", sleep)
+    monkeypatch.setattr("launch.commands.runs.time.sleep", sleep)
     assert main(["runs", str(tmp_path), "--watch", "3"]) == 0
     assert seconds == [3, 3]
     assert capsys.readouterr().out.count("s/kimg") == 2

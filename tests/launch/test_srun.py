@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launch.srun import srun_group, tasks_per_node
+from launch.cluster.srun import srun_group, tasks_per_node
 from pipeline.errors import UserError
 
 # As srun sets them (22.05): task 3 of 4, the second on the second node, in a job's first step.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from launch.assembly.training import check_start
+from launch.cluster.sweep import points, split_values
 from launch.main import main
-from launch.sweep import points, split_values
-from launch.train import check_start
 from pipeline.config.load import digest, load_cluster, load_config, read_dump
 from pipeline.errors import UserError
 from pipeline.storage.job import Job, read_job, write_job
@@ -135,7 +135,7 @@ def test_each_task_of_an_array_runs_its_own_run(home, tmp_path, capsys):
     assert asked["output"] == f"{tmp_path}/r/jobs/%A_%a_0_log.out"
     names = [f"family.r1_gamma={gamma},seed={seed}" for gamma in ("1", "2.5") for seed in (3, 4)]
     environment = _stand_ins(tmp_path)
-    called = f"trap {shlex.quote(f'{sys.executable} -m launch.requeue --run')}"
+    called = f"trap {shlex.quote(f'{sys.executable} -m launch.cluster.requeue --run')}"
     assert script.count(called[:-1]) == 4
     for number, name in enumerate(names):
         (tmp_path / "calls").unlink(missing_ok=True)

@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from launch import train as start
+from launch.assembly import training as start
 from pipeline.config.load import read_dump
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Process
-from pipeline.data.index import ShardIndex
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
+from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from tests.small_run import ROOT, environment, hrgan, logged, start_hrgan, wait_for, write_config
 from tests.tiny_families import tiny_config

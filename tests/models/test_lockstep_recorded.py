@@ -1,6 +1,6 @@
 """Our training against where the authors' code came to, from the same weights, reals and random numbers. A
-file of parity/lockstep/ is written by `python -m tools.compare_peers --peer NAME=CHECKOUT --train STEPS
---record FILE`; a new one is tested as it stands."""
+file of parity/lockstep/ is written by `python -m tools.research.compare_peers --peer NAME=CHECKOUT
+--train STEPS --record FILE`; a new one is tested as it stands."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.parity import whole
-from tools.parity.filling import drawn
-from tools.parity.lockstep import allowed
-from tools.parity.lockstep.recorded import Record, digest, drift, load
+from tools.research.parity import whole
+from tools.research.parity.filling import drawn
+from tools.research.parity.lockstep import allowed
+from tools.research.parity.lockstep.recorded import Record, digest, drift, load
 
 FILES = sorted((Path(__file__).parent / "parity" / "lockstep").glob("*.json"))
 SLACK = 1.5  # of a distance that is told by a few products

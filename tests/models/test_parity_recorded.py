@@ -1,6 +1,7 @@
 """Our networks against outputs of the authors' code, recorded for weights and inputs that every machine can
-make again (`tools/parity/filling.py`). A file of parity/ is written by
-`python -m tools.compare_peers --peer NAME=CHECKOUT --record FILE`; a new one is tested as it stands."""
+make again (`tools/research/parity/filling.py`). A file of parity/ is written by
+`python -m tools.research.compare_peers --peer NAME=CHECKOUT --record FILE`; a new one is tested as it
+stands."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.parity.filling import drawn
-from tools.parity.recorded import drift, load, summary
+from tools.research.parity.filling import drawn
+from tools.research.parity.recorded import drift, load, summary
 
 CASES = [case for file in sorted((Path(__file__).parent / "parity").glob("*.json")) for case in load(file)]
 

@@ -10,7 +10,7 @@ import yaml
 
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from pipeline.models.registry import build_family
 from tests.small_run import CONFIG, hrgan, logged, start_hrgan, wait_for
 from tools.compare_runs import differences

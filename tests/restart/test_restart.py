@@ -10,10 +10,10 @@ import signal
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from tests.small_run import hrgan, logged, start_hrgan, wait_for, write_config
 from tools.compare_runs import differences
-from tools.kill_run import train_killed
+from tools.torture.kill_run import train_killed
 
 pytestmark = pytest.mark.slow
 

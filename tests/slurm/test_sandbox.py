@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from tools.kill_job import wait_until
 from tools.slurm_sandbox import Sandbox, main
+from tools.torture.kill_job import wait_until
 
 
 def processes_of(sandbox: Sandbox) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launch.srun import first_node
+from launch.cluster.srun import first_node
 from tests.launch.test_srun import TASK
 
 NODE_LISTS = ["n1", "n[1-2]", "n[1,3]", "gpu-[008-010,012],login1", "a,b[1-2]", "rack[2-4,9]n[01-16]"]

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from launch.cluster.queue import ask_queue
+from launch.cluster.run_states import run_state
 from launch.main import main
-from launch.queue import ask_queue
-from launch.run_states import run_state
 from pipeline.config.load import read_dump
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from pipeline.storage.job import read_job
 from tests.small_run import ROOT, logged, write_config
 

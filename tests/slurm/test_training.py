@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from tests.restart.test_restart import curves, without_time
 from tests.small_run import hrgan, logged, write_config
 from tools.compare_runs import differences
-from tools.kill_job import ClusterRun, wait_until
+from tools.torture.kill_job import ClusterRun, wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import torch
 from pipeline.config.families import StyleGAN2Config
 from pipeline.config.run import StopConfig
 from pipeline.contracts import ImageSpec, Stage
-from pipeline.data.index import ShardIndex
+from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from pipeline.generation.blocks import Blocks
 from pipeline.storage.claims import Claims

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tools import bench_families
+from tools.bench import families as bench_families
 
 SMALL = "family: {name: stylegan2, z_dim: 8, w_dim: 8, mapping_layers: 2, channel_base: 64, r1_every: 4}\n"
 

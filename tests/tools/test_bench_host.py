@@ -12,8 +12,8 @@ from torch.nn import functional
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-from tools.bench_host import CONSTANTS, Work, count, main, waits
-from tools.dispatch import Dispatched
+from tools.bench.dispatch import Dispatched
+from tools.bench.host import CONSTANTS, Work, count, main, waits
 from tools.tiny_families import PLAIN, TINY, seeded_networks, tiny_family, tiny_trainer
 
 

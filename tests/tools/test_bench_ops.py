@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import ops
-from tools import bench_ops
-from tools.bench_ops import Target
-from tools.op_rows import SIZES, cases, demand
-from tools.timing import Contestant, race
+from tools.bench import ops as bench_ops
+from tools.bench.op_rows import SIZES, cases, demand
+from tools.bench.ops import Target
+from tools.bench.timing import Contestant, race
 
 KEYS = {"op", "size", "mode", "ms", "vs_reference", "vs_peer", "floor_ms"}
 

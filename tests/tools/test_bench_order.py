@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.data.index import ShardIndex
-from tools.bench_order import bench, epoch_of, lay_out, make_order
+from pipeline.data.shards.index import ShardIndex
+from tools.bench.order import bench, epoch_of, lay_out, make_order
 
 SAMPLES, SHARD, RANKS = 20_000, 100, 64
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tools import budget as budgets
-from tools.budget import Budget
+from tools.bench import budget as budgets
+from tools.bench.budget import Budget
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.data.prepare import prepare
+from pipeline.data.preparing.prepare import prepare
 from pipeline.errors import UserError
-from tools import class_agreement
+from tools.research import class_agreement
 
 
 @pytest.mark.slow

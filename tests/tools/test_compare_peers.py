@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from tools import compare_peers
-from tools.parity import Row, apart, whole
-from tools.peers import isolated
+from tools.research import compare_peers
+from tools.research.parity import Row, apart, whole
+from tools.research.peers import isolated
 
 
 def test_difference_is_relative_to_their_largest_value():

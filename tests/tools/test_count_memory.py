@@ -8,11 +8,11 @@ import yaml
 
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec
-from tools import count_memory
-from tools.bench_families import NoiseStream
-from tools.count_memory import PeakTrainer, memory, table
+from tools.bench.families import NoiseStream
+from tools.bench.without_data import step_without_data
+from tools.research import count_memory
+from tools.research.count_memory import PeakTrainer, memory, table
 from tools.tiny_families import PLAIN, TINY, tiny_family, tiny_trainer
-from tools.without_data import step_without_data
 
 SMALL = ["family.channel_base=256", "family.channel_max=16", "family.ada.mode=off", "data.resolution=null"]
 SMALL += ["family.minibatch_stddev_group=4", "family.mapping_layers=1", "family.w_dim=16"]

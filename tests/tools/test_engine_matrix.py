@@ -10,8 +10,8 @@ import torch
 
 from pipeline.storage.tensors import save_tensors
 from tests.distributed.gang import run_module
-from tools.engine_matrix import cell, continued, difference, run, table
-from tools.matrix_ranks import CONTROL, KINDS, SAVERS, VARIANTS
+from tools.torture.engine_matrix import cell, continued, difference, run, table
+from tools.torture.matrix_ranks import CONTROL, KINDS, SAVERS, VARIANTS
 
 FAMILY = "progan"
 
@@ -57,7 +57,7 @@ def test_a_table():
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("matrix")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tools.engine_matrix.run_module", run_module)
+        patch.setattr("tools.torture.engine_matrix.run_module", run_module)
         run(folder, [FAMILY], (1, 2))
     return folder
 

@@ -8,7 +8,7 @@ import torch
 import ops
 from pipeline.config.load import load_config
 from tests.small_run import ROOT
-from tools.gradient_error import difference, last_bit_moved, main, rows, trained
+from tools.research.gradient_error import difference, last_bit_moved, main, rows, trained
 
 
 @pytest.fixture(autouse=True)

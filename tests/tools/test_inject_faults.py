@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tools.inject_faults.__main__ import Bench, cases
-from tools.inject_faults.durable import Change, Disk, read_log
-from tools.inject_faults.shim import compile_shim, variables
-from tools.inject_faults.warm import Commands
-from tools.inject_faults.workloads import WORKLOADS
+from tools.torture.inject_faults.__main__ import Bench, cases
+from tools.torture.inject_faults.durable import Change, Disk, read_log
+from tools.torture.inject_faults.shim import compile_shim, variables
+from tools.torture.inject_faults.warm import Commands
+from tools.torture.inject_faults.workloads import WORKLOADS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +31,7 @@ PUBLISH = """
     import os, sys
     from pathlib import Path
     import torch
-    from pipeline.data.sink import ShardSink
+    from pipeline.data.shards.sink import ShardSink
     from pipeline.generation.blocks import Claim
     from pipeline.storage.atomic import make_folder, publish_bytes, publish_folder
     from pipeline.storage.checkpoints import CheckpointStore

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from pipeline.contracts import Batch
-from tools import compare_peers
-from tools.parity import lockstep
-from tools.parity.lockstep import allowed, apart
-from tools.parity.lockstep.ours import Draw, Given, Ours, Setting, Turn
-from tools.parity.lockstep.recorded import load
-from tools.parity.lockstep.stylegan2 import Drawn, noise_shapes
-from tools.parity.lockstep.supply import Supply
+from tools.research import compare_peers
+from tools.research.parity import lockstep
+from tools.research.parity.lockstep import allowed, apart
+from tools.research.parity.lockstep.ours import Draw, Given, Ours, Setting, Turn
+from tools.research.parity.lockstep.recorded import load
+from tools.research.parity.lockstep.stylegan2 import Drawn, noise_shapes
+from tools.research.parity.lockstep.supply import Supply
 
 FAMILY = {"name": "mlp", "z_dim": 4, "width": 8}
 SETTING = Setting(

@@ -12,8 +12,8 @@ from PIL import Image
 
 from pipeline.errors import UserError
 from pipeline.losses import ADVERSARIAL
-from tools import loss_lab
-from tools.loss_lab import MIXTURES, RECIPES, PointStream, grid, main, picture, ring, train
+from tools.research import loss_lab
+from tools.research.loss_lab import MIXTURES, RECIPES, PointStream, grid, main, picture, ring, train
 
 WITHIN_THREE = 1 - math.exp(-4.5)  # of a Gaussian in the plane
 

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from ops.building.tools import CannotBuild, find_nvcc
-from tools import sass
+from tools.research import sass
 
 # A loop of which borders take a longer way: two loads, the second for the next turn.
 LOOP = """

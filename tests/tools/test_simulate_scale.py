@@ -14,11 +14,11 @@ from torch.nn import functional
 from pipeline.errors import UserError
 from tests.distributed.gang import run_gang
 from tests.small_run import CONFIG
-from tools.scale.constants import CONSTANTS, constants
-from tools.scale.counting import Count, Exchange, Linear, PhaseCount, Span, count_run
-from tools.scale.model import Cluster, Setting, checkpoint_bytes, memory, row, setting, step_time
-from tools.scale.tally import Tally
-from tools.simulate_scale import main
+from tools.research.scale.constants import CONSTANTS, constants
+from tools.research.scale.counting import Count, Exchange, Linear, PhaseCount, Span, count_run
+from tools.research.scale.model import Cluster, Setting, checkpoint_bytes, memory, row, setting, step_time
+from tools.research.scale.tally import Tally
+from tools.research.simulate_scale import main
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tools.tf32 import Tf32, factor, rounded, untrained
+from tools.research.tf32 import Tf32, factor, rounded, untrained
 
 
 def test_rounding_keeps_ten_bits() -> None:

@@ -16,7 +16,7 @@ from pipeline.float32 import Tf32, detached, full_float32, of_turn
 from pipeline.models.registry import FAMILIES
 from pipeline.training.trainer import Trainer
 from tests.tiny_families import tiny_family, tiny_trainer
-from tools.tf32 import PRODUCTS
+from tools.research.tf32 import PRODUCTS
 
 PENALTIES: dict[str, dict[str, Any]] = {
     "wgan-gp": {"loss": "wasserstein", "gp_weight": 10.0},

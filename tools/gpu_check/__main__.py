@@ -27,7 +27,7 @@ from tools.gpu_check import pack, report
 from tools.gpu_check.runner import Order, run
 from tools.gpu_check.step import Result, Step
 from tools.gpu_check.steps import STEPS
-from tools.peers import PEERS
+from tools.research.peers import PEERS
 
 BUDGET = 540.0  # seconds
 PATIENCE = 4.0  # times as long as a GPU may a busy CPU take

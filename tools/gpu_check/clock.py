@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from pipeline import float32
-from tools.timing import clock_of
+from tools.bench.timing import clock_of
 
 
 def median_ms(call: Callable[[], object], device: torch.device, rounds: int) -> float:

@@ -18,8 +18,8 @@ from tools.gpu_check.step import LeftOut, Place, Row, figure
 
 _ROOT = Path(__file__).parents[2]
 _MODULES = ("pydantic", "omegaconf", "yaml", "typer", "safetensors", "webdataset", "accelerate",
-            "torchvision", "tensorboard", "PIL", "numpy", "tqdm", "launch.main", "launch.train",
-            "launch.generating", "launch.judging", "tools.bench_families")  # fmt: skip
+            "torchvision", "tensorboard", "PIL", "numpy", "tqdm", "launch.main", "launch.assembly.training",
+            "launch.assembly.generating", "launch.assembly.judging", "tools.bench.families")  # fmt: skip
 _POLL = 0.05
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ops.convolution import conv2d
-from tools.dispatch import Dispatched
+from tools.bench.dispatch import Dispatched
 from tools.gpu_check.clock import float32_products, median_ms
 from tools.gpu_check.step import Place, Row, figure
 

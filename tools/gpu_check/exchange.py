@@ -10,8 +10,8 @@ from importlib.util import find_spec
 import torch
 import torch.distributed as dist
 
-from launch.operations import use_operations
-from launch.processes import free_port, rank_variables
+from launch.assembly.operations import use_operations
+from launch.cluster.processes import free_port, rank_variables
 from pipeline.config.run import EngineConfig
 from pipeline.contracts import Process
 from pipeline.engines.process import stop_process

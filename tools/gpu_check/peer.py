@@ -12,7 +12,7 @@ from pipeline.config.load import load_config
 from tools.gpu_check.clock import float32_products, median_ms
 from tools.gpu_check.step import LeftOut, Place, Row, figure
 from tools.gpu_check.training import CONFIGS, release
-from tools.peers import Peer, load_peer
+from tools.research.peers import Peer, load_peer
 
 
 def plugins(place: Place) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 
-from launch.operations import use_operations
+from launch.assembly.operations import use_operations
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec
 from pipeline.kernels import choose_kernels

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from tools.bench.machine import cpu_model
 from tools.gpu_check.step import Result, Row
-from tools.machine import cpu_model
 
 _ROOT = Path(__file__).parents[2]
 _MOST = 16  # figures of a step in the ledger; the file has all

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import torch
 
+from tools.bench.machine import machine
 from tools.gpu_check.step import LeftOut, Place, Result, Row, State, Step
-from tools.machine import machine
 
 _LEFT_OUT = 3  # exit code of a step that has nothing to do
 _GONE = 5.0  # seconds until a killed process must be gone; a GPU can hold it longer

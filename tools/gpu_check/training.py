@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from launch.operations import use_operations
-from launch.train import make_trainer
+from launch.assembly.operations import use_operations
+from launch.assembly.training import make_trainer
 from pipeline.config.load import load_config
 from pipeline.config.run import EngineConfig
 from pipeline.contracts import ImageSpec, Process
@@ -24,7 +24,7 @@ from pipeline.models.auto import with_auto_settings
 from pipeline.models.registry import build_family, low_precision_of
 from pipeline.training.meters import peak_gib
 from pipeline.training.trainer import Trainer
-from tools.bench_families import FixedBatch, NoiseStream
+from tools.bench.families import FixedBatch, NoiseStream
 from tools.gpu_check.clock import wait
 from tools.gpu_check.step import Place, Row, figure
 from tools.tiny_families import BATCH, TINY, tiny_family, tiny_trainer

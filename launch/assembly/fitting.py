@@ -1,0 +1,159 @@
+"""`batch.micro: auto`: the most images of a process that fit into memory at once, found by steps that count
+for nothing."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from launch.assembly.memory import out_of_memory
+from pipeline.config.run import RunConfig
+from pipeline.contracts import Batch, Family, ImageSpec, Process, Schedule, Stage
+from pipeline.engines.process import from_all
+from pipeline.engines.replicated import Replicated
+from pipeline.errors import RunFailed, UserError
+from pipeline.models.layers import BatchNorm, recompute_blocks
+from pipeline.models.registry import build_family, low_precision_of
+from pipeline.training.trainer import Trainer, micro_batches
+from pipeline.words import counted
+
+_STEPS = 2  # the first makes Adam's moments, which the second finds in memory
+_STAGES = 64  # of a run, looked at for the one that needs most
+
+
+def settled(config: RunConfig, spec: ImageSpec, process: Process) -> RunConfig:
+    """`config` with a number in place of batch.micro=auto, the same on all ranks: the largest that fits on
+    each. RunFailed if none does. Nothing of the run is touched: networks, optimizers, memory are others."""
+    if config.batch.micro != "auto":
+        return config
+    here = next((most for most in candidates(config, spec, process) if fits(config, spec, process, most)), 0)
+    found = from_all(here, process)
+    if 0 in found:
+        raise RunFailed(
+            "batch.micro=auto: not even the fewest images that the networks take fit into memory; lower "
+            "family's channels, or take engine.recompute=blocks or another device"
+        )
+    most = min(found)
+    if process.is_first:
+        _tell(config, spec, process, most)
+    return config.model_copy(update={"batch": config.batch.model_copy(update={"micro": most})})
+
+
+def candidates(config: RunConfig, spec: ImageSpec, process: Process) -> Iterator[int]:
+    """What batch.micro may be, the largest first: parts of a process's batch that the family takes, in every
+    stage."""
+    family = _family(config, spec)
+    images = config.batch.size // process.world_size
+    sizes = [size // process.world_size for size in family.schedule.batch_sizes()]
+    for most in range(images, 0, -1):
+        if images % most == 0 and _takes(family, sizes, most):
+            yield most
+
+
+def _takes(family: Family, sizes: list[int], most: int) -> bool:
+    try:
+        for images in sizes:
+            family.check_batch(images // micro_batches(images, most))
+    except UserError:
+        return False
+    return True
+
+
+def fits(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> bool:
+    """Whether whole steps with all phases find the memory for `most` images at once on this process."""
+    try:
+        _dry_steps(config, spec, process, most)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return False
+    finally:
+        gc.collect()
+        if process.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(process.device)
+    return True
+
+
+def _dry_steps(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> None:
+    """Alone, on noise, without a word to other ranks: one that fails must not leave them waiting."""
+    family = _family(config, spec)
+    stage = largest_stage(config, family.schedule, process.world_size, most)
+    family.schedule = Still(stage)
+    networks = family.networks()
+    for module in (networks.generator, networks.discriminator, family.memory):
+        module.to(process.device)
+        for layer in module.modules():
+            if isinstance(layer, BatchNorm):
+                layer.over_ranks = False
+    engine = Replicated(Process(device=process.device))
+    engine.attach(networks, family.optimizers)
+    noise = Noise(spec, process.device)
+    trainer = Trainer(family, networks, engine, noise, seed=config.seed, micro=most, tf32=config.engine.tf32)
+    if config.engine.recompute == "blocks":
+        recompute_blocks(networks.generator)
+        recompute_blocks(networks.discriminator)
+    for _ in range(_STEPS):
+        trainer.progress.step = 0  # every lazy phase is due
+        trainer.progress.growth = stage.growth
+        trainer.step()
+
+
+def largest_stage(config: RunConfig, schedule: Schedule, world_size: int, most: int) -> Stage:
+    """The stage of the run with most pixels at once, with the batch of one process; the last of several."""
+    places = [config.length.images * part // _STAGES for part in range(_STAGES + 1)]
+    stages = [schedule.at(place) for place in reversed(places)]
+    local = [replace(stage, batch_size=stage.batch_size // world_size) for stage in stages]
+    return max(local, key=lambda stage: (min(stage.batch_size, most) * stage.resolution**2, stage.resolution))
+
+
+@dataclass(frozen=True)
+class Still:
+    """A schedule of one stage."""
+
+    stage: Stage
+
+    def at(self, images_seen: int) -> Stage:
+        return self.stage
+
+    def batch_sizes(self) -> tuple[int, ...]:
+        return (self.stage.batch_size,)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Reals of the right shape."""
+
+    spec: ImageSpec
+    device: torch.device
+    damaged: int = 0
+
+    @property
+    def others(self) -> Noise:
+        return self
+
+    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
+        spec = self.spec
+        height, width = (resolution, resolution) if resolution else (spec.height, spec.width)
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(batch_size, spec.channels, height, width, generator=generator) * 2 - 1
+        labels = torch.arange(batch_size, device=self.device) % spec.classes if spec.classes else None
+        return [Batch(images.to(self.device), labels)] * times
+
+
+def _family(config: RunConfig, spec: ImageSpec) -> Family:
+    low = low_precision_of(config.engine.computed)
+    return build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
+
+
+def _tell(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> None:
+    images = config.batch.size // process.world_size
+    line = f"hrgan: batch.micro=auto: {most}, of the {counted(images, 'image')} of a process"
+    layers = (layer for _, network in _family(config, spec).networks().items() for layer in network.modules())
+    if most < images and any(isinstance(layer, BatchNorm) for layer in layers):
+        line += "; batch normalisation takes its statistics over so many of each process"
+    print(line, file=sys.stderr, flush=True)

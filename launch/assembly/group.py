@@ -1,0 +1,78 @@
+"""Commands beside training that several processes share: one group, watched, that ends by name in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from launch.cluster.srun import join_srun
+from pipeline.contracts import Process
+from pipeline.engines.heartbeat import Heartbeat, Place, lost_contact
+from pipeline.engines.peers import ProcessPeers
+from pipeline.engines.process import joined
+from pipeline.errors import RunFailed, UserError
+from pipeline.storage.atomic import aside_of
+
+# The group's own time-out comes later than that of the heartbeat, which knows names.
+_GRACE_MINUTES = 2
+_FIRST_SPEAKS_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """How the processes of a command watch over each other.
+
+    beside: folder in which signs of life go into one of their own. go_on: what to do after one is lost, for
+    people. silence_seconds, patience_minutes: see `Heartbeat`.
+    """
+
+    beside: Path
+    go_on: str
+    silence_seconds: float = 60.0
+    patience_minutes: float = 120.0
+
+
+def run_as_group(
+    group: Group,
+    device: Literal["auto", "cpu", "cuda"],
+    work: Callable[[Process, ProcessPeers], None],
+) -> int:
+    """Runs `work` as the process of a group that the environment says this is (or as the only one). Returns
+    the exit code."""
+    join_srun()
+    with joined(device, group.patience_minutes + _GRACE_MINUTES, share_gpus=True) as process:
+        peers = ProcessPeers(process)
+        try:
+            with _watched(group, process, peers):
+                work(process, peers)
+        except UserError:
+            if not process.is_first:
+                # What is wrong is nearly always wrong everywhere: the first says it, and ends the rest.
+                time.sleep(_FIRST_SPEAKS_SECONDS)
+            raise
+    return 0
+
+
+@contextmanager
+def _watched(group: Group, process: Process, peers: ProcessPeers) -> Iterator[None]:
+    folder = peers.from_first(aside_of(group.beside / "heartbeats"))
+    heartbeat = Heartbeat(
+        folder,
+        process,
+        lambda: Place(0, 0, peers.collectives),
+        silence=group.silence_seconds,
+        patience=60 * group.patience_minutes,
+        words=lambda *_: group.go_on,
+    )
+    with heartbeat.running():
+        try:
+            yield
+        except RuntimeError as error:
+            if process.world_size == 1 or not lost_contact(error):
+                raise
+            first = str(error).splitlines()[0]
+            raise RunFailed(f"{heartbeat.name_the_lost()} ({first}); {group.go_on}") from error

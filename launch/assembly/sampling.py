@@ -1,0 +1,40 @@
+"""From a snapshot on disk to what draws images: the one place where storage and families meet."""
+
+from __future__ import annotations
+
+import torch
+
+from launch.assembly.operations import use_operations
+from pipeline.contracts import Sampler
+from pipeline.errors import UserError
+from pipeline.models.registry import build_family, low_precision_of
+from pipeline.storage.snapshots import Snapshot
+
+
+def choose_device(name: str) -> torch.device:
+    """auto, cpu or cuda as a device that is there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: no CUDA device is visible; allowed: auto, cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def sampler_of(snapshot: Snapshot, device: torch.device) -> Sampler:
+    """The snapshot's generator with its verified weights, ready to draw on `device`.
+
+    With compiled operations where they are there; $HRGAN_OPS_BACKEND asks for others.
+    """
+    use_operations("auto", device)
+    weights = snapshot.weights()
+    family = build_family(
+        snapshot.family,
+        snapshot.spec,
+        batch_size=snapshot.batch_size,
+        low_precision=low_precision_of(snapshot.precision),
+    )
+    generator = family.networks().generator
+    try:
+        generator.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{snapshot.folder}: its weights do not fit its family: {reason}") from error
+    return family.sampler(generator.to(device).eval().requires_grad_(False), snapshot.stage)

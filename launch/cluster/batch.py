@@ -1,0 +1,222 @@
+"""Jobs for SLURM, written and submitted by submitit.
+
+submitit's own way of running a function is not taken: its task pickles the function, and puts handlers of
+its own on USR2 and TERM, which the training process must get itself (a save is a matter of all ranks, and
+its handler would save on the first alone). So its executor writes the options, submits, and names the files;
+what the script runs is the plain command, as a person would type it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Literal
+
+from submitit import SlurmExecutor
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.helpers import clean_env
+
+from pipeline.config.cluster import ClusterConfig
+from pipeline.errors import RunFailed, UserError
+
+Kind = Literal["train", "evaluate", "generate"]
+_LIMIT_STATUS = 128 + 12  # ended by USR2, which SLURM sends before the limit
+_WRONG = ("invalid", "unrecognized", "requested", "violates")  # in what sbatch says to a wrong option
+
+
+@dataclass(frozen=True)
+class Work:
+    """One command of a job.
+
+    words: after `hrgan`. typed: the same as the person gave it. jobs: the folder for the output of its
+    processes. run: of a training, which goes back into the queue when it is stopped.
+    """
+
+    words: tuple[str, ...]
+    typed: tuple[str, ...]
+    jobs: Path
+    run: Path | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One job or, with several works, one array of jobs.
+
+    folder: of the script and of what it says itself. nodes, tasks: of each job; processes are tasks a node.
+    after: a job that must have ended well before this one starts. each: task i of this array waits for task i
+    of that array instead of for all of it.
+    """
+
+    kind: Kind
+    name: str
+    works: tuple[Work, ...]
+    folder: Path
+    cluster: ClusterConfig
+    nodes: int
+    tasks: int
+    after: str | None = None
+    each: bool = False
+
+    @property
+    def comment(self) -> str:
+        """By which `hrgan runs` knows the job in the queue."""
+        return f"hrgan {self.kind} {self.folder.parent.resolve()}"
+
+    @property
+    def share(self) -> float:
+        """Of a node's GPUs and memory, as the cluster file has them for a training."""
+        return min(self.tasks / self.cluster.tasks, 1.0)
+
+
+def script(batch: Batch) -> str:
+    """The text that would be given to sbatch."""
+    return _executor(batch)._make_submission_file_text(_command(batch), "")
+
+
+def submit(batch: Batch) -> str:
+    """Gives the job to SLURM and returns its number. UserError or RunFailed with what sbatch said."""
+    batch.folder.mkdir(parents=True, exist_ok=True)
+    executor = _executor(batch)
+    try:
+        with _outside_jobs(), redirect_stderr(StringIO()):  # submitit prints what its error says again
+            return str(executor._submit_command(_command(batch)).job_id)
+    except (FailedJobError, FailedSubmissionError) as error:
+        said = " ".join(line.removeprefix("sbatch: ").strip() for line in str(error).splitlines())
+        wrong = any(word in said.lower() for word in _WRONG)
+        raise (UserError if wrong else RunFailed)(f"sbatch refused the job: {said}") from error
+    finally:
+        (batch.folder / f".submission_file_{executor.uid}.sh").unlink(missing_ok=True)
+
+
+@contextmanager
+def _outside_jobs() -> Iterator[None]:
+    """A job that is submitted from inside another would take over what that one was given."""
+    if "SLURM_JOB_ID" not in os.environ:
+        yield
+        return
+    conf = os.environ.get("SLURM_CONF")
+    with clean_env():
+        if conf is not None:  # this one says which cluster it is
+            os.environ["SLURM_CONF"] = conf
+        yield
+
+
+def log_pattern(work: Work, array: bool) -> str:
+    """Where each process writes, with SLURM's marks for job (%j or %A_%a) and rank (%t)."""
+    return f"{work.jobs.resolve()}/{'%A_%a' if array else '%j'}_%t_log.out"
+
+
+class _Executor(SlurmExecutor):
+    """Writes scripts on machines without SLURM too; `hrgan submit` looks for sbatch before it submits. uid:
+    in the name of the file that it gives to sbatch, and leaves."""
+
+    uid = ""
+
+    @classmethod
+    def affinity(cls) -> int:
+        return 2
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        self.uid = uid
+        return super()._make_submission_file_text(command, uid)
+
+
+def _executor(batch: Batch) -> _Executor:
+    cluster, executor = batch.cluster, _Executor(batch.folder)
+    given = {
+        "job_name": batch.name,
+        "comment": batch.comment,
+        "partition": cluster.partition,
+        "account": cluster.account,
+        "qos": cluster.qos,
+        "constraint": cluster.constraint,
+        "nodes": batch.nodes,
+        "ntasks_per_node": batch.tasks,
+        "cpus_per_task": cluster.cpus_per_task,
+        "gpus_per_node": math.ceil(cluster.gpus_per_node * batch.share) or None,
+        "mem": f"{math.ceil(1024 * cluster.memory_gb * batch.share)}M" if cluster.memory_gb else None,
+        "exclusive": True if cluster.exclusive else None,
+        "time": cluster.minutes,
+        "signal_delay_s": cluster.signal_seconds,
+    }
+    executor.update_parameters(
+        **{name: value for name, value in given.items() if value is not None},
+        wckey=None,
+        stderr_to_stdout=True,
+        use_srun=False,  # the command says srun itself
+        setup=_setup(cluster),
+        additional_parameters=_further(batch),
+    )
+    if len(batch.works) > 1:
+        executor.parameters["map_count"] = len(batch.works)
+    return executor
+
+
+def _further(batch: Batch) -> dict[str, str | bool]:
+    further: dict[str, str | bool] = {"requeue": True}  # after a node failure
+    if batch.after is not None:
+        further["dependency"] = f"{'aftercorr' if batch.each else 'afterok'}:{batch.after}"
+        further["kill-on-invalid-dep"] = "yes"
+    further.update({name: value for name, value in batch.cluster.options.items() if value is not False})
+    return further
+
+
+def _setup(cluster: ClusterConfig) -> list[str]:
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in cluster.environment.items()]
+    return [*cluster.setup, *exports]
+
+
+def _command(batch: Batch) -> str:
+    """The end of the script, in shell; every word in it that comes from outside is quoted."""
+    array = len(batch.works) > 1
+    parts = [_part(work, batch, array) for work in batch.works]
+    if not array:
+        return "\n".join(parts[0])
+    lines = ['case "$SLURM_ARRAY_TASK_ID" in']
+    for number, part in enumerate(parts):
+        lines += [f"{number})", *(f"  {line}" for line in part), "  ;;"]
+    return "\n".join([*lines, "esac"])
+
+
+def _part(work: Work, batch: Batch, array: bool) -> list[str]:
+    cluster = batch.cluster
+    srun = [
+        *("srun", "--unbuffered", "--kill-on-bad-exit=1", "--open-mode=append"),
+        *(f"--cpus-per-task={cluster.cpus_per_task}", f"--output={log_pattern(work, array)}"),
+    ]
+    command = [*srun, *cluster.container, *_program(cluster), *work.words]
+    lines = [f"# {shlex.join(('hrgan', *work.typed))}"]
+    if work.run is not None:
+        settle = shlex.join(
+            (sys.executable, "-m", "launch.cluster.requeue", "--run", str(work.run), "--status")
+        )
+        return [
+            *lines,
+            f"export HRGAN_REQUEUE={cluster.max_requeues}",
+            f"trap {shlex.quote(f'{settle} $?')} EXIT",
+            shlex.join(command),
+        ]
+    return [
+        *lines,
+        shlex.join(command),
+        "status=$?",
+        "# Ended by the sign that comes before the limit: the command goes on from what it has finished.",
+        f'if [ "$status" = {_LIMIT_STATUS} ] && '
+        f'[ "${{SLURM_RESTART_COUNT:-0}}" -lt {cluster.max_requeues} ]; then',
+        '  scontrol requeue "$SLURM_JOB_ID"',
+        "fi",
+        'exit "$status"',
+    ]
+
+
+def _program(cluster: ClusterConfig) -> Sequence[str]:
+    if cluster.program:
+        return cluster.program
+    return ("hrgan",) if cluster.container else (sys.executable, "-m", "launch.main")

@@ -1,0 +1,1 @@
+"""What the commands are called, take and say: a file a command."""

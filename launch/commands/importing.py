@@ -1,0 +1,63 @@
+"""`hrgan import`: another project's weights as a snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UserError
+from pipeline.words import counted
+
+
+def import_weights(
+    weights: Annotated[
+        Path,
+        typer.Argument(metavar="WEIGHTS", help="A .pkl, .pt or .pth of another project."),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the snapshot; new or empty.")],
+    discriminator: Annotated[
+        bool,
+        typer.Option("--discriminator", help="Keep the discriminator too, for runs that start with it."),
+    ] = False,
+) -> int:
+    """Make a snapshot of another project's weights.
+
+    Reads a stylegan2-ada-pytorch .pkl, a StyleGAN2 .pkl of stylegan3, a .pt of rosinality's stylegan2-pytorch
+    and a G_ema.pth of BigGAN-PyTorch. Nothing that stands in the file is run: what is neither a tensor nor
+    plain data is refused by name. The networks' shape follows from the weights. OUT is then used like any
+    other snapshot.
+
+    \b
+    Examples:
+      hrgan import network-snapshot-025000.pkl imported/faces
+      hrgan import stylegan2-ffhq-config-f.pt imported/ffhq
+      hrgan import 550000.pt imported/start --discriminator
+    """
+    from pipeline.importing import Refused, parts_of, read_weights
+    from pipeline.models.foreign import convert
+    from pipeline.models.formats import FORMATS
+    from pipeline.models.registry import build_family
+    from pipeline.models.strangers import STRANGERS
+    from pipeline.storage.snapshots import write_imported
+
+    read = read_weights(weights)
+    try:
+        known, found = convert(parts_of(read.value), FORMATS, STRANGERS, discriminator=discriminator)
+    except (Refused, UserError) as error:
+        raise UserError(f"{weights}: {error}") from error
+    family = build_family(found.family, found.spec, batch_size=found.batch_size)
+    write_imported(
+        out,
+        found.generator,
+        family=found.family,
+        spec=found.spec,
+        stage=family.schedule.at(0),
+        origin={"file": weights.name, "sha256": read.sha256, "format": known.name, **found.notes},
+        discriminator=found.discriminator,
+    )
+    classes = found.spec.classes
+    size = f"{found.spec.height}px" + (f", {counted(classes, 'class', 'classes')}" if classes else "")
+    typer.echo(f"{out}: {found.family.name}, {size}, from {known.name}")
+    return 0

@@ -1,0 +1,264 @@
+"""Pictures -> shards: normalised, shuffled, in parallel; the same bytes on any number of processes.
+
+What is written depends on the source and the settings alone. A run that was killed goes on where its
+last whole shard ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from pipeline.data.preparing.render import Rendered, rendered
+from pipeline.data.preparing.report import PrepareReport, first_reason, narrow_range, nothing_found
+from pipeline.data.preparing.settings import asked_size, check_settings, common_size, reading_of
+from pipeline.data.shards.pyramid import build_pyramid, check_levels, is_data_set
+from pipeline.data.shards.samples import keys
+from pipeline.data.shards.sink import ShardSink
+from pipeline.data.sources.changed import refuse_changed_source
+from pipeline.data.sources.classes import Labelling, class_names, labelling
+from pipeline.data.sources.label_rows import Absent
+from pipeline.data.sources.opening import Source, open_source
+from pipeline.data.streaming.lanes import permutation
+from pipeline.errors import UserError
+from pipeline.images.normalised import PLAIN, Filter, Format, Target, Unreadable
+from pipeline.images.pixels import Reading
+from pipeline.randomness import derive_seed
+from pipeline.words import printable
+
+_LOOKED_AT = 32  # pictures, for what should be known before all are made
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    *,
+    resolution: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    channels: int = 3,
+    filter: Filter = "lanczos",
+    labels: str | Path = "auto",
+    label_column: str | None = None,
+    on_absent: Absent = "error",
+    follow_links: bool = False,
+    range: tuple[float, float] | None = None,
+    background: str = "white",
+    format: Format = "png",
+    quality: int = 95,
+    shard_size: int = 1000,
+    seed: int = 0,
+    count: int | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+    on_unreadable: Literal["skip", "error"] = "skip",
+    pyramid: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+) -> PrepareReport:
+    """Makes the data set `out` from `source`: a folder, .zip, .tar, demo:digits or demo:faces.
+
+    resolution: pixels a side; or height and width; without either, the size that all pictures share
+    (32 and 256 for the demos). labels, label_column, on_absent: as `sources.classes` has them; a set of
+    one class gets none. follow_links: in a folder, also to folders and out of it. range, background: as
+    `Reading` has them. count: at most this many pictures, drawn by `seed`. workers: processes, None: one a
+    core. pyramid: every lower resolution too (`shards.pyramid`). say: is told what is worth knowing
+    before the end. Raises UserError for wrong settings, or if there is no readable picture.
+    """
+    began = time.monotonic()
+    if is_data_set(str(source)):
+        return _add_pyramid(Path(source), Path(out), pyramid, workers, progress, began)
+    size = asked_size(str(source), resolution, height, width)
+    check_settings(channels, filter, format, quality, count)
+    reading = reading_of(range, background)
+    side = None if size is None else max(size)
+    pictures = open_source(str(source), count, seed, side, reading=reading, follow_links=follow_links)
+    listing = pictures.listing
+    if not listing.names:
+        raise UserError(f"{source}: holds no images{nothing_found(listing.skipped, listing.others)}")
+    report = PrepareReport(Path(out), list(listing.skipped), others=listing.others, reading=reading)
+    found = labelling(listing, str(source), str(labels), label_column, on_absent)
+    numbers = _numbers(_worth_having(found, report), report.classes)
+    target = Target(*(size or common_size(pictures, str(source))), channels, filter, format, quality)
+    if pyramid:
+        check_levels(target.height, target.width)
+    order = permutation(len(listing.names), derive_seed(seed, "prepare")).tolist()[:count]
+    origin = _origin(pictures, target, numbers, seed, count, reading)
+    refuse_changed_source(Path(out), origin, pictures, str(source))
+    _say_range(pictures, order, reading, say)
+    sink = ShardSink(
+        out,
+        name="data",
+        height=target.height,
+        width=target.width,
+        channels=channels,
+        classes=report.classes,
+        origin=origin,
+        shard_size=shard_size,
+    )
+    with sink:
+        _Run(pictures, target, order, numbers, sink, report).go(
+            workers or len(os.sched_getaffinity(0)), progress, on_unreadable
+        )
+        if not sink.finished and not report.count:
+            raise UserError(f"{source}: none of its images can be read{first_reason(report.skipped)}")
+    report.count = sink.index.count
+    if resolution is None and height is None:
+        report.enlarged = 0  # nothing was asked: it is a demo's own size
+    if pyramid:
+        report.levels = build_pyramid(out, workers=workers, progress=progress).levels
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _numbers(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
+    """The class number of each picture."""
+    places = {name: place for place, name in enumerate(classes)}
+    return None if names is None else [places[name] for name in names]
+
+
+def _add_pyramid(
+    source: Path, out: Path, pyramid: bool, workers: int | None, progress: bool, began: float
+) -> PrepareReport:
+    """A data set gets its levels where it is; nothing else can be made of it."""
+    if not pyramid or source.resolve() != out.resolve():
+        raise UserError(
+            f"{source}: is a data set of shards already; to add lower resolutions to it, give it twice: "
+            f"hrgan prepare {source} {source} --pyramid"
+        )
+    index = build_pyramid(source, workers=workers, progress=progress)
+    seconds = time.monotonic() - began
+    return PrepareReport(
+        source, count=index.count, classes=index.classes, levels=index.levels, seconds=seconds
+    )
+
+
+@dataclass
+class _Run:
+    source: Source
+    target: Target
+    order: Sequence[int]
+    labels: Sequence[int] | None
+    sink: ShardSink
+    report: PrepareReport
+
+    def go(self, workers: int, progress: bool, on_unreadable: str) -> None:
+        begin = self._recall()
+        if not self.sink.complete:
+            self._make(begin, workers, progress, on_unreadable)
+        self._count_classes()
+
+    def _make(self, begin: int, workers: int, progress: bool, on_unreadable: str) -> None:
+        todo = self.order[begin:]
+        results = rendered(self.source, self.target, todo, workers)
+        bar = tqdm(
+            results, total=len(self.order), initial=begin, unit="image", disable=not progress, smoothing=0.05
+        )
+        for position, result in enumerate(bar, begin):
+            if result.data is None and on_unreadable == "error":
+                name = self.source.listing.names[self.order[position]]
+                raise UserError(f"{printable(name)}: {result.reason}; mend or remove it, or skip unreadable")
+            self._take(position, result)
+
+    def _take(self, position: int, result: Rendered) -> None:
+        number = self.order[position]
+        name = self.source.listing.names[number]
+        if result.data is None:
+            self.report.skipped.append((name, result.reason))
+            return
+        # The key is the place in the shuffled order, so that a restart knows where it is.
+        self.sink.write(
+            f"{position:08d}",
+            result.data,
+            self.target.format,
+            None if self.labels is None else self.labels[number],
+            {**result.meta, "source": name},
+        )
+        self.report.take(result)
+
+    def _count_classes(self) -> None:
+        if self.labels is not None:
+            listed, left_out = self.source.listing.names, {name for name, _ in self.report.skipped}
+            kept = Counter(self.labels[number] for number in self.order if listed[number] not in left_out)
+            self.report.class_counts = {name: kept[n] for n, name in enumerate(self.report.classes)}
+
+    def _recall(self) -> int:
+        """Where an interrupted call stopped; what it skipped goes into the report again."""
+        self.report.resumed = self.sink.finished
+        index = self.sink.index
+        done = {int(key) for shard in index.shards for key in keys(index.root / shard.name)}
+        begin = len(self.order) if self.sink.complete else max(done, default=-1) + 1
+        for position in sorted(set(range(begin)) - done):
+            number = self.order[position]
+            self.report.skipped.append((self.source.listing.names[number], self._reason(number)))
+        return begin
+
+    def _reason(self, number: int) -> str:
+        try:
+            self.source.picture(number)
+        except Unreadable as reason:
+            return str(reason)
+        return "could not be read when the data set was begun"
+
+
+def _worth_having(found: Labelling, report: PrepareReport) -> Sequence[str] | None:
+    """The class of each picture, unless all are one: what all images share tells a network nothing."""
+    report.labels_from, report.absent = found.where, found.absent
+    classes = class_names(found.classes or ())
+    if len(classes) == 1:
+        report.one_class = classes[0]
+        return None
+    report.classes = classes
+    return found.classes
+
+
+def _say_range(source: Source, order: Sequence[int], reading: Reading, say: Callable[[str], object]) -> None:
+    """Says, before many pictures are made, if the first ones use little of the range of their values."""
+    if len(order) <= _LOOKED_AT:
+        return  # the report comes as soon
+    found = PrepareReport(Path(), reading=reading)
+    for number in order[:_LOOKED_AT]:
+        with suppress(Unreadable):
+            picture = source.picture(number)
+            if picture.values is None:
+                return
+            found.take(Rendered(b"", values=picture.values))
+    words = narrow_range(found.values, reading)
+    if words:
+        say(f"the first {found.deep} pictures have more than 8 bits: {words}")
+
+
+def _origin(
+    source: Source,
+    target: Target,
+    labels: Sequence[int] | None,
+    seed: int,
+    count: int | None,
+    reading: Reading,
+) -> dict[str, object]:
+    """What the bytes depend on; `listing` stands for the files and their classes."""
+    listing = source.listing
+    text = json.dumps([list(listing.names), list(listing.sizes), labels])
+    return {
+        "made_by": "prepare",
+        "source": source.title,
+        "listing": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "crop": "centre",
+        "filter": target.filter,
+        "format": target.format,
+        "quality": None if target.format == "png" else target.quality,
+        "seed": seed,
+        "count": count,
+        # Only what was asked for: data sets made before these settings are the same.
+        **({} if reading.range is None else {"range": list(reading.range)}),
+        **({} if reading.background == PLAIN.background else {"background": list(reading.background)}),
+    }

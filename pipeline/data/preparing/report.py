@@ -1,0 +1,164 @@
+"""What became of a source, in lines for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.data.preparing.render import Rendered
+from pipeline.data.shards.index import Level
+from pipeline.images.kinds import Others
+from pipeline.images.pixels import FULL_RANGE, Reading, Remark
+from pipeline.words import counted, printable
+
+_REASONS_SHOWN = 20
+_CLASSES_SHOWN = 12
+
+_REMARKS: dict[Remark, str] = {
+    "transparent": "with transparent parts: they lie over {background} (--background COLOUR)",
+    "converted": "with another colour profile than sRGB: converted to sRGB",
+    "profile": "with a colour profile that cannot be used: taken as sRGB",
+    "clipped": "with values beyond --range: clipped",
+    "frames": "with several frames: the first was taken",
+}
+
+
+@dataclass
+class PrepareReport:
+    """What became of a source. skipped: (name, reason) of each file that is not in the data set.
+
+    enlarged: pictures written by this call that were smaller than asked. others: files of other kinds.
+    resumed: samples that an interrupted call had finished. seconds: this call's. levels: of its pyramid.
+    remarks: what was done to how many of the pictures that this call wrote. values: lowest and highest of
+    those `deep` pictures among them that had more than 8 bits. reading: of their pixels. class_counts: images
+    by class name. one_class: the class of all images, which makes none. labels_from: who says of what class
+    they are. absent: its rows without a picture.
+    """
+
+    out: Path
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    count: int = 0
+    classes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    enlarged: int = 0
+    others: Others = field(default_factory=Others)
+    resumed: int = 0
+    levels: tuple[Level, ...] = ()
+    remarks: Counter[Remark] = field(default_factory=Counter)
+    values: tuple[float, float] | None = None
+    deep: int = 0
+    reading: Reading = field(default_factory=Reading)
+    class_counts: Mapping[str, int] = field(default_factory=dict)
+    one_class: str | None = None
+    labels_from: str = ""
+    absent: int = 0
+
+    def take(self, result: Rendered) -> None:
+        """Counts a picture that was written."""
+        self.count += 1
+        self.enlarged += result.enlarged
+        self.remarks.update(result.remarks)
+        if result.values is not None:
+            self.deep += 1
+            lowest, highest = self.values or result.values
+            self.values = min(lowest, result.values[0]), max(highest, result.values[1])
+
+    def lines(self) -> list[str]:
+        """The report for a person."""
+        labelled = f", {counted(len(self.classes), 'class', 'classes')}" if self.classes else ""
+        lines = [f"{self.out}: {counted(self.count, 'image')}{labelled}, {self.seconds:.1f} s"]
+        if self.resumed:
+            lines.append(f"{self.resumed} of them were finished by an earlier, interrupted call")
+        lines += self._about_classes()
+        if self.levels:
+            sizes = ", ".join(f"{level.width}x{level.height}" for level in self.levels)
+            lines.append(f"pyramid: {sizes}")
+        lines += self._about_pixels()
+        if self.others:
+            kinds = counted(len(self.others), "file of another kind was", "files of other kinds were")
+            lines.append(f"{kinds} left alone: {printable(self.others.words())}")
+        return lines + self._about_skipped()
+
+    def _about_classes(self) -> list[str]:
+        lines = []
+        where = f" ({printable(self.labels_from)})" if self.labels_from else ""
+        if self.class_counts:
+            lines.append(f"classes{where}: {printable(_class_words(self.class_counts))}")
+        elif self.one_class is not None:
+            lines.append(
+                f"all images are of one class{where}, {printable(self.one_class)}: made without classes"
+            )
+        elif self.labels_from:
+            lines.append(f"no classes{where}")
+        if self.absent:
+            lines.append(f"{counted(self.absent, 'label')} without a picture left out")
+        return lines
+
+    def _about_pixels(self) -> list[str]:
+        lines = []
+        if self.enlarged:
+            were = "was" if self.enlarged == 1 else "were"
+            lines.append(f"{self.enlarged} {were} smaller than asked and {were} enlarged")
+        background = "white" if self.reading.background == (255, 255, 255) else "the background"
+        lines += [
+            f"{counted(self.remarks[remark], 'picture')} {words.format(background=background)}"
+            for remark, words in _REMARKS.items()
+            if self.remarks[remark]
+        ]
+        narrow = narrow_range(self.values, self.reading)
+        if narrow:
+            lines.append(f"{counted(self.deep, 'picture')} with more than 8 bits: {narrow}")
+        if self.reading.range is not None and not self.deep and self.count > self.resumed:
+            lines.append("--range changed nothing: no picture has more than 8 bits")
+        return lines
+
+    def _about_skipped(self) -> list[str]:
+        if not self.skipped:
+            return []
+        lines = [f"{len(self.skipped)} could not be used:"]
+        lines += [f"  {printable(name)}: {reason}" for name, reason in self.skipped[:_REASONS_SHOWN]]
+        if len(self.skipped) > _REASONS_SHOWN:
+            lines.append(f"  and {len(self.skipped) - _REASONS_SHOWN} more")
+        return lines
+
+
+def narrow_range(values: tuple[float, float] | None, reading: Reading) -> str:
+    """What to say if pictures use less than half of the range that becomes black to white; "" if they do
+    not, or if the range was asked for."""
+    if values is None or reading.range is not None:
+        return ""
+    lowest, highest = values
+    white = FULL_RANGE[1]
+    if highest - lowest >= white / 2:
+        return ""
+    levels = round(highest * 255 / white) - round(lowest * 255 / white) + 1
+    upper = (1 << int(highest).bit_length()) - 1
+    return (
+        f"their values lie between {lowest:g} and {highest:g} of 0 to {white:g} and give only "
+        f"{counted(levels, 'level')} of grey; --range LOW:HIGH, such as 0:{upper}, maps them to all 256"
+    )
+
+
+def nothing_found(skipped: Sequence[tuple[str, str]], others: Others) -> str:
+    """Why a source holds no images, as the end of a sentence."""
+    parts = []
+    if others:
+        parts.append(f" but {printable(others.words())}")
+    if others.form is not None:
+        parts.append(f"; that looks like {others.form.name}: {others.form.advice}")
+    return "".join(parts) + first_reason(skipped)
+
+
+def first_reason(skipped: Sequence[tuple[str, str]]) -> str:
+    """The first of what could not be used, in brackets."""
+    return f" (the first of {len(skipped)}: {printable(skipped[0][0])}: {skipped[0][1]})" if skipped else ""
+
+
+def _class_words(counts: Mapping[str, int]) -> str:
+    shown = ", ".join(f"{name} {counts[name]}" for name in list(counts)[:_CLASSES_SHOWN])
+    if len(counts) <= _CLASSES_SHOWN:
+        return shown
+    least, most = min(counts.values()), max(counts.values())
+    return f"{shown}, ... ({len(counts)} in all, of {least} to {most} images)"

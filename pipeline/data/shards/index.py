@@ -1,0 +1,284 @@
+"""The index of a folder of shards: what is there, how it was made, and whether it is whole.
+
+The index is the truth about a data set: readers believe it, and call what differs from it damage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pipeline.contracts import ImageSpec
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import read_json
+from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.faults import machine_explained, refusal
+
+INDEX_NAME = "index.json"
+FORMAT = "hrgan-shards"
+VERSION = 1
+_MOST_BYTES = 1 << 30  # a million shards are 200 MB
+_LARGEST = 1 << 16  # pixels a side
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
+_SHARD_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$")
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One tar file: its name in the folder, its samples, its size in bytes, its sha256 in hex."""
+
+    name: str
+    count: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The same samples at a lower resolution: pixels, and the digest of the level's own index."""
+
+    height: int
+    width: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """A whole data set: `root` holds the shards; the rest says what is in them.
+
+    height, width: pixels of every image. channels: 1 (grey) or 3 (RGB). classes: names by class
+    number, () if unlabelled. origin: how it was made, as JSON (source, crop, filter, seed, ...).
+    complete: false while a writer is still at it. levels: of the pyramid, if there is one, largest first.
+    """
+
+    root: Path
+    shards: tuple[Shard, ...]
+    height: int
+    width: int
+    channels: int
+    classes: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    complete: bool = True
+    levels: tuple[Level, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Samples in all shards."""
+        return sum(shard.count for shard in self.shards)
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What a network's shape depends on."""
+        return ImageSpec(self.height, self.width, self.channels, len(self.classes))
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the index's content, equal for equal data sets wherever they lie.
+
+        Levels are left out: they follow from the rest, and a run goes on after they were added.
+        """
+        content = {key: value for key, value in self.as_json().items() if key != "levels"}
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of index.json."""
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "complete": self.complete,
+            "count": self.count,
+            "height": self.height,
+            "width": self.width,
+            "channels": self.channels,
+            "classes": list(self.classes),
+            "origin": dict(self.origin),
+            "shards": [
+                {"name": s.name, "count": s.count, "bytes": s.bytes, "sha256": s.sha256} for s in self.shards
+            ],
+        }
+        if self.levels:
+            content["levels"] = [
+                {"height": level.height, "width": level.width, "digest": level.digest}
+                for level in self.levels
+            ]
+        return content
+
+    def write(self) -> None:
+        """Publishes index.json: whole or not at all."""
+        publish_bytes(self.root / INDEX_NAME, (json.dumps(self.as_json(), indent=1) + "\n").encode())
+
+    @classmethod
+    def read(cls, path: str | Path, *, damaged: Literal["error", "skip"] = "error") -> ShardIndex:
+        """The index at `path`, a folder of shards or its index.json.
+
+        damaged: "skip" leaves missing and short shards to the loader (`data.on_damage: skip`).
+        Raises UserError if there is none, if it is not valid or not complete, or if a shard is not as
+        it says.
+        """
+        index = read_unfinished(path)
+        where = index.root / INDEX_NAME
+        if not index.complete:
+            after = f" after {index.count} samples" if index.count else ""
+            raise UserError(
+                f"{where}: not complete, its writer was interrupted{after}; "
+                "run the same command again to finish it"
+            )
+        if not index.count:
+            raise UserError(f"{where}: shards: holds no samples; at least one is needed")
+        if damaged == "error":
+            index.check_sizes()
+        return index
+
+    def check_sizes(self) -> None:
+        """UserError, which names the first shard that is missing or has another size."""
+        for shard in self.shards:
+            check_size(self.root, shard)
+
+    def verify(self) -> None:
+        """Reads every byte, of the levels too: UserError names the first shard (and key) that differs."""
+        from pipeline.data.shards.pyramid import open_level  # decoding needs torch; an index does not
+        from pipeline.data.shards.verify import verify_shard
+
+        for number in range(len(self.shards)):
+            verify_shard(self, number)
+        for level in self.levels:
+            open_level(self, level).verify()
+
+
+def check_size(root: Path, shard: Shard) -> None:
+    """UserError unless the shard's file is there and has its size."""
+    path = root / shard.name
+    try:
+        with machine_explained(path):
+            size = path.stat().st_size
+    except OSError as error:
+        raise UserError(
+            f"{path}: shard missing or unreadable ({error.strerror}); {INDEX_NAME} lists it with "
+            f"{shard.count} samples"
+        ) from error
+    if size != shard.bytes:
+        raise UserError(f"{path}: shard damaged: has {size} bytes, {INDEX_NAME} says {shard.bytes}")
+
+
+def read_unfinished(path: str | Path) -> ShardIndex:
+    """The index at `path`, complete or not, valid in itself; shards are not looked at."""
+    where = locate(path)
+    try:
+        return _parse(read_json(where, _MOST_BYTES), where)
+    except FileNotFoundError as error:
+        raise UserError(f"{where}: {error.strerror}") from error
+    except Damaged as damage:
+        raise refusal(damage, f"{damage}; restore it or make the data set again") from damage
+
+
+def locate(path: str | Path) -> Path:
+    """The index.json that `path` (folder or file, on disk) means."""
+    text = str(path)
+    if _SCHEME.match(text) and not Path(text).exists():
+        raise UserError(
+            f"{text}: {text.split(':')[0]}: is not a scheme that data is read from; "
+            "give a folder of shards on disk, as `hrgan prepare` makes it"
+        )
+    where = Path(text)
+    if where.is_dir():
+        where = where / INDEX_NAME
+    if not where.is_file():
+        raise UserError(
+            f"{where}: no such index; give a folder of shards with its {INDEX_NAME}, "
+            "as `hrgan prepare SOURCE OUT` makes it"
+        )
+    if where.suffix.lower() not in ("", ".json"):
+        inside = (where.parent / INDEX_NAME).is_file()
+        mend = f"its folder, {where.parent}" if inside else f"OUT of `hrgan prepare {where} OUT`"
+        raise UserError(f"{where}: a file, not a data set of shards; give {mend}")
+    return where
+
+
+def _parse(content: Any, where: Path) -> ShardIndex:
+    fields = _Fields(content, where, "")
+    if fields.take("format", str) != FORMAT or fields.take("version", int) != VERSION:
+        raise UserError(f"{where}: format: not one this version reads; it reads {FORMAT} version {VERSION}")
+    index = ShardIndex(
+        root=where.parent,
+        shards=_parse_shards(fields.take("shards", list), where),
+        height=fields.take("height", int, low=1, high=_LARGEST),
+        width=fields.take("width", int, low=1, high=_LARGEST),
+        channels=fields.take("channels", int, low=1),
+        classes=tuple(fields.take("classes", list)),
+        origin=fields.take("origin", dict),
+        complete=fields.take("complete", bool),
+        levels=_parse_levels(content.get("levels", []), where),
+    )
+    if index.channels not in (1, 3):
+        raise UserError(f"{where}: channels: {index.channels}; allowed: 1 (grey), 3 (RGB)")
+    if not all(isinstance(name, str) for name in index.classes):
+        raise UserError(f"{where}: classes: must be a list of names")
+    if fields.take("count", int) != index.count:
+        raise UserError(f"{where}: count: differs from the sum over its shards, {index.count}")
+    return index
+
+
+def _parse_shards(rows: list[Any], where: Path) -> tuple[Shard, ...]:
+    shards = tuple(_parse_shard(row, where, number) for number, row in enumerate(rows))
+    seen: set[str] = set()
+    for shard in shards:
+        if shard.name in seen:
+            raise UserError(f"{where}: shards: {shard.name} is listed twice")
+        seen.add(shard.name)
+    return shards
+
+
+def _parse_shard(row: Any, where: Path, number: int) -> Shard:
+    fields = _Fields(row, where, f"shards[{number}].")
+    name = fields.take("name", str)
+    # A name is opened under root: anything but a plain file name could leave it.
+    if not _SHARD_NAME.match(name):
+        raise UserError(f"{where}: shards[{number}].name: {name!r}; must be a plain file name ending in .tar")
+    sha256 = fields.take("sha256", str)
+    if not _SHA256.match(sha256):
+        raise UserError(f"{where}: shards[{number}].sha256: must be 64 hexadecimal digits")
+    return Shard(name, fields.take("count", int, low=1), fields.take("bytes", int, low=1024), sha256)
+
+
+def _parse_levels(rows: Any, where: Path) -> tuple[Level, ...]:
+    if not isinstance(rows, list):
+        raise UserError(f"{where}: levels: must be list, not {rows!r:.40}")
+    levels = []
+    for number, row in enumerate(rows):
+        fields = _Fields(row, where, f"levels[{number}].")
+        height, width = fields.take("height", int, low=1), fields.take("width", int, low=1)
+        digest = fields.take("digest", str)
+        if not _SHA256.match(digest):
+            raise UserError(f"{where}: levels[{number}].digest: must be 64 hexadecimal digits")
+        levels.append(Level(height, width, digest))
+    return tuple(levels)
+
+
+class _Fields:
+    """Checked access to a JSON object; errors name the file and the key."""
+
+    def __init__(self, content: Any, where: Path, prefix: str) -> None:
+        if not isinstance(content, dict):
+            raise UserError(f"{where}: {prefix or 'content'}: must be a JSON object")
+        self._content, self._where, self._prefix = content, where, prefix
+
+    def take(self, key: str, kind: type[_T], low: int | None = None, high: int | None = None) -> _T:
+        value = self._content.get(key)
+        # bool is an int to Python, but not to a reader of JSON.
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise UserError(f"{self._where}: {self._prefix}{key}: must be {kind.__name__}, not {value!r:.40}")
+        if low is not None and isinstance(value, int) and value < low:
+            raise UserError(f"{self._where}: {self._prefix}{key}: {value}; must be at least {low}")
+        if high is not None and isinstance(value, int) and value > high:
+            raise UserError(f"{self._where}: {self._prefix}{key}: {value}; must be at most {high}")
+        return value

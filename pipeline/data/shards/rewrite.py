@@ -1,0 +1,42 @@
+"""A shard written again without some of its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from pipeline.data.shards.index import Shard, ShardIndex
+from pipeline.data.shards.reader import ShardReader
+from pipeline.data.shards.samples import Damage, keys
+from pipeline.data.shards.sink import ShardWriter
+from pipeline.errors import UserError
+
+
+def keep_samples(index: ShardIndex, name: str, wanted: Collection[str]) -> Shard:
+    """Publishes shard `name` of the data set with the samples of `wanted` keys alone, in their order.
+
+    index: says what images the folder holds; it need not list the shard. Doing it again changes nothing.
+    Errors: UserError if the shard is damaged or lacks one of the keys.
+    """
+    path = index.root / name
+    try:
+        found = keys(path)
+        missing = set(wanted).difference(found)
+        if missing:
+            raise Damage(f"has no key {min(missing)}")
+        listed = replace(index, shards=(Shard(name, len(found), path.stat().st_size, "0" * 64),))
+        writer = ShardWriter(path)
+        try:
+            with ShardReader(listed) as reader:
+                for member, key in enumerate(found):
+                    if key in wanted:
+                        sample = reader.read(0, member)
+                        writer.add(key, sample.image, sample.extension, sample.label, sample.meta)
+            return writer.publish()
+        except BaseException:
+            writer.abandon()
+            raise
+    except (Damage, OSError) as error:
+        raise UserError(
+            f"{path}: cannot be written again: {error}; remove it and run the command again"
+        ) from error

@@ -1,0 +1,178 @@
+"""Samples inside tar shards: where each one lies, and its members taken apart and checked.
+
+A shard is a run of samples; a sample is a run of members `KEY.EXT` with one KEY: one image (png, jpg,
+webp), `cls` (a class number in ASCII) if labelled, and `json`, whose crc32 binds image, label and key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.data.shards.tars import BLOCK, BadTar, Header, headers, parse
+from pipeline.storage.faults import machine_explained, refusal
+
+TRAILER = 2 * BLOCK
+IMAGE_EXTENSIONS = ("png", "jpg", "webp")
+_EXTENSIONS = frozenset((*IMAGE_EXTENSIONS, "cls", "json"))
+_MOST_TRAILER, _MOST_MEMBER = 1 << 20, 1 << 30  # bytes
+
+
+class Damage(Exception):
+    """A shard or a sample that is not what the index says; the message says where and how."""
+
+
+@contextmanager
+def no_damage(mend: str = "restore it or make the data set again") -> Iterator[None]:
+    """Turns Damage into a UserError that says how to `mend` it, or into RunFailed where a machine could not
+    read what may be whole."""
+    try:
+        yield
+    except Damage as damage:
+        raise refusal(damage, f"{damage}; {mend}") from damage
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One sample as stored: `image` is a file of kind `extension`; `label` a class number or None."""
+
+    key: str
+    image: bytes
+    extension: str
+    label: int | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where the samples of a shard lie: sample i is bytes [starts[i], starts[i + 1]).
+
+    fault: why samples from len(starts) - 1 on cannot be read, None if all can.
+    """
+
+    starts: npt.NDArray[np.int64]
+    fault: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+
+def binding(key: str, image: bytes, label: int | None) -> int:
+    """The crc32 that ties an image to its key and label."""
+    text = f"{key}\0{'' if label is None else label}\0"
+    return zlib.crc32(image, zlib.crc32(text.encode()))
+
+
+def scan(path: Path, count: int) -> Table:
+    """The table of a shard that should hold `count` samples, from its tar headers alone.
+
+    Never raises for damage: what comes before it can still be read. An OSError says nothing of the shard, and
+    is the caller's.
+    """
+    starts: list[int] = []
+    last_key, fault, end = None, None, 0
+    try:
+        with path.open("rb", buffering=0) as file:
+            for key, start, stop in _members(file.fileno(), os.fstat(file.fileno()).st_size):
+                if key != last_key:
+                    starts.append(start)
+                    last_key = key
+                end = stop
+    except Damage as damage:
+        fault = f"{damage}{f', after key {last_key}' if last_key else ''}"
+        # The sample before a cut may have lost members: its own check tells (see `take_apart`).
+    if fault is None and len(starts) != count:
+        fault = f"holds {len(starts)} samples, the index says {count}"
+    return Table(np.array([*starts, end] if starts else [0], dtype=np.int64), fault)
+
+
+def keys(path: Path) -> list[str]:
+    """The keys of a shard's samples, in order, from its tar headers; Damage if it is not whole."""
+    with machine_explained(path), path.open("rb", buffering=0) as file:
+        members = _members(file.fileno(), os.fstat(file.fileno()).st_size)
+        return list(dict.fromkeys(key for key, _, _ in members))
+
+
+def _members(descriptor: int, size: int) -> Iterator[tuple[str, int, int]]:
+    """(key, first byte, byte after) of each member; Damage unless the archive ends as it should."""
+    at = 0
+    with _as_damage():
+        for header in headers(descriptor, size):
+            yield _member_name(header)[0], header.at, header.stop
+            at = header.stop
+    if not TRAILER <= size - at <= _MOST_TRAILER or os.pread(descriptor, size - at, at).strip(b"\0"):
+        raise Damage(f"has no whole end mark at byte {at}")
+
+
+@contextmanager
+def _as_damage() -> Iterator[None]:
+    try:
+        yield
+    except BadTar as fault:
+        raise Damage(str(fault)) from fault
+
+
+def _member_name(header: Header) -> tuple[str, str]:
+    """(key, extension) of a member; Damage if it is of no kind that belongs into a shard."""
+    if not header.regular:
+        raise Damage(f"holds a member {header.name!r:.80} that is not a plain file")
+    key, _, extension = header.name.partition(".")
+    if extension not in _EXTENSIONS or not key.isprintable():
+        raise Damage(f"holds a member {header.name!r:.80} of a kind that is not allowed")
+    if header.size > _MOST_MEMBER:
+        raise Damage(f"holds a member {header.name!r:.80} of {header.size} bytes; at most {_MOST_MEMBER}")
+    return key, extension
+
+
+def take_apart(block: bytes, labelled: bool) -> Encoded:
+    """The sample whose members are `block`; Damage unless whole and bound together by its crc32."""
+    key, parts = "", {}
+    at = 0
+    # Headers were checked when the shard was scanned; what changed since shows in the crc32.
+    while at < len(block):
+        with _as_damage():
+            header = parse(block[at : at + BLOCK], at)
+        key, extension = _member_name(header)
+        parts[extension] = block[header.start : header.start + header.size]
+        at = header.stop
+    images = [extension for extension in IMAGE_EXTENSIONS if extension in parts]
+    if len(images) != 1:
+        raise Damage(f"key {key}: has {len(images)} images, must have one")
+    label = _label(key, parts, labelled)
+    meta = _meta(key, parts)
+    image = parts[images[0]]
+    if meta.pop("crc32", None) != binding(key, image, label):
+        raise Damage(f"key {key}: image, label and key do not belong together (crc32 differs)")
+    return Encoded(key, image, images[0], label, meta)
+
+
+def _label(key: str, parts: Mapping[str, bytes], labelled: bool) -> int | None:
+    text = parts.get("cls")
+    if text is None:
+        if labelled:
+            raise Damage(f"key {key}: its label (.cls) is missing")
+        return None
+    if not text.isdigit() or len(text) > 9:
+        raise Damage(f"key {key}: its label (.cls) is not a class number")
+    return int(text)
+
+
+def _meta(key: str, parts: Mapping[str, bytes]) -> dict[str, Any]:
+    try:
+        meta = json.loads(parts["json"])
+    except KeyError as error:
+        raise Damage(f"key {key}: its .json is missing") from error
+    except (ValueError, RecursionError) as error:
+        raise Damage(f"key {key}: its .json is not valid") from error
+    if not isinstance(meta, dict):
+        raise Damage(f"key {key}: its .json is not an object")
+    return meta

@@ -1,0 +1,261 @@
+"""Writing shards: each appears whole under its name, then in the index; a kill loses one shard at most."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from webdataset.writer import TarWriter
+
+from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, read_unfinished
+from pipeline.data.shards.samples import IMAGE_EXTENSIONS, binding
+from pipeline.errors import UserError
+from pipeline.storage.atomic import fsync_folder, is_aside
+from pipeline.storage.faults import explained
+from pipeline.storage.lock import only_writer
+
+_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$")
+# Letters that every file system and webdataset's split at the first dot leave alone.
+_KEY = re.compile(r"^[A-Za-z0-9_-]{1,90}$")
+
+
+class ShardSink:
+    """Writes a data set of shards `NAME-00000.tar`, ... and its index into `root`.
+
+    height, width, channels: of every image. classes: names by class number. origin: how the data set
+    is made, as JSON; an interrupted run is continued if it has the same. shard_size: samples a shard.
+    The bytes written depend on these and on the samples alone. Leaving the context by an exception
+    keeps the finished shards and an index marked incomplete; leaving it normally completes the index.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        name: str,
+        height: int,
+        width: int,
+        channels: int,
+        classes: Sequence[str] = (),
+        origin: Mapping[str, Any] | None = None,
+        shard_size: int = 1000,
+    ) -> None:
+        if not _NAME.match(name):
+            raise UserError(f"{name!r}: name of shards: letters, digits, - and _ are allowed")
+        if shard_size < 1:
+            raise UserError(f"shard_size: {shard_size}; must be at least 1 sample")
+        self._root, self._name, self._shard_size = Path(root), name, shard_size
+        settings = {**(origin or {}), "shard_size": shard_size, "shard_name": name}
+        self._index = ShardIndex(
+            self._root, (), height, width, channels, tuple(classes), json.loads(json.dumps(settings)), False
+        )
+        self._writer: ShardWriter | None = None
+        self._last_key = ""
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(only_writer(self._root))
+        try:
+            self._resume()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    @property
+    def finished(self) -> int:
+        """Samples durable in whole shards: where an interrupted run goes on."""
+        return self._index.count
+
+    @property
+    def index(self) -> ShardIndex:
+        """What is durable so far."""
+        return self._index
+
+    @property
+    def complete(self) -> bool:
+        """Whether the data set is finished: nothing can be added."""
+        return self._index.complete
+
+    def write(
+        self,
+        key: str,
+        image: bytes,
+        extension: str,
+        label: int | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Adds a sample. key: unique. image: a whole file of kind `extension` (png, jpg, webp).
+
+        label: class number, given if and only if the data set has classes. meta: JSON kept beside it.
+        """
+        self._check(key, extension, label)
+        if self._writer is None:
+            self._writer = ShardWriter(self._root / f"{self._name}-{len(self._index.shards):05d}.tar")
+        self._writer.add(key, image, extension, label, meta or {})
+        self._last_key = key
+        if self._writer.count == self._shard_size:
+            self._finish_shard()
+
+    def cut(self) -> None:
+        """Ends the shard here, though it may hold fewer samples than `shard_size`."""
+        self._finish_shard()
+
+    def close(self) -> None:
+        """Writes the last shard and the complete index."""
+        if not self._index.complete:
+            self._finish_shard()
+            if not self._index.count:
+                raise UserError(f"{self._root}: no samples were written; a data set needs at least one")
+            self._publish(complete=True)
+        self._lock.close()
+
+    def __enter__(self) -> ShardSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.close()
+            elif self._writer is not None:
+                self._writer.abandon()
+                self._writer = None
+        finally:
+            self._lock.close()
+
+    def _check(self, key: str, extension: str, label: int | None) -> None:
+        if self._index.complete:
+            raise ValueError(f"{self._root}: the data set is complete; key {key} cannot be added")
+        if not _KEY.match(key) or key == self._last_key:
+            raise ValueError(f"key {key!r}: must be new, 1 to 90 of letters, digits, - and _")
+        if extension not in IMAGE_EXTENSIONS:
+            raise ValueError(f"key {key}: extension {extension!r}; allowed: {', '.join(IMAGE_EXTENSIONS)}")
+        classes = len(self._index.classes)
+        if (label is not None) != bool(classes) or not (label is None or 0 <= label < classes):
+            raise ValueError(f"key {key}: label {label!r} does not fit {classes} classes")
+
+    def _finish_shard(self) -> None:
+        if self._writer is not None:
+            shard = self._writer.publish()
+            self._writer = None
+            self._publish(complete=False, shards=(*self._index.shards, shard))
+
+    def _publish(self, *, complete: bool, shards: tuple[Shard, ...] | None = None) -> None:
+        old = self._index
+        self._index = ShardIndex(
+            old.root,
+            old.shards if shards is None else shards,
+            old.height,
+            old.width,
+            old.channels,
+            old.classes,
+            old.origin,
+            complete,
+        )
+        self._index.write()
+
+    def _resume(self) -> None:
+        for path in self._root.iterdir():
+            if path.name.endswith(".tar.partial") or is_aside(path.name, INDEX_NAME):
+                path.unlink()
+        if not (self._root / INDEX_NAME).exists():
+            self._refuse_strangers()
+            return
+        found = read_unfinished(self._root)
+        different = differences(self._index, found)
+        if different:
+            raise UserError(
+                f"{self._root}: holds another data set ({'; '.join(different)}); "
+                "give an empty folder, or repeat the settings it was made with"
+            )
+        self._index = found
+
+    def _refuse_strangers(self) -> None:
+        first = f"{self._name}-00000.tar"  # renamed into place just before a kill, not yet in an index
+        for path in sorted(self._root.iterdir()):
+            if path.name not in (first, ".lock"):
+                raise UserError(f"{self._root}: not empty (holds {path.name}); give a new or empty folder")
+
+
+def differences(asked: ShardIndex, found: ShardIndex) -> list[str]:
+    """In which settings a data set that is there is another one than is asked for, as a person reads it."""
+    ours, theirs = asked.as_json(), found.as_json()
+    pairs = [(key, theirs[key], ours[key]) for key in ("height", "width", "channels", "classes")]
+    names = sorted({*ours["origin"], *theirs["origin"]})
+    pairs += [(key, theirs["origin"].get(key), ours["origin"].get(key)) for key in names]
+    words = [f"{key}: {had!r:.40} there, {asks!r:.40} asked" for key, had, asks in pairs if had != asks]
+    if len(words) == 1 and words[0].startswith("listing: "):
+        return ["its pictures' sizes or classes differ"]
+    return [word for word in words if not word.startswith("listing: ")]  # a hash tells a person nothing
+
+
+class ShardWriter:
+    """One shard in the making, under a name that no reader looks at until it is published at `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.count = 0
+        self._path, self._root = path, path.parent
+        self._partial = path.with_name(path.name + ".partial")
+        with explained(path):
+            self._file = _Hashing(self._partial.open("wb"))
+        # mtime, owner and group fixed: the same samples give the same bytes.
+        self._tar = TarWriter(self._file, user="", group="", mtime=0, encoder=False)
+
+    def add(self, key: str, image: bytes, extension: str, label: int | None, meta: Mapping[str, Any]) -> None:
+        """Adds a sample, bound together by a checksum (see `binding`)."""
+        about = {**meta, "crc32": binding(key, image, label)}
+        sample: dict[str, Any] = {"__key__": key, extension: image}
+        sample["json"] = json.dumps(about, sort_keys=True).encode()
+        if label is not None:
+            sample["cls"] = str(label).encode()
+        with explained(self._path):
+            self._tar.write(sample)
+        self.count += 1
+
+    def publish(self) -> Shard:
+        """Makes the shard durable under its name."""
+        with explained(self._path):
+            self._tar.close()
+            self._file.sync()
+            os.replace(self._partial, self._path)
+            fsync_folder(self._root)
+        return Shard(self._path.name, self.count, self._file.size, self._file.digest())
+
+    def abandon(self) -> None:
+        """Removes what was written."""
+        with contextlib.suppress(OSError):  # a full disk is often why; what matters is that it goes
+            self._tar.close()
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+
+class _Hashing:
+    """A file that knows the size and the sha256 of what was written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash, self.size = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def sync(self) -> None:
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()

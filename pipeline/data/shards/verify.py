@@ -1,0 +1,44 @@
+"""The full check of a shard: every byte against the index, and, if they differ, the first bad key."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pipeline.data.shards.decode import decode_sample
+from pipeline.data.shards.index import INDEX_NAME, ShardIndex, check_size
+from pipeline.data.shards.reader import ShardReader
+from pipeline.data.shards.samples import Damage
+from pipeline.errors import UserError
+
+
+def verify_shard(index: ShardIndex, number: int) -> None:
+    """UserError that names the shard, and the first bad key if it can be told."""
+    shard = index.shards[number]
+    path = index.root / shard.name
+    found = first_damage(index, number)
+    if found is not None:
+        raise UserError(f"{found}; make the data set again or restore this shard")
+    check_size(index.root, shard)
+    digest = _sha256(path)
+    if digest != shard.sha256:
+        raise UserError(f"{path}: shard damaged: its sha256 is {digest[:12]}..., not as {INDEX_NAME} says")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def first_damage(index: ShardIndex, number: int) -> str | None:
+    """What is wrong with the first bad sample of shard `number`; None if all decode."""
+    with ShardReader(index) as reader:
+        for member in range(index.shards[number].count):
+            try:
+                decode_sample(index, number, reader.read(number, member))
+            except Damage as damage:
+                return str(damage)
+    return None

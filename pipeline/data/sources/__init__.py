@@ -1,0 +1,1 @@
+"""Where pictures come from, and which class each of them has."""

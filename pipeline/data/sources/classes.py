@@ -1,0 +1,182 @@
+"""Which classes a source's pictures have: as it says itself, from its folders, or from a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.data.sources.label_rows import Absent, classes_of_rows
+from pipeline.data.sources.labels import ALLOWED, Table, parse_table, read_table
+from pipeline.data.sources.opening import Listing
+from pipeline.errors import UserError
+
+MODES = ("auto", "folders", "folders:2", "none")
+_SHOWN = 4
+
+# Folders that part a data set otherwise than by what its pictures show.
+_SPLITS = re.compile(
+    r"(train(ing)?|val(id(ation)?)?|test(ing)?|dev|eval(uation)?|holdout|unlabell?ed)[-_]?\d*"
+)
+_PARTS = re.compile(
+    r"(imgs?|images?|photos?|pictures?|masks?|annotations?|seg(mentation)?s?|labels?)[-_]?\d*"
+)
+_BLOCKS = (100, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000)
+"""Numbers of files for which people begin a new folder."""
+
+
+def class_names(found: Iterable[str]) -> tuple[str, ...]:
+    """The distinct names in their order: by number if all are numbers, else by letters."""
+    names = set(found)
+    numbers = all(name.isascii() and name.isdigit() for name in names)
+    return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else None))
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """classes: of each picture; None if they have none. where: who says so. absent: rows left out."""
+
+    classes: Sequence[str] | None = None
+    where: str = ""
+    absent: int = 0
+
+
+def labelling(
+    listing: Listing,
+    title: str,
+    labels: str,
+    column: str | None = None,
+    on_absent: Absent = "error",
+) -> Labelling:
+    """The classes of a source's pictures.
+
+    labels: "auto" takes what the source says itself (.cls, dataset.json), else top folders unless they look
+    like splits or blocks; "folders" and "folders:2" take top folders, or those below them, in any case;
+    "none"; or a file. title: the source, for errors. column, on_absent: as `classes_of_rows` has them.
+    """
+    if column is not None and labels in MODES[1:]:
+        raise UserError(f"--label-column {column}: chooses from a file's columns; not with --labels {labels}")
+    level = re.fullmatch(r"folders(?::([1-9]))?", labels)
+    if labels == "none":
+        return Labelling()
+    if level and not _says_itself(listing, labels):
+        return Labelling(_asked_folders(listing.names, title, int(level[1] or 1)), "folders")
+    if labels not in MODES:
+        return _from_file(Path(labels), listing.names, column, on_absent)
+    if listing.labels_fault is not None:
+        raise UserError(f"{listing.labels_fault}; or allowed: --labels none, --labels folders")
+    if listing.labels is not None:
+        return Labelling(listing.labels)
+    if listing.label_file is not None:
+        return _own_labels(*listing.label_file, title, listing.names, column, on_absent)
+    classes = _likely_folders(listing.names, title)
+    return Labelling(classes, "folders" if classes else "")
+
+
+def _says_itself(listing: Listing, labels: str) -> bool:
+    """Whether a source without folders has classes (.cls) for whom folders are asked: as they always were."""
+    return (
+        labels == "folders" and listing.labels is not None and not any("/" in name for name in listing.names)
+    )
+
+
+def _from_file(path: Path, names: Sequence[str], column: str | None, on_absent: Absent) -> Labelling:
+    if not path.is_file():
+        raise UserError(f"{path}: no such labels; allowed: {', '.join(MODES)}, or a file ending in {ALLOWED}")
+    return _rows(read_table(path), names, column, on_absent, path.name)
+
+
+def _own_labels(
+    name: str, content: bytes, title: str, names: Sequence[str], column: str | None, on_absent: Absent
+) -> Labelling:
+    folder = name.rpartition("/")[0]
+    inside = [picture[len(folder) + 1 :] if folder else picture for picture in names]
+    try:
+        return _rows(parse_table(name, content), inside, column, on_absent, f"the source's own {name}")
+    except UserError as error:
+        raise UserError(f"{title}: {error}; or allowed: --labels none, folders, or another file") from error
+
+
+def _rows(
+    table: Table | None, names: Sequence[str], column: str | None, on_absent: Absent, where: str
+) -> Labelling:
+    if table is None:
+        return Labelling(None, where)
+    classes, absent = classes_of_rows(table, names, column, on_absent)
+    return Labelling(classes, where, absent)
+
+
+def _asked_folders(names: Sequence[str], title: str, level: int) -> list[str]:
+    parts = _below_shared(names)
+    for name, part in zip(names, parts, strict=True):
+        if len(part) <= level:
+            raise UserError(
+                f"{title}: {name}: lies in no folder that could be its class (--labels folders"
+                f"{f':{level}' if level > 1 else ''}); move it into one, or allowed: --labels none"
+            )
+    return [part[level - 1] for part in parts]
+
+
+def _likely_folders(names: Sequence[str], title: str) -> list[str] | None:
+    """The top folders; None if there are none; UserError if they are hardly classes."""
+    parts = _below_shared(names)
+    flat = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
+    if len(flat) == len(names):
+        return None
+    if flat:
+        raise UserError(
+            f"{flat[0]}: lies in no class folder while other images do; "
+            "move it into one, or allowed: --labels none"
+        )
+    tops = class_names(part[0] for part in parts)
+    _refuse_splits(tops, parts, title)
+    _refuse_blocks(tops, parts, title)
+    return [part[0] for part in parts]
+
+
+def _below_shared(names: Sequence[str]) -> list[list[str]]:
+    """The parts of each path, below the folders that all share."""
+    parts = [name.split("/") for name in names]
+    while parts and all(len(part) > 1 and part[0] == parts[0][0] for part in parts):
+        parts = [part[1:] for part in parts]
+    return parts
+
+
+def _refuse_splits(tops: Sequence[str], parts: Sequence[list[str]], title: str) -> None:
+    if not all(_SPLITS.fullmatch(top.lower()) or _PARTS.fullmatch(top.lower()) for top in tops):
+        return
+    deeper = ""
+    if all(len(part) > 2 for part in parts):
+        deeper = (
+            f"--labels folders:2 (the folders in them: {_some(class_names(part[1] for part in parts))}), "
+        )
+    raise UserError(
+        f"{title}: its folders {_some(tops)} are hardly classes, by their names; allowed: {deeper}--labels "
+        "folders (classes all the same), --labels none, or one of them as SOURCE "
+        f"({title.rstrip('/')}/{tops[0]})"
+    )
+
+
+def _refuse_blocks(tops: Sequence[str], parts: Sequence[list[str]], title: str) -> None:
+    if not all(top.isascii() and top.isdigit() for top in tops):
+        return
+    padded = len({len(top) for top in tops}) == 1 and len(tops[0]) >= 4
+    if padded or _numbered_in_blocks(parts):
+        raise UserError(
+            f"{title}: its folders {_some(tops)} look like blocks of files, not classes; "
+            "allowed: --labels none (no classes), --labels folders (a class each)"
+        )
+
+
+def _numbered_in_blocks(parts: Sequence[list[str]]) -> bool:
+    """Whether the numbers in the files' names say in which folder each lies."""
+    numbers = [(int(part[0]), re.search(r"(\d+)\D*$", part[-1].rpartition(".")[0])) for part in parts]
+    pairs = [(top, int(match[1])) for top, match in numbers if match is not None]
+    if len(pairs) < len(parts) or len({file for _, file in pairs}) < len(pairs):
+        return False
+    return any(all(top in (file // size, file // size * size) for top, file in pairs) for size in _BLOCKS)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")

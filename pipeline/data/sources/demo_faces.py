@@ -1,0 +1,34 @@
+"""demo:faces: drawn portraits, any number, at any size up to 1024, with labelled attributes."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from pipeline.data.sources.faces.portrait import portrait
+from pipeline.data.sources.faces.traits import traits
+from pipeline.data.sources.opening import Listing, Picture
+from pipeline.errors import UserError
+
+_SIDES = range(16, 1025)
+_MOST = 10_000_000
+
+
+class FacesSource:
+    """`count` portraits; the i-th is a function of (seed, i, side). The class is the hair colour."""
+
+    def __init__(self, count: int, seed: int, side: int) -> None:
+        if side not in _SIDES:
+            raise UserError(f"demo:faces: resolution: {side}; {_SIDES[0]} to {_SIDES[-1]} pixels are allowed")
+        if not 1 <= count <= _MOST:
+            raise UserError(f"demo:faces: count: {count}; 1 to {_MOST} are allowed")
+        self.title, self._seed, self._side = "demo:faces", seed, side
+        names = [f"face-{number:08d}" for number in range(count)]
+        labels = [traits(seed, number).hair for number in range(count)]
+        self.listing = Listing(names, [side] * count, labels)
+
+    def picture(self, number: int) -> Picture:
+        person = traits(self._seed, number)
+        return Picture(Image.fromarray(portrait(person, self._side)), person.about())
+
+    def size(self, number: int) -> tuple[int, int]:
+        return (self._side, self._side)

@@ -1,0 +1,1 @@
+"""Shards into batches, in an order that position alone decides."""

@@ -1,0 +1,138 @@
+"""The order of the data: which sample is drawn at which position of a run, as pure functions.
+
+Position p counts the images drawn since the run began, over all ranks, and is all that is ever saved.
+A fixed number of lanes L is read side by side: position p = d * L + l is the d-th image of lane l.
+Each epoch of T samples has a virtual order (shards shuffled; within a shard, windows shuffled); an
+epoch's positions, written row by row into a matrix of L columns, read that order column by column. So
+each lane reads one contiguous stretch an epoch, and every sample comes exactly once an epoch, for any
+T and L. Any position is found in O(log shards), with no more memory than the index and a few windows.
+
+Ranks are interleaved: of a global batch at p0, rank r of W draws p0 + r, p0 + r + W, ..., in that
+order. Strided groups over a rank's batch (minibatch stddev) are then the same groups on any W.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import ShardReader
+from pipeline.data.shards.samples import Encoded
+from pipeline.randomness import derive_seed
+
+WINDOW = 1024
+"""Samples that are shuffled together: part of the order, so a change of it changes runs."""
+
+_EPOCHS = 3  # lanes are at most one epoch apart, so two are in use
+_WINDOWS = 2048  # 8 MB; more lanes than this still work, with more recomputing
+
+
+class Position(NamedTuple):
+    """A place in the data set: `shard` by number in the index, `member` by number in the shard."""
+
+    epoch: int
+    shard: int
+    member: int
+
+
+class Order:
+    """The order of a data set with `counts[i]` samples in shard i."""
+
+    def __init__(self, counts: Sequence[int], *, seed: int, lanes: int, window: int = WINDOW) -> None:
+        self._counts = np.asarray(counts, dtype=np.int64)
+        self.total = int(self._counts.sum())
+        if self.total < 1 or lanes < 1 or window < 1:
+            raise ValueError(f"no order over {self.total} samples, {lanes} lanes, windows of {window}")
+        self.lanes = lanes
+        self._seed, self._window = seed, window
+        self._epochs: OrderedDict[int, tuple[list[int], list[int]]] = OrderedDict()
+        self._windows: OrderedDict[tuple[int, int, int], npt.NDArray[np.uint32]] = OrderedDict()
+
+    def locate(self, position: int) -> Position:
+        """The place that is drawn at `position` >= 0 of the run."""
+        epoch, k = divmod(position, self.total)
+        return self._place(epoch, transpose(k, self.total, self.lanes))
+
+    def mirrored(self, position: int) -> bool:
+        """Whether the image at `position` is flipped left to right: half of them are."""
+        return bool(derive_seed(self._seed, "mirror", position) & 1)
+
+    def lane(self, number: int) -> Lane:
+        """Lane `number` in [0, lanes)."""
+        return Lane(self, number)
+
+    def _place(self, epoch: int, virtual: int) -> Position:
+        shards, ends = self._epoch(epoch)
+        turn = bisect_right(ends, virtual)
+        shard = shards[turn]
+        offset = virtual - (ends[turn - 1] if turn else 0)
+        window, within = divmod(offset, self._window)
+        member = window * self._window + int(self._shuffled(epoch, shard, window)[within])
+        return Position(epoch, shard, member)
+
+    def _epoch(self, epoch: int) -> tuple[list[int], list[int]]:
+        """Shards in this epoch's order, and the virtual position after each."""
+        if epoch not in self._epochs:
+            shards = permutation(len(self._counts), derive_seed(self._seed, "shards", epoch))
+            ends = accumulate(int(count) for count in self._counts[shards])
+            self._epochs[epoch] = (shards.tolist(), list(ends))
+            if len(self._epochs) > _EPOCHS:
+                self._epochs.popitem(last=False)
+        self._epochs.move_to_end(epoch)
+        return self._epochs[epoch]
+
+    def _shuffled(self, epoch: int, shard: int, window: int) -> npt.NDArray[np.uint32]:
+        name = (epoch, shard, window)
+        if name not in self._windows:
+            size = min(self._window, int(self._counts[shard]) - window * self._window)
+            seed = derive_seed(self._seed, "window", epoch, shard, window)
+            self._windows[name] = permutation(size, seed).astype(np.uint32)
+            if len(self._windows) > _WINDOWS:
+                self._windows.popitem(last=False)
+        self._windows.move_to_end(name)
+        return self._windows[name]
+
+
+class Lane:
+    """One of the places of the data set that are read side by side."""
+
+    def __init__(self, order: Order, number: int) -> None:
+        if not 0 <= number < order.lanes:
+            raise ValueError(f"lane {number} of {order.lanes}")
+        self._order, self.number = order, number
+
+    def seek(self, drawn: int) -> Position:
+        """The place of the image that comes after `drawn` images of this lane."""
+        return self._order.locate(drawn * self._order.lanes + self.number)
+
+    def read(self, root: str | Path, drawn: int) -> Iterator[Encoded]:
+        """The lane's images from there on, without end; root: the folder of shards."""
+        with ShardReader(ShardIndex.read(root)) as reader:
+            while True:
+                _, shard, member = self.seek(drawn)
+                yield reader.read(shard, member)
+                drawn += 1
+
+
+def transpose(k: int, total: int, lanes: int) -> int:
+    """Where the k-th position of an epoch stands in the virtual order: a bijection on [0, total).
+
+    `total` entries in rows of `lanes` columns (the last row ragged), entry k read off by columns.
+    """
+    row, column = divmod(k, lanes)
+    height, longer = divmod(total, lanes)  # the first `longer` columns have one entry more
+    return column * height + min(column, longer) + row
+
+
+def permutation(count: int, seed: int) -> npt.NDArray[np.int64]:
+    """A permutation of range(count). Sorts raw 64-bit numbers of PCG64, whose stream is fixed across
+    versions of numpy, which its own shuffles are not: a run must go on after an upgrade."""
+    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable").astype(np.int64)

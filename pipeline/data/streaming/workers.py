@@ -1,0 +1,205 @@
+"""Processes that decode ahead: each fills its own few slots of shared memory, again and again.
+
+Slots are allocated once: fresh shared memory for each batch costs as much in page faults as copying.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import mmap
+import multiprocessing
+import multiprocessing.util  # its exit handler must be registered before ours
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import NoReturn, Protocol
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts import ImageSpec
+from pipeline.data.streaming.chunks import Decoder, Notes, Share
+from pipeline.errors import RunFailed, UserError
+
+# The trainer answers these at a step boundary; a scheduler sends them to every process of the job.
+_TRAINERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_ORPHAN_CHECK_SECONDS = 2.0
+
+
+class WorkerDied(RunFailed):
+    """A loader process ended without being asked to."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Decoded images [N, H, W, C] uint8 and labels [N] int64 (-1: none), valid until `release`.
+
+    number: its place among the rank's chunks."""
+
+    number: int
+    images: Tensor
+    labels: Tensor
+    notes: Notes
+    release: Callable[[], None]
+
+
+class Chunks(Protocol):
+    """The chunks of a rank, in order, without end."""
+
+    def next(self) -> Chunk: ...
+
+    def close(self) -> None: ...
+
+
+class InlineChunks:
+    """Decodes in this process, when asked."""
+
+    def __init__(self, decoder: Decoder, share: Share, spec: ImageSpec) -> None:
+        self._decoder, self._share, self._number = decoder, share, 0
+        self._images, self._labels = _slots(1, share.size, spec)
+
+    def next(self) -> Chunk:
+        notes = self._decoder.fill(self._images[0], self._labels[0], self._share.positions(self._number))
+        self._number += 1
+        return Chunk(self._number - 1, self._images[0], self._labels[0], notes, lambda: None)
+
+    def close(self) -> None:
+        self._decoder.close()
+
+
+class WorkerChunks:
+    """`workers` processes; worker k decodes chunks k, k + workers, ..., at most `prefetch` ahead."""
+
+    def __init__(
+        self, make_decoder: Callable[[], Decoder], share: Share, spec: ImageSpec, workers: int, prefetch: int
+    ) -> None:
+        self._workers: list[_Worker] = []
+        self._number = 0
+        for number in range(workers):
+            self._workers.append(_Worker(make_decoder, share, spec, number, workers, prefetch))
+
+    def next(self) -> Chunk:
+        worker = self._workers[self._number % len(self._workers)]
+        self._number += 1
+        return worker.receive(self._number - 1)
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+        self._workers = []
+
+
+class _Worker:
+    def __init__(
+        self,
+        make_decoder: Callable[[], Decoder],
+        share: Share,
+        spec: ImageSpec,
+        number: int,
+        workers: int,
+        prefetch: int,
+    ) -> None:
+        self._images, self._labels = _slots(prefetch, share.size, spec)
+        # Forked: a worker starts in milliseconds and never touches the device.
+        context = multiprocessing.get_context("fork")
+        self._pipe, theirs = context.Pipe()
+        self._process: BaseProcess = context.Process(
+            target=_work,
+            args=(theirs, make_decoder, share, number, workers, self._images, self._labels, os.getpid()),
+            name=f"hrgan-loader-{number}",
+            daemon=True,
+        )
+        self._process.start()
+        theirs.close()
+        # Python would end it with SIGTERM, which it ignores, and then wait for ever.
+        atexit.register(self.stop)
+        for slot in range(prefetch):
+            self._free(slot)
+
+    def receive(self, number: int) -> Chunk:
+        """The rank's chunk `number`; UserError for damage, RunFailed for what cannot be read, WorkerDied if
+        the process is gone."""
+        try:
+            # A worker's end is open in no other process, so its death ends this wait.
+            slot, notes, error = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._died()
+        if error is not None:
+            raise error
+        return Chunk(number, self._images[slot], self._labels[slot], notes, lambda: self._free(slot))
+
+    def stop(self) -> None:
+        atexit.unregister(self.stop)
+        self._pipe.close()
+        self._process.kill()  # it holds nothing that another process could miss
+        self._process.join()
+        self._process.close()
+
+    def _free(self, slot: int) -> None:
+        try:
+            self._pipe.send(slot)
+        except (BrokenPipeError, ConnectionResetError):
+            self._died()
+
+    def _died(self) -> NoReturn:
+        self._process.join()
+        code = self._process.exitcode or 0
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        raise WorkerDied(
+            f"loader worker {self._process.name} {how}; SIGKILL is most often memory: "
+            "lower data.workers or data.prefetch, or ask for more memory"
+        )
+
+
+def _slots(count: int, size: int, spec: ImageSpec) -> tuple[Tensor, Tensor]:
+    """`count` slots of `size` images and labels, in memory that forked processes share. Anonymous: not
+    bound by the size of /dev/shm, which is 64 MB in many containers."""
+    shape = (count, size, spec.height, spec.width, spec.channels)
+    images = torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
+    labels = torch.frombuffer(mmap.mmap(-1, count * size * 8), dtype=torch.int64).view(count, size)
+    return images, labels
+
+
+def _work(
+    pipe: Connection,
+    make_decoder: Callable[[], Decoder],
+    share: Share,
+    number: int,
+    workers: int,
+    images: Tensor,
+    labels: Tensor,
+    parent: int,
+) -> None:
+    for name in _TRAINERS_SIGNALS:
+        signal.signal(name, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    decoder = make_decoder()
+    while (slot := _next_slot(pipe, parent)) is not None:
+        notes: Notes = Notes()
+        error: UserError | RunFailed | None = None
+        try:
+            notes = decoder.fill(images[slot], labels[slot], share.positions(number))
+        except (UserError, RunFailed) as found:
+            error = found
+        try:
+            pipe.send((slot, notes, error))
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        number += workers
+
+
+def _next_slot(pipe: Connection, parent: int) -> int | None:
+    """A slot to fill; None when the parent is done or gone. A killed parent closes its end, but forked
+    siblings may still hold it open: so look who the parent is."""
+    try:
+        while not pipe.poll(_ORPHAN_CHECK_SECONDS):
+            if os.getppid() != parent:
+                return None
+        slot: int = pipe.recv()
+    except (EOFError, OSError):
+        return None
+    return slot

@@ -1,0 +1,1 @@
+"""Images as bytes and pixels: formats, colours, sizes, grids."""

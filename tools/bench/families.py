@@ -1,0 +1,257 @@
+"""Seconds and memory of one iteration of each family, and of one generated image.
+
+Every phase is timed by itself, as often as `--rounds` says, and counted as often as it comes: s/kimg is what
+1,000 real images cost over a whole cycle of lazy phases. Each configuration runs in a process of its own, so
+that its peak memory is its own: resident memory on a CPU, allocated memory on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from launch.assembly.operations import use_operations
+from launch.assembly.precision import with_computed_precision
+from pipeline.config.load import load_config
+from pipeline.contracts import Batch, Family, ImageSpec, Phase, Process, Schedule, Stage
+from pipeline.engines.replicated import Replicated
+from pipeline.errors import UserError
+from pipeline.float32 import Tf32, full_float32
+from pipeline.kernels import choose_kernels
+from pipeline.models.auto import with_auto_settings
+from pipeline.models.layers import recompute_blocks
+from pipeline.models.registry import build_family, low_precision_of
+from pipeline.training.meters import Means, peak_gib
+from pipeline.training.trainer import Trainer
+from tools.bench.budget import Budget, add_minutes
+from tools.bench.machine import write_rows
+
+_GROWN = 10**9  # images seen: every schedule has ended
+_CONFIGS = Path(__file__).parents[2] / "configs"
+_DEFAULT = {
+    "stylegan2-256.yaml": 0,
+    "progan-1024.yaml": 0,
+    "biggan-128.yaml": 1000,
+    "biggan-deep-128.yaml": 1000,
+    "r3gan-ffhq-256.yaml": 0,
+    "dcgan-64.yaml": 0,
+}
+"""Configuration -> classes of the data that it is meant for."""
+
+
+@dataclass(frozen=True)
+class FixedBatch:
+    """A family's schedule with the batch that was asked for, whatever the schedule's own."""
+
+    schedule: Schedule
+    batch: int
+
+    def at(self, images_seen: int) -> Stage:
+        return replace(self.schedule.at(images_seen), batch_size=self.batch)
+
+    def batch_sizes(self) -> tuple[int, ...]:
+        return (self.batch,)
+
+
+class NoiseStream:
+    """The same random images again and again, already on the device."""
+
+    damaged = 0
+
+    def __init__(self, spec: ImageSpec, batch: int, device: torch.device) -> None:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.rand(batch, spec.channels, spec.height, spec.width, generator=generator) * 2 - 1
+        labels = torch.arange(batch) % spec.classes if spec.classes else None
+        self.batch = Batch(images.to(device), None if labels is None else labels.to(device))
+
+    @property
+    def others(self) -> NoiseStream:
+        return self
+
+    def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
+        return [self.batch] * times
+
+
+class TimedTrainer(Trainer):
+    """Notes the seconds of every turn."""
+
+    def __init__(self, *parts: Any, **settings: Any) -> None:
+        super().__init__(*parts, **settings)
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    def _turn(self, phase: Phase, stage: Stage, turn: int, reals: Batch, stats: Means) -> None:
+        start = self._now()
+        super()._turn(phase, stage, turn, reals, stats)
+        self.seconds[phase.name].append(self._now() - start)
+
+    def _now(self) -> float:
+        if self.engine.process.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """One configuration in this process: a row of figures."""
+    config = load_config(path, options.set)
+    spec = ImageSpec(options.resolution, options.resolution, 3, options.classes)
+    config = with_auto_settings(config, spec)
+    device = torch.device(options.device)
+    full_float32()
+    choose_kernels()
+    use_operations("auto", device)
+    config = with_computed_precision(config, Process(device=device), lambda line: None)
+    low = low_precision_of(config.engine.computed)
+    family = build_family(config.family, spec, batch_size=options.batch, low_precision=low)
+    family.schedule = FixedBatch(family.schedule, options.batch)
+    trainer = timed_trainer(family, options, device, config.engine.tf32)
+    if config.engine.recompute == "blocks":
+        recompute_blocks(trainer.networks.generator)
+        recompute_blocks(trainer.networks.discriminator)
+    step, rounds = time.perf_counter(), 0
+    while not rounds or (rounds < options.rounds and time.perf_counter() - step < options.seconds):
+        rounds += 1
+        trainer.progress.step, trainer.progress.images_seen = 0, _GROWN  # every lazy phase is due
+        trainer.step()
+    trainer.meters.flush()
+    step = (time.perf_counter() - step) / rounds
+    row = figures(family, trainer, options.batch)
+    training_peak = peak_gib(device)
+    image = generation_seconds(family, trainer)
+    tf32 = f", TF32 {config.engine.tf32}" if device.type == "cuda" else ""
+    recomputed = ", recomputed" if config.engine.recompute == "blocks" else ""
+    return {
+        "op": f"iteration, {config.family.name}",
+        "size": f"{options.resolution}px batch {options.batch} {config.engine.computed}{tf32}{recomputed}",
+        "mode": "fwd+bwd",
+        "ms": 1e3 * step,
+        **row,
+        "peak_gib": training_peak,
+        "image_seconds": image,
+        "parameters": {net: sum(p.numel() for p in m.parameters()) for net, m in trainer.networks.items()},
+    }
+
+
+def timed_trainer(
+    family: Family, options: argparse.Namespace, device: torch.device, tf32: Tf32
+) -> TimedTrainer:
+    """A run without its loader, on `device`."""
+    torch.manual_seed(0)
+    networks = family.networks()
+    networks.generator.to(device)
+    networks.discriminator.to(device)
+    family.memory.to(device)
+    engine = Replicated(Process(device=device))
+    engine.attach(networks, family.optimizers)
+    stream = NoiseStream(family.spec, options.batch, device)
+    return TimedTrainer(family, networks, engine, stream, seed=0, micro=options.micro, tf32=tf32)
+
+
+def figures(family: Family, trainer: TimedTrainer, batch: int) -> dict[str, Any]:
+    """Median seconds of each phase, and what 1,000 images cost over a cycle of lazy phases."""
+    phases = {name: statistics.median(values) for name, values in trainer.seconds.items()}
+    step = sum(phases[p.name] * p.repeats / p.every for p in family.phases)
+    images = batch * max(p.repeats for p in family.phases)
+    return {"phases_seconds": phases, "seconds_per_kimg": 1000 * step / images}
+
+
+@torch.no_grad()
+def generation_seconds(family: Family, trainer: Trainer) -> float:
+    """Of one image from the averaged generator; the first, which may prepare statistics, is not counted."""
+    sampler = family.sampler(trainer.averager.average)
+    classes = [0] if family.spec.classes else None
+    sampler.draw([0], classes=classes)
+    start = time.perf_counter()
+    sampler.draw([1], classes=classes).images.cpu()
+    return time.perf_counter() - start
+
+
+def in_own_process(path: Path, arguments: Sequence[str], seconds: float) -> dict[str, Any] | None:
+    """The row of a worker; None, with its last words, if it failed. TimeoutExpired if it takes longer."""
+    command = [sys.executable, "-m", "tools.bench.families", "--worker", *arguments, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        print(f"{path.stem:20} failed: {last[0]}", flush=True)
+        return None
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def show(path: Path, row: dict[str, Any]) -> None:
+    """One line a configuration."""
+    phases = ", ".join(f"{name} {seconds:.3g}" for name, seconds in row["phases_seconds"].items())
+    print(
+        f"{path.stem:20} {row['size']:28} {row['seconds_per_kimg']:9.1f} s/kimg "
+        f"{row['peak_gib']:7.2f} GiB  image {row['image_seconds']:.3g} s  phases (s): {phases}",
+        flush=True,
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    found.add_argument("configs", nargs="*", type=Path, help="configurations; one of each family if none")
+    found.add_argument("--resolution", type=int, default=128, help="pixels a side")
+    found.add_argument("--batch", type=int, default=8, help="images a step")
+    found.add_argument("--micro", type=int, help="most images in memory at once")
+    found.add_argument("--rounds", type=int, default=3, help="times of each phase")
+    found.add_argument("--classes", type=int, help="of the data; those a configuration is meant for")
+    found.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, repeatable")
+    found.add_argument("--json", type=Path, help="write the rows here")
+    add_minutes(found, 4)
+    found.add_argument("--seconds", type=float, default=float("inf"), help="after which no round begins")
+    found.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a line a configuration; exit code 1 if one failed."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(given)
+    if options.worker:
+        print(json.dumps(measure(options.configs[0], options)))
+        return 0
+    paths = options.configs or [_CONFIGS / name for name in _DEFAULT if (_CONFIGS / name).exists()]
+    passed = ["--resolution", str(options.resolution), "--batch", str(options.batch)]
+    passed += ["--rounds", str(options.rounds), "--device", options.device]
+    passed += ["--micro", str(options.micro)] if options.micro else []
+    passed += [word for value in options.set for word in ("--set", value)]
+    rows, budget = [], Budget(options.minutes, [path.stem for path in paths])
+    failed = False
+    for path in paths:
+        if not budget.begins(path.stem):
+            continue
+        classes = _DEFAULT.get(path.name, 0) if options.classes is None else options.classes
+        seconds = ["--seconds", str(budget.seconds()), "--classes", str(classes)]
+        try:
+            row = in_own_process(path, [*passed, *seconds], budget.remaining())
+        except subprocess.TimeoutExpired:
+            budget.leave_out(path.stem, "not done in time")
+            continue
+        failed = failed or row is None
+        if row is not None:
+            show(path, row)
+            rows.append(row)
+    budget.report()
+    write_rows(options.json, rows)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

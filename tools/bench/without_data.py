@@ -1,0 +1,79 @@
+"""Training steps at full size on tensors without data (torch's meta device), as a GPU would dispatch them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+import torch
+
+import ops
+from ops import _library
+from pipeline.config.run import RunConfig
+from pipeline.contracts import ImageSpec, Process
+from pipeline.engines.replicated import Replicated
+from pipeline.models.auto import with_auto_settings
+from pipeline.models.layers import recompute_blocks
+from pipeline.models.registry import build_family, low_precision_of
+from pipeline.training.trainer import Trainer
+from tools.bench.families import FixedBatch, NoiseStream
+from tools.research.scale.counting import NoAdam, NoAverage
+
+NOWHERE = torch.device("meta")
+_GROWN = 10**9  # images seen: every schedule has ended, and every lazy phase is due
+
+Kind = TypeVar("Kind", bound=Trainer)
+
+
+def step_without_data(
+    kind: type[Kind], config: RunConfig, spec: ImageSpec, images: int, *, steps: int = 1, **settings: Any
+) -> Kind:
+    """A trainer of that kind, made with `settings`, after `steps` steps with that many images, the first of
+    them with every phase.
+
+    Nothing is computed. Adam and the average, one fused operation a network, are left out.
+    """
+    config = with_auto_settings(config, spec)
+    low = low_precision_of(config.engine.precision)
+    with _as_on_a_gpu():
+        with NOWHERE:
+            family = build_family(config.family, spec, batch_size=images, low_precision=low)
+            networks = family.networks()
+        if config.engine.recompute == "blocks":
+            recompute_blocks(networks.generator)
+            recompute_blocks(networks.discriminator)
+        family.schedule = FixedBatch(family.schedule, images)
+        engine = Replicated(Process(device=NOWHERE))
+        engine.attach(networks, family.optimizers)
+        stream = NoiseStream(spec, images, NOWHERE)
+        trainer = kind(family, networks, engine, stream, seed=0, **settings)
+        trainer.progress.images_seen = _GROWN
+        for _ in range(steps):
+            trainer.step()
+    return trainer
+
+
+@contextmanager
+def _as_on_a_gpu() -> Iterator[None]:
+    """Tensors without data take what is compiled for a GPU, and nothing that is done for a CPU's sake. Their
+    random numbers need no generators, and come in as many calls."""
+    ops.use("auto", devices=("cpu",))  # schemas and shapes
+    kind, autocast = NOWHERE.type, torch.autocast  # which knows no such tensors
+    native = {(name, kind): form for (name, device), form in _library._native.items() if device == "cuda"}
+
+    def seeded(seed: int, device: object = "cpu") -> torch.Generator | None:
+        return None if device == NOWHERE else torch.Generator()
+
+    with ExitStack() as stack:
+        for change in (
+            patch.object(torch, "autocast", lambda kind, **how: autocast(kind.replace("meta", "cpu"), **how)),
+            patch.object(torch.optim, "Adam", NoAdam),
+            patch.object(_library, "_loaded", {*_library._loaded, kind}),
+            patch.dict(_library._chosen, native),
+            patch("pipeline.randomness.seeded", seeded),
+            patch("pipeline.training.trainer.Averager", NoAverage),
+        ):
+            stack.enter_context(change)
+        yield

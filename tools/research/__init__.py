@@ -1,0 +1,1 @@
+"""Comparisons with papers and with other projects, and models of scale."""

@@ -1,0 +1,106 @@
+"""Memory of a GPU that trains StyleGAN2's config f, an image and besides: counted, not measured.
+
+    python -m tools.research.count_memory
+
+Bytes of tensors that are alive at once, at their most, in a real step of the real networks at full size on
+tensors without data; compiled operations are those of a GPU. Not counted: what the driver, CUDA's context and
+cuDNN take for themselves, and what torch's allocator loses between blocks.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.load import load_config
+from pipeline.contracts import ImageSpec, Phase
+from pipeline.training.trainer import Trainer
+from tools.bench.machine import write_rows
+from tools.bench.without_data import step_without_data
+from tools.research.scale.counting import Linear
+from tools.research.scale.tally import Tally
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SIZES = (256, 512, 1024)
+_WAYS = [(precision, way) for precision in ("bfloat16", "float32") for way in ("off", "blocks")]
+_FEW = 8  # images; twice as many are the second point of the line
+_CONFIG_F = ("family.channel_base=32768", "family.minibatch_stddev_group=4")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of each image, and of everything else, in the phase that takes most of an image."""
+
+    image: float
+    rest: float
+    phase: str
+
+
+class PeakTrainer(Trainer):
+    """Notes the most bytes alive in each phase, beyond weights, gradients and moments."""
+
+    def __init__(self, *parts: Any, **settings: Any) -> None:
+        super().__init__(*parts, **settings)
+        self.peaks: dict[str, int] = {}
+
+    def _turn(self, phase: Phase, *rest: Any) -> None:
+        with Tally() as tally:
+            super()._turn(phase, *rest)
+        self.peaks[phase.name] = max(tally.peak, self.peaks.get(phase.name, 0))
+
+
+def memory(name: str, resolution: int, overrides: Sequence[str], few: int = _FEW) -> Memory:
+    """Of training configs/NAME at that resolution. few: images of the first of two counts."""
+    config, spec = load_config(CONFIGS / name, list(overrides)), ImageSpec(resolution, resolution, 3)
+    one, two = (step_without_data(PeakTrainer, config, spec, images) for images in (few, 2 * few))
+    lines = {phase: Linear.through(few, one.peaks[phase], 2 * few, two.peaks[phase]) for phase in one.peaks}
+    phase = max(lines, key=lambda phase: lines[phase].each)
+    sizes = {net: sum(4 * p.numel() for p in module.parameters()) for net, module in one.networks.items()}
+    # Weights, gradients and two moments of both networks, and the averaged generator.
+    standing = 4 * sum(sizes.values()) + sizes["generator"]
+    return Memory(lines[phase].each, standing + lines[phase].fixed, phase)
+
+
+def rows() -> list[dict[str, Any]]:
+    """A row a resolution, precision and way."""
+    found = []
+    for resolution in SIZES:
+        for precision, recompute in _WAYS:
+            settings = [*_CONFIG_F, f"engine.precision={precision}", f"engine.recompute={recompute}"]
+            one = memory(f"stylegan2-{resolution}.yaml", resolution, settings)
+            found.append({
+                "op": f"memory, {precision}, engine.recompute={recompute}", "size": f"{resolution}px",
+                "image_bytes": one.image, "rest_bytes": one.rest, "phase": one.phase,
+            })  # fmt: skip
+    return found
+
+
+def table(found: Sequence[dict[str, Any]]) -> list[str]:
+    """Lines of markdown: GB an image, with the phase that takes them, and GB besides at most."""
+    ways = [f"{precision}{', recomputed' * (recompute != 'off')}" for precision, recompute in _WAYS]
+    lines = [f"| GB an image | {' | '.join(ways)} | besides |", "|---" * (len(ways) + 2) + "|"]
+    for first in range(0, len(found), len(ways)):
+        line = found[first : first + len(ways)]
+        cells = [f"{row['image_bytes'] / 1e9:.2f} ({row['phase']})" for row in line]
+        rest = max(row["rest_bytes"] for row in line)
+        lines.append(f"| {line[0]['size']} | {' | '.join(cells)} | {rest / 1e9:.1f} |")
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    options = parser.parse_args(arguments)
+    found = rows()
+    print("\n".join(table(found)))
+    write_rows(options.json, found)
+
+
+if __name__ == "__main__":
+    main()

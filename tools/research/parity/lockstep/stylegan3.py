@@ -1,0 +1,36 @@
+"""Lockstep with the StyleGAN2 of stylegan3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tools.research.parity.lockstep import stylegan2_ada
+from tools.research.parity.lockstep.ours import After, Setting, Step
+from tools.research.parity.stylegan3 import with_versions
+from tools.research.peers import isolated
+
+LAWS = (
+    *(law for law in stylegan2_ada.LAWS if not law.startswith("w_avg")),
+    "what a turn sends no gradient to (biases of images and logits, in path length and R1): theirs leaves "
+    "Adam's moments alone; ours, as stylegan2-ada-pytorch, takes it for zero, which moves them",
+    "w_avg decays by 0.998 there, and is set to ours",
+)
+setting = stylegan2_ada.setting
+
+
+class _Laws(stylegan2_ada.Laws):
+    tracks_every_pass = False
+
+    def after_turn(self, loss: Any, phase: str) -> None:
+        for parameter in (loss.G if phase.startswith("G") else loss.D).parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
+
+def run(checkout: Path, setting: Setting, *, aligned: bool, step: Step, after: After) -> None:
+    """Their loop; `step` makes ours go on by one step, and is called before each of theirs."""
+    with with_versions(), isolated(checkout, stand_ins=("requests",)):
+        stylegan2_ada.run_loop(setting, _Laws(aligned), step, after, networks="training.networks_stylegan2")

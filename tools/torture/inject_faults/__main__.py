@@ -1,0 +1,221 @@
+"""What does a command say of faults, and is everything the same afterwards? Runs it undisturbed, then often
+with a fault at a call drawn by the seed, each time followed by the same command without, and compares.
+
+python -m tools.torture.inject_faults train --faults 100 --kills 40 --losses 40 --out out/faults
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.storage.job import JOB
+from tools.torture.inject_faults.durable import MODELS, Disk, read_log
+from tools.torture.inject_faults.shim import CALLS, Action, Fault, compile_shim, read_state, variables
+from tools.torture.inject_faults.warm import Commands, Ended
+from tools.torture.inject_faults.workloads import WORKLOADS, Workload, differences
+
+ERRORS = ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "EROFS", "EBUSY", "EACCES")
+_WRITING = ("ENOSPC", "EDQUOT", "EROFS", "EBUSY", "EACCES")  # no answer to a read
+_FAILING: tuple[Action, ...] = ("once", "on")
+_MOST_LINES = 6  # of what a command may say of one fault
+
+
+@dataclass(frozen=True)
+class Case:
+    """What came of one fault. said: how the command took it. wrong: what is not as it should be."""
+
+    kind: str
+    what: str
+    said: str
+    wrong: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+class Bench:
+    """A workload's undisturbed result in `folder`, to which disturbed ones are compared."""
+
+    def __init__(self, commands: Commands, workload: Workload, folder: Path, seconds: float) -> None:
+        self._commands, self._workload = commands, workload
+        self._folder, self._seconds = folder, seconds
+        self._root, self._start, self._state = folder / "case", folder / "start", folder / "state"
+        workload.make(self._root, self._succeed)
+        shutil.copytree(self._root, self._start)
+        self._disturb(None)
+        (self._root / workload.out).rename(folder / "undisturbed")
+        self.counts = read_state(self._state)[1]
+
+    def _succeed(self, words: Sequence[str]) -> None:
+        ended = self._commands.run(words, self._folder / "making.txt", {}, self._seconds)
+        if ended.code != 0:
+            raise RuntimeError(f"hrgan {' '.join(words)}: exit code {ended.code}\n{ended.text}")
+
+    def _run(self, name: str, environment: dict[str, str]) -> Ended:
+        words = self._workload.words(self._root)
+        return self._commands.run(words, self._folder / f"{name}.txt", environment, self._seconds)
+
+    def _disturb(self, fault: Fault | None, log: Path | None = None) -> Ended:
+        self._state.unlink(missing_ok=True)
+        return self._run("disturbed", variables(self._root, self._state, fault, log))
+
+    def _begin(self) -> None:
+        shutil.rmtree(self._root)
+        shutil.copytree(self._start, self._root)
+
+    def case(self, fault: Fault) -> Case | None:
+        """None if the call never came: threads do not always make as many."""
+        self._begin()
+        ended = self._disturb(fault)
+        if not read_state(self._state)[0]:
+            return None
+        said = _said(ended)
+        # Where calls fail for good, nothing can be written that says so.
+        wrong = self._untrue(ended) if fault.action == "once" else []
+        return self._case(fault.kind, str(fault), said, wrong, ended)
+
+    def loss(self, fault: Fault, chance: random.Random) -> Case | None:
+        """Power is lost after the fault's call."""
+        self._begin()
+        disk, log = Disk(self._root), self._folder / "log"
+        log.unlink(missing_ok=True)
+        ended = self._disturb(fault, log)
+        if not read_state(self._state)[0]:
+            return None
+        disk.replay(read_log(log))
+        model = chance.choice(MODELS)
+        disk.lose_power(model, chance)
+        return self._case(
+            "power loss", f"power loss after {fault.call} {fault.number} ({model})", "killed", [], ended
+        )
+
+    def _case(self, kind: str, what: str, said: str, wrong: list[str], ended: Ended) -> Case:
+        lines = ended.text.splitlines()
+        again = self._run("again", {})
+        if again.code != 0:
+            wrong = [*wrong, f"the same command again: {_said(again)}"]
+            lines += ["-- again:", *again.text.splitlines()]
+        wrong += differences(self._folder / "undisturbed", self._root / self._workload.out)
+        return Case(kind, what, said, tuple(wrong), tuple(lines))
+
+    def _untrue(self, ended: Ended) -> list[str]:
+        """Where job.json says something else than the exit code."""
+        path = self._root / self._workload.out / JOB
+        if not path.exists():
+            return []
+        state, wanted = json.loads(path.read_bytes())["state"], "finished" if ended.code == 0 else "failed"
+        return [] if state == wanted else [f"job.json: {state}, should be {wanted}"]
+
+
+def _said(ended: Ended) -> str:
+    if ended.code is None:
+        return "hang"
+    if "Traceback (most recent call last)" in ended.text:
+        return "traceback"
+    if ended.code < 0:
+        return "killed"
+    if ended.code == 0:
+        return "went on"
+    lines = [line for line in ended.text.splitlines() if line.startswith("hrgan: error: ")]
+    return f"line, exit {ended.code}" if 0 < len(lines) <= _MOST_LINES else "traceback"
+
+
+def errors(counts: dict[str, int], chance: random.Random) -> Iterator[Fault]:
+    """Without end: calls that fail, each kind of call and of error alike."""
+    made = [call for call in CALLS if counts[call]]
+    for error in itertools.cycle(ERRORS):
+        call = chance.choice(made)
+        if call != "read" or error not in _WRITING:
+            yield Fault(call, chance.randint(1, counts[call]), chance.choice(_FAILING), error)
+
+
+def kills(counts: dict[str, int], chance: random.Random) -> Iterator[Fault]:
+    """Without end: calls that are a process's last."""
+    made = [call for call in CALLS if counts[call] and call != "read"]
+    while True:
+        call = chance.choice(made)
+        actions: tuple[Action, ...] = ("before", "after", "tear") if call == "write" else ("before", "after")
+        action = chance.choice(actions)
+        yield Fault(call, chance.randint(1, counts[call]), action)
+
+
+def cases(bench: Bench, faults: int, killed: int, losses: int, seed: int) -> Iterator[Case]:
+    """That many of each, mixed."""
+    chance = random.Random(seed)
+    failing, ending = errors(bench.counts, chance), kills(bench.counts, chance)
+    kinds = ["fault"] * faults + ["kill"] * killed + ["loss"] * losses
+    chance.shuffle(kinds)
+    for kind in kinds:
+        found = None
+        while found is None:
+            fault = next(failing if kind == "fault" else ending)
+            found = bench.loss(fault, chance) if kind == "loss" else bench.case(fault)
+        yield found
+
+
+def table(found: Sequence[Case]) -> str:
+    """Counts by kind of fault, in Markdown."""
+    rows = [
+        "| fault | cases | same to the bit | went on | clear line | traceback | hang | something wrong |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    kinds = dict.fromkeys(case.kind for case in found)
+    rows += [_row(kind, [case for case in found if case.kind == kind]) for kind in kinds]
+    return "\n".join([*rows, _row("all", found)])
+
+
+def _row(kind: str, found: Sequence[Case]) -> str:
+    said = Counter(case.said.split(",")[0] for case in found)
+    same = sum(not case.wrong for case in found)
+    figures = [
+        len(found),
+        same,
+        said["went on"],
+        said["line"],
+        said["traceback"],
+        said["hang"],
+        len(found) - same,
+    ]
+    return f"| {kind} | {' | '.join(map(str, figures))} |"
+
+
+def main() -> int:
+    """Exit code 1 if anything was not as it should be."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("workload", choices=WORKLOADS)
+    parser.add_argument("--faults", type=int, default=100, help="calls that fail")
+    parser.add_argument("--kills", type=int, default=40, help="processes that are killed at a call")
+    parser.add_argument("--losses", type=int, default=40, help="losses of power")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=60, help="after which a command counts as hanging")
+    parser.add_argument("--code", type=Path, default=Path(), help="the checkout whose commands run; this one")
+    parser.add_argument("--out", type=Path, required=True, help="a folder for the runs; emptied first")
+    options = parser.parse_args()
+    out = options.out.absolute()
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    found = []
+    with Commands(options.code.resolve(), compile_shim(out)) as commands:
+        bench = Bench(commands, WORKLOADS[options.workload], out, options.seconds)
+        print(f"calls of an undisturbed run: {bench.counts}", flush=True)
+        for case in cases(bench, options.faults, options.kills, options.losses, options.seed):
+            found.append(case)
+            print(f"{case.what}: {case.said}{''.join(f'; {text}' for text in case.wrong)}", flush=True)
+            if case.wrong or case.said in ("traceback", "hang"):
+                with (out / "cases.txt").open("a") as file:
+                    file.write("\n".join([f"== {case.what}: {case.said}", *case.wrong, *case.lines, "", ""]))
+    print(table(found))
+    return 1 if any(case.wrong or case.said in ("traceback", "hang") for case in found) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
