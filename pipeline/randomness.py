@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -18,6 +20,12 @@ def derive_seed(*parts: int | str) -> int:
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def permutation(count: int, seed: int) -> npt.NDArray[np.int64]:
+    """A permutation of range(count). Sorts raw 64-bit numbers of PCG64, whose stream is fixed across
+    versions of numpy, which its own shuffles are not: a run must go on after an upgrade."""
+    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable").astype(np.int64)
 
 
 def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -13,6 +13,7 @@ from PIL import Image
 from pipeline.data.preparing.prepare import PrepareReport, prepare
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader
+from pipeline.data.shards.verify import verify
 from pipeline.data.streaming.stream import read_uint8
 
 Bytes = dict[str, bytes]
@@ -38,7 +39,7 @@ def folder(root: Path, files: Bytes) -> Path:
 def stored(out: Path) -> dict[str, np.ndarray]:
     """Source name -> [H, W, C]."""
     index = ShardIndex.read(out)
-    index.verify()
+    verify(index)
     with ShardReader(index) as reader:
         places = [(s, m) for s, shard in enumerate(index.shards) for m in range(shard.count)]
         names = [reader.read(*place).meta["source"] for place in places]

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 from pipeline.contracts import ImageSpec
+from pipeline.data.archives.zips import read_directory, read_entry
 from pipeline.data.shards.decode import decode
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.samples import Damage, keys, take_apart
-from pipeline.data.sources.archives import open_archive
-from pipeline.data.sources.zips import read_directory, read_entry
+from pipeline.data.sources.opening import open_source
+from pipeline.data.sources.source import Wanted
 from pipeline.errors import UserError
 from pipeline.images.normalised import Unreadable, load
 from pipeline.images.pngs import has_all_rows
@@ -30,7 +31,7 @@ from tests.data import hostile_images as images
 def _read(path: Path, data: bytes) -> tuple[list[str], list[tuple[str, str]]]:
     """(names that are read, what is said of the others)"""
     path.write_bytes(data)
-    source = open_archive(path)
+    source = open_source(str(path), Wanted())
     good, said = [], list(source.listing.skipped)
     for number, name in enumerate(source.listing.names):
         try:
@@ -167,7 +168,7 @@ def test_a_directory_is_read_up_to_its_damage(tmp_path: Path) -> None:
 def test_a_part_of_several_is_refused(tmp_path: Path, field: str) -> None:
     (tmp_path / "x.zip").write_bytes(archives.with_field(archives.plain_zip(), field, 2))
     with pytest.raises(UserError, match=r"x.zip: the zip archive is one part of several; join them first"):
-        open_archive(tmp_path / "x.zip")
+        open_source(str(tmp_path / "x.zip"), Wanted())
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,7 @@ def test_what_comes_out_is_counted(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(data)
     pid = os.fork()
     if not pid:
-        source = open_archive(tmp_path / "x.zip")
+        source = open_source(str(tmp_path / "x.zip"), Wanted())
         import resource
 
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.sink import ShardSink
+from pipeline.data.shards.verify import verify
 from pipeline.errors import UserError
 from tests.data.sets import make_set, png
 
@@ -24,7 +25,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         assert [shard.count for shard in index.shards] == [16, 16, 8]
         assert (index.spec.height, index.spec.channels, index.spec.classes) == (8, 3, 10)
         assert index.digest == written.digest
-    index.verify()
+    verify(index)
     assert make_set(tmp_path / "b", 40).digest == index.digest  # wherever it lies
     assert make_set(tmp_path / "c", 39).digest != index.digest
 

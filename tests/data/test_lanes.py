@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import tracemalloc
 from itertools import pairwise
-from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.streaming.lanes import Order, permutation, transpose
-from tests.data.sets import make_set
+from pipeline.data.streaming.lanes import Order, transpose
+from pipeline.randomness import permutation
 
 PERMUTATION = [2, 4, 7, 5, 0, 6, 3, 1]
 PLACES = [(1, 3), (1, 4), (0, 1), (0, 4), (1, 0), (1, 0)]
@@ -58,26 +56,12 @@ def test_epochs_seeds_and_neighbours_differ() -> None:
 
 def test_a_lane_walks_through_few_shards_a_window_at_a_time() -> None:
     order = Order([100] * 10, seed=3, lanes=4, window=20)
-    lane = order.lane(2)
-    places = [lane.seek(d) for d in range(250)]
+    places = [order.locate(d * 4 + 2) for d in range(250)]
     stretches = [places[0]] + [b for a, b in pairwise(places) if a.shard != b.shard]
     assert len(stretches) <= 4  # 250 of 1,000 samples: two and a half shards
     windows = [(place.shard, place.member // 20) for place in places]
     changes = sum(a != b for a, b in pairwise(windows))
     assert changes <= 250 // 20 + 1
-
-
-def test_lane_and_position_agree_and_lane_reads_its_images(tmp_path: Path) -> None:
-    index = make_set(tmp_path, 50)
-    order = Order([shard.count for shard in index.shards], seed=3, lanes=4)
-    assert order.lane(3).seek(11) == order.locate(11 * 4 + 3)
-    samples = order.lane(1).read(tmp_path, drawn=5)
-    for d in range(5, 40):
-        _, shard, member = order.locate(d * 4 + 1)
-        assert next(samples).key == f"{shard * 16 + member:08d}"
-    samples.close()  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="lane 4 of 4"):
-        order.lane(4)
 
 
 @given(st.integers(0, 300), st.integers(0, 2**62))

@@ -7,8 +7,8 @@ import warnings
 import pytest
 import torch
 
+from pipeline.data.preparing.pyramid import build_pyramid
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.pyramid import build_pyramid
 from pipeline.data.streaming.lanes import Order
 from pipeline.errors import UserError
 from tests.data.layers import SIDE, box, draw, everything, make

@@ -23,9 +23,11 @@ from launch.main import main
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.pyramid import build_pyramid
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.pyramid import build_pyramid, level_sizes, open_level, reduce
+from pipeline.data.shards.levels import level_sizes, open_level, reduce
 from pipeline.data.shards.sink import ShardSink
+from pipeline.data.shards.verify import verify
 from pipeline.data.streaming.stream import ImageStream
 from pipeline.errors import UserError
 from tests.data.feeds import file, folder, noise
@@ -74,7 +76,7 @@ def test_which_levels_there_are(size: tuple[int, int], levels: list[tuple[int, i
 @pytest.mark.parametrize(("height", "width", "channels"), [(32, 32, 3), (96, 96, 1), (24, 16, 3)])
 def test_levels_hold_the_same_samples(tmp_path: Path, height: int, width: int, channels: int) -> None:
     index = build_pyramid(make(tmp_path, height=height, width=width, channels=channels, count=21), workers=1)
-    index.verify()
+    verify(index)
     stored, labels, keys = everything(index)
     assert [(level.height, level.width) for level in index.levels] == level_sizes(height, width)
     for level in index.levels:
@@ -138,11 +140,11 @@ def test_a_level_that_is_not_as_listed_is_one_line(tmp_path: Path, kind: str) ->
         draw(index, [(4, 8)])
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="levels/0008"):
-        index.verify()
+        verify(index)
     draw(index, [(4, 16), (4, None)])  # the others serve
     shutil.rmtree(tmp_path / "levels/0008", ignore_errors=True)
     assert build_pyramid(tmp_path, workers=1) == index
-    index.verify()
+    verify(index)
 
 
 def test_a_changed_byte_of_a_level_is_found(tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_a_changed_byte_of_a_level_is_found(tmp_path: Path) -> None:
     data[len(data) // 3] ^= 1
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"levels/0016/data-00000.tar"):
-        index.verify()
+        verify(index)
 
 
 def test_levels_of_other_data_are_refused(tmp_path: Path) -> None:
@@ -183,7 +185,7 @@ def _tree(root: Path) -> dict[str, str]:
 
 _SLOW = """
 import sys, time
-from pipeline.data.shards import pyramid
+from pipeline.data.preparing import pyramid
 from pipeline.data.preparing.prepare import prepare
 fast = pyramid.encode
 def slow(*arguments):
@@ -222,7 +224,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> No
     assert most >= 3
     prepare(source, out, **options, pyramid=True)
     assert _tree(out) == _tree(tmp_path / "whole")
-    ShardIndex.read(out).verify()
+    verify(ShardIndex.read(out))
 
 
 def draw_any(index: ShardIndex) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.data.archives import zips
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.sources import zips
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import RunFailed, UserError
 from tests.data.feeds import call, file, folder, labels_of, noise, plain, stored

@@ -17,6 +17,7 @@ from pipeline.contracts import Fakes
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.sink import ShardSink
+from pipeline.data.shards.verify import verify
 from pipeline.errors import RunFailed, UserError
 from pipeline.evaluation.cache import StatisticsCache
 from pipeline.generation.duplicates import Seen, picture_hash
@@ -121,7 +122,7 @@ def test_what_is_kept_is_what_a_plain_loop_keeps_however_it_is_made(
     index = make(snapshot, tmp_path / "a", filters, batch_size=1)
     assert seeds(index) == kept
     assert index.count == 20
-    index.verify()
+    verify(index)
     card = json.loads((tmp_path / "a" / "card.json").read_bytes())["candidates"]
     # The score's refusals come first; a copy of an image that was refused is none.
     assert (card["refused"], card["accepted"]) == ({"discriminator": low, "duplicates": alike}, 20)

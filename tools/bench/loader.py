@@ -29,9 +29,9 @@ from PIL import Image
 
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
+from pipeline.data.preparing.pyramid import build_pyramid
 from pipeline.data.shards.decode import decode
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.pyramid import build_pyramid
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.sink import ShardSink
 from pipeline.data.sources.faces.portrait import portrait

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from pipeline.data.shards.index import INDEX_NAME, ShardIndex
+from pipeline.data.shards.verify import verify
 
 _POLL_SECONDS = 0.02
 _COMPARED = ("*.tar", INDEX_NAME)
@@ -93,7 +94,7 @@ def main() -> int:
     print(f"{options.processes} processes: all killed (exit code {code}) with {made(broken)} shards finished")
     code = killed(several, broken, 2 * shards // 3, one_worker)
     print(f"the same command: one process killed, exit code {code}; {time.monotonic() - began:.0f} s in all")
-    ShardIndex.read(broken).verify()
+    verify(ShardIndex.read(broken))
     different = differences(straight, broken)
     print("\n".join(f"{name}: differs" for name in different) if different else "identical to the byte")
     return 1 if different or code else 0

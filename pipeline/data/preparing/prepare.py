@@ -19,21 +19,22 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from pipeline.data.preparing.changed import refuse_changed_source
+from pipeline.data.preparing.pyramid import build_pyramid, check_levels
 from pipeline.data.preparing.render import Rendered, rendered
 from pipeline.data.preparing.report import PrepareReport, first_reason, narrow_range, nothing_found
 from pipeline.data.preparing.settings import asked_size, check_settings, common_size, reading_of
-from pipeline.data.shards.pyramid import build_pyramid, check_levels, is_data_set
+from pipeline.data.shards.index import INDEX_NAME
 from pipeline.data.shards.samples import keys
 from pipeline.data.shards.sink import ShardSink
-from pipeline.data.sources.changed import refuse_changed_source
 from pipeline.data.sources.classes import Labelling, class_names, labelling
 from pipeline.data.sources.label_rows import Absent
-from pipeline.data.sources.opening import Source, open_source
-from pipeline.data.streaming.lanes import permutation
+from pipeline.data.sources.opening import source_kind
+from pipeline.data.sources.source import Source, Wanted
 from pipeline.errors import UserError
 from pipeline.images.normalised import PLAIN, Filter, Format, Target, Unreadable
 from pipeline.images.pixels import Reading
-from pipeline.randomness import derive_seed
+from pipeline.randomness import derive_seed, permutation
 from pipeline.words import printable
 
 _LOOKED_AT = 32  # pictures, for what should be known before all are made
@@ -71,17 +72,17 @@ def prepare(
     (32 and 256 for the demos). labels, label_column, on_absent: as `sources.classes` has them; a set of
     one class gets none. follow_links: in a folder, also to folders and out of it. range, background: as
     `Reading` has them. count: at most this many pictures, drawn by `seed`. workers: processes, None: one a
-    core. pyramid: every lower resolution too (`shards.pyramid`). say: is told what is worth knowing
+    core. pyramid: every lower resolution too (`preparing.pyramid`). say: is told what is worth knowing
     before the end. Raises UserError for wrong settings, or if there is no readable picture.
     """
     began = time.monotonic()
-    if is_data_set(str(source)):
+    if (Path(source) / INDEX_NAME).is_file():
         return _add_pyramid(Path(source), Path(out), pyramid, workers, progress, began)
-    size = asked_size(str(source), resolution, height, width)
     check_settings(channels, filter, format, quality, count)
     reading = reading_of(range, background)
-    side = None if size is None else max(size)
-    pictures = open_source(str(source), count, seed, side, reading=reading, follow_links=follow_links)
+    kind = source_kind(str(source))
+    size = asked_size(resolution, height, width, kind.side)
+    pictures = kind.open(str(source), Wanted(count, seed, size and max(size), reading, follow_links))
     listing = pictures.listing
     if not listing.names:
         raise UserError(f"{source}: holds no images{nothing_found(listing.skipped, listing.others)}")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from pipeline.data.sources.opening import Source
+from pipeline.data.sources.source import Source
 from pipeline.errors import UserError
 from pipeline.images.normalised import FILTERS, FORMATS, MOST_SIDE, Unreadable
 from pipeline.images.pixels import Reading, colour
 from pipeline.words import printable
 
-_DEMO_SIDE = {"demo:digits": 32, "demo:faces": 256}
-
 
 def asked_size(
-    source: str, resolution: int | None, height: int | None, width: int | None
+    resolution: int | None, height: int | None, width: int | None, side: int | None = None
 ) -> tuple[int, int] | None:
-    """(height, width) that are asked for, None if the pictures' own; UserError unless they can be."""
+    """The (height, width) to make; None: that of the pictures. UserError unless it is allowed.
+
+    side: of a source whose pictures have no size of their own, unless another is asked for.
+    """
     if (height is None) != (width is None):
         raise UserError("height, width: give both, or resolution for square images")
     if resolution is not None and height is not None:
@@ -25,7 +26,7 @@ def asked_size(
     if height is not None and width is not None:
         size = (height, width)
     else:
-        side = resolution if resolution is not None else _DEMO_SIDE.get(source)
+        side = side if resolution is None else resolution
         if side is None:
             return None
         size = (side, side)

@@ -144,16 +144,6 @@ class ShardIndex:
         for shard in self.shards:
             check_size(self.root, shard)
 
-    def verify(self) -> None:
-        """Reads every byte, of the levels too: UserError names the first shard (and key) that differs."""
-        from pipeline.data.shards.pyramid import open_level  # decoding needs torch; an index does not
-        from pipeline.data.shards.verify import verify_shard
-
-        for number in range(len(self.shards)):
-            verify_shard(self, number)
-        for level in self.levels:
-            open_level(self, level).verify()
-
 
 def check_size(root: Path, shard: Shard) -> None:
     """UserError unless the shard's file is there and has its size."""

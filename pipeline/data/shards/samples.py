@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.shards.tars import BLOCK, BadTar, Header, headers, parse
+from pipeline.data.archives.tars import BLOCK, BadTar, Header, headers, parse
 from pipeline.storage.faults import machine_explained, refusal
 
 TRAILER = 2 * BLOCK

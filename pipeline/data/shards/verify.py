@@ -1,4 +1,4 @@
-"""The full check of a shard: every byte against the index, and, if they differ, the first bad key."""
+"""The full check of a data set: every byte against the index, and, if they differ, the first bad key."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from pathlib import Path
 
 from pipeline.data.shards.decode import decode_sample
 from pipeline.data.shards.index import INDEX_NAME, ShardIndex, check_size
+from pipeline.data.shards.levels import open_level
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import Damage
 from pipeline.errors import UserError
+
+
+def verify(index: ShardIndex) -> None:
+    """Reads every byte, of the levels too: UserError names the first shard (and key) that differs."""
+    for number in range(len(index.shards)):
+        verify_shard(index, number)
+    for level in index.levels:
+        verify(open_level(index, level))
 
 
 def verify_shard(index: ShardIndex, number: int) -> None:

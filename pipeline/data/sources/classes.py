@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.data.sources.label_rows import Absent, classes_of_rows
 from pipeline.data.sources.labels import ALLOWED, Table, parse_table, read_table
-from pipeline.data.sources.opening import Listing
+from pipeline.data.sources.source import Listing
 from pipeline.errors import UserError
 
 MODES = ("auto", "folders", "folders:2", "none")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from pipeline.data.sources.opening import Listing, Picture
+from pipeline.data.sources.source import Listing, Picture, SourceKind
 from pipeline.errors import UserError
+
+_NAME = "demo:digits"
 
 
 class DigitsSource:
@@ -17,12 +19,12 @@ class DigitsSource:
             from sklearn.datasets import load_digits
         except ImportError as error:
             raise UserError(
-                "demo:digits: needs scikit-learn, which is not installed; pip install 'hrgan[demo]'"
+                f"{_NAME}: needs scikit-learn, which is not installed; pip install 'hrgan[demo]'"
             ) from error
         digits = load_digits()
         # Stored as counts of ink in 4x4 blocks of a bitmap: 0 to 16.
         self._images = np.round(digits.images * (255 / 16)).astype(np.uint8)
-        self.title = "demo:digits"
+        self.title = _NAME
         names = [f"digit-{i:04d}" for i in range(len(self._images))]
         self.listing = Listing(names, [64] * len(names), [str(label) for label in digits.target])
 
@@ -31,3 +33,6 @@ class DigitsSource:
 
     def size(self, number: int) -> tuple[int, int]:
         return (8, 8)
+
+
+KIND = SourceKind(_NAME, lambda source: source == _NAME, lambda source, wanted: DigitsSource(), side=32)

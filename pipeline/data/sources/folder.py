@@ -7,10 +7,18 @@ from collections import deque
 from functools import partial
 from pathlib import Path
 
-from pipeline.data.sources.opening import MOST_FILE_BYTES, FileSource, Listing, Sorter, within_limit
+from pipeline.data.sources.sorting import Sorter
+from pipeline.data.sources.source import (
+    MOST_FILE_BYTES,
+    FileSource,
+    Listing,
+    SourceKind,
+    reading_picture,
+    within_limit,
+)
 from pipeline.images import kinds
-from pipeline.images.normalised import Unreadable
-from pipeline.storage.faults import machine_explained
+from pipeline.images.normalised import PLAIN
+from pipeline.images.pixels import Reading
 
 _NOT_FOLLOWED = "which is not followed; --follow-links follows it"
 
@@ -22,8 +30,8 @@ class FolderSource(FileSource):
     listed once, so that loops end. Otherwise they are named among what is skipped.
     """
 
-    def __init__(self, root: Path, follow_links: bool = False) -> None:
-        self.title = root.resolve().name
+    def __init__(self, root: Path, follow_links: bool = False, reading: Reading = PLAIN) -> None:
+        super().__init__(root.resolve().name, reading)
         self._root = root
         walk = _Walk(root, follow_links)
         names = sorted(walk.names)
@@ -98,8 +106,12 @@ class _Walk:
 
 
 def _first_bytes(path: Path, count: int) -> bytes:
-    try:
-        with machine_explained(path), path.open("rb") as file:
-            return file.read(count)
-    except OSError as error:
-        raise Unreadable(f"cannot be read ({error.strerror})") from error
+    with reading_picture(path), path.open("rb") as file:
+        return file.read(count)
+
+
+KIND = SourceKind(
+    "a folder",
+    lambda source: Path(source).is_dir(),
+    lambda source, wanted: FolderSource(Path(source), wanted.follow_links, wanted.reading),
+)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.data.shards.decode import decode_sample
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.pyramid import reduce
+from pipeline.data.shards.levels import reduce
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import Damage, no_damage
 from pipeline.data.streaming.lanes import Order
@@ -60,7 +60,7 @@ class Decoder:
     """Fills tensors with the images at given positions; what it writes is a function of those alone.
 
     skip: take the next good image of the lane for a damaged one; otherwise raise UserError.
-    factor: images are reduced by it, as a level of a pyramid is (`pipeline.data.shards.pyramid`).
+    factor: images are reduced by it, as a level of a pyramid is (`pipeline.data.shards.levels`).
     """
 
     def __init__(self, index: ShardIndex, order: Order, *, skip: bool, factor: int = 1) -> None:

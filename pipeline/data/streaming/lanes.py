@@ -15,18 +15,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.reader import ShardReader
-from pipeline.data.shards.samples import Encoded
-from pipeline.randomness import derive_seed
+from pipeline.randomness import derive_seed, permutation
 
 WINDOW = 1024
 """Samples that are shuffled together: part of the order, so a change of it changes runs."""
@@ -65,10 +61,6 @@ class Order:
         """Whether the image at `position` is flipped left to right: half of them are."""
         return bool(derive_seed(self._seed, "mirror", position) & 1)
 
-    def lane(self, number: int) -> Lane:
-        """Lane `number` in [0, lanes)."""
-        return Lane(self, number)
-
     def _place(self, epoch: int, virtual: int) -> Position:
         shards, ends = self._epoch(epoch)
         turn = bisect_right(ends, virtual)
@@ -101,27 +93,6 @@ class Order:
         return self._windows[name]
 
 
-class Lane:
-    """One of the places of the data set that are read side by side."""
-
-    def __init__(self, order: Order, number: int) -> None:
-        if not 0 <= number < order.lanes:
-            raise ValueError(f"lane {number} of {order.lanes}")
-        self._order, self.number = order, number
-
-    def seek(self, drawn: int) -> Position:
-        """The place of the image that comes after `drawn` images of this lane."""
-        return self._order.locate(drawn * self._order.lanes + self.number)
-
-    def read(self, root: str | Path, drawn: int) -> Iterator[Encoded]:
-        """The lane's images from there on, without end; root: the folder of shards."""
-        with ShardReader(ShardIndex.read(root)) as reader:
-            while True:
-                _, shard, member = self.seek(drawn)
-                yield reader.read(shard, member)
-                drawn += 1
-
-
 def transpose(k: int, total: int, lanes: int) -> int:
     """Where the k-th position of an epoch stands in the virtual order: a bijection on [0, total).
 
@@ -130,9 +101,3 @@ def transpose(k: int, total: int, lanes: int) -> int:
     row, column = divmod(k, lanes)
     height, longer = divmod(total, lanes)  # the first `longer` columns have one entry more
     return column * height + min(column, longer) + row
-
-
-def permutation(count: int, seed: int) -> npt.NDArray[np.int64]:
-    """A permutation of range(count). Sorts raw 64-bit numbers of PCG64, whose stream is fixed across
-    versions of numpy, which its own shuffles are not: a run must go on after an upgrade."""
-    return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable").astype(np.int64)

@@ -16,7 +16,7 @@ from pipeline.config.run import DataConfig
 from pipeline.contracts import Batch, ImageSpec, Process
 from pipeline.data.shards.decode import decode_sample
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.pyramid import level_sizes, open_level
+from pipeline.data.shards.levels import level_sizes, open_level
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import no_damage
 from pipeline.data.streaming.chunks import Decoder, Notes, Share, chunk_size, copy_pixels

@@ -1,11 +1,6 @@
-"""The pyramid of a data set: all its samples at every lower resolution, for networks that grow.
+"""Making the pyramid of a data set: all its samples at every lower resolution, for networks that grow.
 
-A pixel of a level is the mean of a block of f x f stored pixels, f = 2, 4, 8, ..., rounded once, half to
-even: without the drift to brighter that rounding at every level (or half up) adds. Karras et al. 2018
-(progressive growing) make their levels so too. Levels are halved while both sides are even and at least 8.
-
-A level lies in `levels/HEIGHT/` as shards of PNGs with the keys, labels, order and split of the shards
-above; the index above lists it with its digest once all levels are whole.
+`pipeline.data.shards.levels` says what a level is; here all of them are made.
 """
 
 from __future__ import annotations
@@ -16,18 +11,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
-from pipeline.data.preparing.render import in_order
+from pipeline.data.preparing.processes import in_order
 from pipeline.data.shards.decode import decode_sample
-from pipeline.data.shards.index import INDEX_NAME, Level, ShardIndex
+from pipeline.data.shards.index import Level, ShardIndex
+from pipeline.data.shards.levels import LOWEST, block_sums, level_root, level_sizes, open_level, rounded
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import Encoded, no_damage
 from pipeline.data.shards.sink import ShardSink
@@ -35,19 +28,7 @@ from pipeline.errors import UserError
 from pipeline.images.normalised import Target, encode
 from pipeline.storage.lock import only_writer
 
-LOWEST = 4
-"""Pixels: no level is lower or narrower."""
-
 _ROUNDING = "mean of the block, half to even"
-
-
-def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """(height, width) of each level below an image's own size, largest first."""
-    sizes = []
-    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 2 * LOWEST:
-        height, width = height // 2, width // 2
-        sizes.append((height, width))
-    return sizes
 
 
 def check_levels(height: int, width: int) -> list[tuple[int, int]]:
@@ -59,56 +40,6 @@ def check_levels(height: int, width: int) -> list[tuple[int, int]]:
             f"both sides must be even, and at least {2 * LOWEST} pixels"
         )
     return sizes
-
-
-def level_root(root: Path, height: int) -> Path:
-    """The folder of the level of that height."""
-    return root / "levels" / f"{height:04d}"
-
-
-def reduce(pixels: Tensor, factor: int) -> Tensor:
-    """[H, W, C] uint8 -> [H / factor, W / factor, C] uint8, the level's pixels. factor: a power of two that
-    divides both sides."""
-    return torch.from_numpy(_rounded(_block_sums(pixels.numpy(), factor), factor))
-
-
-def open_level(index: ShardIndex, level: Level, *, damaged: Literal["error", "skip"] = "error") -> ShardIndex:
-    """The index of a level that `index` lists; UserError, naming its folder, unless it is the one listed.
-
-    damaged: as `ShardIndex.read` has it.
-    """
-    root = level_root(index.root, level.height)
-    mend = f"remove it and run `hrgan prepare {index.root} {index.root} --pyramid`"
-    try:
-        found = ShardIndex.read(root, damaged=damaged)
-    except UserError as error:
-        raise UserError(f"{root}: damaged level of the pyramid ({error}); {mend}") from error
-    if found.digest != level.digest:
-        raise UserError(
-            f"{root}: digest {found.digest[:12]}... is not that of the level which "
-            f"{index.root / INDEX_NAME} lists ({level.digest[:12]}...); {mend}"
-        )
-    different = _difference(index, level, found)
-    if different:
-        raise UserError(f"{root}: {different}; {mend}")
-    return found
-
-
-def _difference(index: ShardIndex, level: Level, found: ShardIndex) -> str:
-    if found.origin.get("of") != index.digest:
-        return f"is a level of another data set than {index.root / INDEX_NAME}"
-    if [shard.count for shard in found.shards] != [shard.count for shard in index.shards]:
-        return f"its shards have not as many samples each as those of {index.root / INDEX_NAME}"
-    shape = (found.height, found.width, found.channels, found.classes)
-    wanted = (level.height, level.width, index.channels, index.classes)
-    if shape != wanted or shape[:2] not in level_sizes(index.height, index.width):
-        return f"its size, channels or classes are not as {index.root / INDEX_NAME} says"
-    return ""
-
-
-def is_data_set(source: str) -> bool:
-    """Whether `source` is a folder of shards with their index."""
-    return (Path(source) / INDEX_NAME).is_file()
 
 
 def build_pyramid(root: str | Path, *, workers: int | None = None, progress: bool = False) -> ShardIndex:
@@ -195,29 +126,8 @@ def _levels(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
     """The image at every level, largest first, each rounded from exact sums."""
     sums, factor = pixels.astype(np.uint32), 1
     for _ in level_sizes(*pixels.shape[:2]):
-        sums, factor = _block_sums(sums, 2), factor * 2
-        yield _rounded(sums, factor)
-
-
-def _block_sums(values: npt.NDArray[Any], factor: int) -> npt.NDArray[np.uint32]:
-    """Sums over blocks [factor, factor] of [H, W, C]. uint32 holds 4096 x 4096 pixels of 255."""
-    height, width, channels = values.shape
-    # Rows first: long, contiguous sums; what is left for the second is small.
-    rows = values.reshape(height // factor, factor, width * channels).sum(1, dtype=np.uint32)
-    blocks = rows.reshape(height // factor, width // factor, factor, channels)
-    sums: npt.NDArray[np.uint32] = blocks.sum(2, dtype=np.uint32)
-    return sums
-
-
-def _rounded(sums: npt.NDArray[np.uint32], factor: int) -> npt.NDArray[np.uint8]:
-    """sums / factor^2, half to even."""
-    bits = 2 * (factor.bit_length() - 1)
-    if bits == 0:
-        return sums.astype(np.uint8)
-    floor, rest, half = sums >> bits, sums & ((1 << bits) - 1), 1 << (bits - 1)
-    up = (rest > half) | ((rest == half) & (floor & 1 == 1))
-    rounded: npt.NDArray[np.uint8] = (floor + up).astype(np.uint8)
-    return rounded
+        sums, factor = block_sums(sums, 2), factor * 2
+        yield rounded(sums, factor)
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:

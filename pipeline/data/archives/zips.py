@@ -53,9 +53,9 @@ class Directory:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file ends as a zip archive does."""
+    """Whether a file begins as a zip archive does or, behind a program that unpacks it, ends as one."""
     with path.open("rb") as file:
-        return _END in _tail(file)
+        return file.read(2) == b"PK" or _END in _tail(file)
 
 
 def read_directory(path: Path) -> Directory:

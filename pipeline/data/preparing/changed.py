@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.data.shards.index import INDEX_NAME, ShardIndex, read_unfinished
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import no_damage
-from pipeline.data.sources.opening import Source
+from pipeline.data.sources.source import Source
 from pipeline.errors import UserError
 from pipeline.images.normalised import Unreadable
 

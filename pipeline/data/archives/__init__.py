@@ -1,0 +1,1 @@
+"""Archives of files, read within bounds: nothing is unpacked to disk."""

@@ -1,0 +1,73 @@
+"""Work on many numbers by several processes, whose results come in the order of the numbers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from pipeline.errors import UserError
+
+_TASK = 8  # numbers
+_TASKS_AHEAD = 4  # for each process: bounds memory
+_ORPHAN_CHECK_SECONDS = 1.0
+_T = TypeVar("_T")
+
+
+def in_order(work: Callable[[int], _T], numbers: Sequence[int], workers: int) -> Iterator[_T]:
+    """`work` of each number, done by `workers` processes (forked: `work` is not pickled, results are), in
+    the order of `numbers`."""
+    if workers == 1 or len(numbers) <= _TASK:
+        yield from map(work, numbers)
+        return
+    pool = ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("fork"),
+        initializer=_begin,
+        initargs=(work, os.getpid()),
+    )
+    tasks = iter([numbers[i : i + _TASK] for i in range(0, len(numbers), _TASK)])
+    pending: deque[Future[list[_T]]] = deque()
+    try:
+        for task in tasks:
+            pending.append(pool.submit(_task, task))
+            if len(pending) > workers * _TASKS_AHEAD:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process that reads images died, most often for lack of memory; finished shards are kept: "
+            "run the same command again, with fewer workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_work: Callable[[int], Any] | None = None  # of this worker process
+
+
+def _begin(work: Callable[[int], Any], parent: int) -> None:
+    global _work
+    _work = work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops them
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """Ends this process when its parent is gone: it would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(_ORPHAN_CHECK_SECONDS)
+    os._exit(1)
+
+
+def _task(numbers: Sequence[int]) -> list[Any]:
+    assert _work is not None
+    return [_work(number) for number in numbers]
