@@ -1,0 +1,37 @@
+"""The words every room of the house shares: batches, terms, stages, phases, games, families, engines.
+
+Nothing here knows a family or a library beyond torch. A family supplies values of these types;
+the trainer, the evaluator and the generator run them.
+"""
+
+from pipeline.contracts.data import Batch, Fakes, ImageSpec, Terms, Verdict
+from pipeline.contracts.engines import Engine, Keep, Process, StepReport
+from pipeline.contracts.families import Family, Sampler
+from pipeline.contracts.optimizers import AdamRule
+from pipeline.contracts.players import Game, Networks, Objective, Phase, Randomness
+from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
+
+__all__ = [
+    "NETS",
+    "AdamRule",
+    "Batch",
+    "Engine",
+    "Fakes",
+    "Family",
+    "Game",
+    "ImageSpec",
+    "Keep",
+    "Net",
+    "Networks",
+    "Objective",
+    "Phase",
+    "Process",
+    "Randomness",
+    "Sampler",
+    "Scalar",
+    "Schedule",
+    "Stage",
+    "StepReport",
+    "Terms",
+    "Verdict",
+]
