@@ -21,6 +21,7 @@ from pipeline.contracts import (
     Phase,
     Process,
     Randomness,
+    Rule,
     Stage,
     Terms,
     Verdict,
@@ -132,7 +133,7 @@ class ToyFamily:
             Phase("r1", "discriminator", r1_loss, every=4, gain=4.0),
         )
         rule = AdamRule(0.5, 0.9)
-        self.optimizers: Mapping[Net, AdamRule] = {"generator": rule, "discriminator": rule}
+        self.optimizers: Mapping[Net, Rule] = {"generator": rule, "discriminator": rule}
 
     def networks(self) -> Networks:
         return Networks(ToyGenerator(), ToyDiscriminator())

@@ -7,13 +7,14 @@ the trainer, the evaluator and the generator run them.
 from pipeline.contracts.data import Batch, Fakes, ImageSpec, Terms, Verdict
 from pipeline.contracts.engines import Engine, Keep, Process, StepReport
 from pipeline.contracts.families import Family, Sampler
-from pipeline.contracts.optimizers import AdamRule
+from pipeline.contracts.optimizers import AdamRule, AdamWRule, RMSPropRule, Rule, SGDRule
 from pipeline.contracts.players import Game, Networks, Objective, Phase, Randomness
 from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
 
 __all__ = [
     "NETS",
     "AdamRule",
+    "AdamWRule",
     "Batch",
     "Engine",
     "Fakes",
@@ -26,7 +27,10 @@ __all__ = [
     "Objective",
     "Phase",
     "Process",
+    "RMSPropRule",
     "Randomness",
+    "Rule",
+    "SGDRule",
     "Sampler",
     "Scalar",
     "Schedule",

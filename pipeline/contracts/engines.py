@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from pipeline.contracts.optimizers import AdamRule
+from pipeline.contracts.optimizers import Rule
 from pipeline.contracts.players import Networks
 from pipeline.contracts.stages import Net
 
@@ -53,7 +53,7 @@ class Engine(Protocol):
     def backward_is_local(self) -> bool:
         """Backward exchanges nothing, and adds to gradients whose memory stays: it may be captured."""
 
-    def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
+    def attach(self, networks: Networks, optimizers: Mapping[Net, Rule]) -> None:
         """Take charge of the networks' parameters; every rank must hold equal ones."""
 
     def backward(self, net: Net, loss: Tensor, *, last: bool = False) -> None:
@@ -65,7 +65,7 @@ class Engine(Protocol):
     def step(self, net: Net, rate: float, beta2: float | None = None) -> StepReport:
         """Average gradients over ranks, update unless any is not finite, and clear.
 
-        beta2: Adam's second decay for this update; None: the rule's.
+        beta2: Adam's second decay for this update; None: the rule's. Of no account to rules without one.
         """
 
     def reset(self, net: Net) -> None:

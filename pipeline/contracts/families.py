@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from pipeline.contracts.data import Fakes, ImageSpec
-from pipeline.contracts.optimizers import AdamRule
+from pipeline.contracts.optimizers import Rule
 from pipeline.contracts.players import Game, Networks, Phase, Randomness
 from pipeline.contracts.stages import Net, Schedule, Stage
 
@@ -39,7 +39,7 @@ class Family(Protocol):
     spec: ImageSpec
     schedule: Schedule
     phases: tuple[Phase, ...]
-    optimizers: Mapping[Net, AdamRule]
+    optimizers: Mapping[Net, Rule]
     memory: nn.Module
 
     def networks(self) -> Networks:

@@ -1,4 +1,10 @@
-"""The constants of a player's optimizer."""
+"""The constants of a player's optimizer; the rate comes from the stage.
+
+Every rule has `clip_norm`: where the norm of a player's whole gradient, averaged over all ranks, is larger,
+the gradient is scaled to it (Pascanu et al. 2013, algorithm 1); None leaves gradients as they are. `slots`
+are the names under which a checkpoint keeps what the optimizer remembers of each parameter: tensors of the
+parameter's shape, but for `step`, which is one number.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +13,59 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AdamRule:
-    """Adam's constants for one network (Kingma and Ba 2015, algorithm 1); the rate comes from the stage."""
+    """Adam (Kingma and Ba 2015, algorithm 1)."""
 
     beta1: float
     beta2: float
     eps: float = 1e-8
+    clip_norm: float | None = None
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True, slots=True)
+class AdamWRule:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2): each update also multiplies
+    the weights by 1 - rate * decay."""
+
+    beta1: float
+    beta2: float
+    decay: float
+    eps: float = 1e-8
+    clip_norm: float | None = None
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass(frozen=True, slots=True)
+class RMSPropRule:
+    """RMSProp (Hinton 2012, lecture 6e), v <- smoothing * v + (1 - smoothing) * g^2 and a step along
+    g / (sqrt(v) + eps), or along b <- momentum * b + g / (sqrt(v) + eps)."""
+
+    smoothing: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    clip_norm: float | None = None
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("square_avg", "momentum_buffer") if self.momentum else ("square_avg",)
+
+
+@dataclass(frozen=True, slots=True)
+class SGDRule:
+    """Gradient descent, w <- w - rate * g, or with b <- momentum * b + g in the place of g."""
+
+    momentum: float = 0.0
+    clip_norm: float | None = None
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        return ("momentum_buffer",) if self.momentum else ()
+
+
+Rule = AdamRule | AdamWRule | RMSPropRule | SGDRule

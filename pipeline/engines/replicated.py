@@ -9,7 +9,7 @@ in buckets while it goes on.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import cast
 
@@ -17,10 +17,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pipeline.contracts import NETS, AdamRule, Keep, Net, Networks, Process, StepReport
+from pipeline.contracts import Keep, Net, Networks, Process, Rule, StepReport
 from pipeline.engines.buckets import Buckets
-
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+from pipeline.engines.optimizers import by_parameter, clip, new_optimizer, set_rate, skip_unless
 
 
 def trainable(module: nn.Module) -> tuple[list[str], list[nn.Parameter]]:
@@ -34,10 +33,21 @@ def of_net(net: Net, keep: Keep) -> Keep:
     return lambda name: keep(f"{net}.{name}")
 
 
-class _Player:
-    """One network's trainable parameters, flat gradient and optimizer."""
+def by_player(state: Mapping[str, Tensor], players: Iterable[Net]) -> dict[Net, dict[str, Tensor]]:
+    """An optimizer state `<net>.<name>` as each player's own, by `<name>`. KeyError if another's is in it."""
+    found: dict[Net, dict[str, Tensor]] = {net: {} for net in players}
+    for name, value in state.items():
+        net, _, own = name.partition(".")
+        if net not in found:
+            raise KeyError(f"optimizer state of {name}: nothing here has it")
+        found[net][own] = value
+    return found
 
-    def __init__(self, module: nn.Module, rule: AdamRule) -> None:
+
+class _Player:
+    """One player's trainable parameters, flat gradient and optimizer."""
+
+    def __init__(self, module: nn.Module, rule: Rule) -> None:
         self.rule = rule
         self.names, self.parameters = trainable(module)
         total = sum(parameter.numel() for parameter in self.parameters)
@@ -57,44 +67,32 @@ class _Player:
             parameter.grad = view.view_as(parameter)
 
     def new_optimizer(self) -> None:
-        # Fused: one pass over memory, and it can skip an update from a flag left on the device.
-        self.optimizer = torch.optim.Adam(
-            self.parameters,
-            lr=0.0,
-            betas=(self.rule.beta1, self.rule.beta2),
-            eps=self.rule.eps,
-            fused=True,
-        )
+        self.optimizer = new_optimizer(self.parameters, self.rule)
 
-    def update(self, rate: float, beta2: float | None, finite: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-            group["betas"] = (self.rule.beta1, self.rule.beta2 if beta2 is None else beta2)
-        # The fused kernel leaves weights, moments and step count alone where found_inf is 1.
-        self.optimizer.found_inf = (~finite).to(torch.float32)  # type: ignore[attr-defined]
-        self.optimizer.grad_scale = None  # type: ignore[attr-defined]
+    def update(self, rate: float, beta2: float | None, norm: Tensor, finite: Tensor) -> None:
+        set_rate(self.optimizer, self.rule, rate, beta2)
+        skip_unless(finite, self.optimizer)
+        clip([self.flat], norm, self.rule)
         self.optimizer.step()
         self.flat.zero_()
 
     def state(self, keep: Keep) -> dict[str, Tensor]:
-        """Moments by parameter name; none before the first update."""
-        found = {}
-        for name, parameter in zip(self.names, self.parameters, strict=True):
-            if keep(name):
-                for moment, value in self.optimizer.state.get(parameter, {}).items():
-                    found[f"{name}.{moment}"] = value
-        return found
+        """Slots by parameter name; none before the first update."""
+        return {
+            f"{name}.{slot}": value
+            for name, parameter in zip(self.names, self.parameters, strict=True)
+            if keep(name)
+            for slot, value in self.optimizer.state.get(parameter, {}).items()
+        }
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         self.new_optimizer()
+        found = by_parameter(state, self.names, self.rule)
         for name, parameter in zip(self.names, self.parameters, strict=True):
-            entry = {
-                moment: state[f"{name}.{moment}"].to(parameter.device, copy=True)
-                for moment in MOMENTS
-                if f"{name}.{moment}" in state
-            }
-            if entry:
-                self.optimizer.state[parameter] = entry
+            if name in found:
+                self.optimizer.state[parameter] = {
+                    slot: value.to(parameter.device, copy=True) for slot, value in found[name].items()
+                }
 
 
 class AveragesOverRanks:
@@ -151,12 +149,14 @@ class Replicated(AveragesOverRanks):
     def backward_is_local(self) -> bool:
         return not self._bucket_bytes
 
-    def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
+    def attach(self, networks: Networks, optimizers: Mapping[Net, Rule]) -> None:
         if self._bucket_bytes:
             # Networks exchange statistics within the same backward pass, when is theirs to say: a group of
             # its own keeps the order of each.
             self._group = cast(dist.ProcessGroup, dist.new_group(timeout=self._timeout))
         for net, module in networks.items():
+            if not trainable(module)[0]:
+                continue
             player = self._players[net] = _Player(module, optimizers[net])
             if self._bucket_bytes:
                 self._buckets[net] = Buckets(player.backwards, player.flat, self._bucket_bytes, self._send)
@@ -171,7 +171,7 @@ class Replicated(AveragesOverRanks):
         self._reduce(net, player.flat)
         norm = torch.linalg.vector_norm(player.flat)
         finite = norm < math.inf  # false for NaN too, and one operation, not isfinite's four
-        player.update(rate, beta2, finite)
+        player.update(rate, beta2, norm, finite)
         return StepReport(finite, norm)
 
     def _reduce(self, net: Net, flat: Tensor) -> None:
@@ -188,7 +188,8 @@ class Replicated(AveragesOverRanks):
         return work
 
     def reset(self, net: Net) -> None:
-        self._players[net].new_optimizer()
+        if net in self._players:
+            self._players[net].new_optimizer()
 
     def optimizer_state(self, keep: Keep = lambda name: True) -> dict[str, Tensor]:
         return {
@@ -198,7 +199,6 @@ class Replicated(AveragesOverRanks):
         }
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
-        for net in NETS:
-            prefix = f"{net}."
-            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            self._players[net].load(own)
+        of_players = by_player(state, self._players)
+        for net, player in self._players.items():
+            player.load(of_players[net])

@@ -1,4 +1,5 @@
-"""DeepSpeed's ZeRO 0, 1 and 2: gradients meet there, and from stage 1 on each rank keeps its part of Adam.
+"""DeepSpeed's ZeRO 0, 1 and 2: gradients meet there, and from stage 1 on each rank keeps its part of
+the optimizer's state.
 
 Rajbhandari et al. 2020, section 5: stage 1 splits the optimizer's moments over the ranks, stage 2 the
 reduced gradients too. Each network has a DeepSpeed engine of its own; forward goes through the raw module,
@@ -21,8 +22,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
 
-from pipeline.contracts import AdamRule, Keep, Net, Networks, Process, StepReport
-from pipeline.engines.replicated import MOMENTS, AveragesOverRanks, of_net, trainable
+from pipeline.contracts import Keep, Net, Networks, Process, Rule, StepReport
+from pipeline.engines.optimizers import by_parameter, clip, new_optimizer, set_rate, skip_unless
+from pipeline.engines.replicated import AveragesOverRanks, by_player, of_net, trainable
 from pipeline.errors import UserError
 
 Stage = Literal[0, 1, 2]
@@ -56,13 +58,11 @@ def _local_rank_is(index: int | None) -> Iterator[None]:
 class _Player:
     """One network under a DeepSpeed engine."""
 
-    def __init__(self, module: nn.Module, rule: AdamRule, stage: Stage, process: Process) -> None:
+    def __init__(self, module: nn.Module, rule: Rule, stage: Stage, process: Process) -> None:
         self._rule, self._stage, self._process = rule, stage, process
         self._names, self._parameters = trainable(module)
-        self._adam = torch.optim.Adam(
-            self._parameters, lr=0.0, betas=(rule.beta1, rule.beta2), eps=rule.eps, fused=True
-        )
-        self._adam.register_step_pre_hook(self._judge)
+        self._optimizer = new_optimizer(self._parameters, rule)
+        self._optimizer.register_step_pre_hook(self._judge)
         self._report: StepReport | None = None
         if stage == 2:
             for parameter in self._parameters:  # before DeepSpeed's own hooks, which run in this order
@@ -71,7 +71,10 @@ class _Player:
         deepspeed = _deepspeed(process)
         with _equal_already(deepspeed), _local_rank_is(process.device.index):
             self._engine = deepspeed.initialize(
-                model=module, optimizer=self._adam, config=settings(stage, size), dist_init_required=False
+                model=module,
+                optimizer=self._optimizer,
+                config=settings(stage, size),
+                dist_init_required=False,
             )[0]
         # Its hooks on the raw module time forwards that are not its own.
         self._engine.module_forward_pre_hook.remove()
@@ -84,17 +87,15 @@ class _Player:
 
     @property
     def _part(self) -> Tensor:
-        """This rank's part of the flat weights, which Adam updates (stage 1 and 2)."""
-        part: Tensor = self._adam.param_groups[0]["params"][0]
+        """This rank's part of the flat weights, which the optimizer updates (stage 1 and 2)."""
+        part: Tensor = self._optimizer.param_groups[0]["params"][0]
         return part
 
     def backward(self, loss: Tensor) -> None:
         self._engine.backward(loss)
 
     def step(self, rate: float, beta2: float | None) -> StepReport:
-        for group in self._adam.param_groups:
-            group["lr"] = rate
-            group["betas"] = (self._rule.beta1, self._rule.beta2 if beta2 is None else beta2)
+        set_rate(self._optimizer, self._rule, rate, beta2)
         self._report = None
         self._engine.step()
         if self._report is None:  # newer versions look at the norm of all ranks too, and skip by themselves
@@ -117,30 +118,30 @@ class _Player:
             dist.all_reduce(squared)  # each rank has seen its own part
         norm = squared.sqrt().float()
         finite = norm < math.inf
-        optimizer.found_inf = (~finite).to(torch.float32)  # type: ignore[attr-defined]
-        optimizer.grad_scale = None  # type: ignore[attr-defined]
+        skip_unless(finite, optimizer)
+        clip(grads, norm, self._rule)
         self._report = StepReport(finite, norm)
 
     def reset(self) -> None:
-        self._adam.state.clear()
+        self._optimizer.state.clear()
 
     def state(self, keep: Keep) -> dict[str, Tensor]:
-        """Moments by parameter name, whole; none before the first update."""
+        """Slots by parameter name, whole; none before the first update."""
         if not self._stage:
             return {
-                f"{name}.{moment}": value
+                f"{name}.{slot}": value
                 for name, parameter in zip(self._names, self._parameters, strict=True)
                 if keep(name)
-                for moment, value in self._adam.state.get(parameter, {}).items()
+                for slot, value in self._optimizer.state.get(parameter, {}).items()
             }
-        entry = self._adam.state.get(self._part)
-        if not entry:
-            return {}
-        found = {f"{name}.step": entry["step"].clone() for name in self._names if keep(name)}
-        for moment in ("exp_avg", "exp_avg_sq"):
-            for name, value in self._gathered(entry[moment], keep).items():
-                found[f"{name}.{moment}"] = value
+        found = {}
+        for slot, value in self._optimizer.state.get(self._part, {}).items():
+            whole = self._each(value, keep) if slot == "step" else self._gathered(value, keep)
+            found.update({f"{name}.{slot}": own for name, own in whole.items()})
         return found
+
+    def _each(self, number: Tensor, keep: Keep) -> dict[str, Tensor]:
+        return {name: number.clone() for name in self._names if keep(name)}
 
     def _gathered(self, part: Tensor, keep: Keep) -> dict[str, Tensor]:
         whole = part.new_empty(part.numel() * self._process.world_size)
@@ -155,27 +156,34 @@ class _Player:
         }
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """The reverse of `state`; KeyError if some parameters have moments and others none."""
+        """The reverse of `state`; KeyError if some parameters have slots and others none."""
         self.reset()
-        if not state:
+        found = by_parameter(state, self._names, self._rule)
+        if not found:
             return
+        if len(found) < len(self._names):
+            raise KeyError(f"optimizer state of {min(set(self._names) - found.keys())}: missing")
         if not self._stage:
             for name, parameter in zip(self._names, self._parameters, strict=True):
-                self._adam.state[parameter] = {
-                    moment: state[f"{name}.{moment}"].to(parameter.device, copy=True) for moment in MOMENTS
+                self._optimizer.state[parameter] = {
+                    slot: value.to(parameter.device, copy=True) for slot, value in found[name].items()
                 }
             return
-        steps = {float(state[f"{name}.step"]) for name in self._names}
-        if len(steps) > 1:
-            raise KeyError(f"parameters of one network have different step counts: {sorted(steps)}")
-        self._adam.state[self._part] = {
-            "step": torch.tensor(steps.pop(), device=self._part.device),
-            **{moment: self._own(state, moment) for moment in ("exp_avg", "exp_avg_sq")},
+        self._optimizer.state[self._part] = {
+            slot: self._common(found) if slot == "step" else self._own(found, slot)
+            for slot in self._rule.slots
         }
 
-    def _own(self, state: Mapping[str, Tensor], moment: str) -> Tensor:
-        """This rank's part of a moment of all parameters, zeros where the flat weights are padded."""
-        flat = torch.cat([state[f"{name}.{moment}"].reshape(-1).cpu() for name in self._names])
+    def _common(self, state: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+        """The step count of all parameters."""
+        steps = {float(slots["step"]) for slots in state.values()}
+        if len(steps) > 1:
+            raise KeyError(f"parameters of one network have different step counts: {sorted(steps)}")
+        return torch.tensor(steps.pop(), device=self._part.device)
+
+    def _own(self, state: Mapping[str, Mapping[str, Tensor]], slot: str) -> Tensor:
+        """This rank's part of a slot of all parameters, zeros where the flat weights are padded."""
+        flat = torch.cat([state[name][slot].reshape(-1).cpu() for name in self._names])
         size = self._part.numel()
         own = torch.zeros(size)
         given = flat[self._process.rank * size : (self._process.rank + 1) * size]
@@ -204,9 +212,10 @@ class Zero(AveragesOverRanks):
         self._players: dict[Net, _Player] = {}
         _deepspeed(process)
 
-    def attach(self, networks: Networks, optimizers: Mapping[Net, AdamRule]) -> None:
+    def attach(self, networks: Networks, optimizers: Mapping[Net, Rule]) -> None:
         for net, module in networks.items():
-            self._players[net] = _Player(module, optimizers[net], self._stage, self.process)
+            if trainable(module)[0]:
+                self._players[net] = _Player(module, optimizers[net], self._stage, self.process)
 
     def backward(self, net: Net, loss: Tensor, *, last: bool = False) -> None:
         del last  # DeepSpeed exchanges at moments of its own
@@ -218,7 +227,8 @@ class Zero(AveragesOverRanks):
         return self._players[net].step(rate, beta2)
 
     def reset(self, net: Net) -> None:
-        self._players[net].reset()
+        if net in self._players:
+            self._players[net].reset()
 
     def optimizer_state(self, keep: Keep = lambda name: True) -> dict[str, Tensor]:
         self.collectives += 1
@@ -229,9 +239,9 @@ class Zero(AveragesOverRanks):
         }
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
+        of_players = by_player(state, self._players)
         for net, player in self._players.items():
-            prefix = f"{net}."
-            player.load({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            player.load(of_players[net])
 
 
 def missing_deepspeed(why: str) -> UserError:
@@ -259,7 +269,7 @@ def settings(stage: Stage, parameters: int) -> dict[str, Any]:
         "fp16": {"enabled": False},
         "bf16": {"enabled": False},
         "torch_autocast": {"enabled": False},
-        "zero_allow_untested_optimizer": False,
+        "zero_allow_untested_optimizer": True,  # its list knows torch's Adam alone; tested here
         "zero_force_ds_cpu_optimizer": False,
         "wall_clock_breakdown": False,
         "memory_breakdown": False,

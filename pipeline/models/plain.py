@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contracts import (
-    AdamRule,
     Batch,
     Fakes,
     Game,
@@ -21,6 +20,7 @@ from pipeline.contracts import (
     Networks,
     Phase,
     Randomness,
+    Rule,
     Sampler,
     Schedule,
     Stage,
@@ -141,7 +141,7 @@ class PlainFamily(ABC):
     spec: ImageSpec
     schedule: Schedule
     phases: tuple[Phase, ...]
-    optimizers: Mapping[Net, AdamRule]
+    optimizers: Mapping[Net, Rule]
     memory: nn.Module
     judges_alone = False
     """The discriminator judges each image by itself: no statistics of a batch, nothing that a pass moves."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from pipeline.contracts import Engine, Process
+from pipeline.contracts import Engine, Process, SGDRule
 from pipeline.engines.process import from_first, start_process, stop_process
 from pipeline.engines.replicated import Replicated
 from pipeline.engines.zero import Zero
@@ -45,7 +45,10 @@ def make_trainer(name: str, kind: str, process: Process, variant: str = "") -> T
     alone (biases ahead of a normalisation) into whole steps."""
     low = low_precision_of("bfloat16" if variant == "bfloat16" else "float32")
     family = tiny_family(name, low_precision=low)
-    family.optimizers = {net: replace(rule, eps=_EPSILON) for net, rule in family.optimizers.items()}
+    family.optimizers = {
+        net: rule if isinstance(rule, SGDRule) else replace(rule, eps=_EPSILON)
+        for net, rule in family.optimizers.items()
+    }
     micro = 2 if variant == "micro" else None
     trainer = tiny_trainer(family, engine=make_engine(kind, process), micro=micro)
     networks = (trainer.networks.generator, trainer.networks.discriminator)

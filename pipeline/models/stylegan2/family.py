@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import (
-    AdamRule,
     Fakes,
     Game,
     ImageSpec,
@@ -17,6 +16,7 @@ from pipeline.contracts import (
     Networks,
     Phase,
     Randomness,
+    Rule,
     Schedule,
     Stage,
 )
@@ -60,7 +60,7 @@ class StyleGAN2:
             batch_size * config.discriminator_repeats,
             lazy_factors(config, lazy),
         )
-        self.optimizers: Mapping[Net, AdamRule] = adam_rules(config, config, lazy)
+        self.optimizers: Mapping[Net, Rule] = adam_rules(config, config, lazy)
         self._memory = Memory(config, spec)
         self.memory: nn.Module = self._memory
         self.phases = self._phases()
