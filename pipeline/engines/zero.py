@@ -61,8 +61,8 @@ class _Player:
     def __init__(self, module: nn.Module, rule: Rule, stage: Stage, process: Process) -> None:
         self._rule, self._stage, self._process = rule, stage, process
         self._names, self._parameters = trainable(module)
-        self._optimizer = new_optimizer(self._parameters, rule)
-        self._optimizer.register_step_pre_hook(self._judge)
+        self.optimizer = new_optimizer(self._parameters, rule)
+        self.optimizer.register_step_pre_hook(self._judge)
         self._report: StepReport | None = None
         if stage == 2:
             for parameter in self._parameters:  # before DeepSpeed's own hooks, which run in this order
@@ -72,7 +72,7 @@ class _Player:
         with _equal_already(deepspeed), _local_rank_is(process.device.index):
             self._engine = deepspeed.initialize(
                 model=module,
-                optimizer=self._optimizer,
+                optimizer=self.optimizer,
                 config=settings(stage, size),
                 dist_init_required=False,
             )[0]
@@ -88,14 +88,14 @@ class _Player:
     @property
     def _part(self) -> Tensor:
         """This rank's part of the flat weights, which the optimizer updates (stage 1 and 2)."""
-        part: Tensor = self._optimizer.param_groups[0]["params"][0]
+        part: Tensor = self.optimizer.param_groups[0]["params"][0]
         return part
 
     def backward(self, loss: Tensor) -> None:
         self._engine.backward(loss)
 
     def step(self, rate: float, beta2: float | None) -> StepReport:
-        set_rate(self._optimizer, self._rule, rate, beta2)
+        set_rate(self.optimizer, self._rule, rate, beta2)
         self._report = None
         self._engine.step()
         if self._report is None:  # newer versions look at the norm of all ranks too, and skip by themselves
@@ -123,7 +123,7 @@ class _Player:
         self._report = StepReport(finite, norm)
 
     def reset(self) -> None:
-        self._optimizer.state.clear()
+        self.optimizer.state.clear()
 
     def state(self, keep: Keep) -> dict[str, Tensor]:
         """Slots by parameter name, whole; none before the first update."""
@@ -132,10 +132,10 @@ class _Player:
                 f"{name}.{slot}": value
                 for name, parameter in zip(self._names, self._parameters, strict=True)
                 if keep(name)
-                for slot, value in self._optimizer.state.get(parameter, {}).items()
+                for slot, value in self.optimizer.state.get(parameter, {}).items()
             }
         found = {}
-        for slot, value in self._optimizer.state.get(self._part, {}).items():
+        for slot, value in self.optimizer.state.get(self._part, {}).items():
             whole = self._each(value, keep) if slot == "step" else self._gathered(value, keep)
             found.update({f"{name}.{slot}": own for name, own in whole.items()})
         return found
@@ -165,11 +165,11 @@ class _Player:
             raise KeyError(f"optimizer state of {min(set(self._names) - found.keys())}: missing")
         if not self._stage:
             for name, parameter in zip(self._names, self._parameters, strict=True):
-                self._optimizer.state[parameter] = {
+                self.optimizer.state[parameter] = {
                     slot: value.to(parameter.device, copy=True) for slot, value in found[name].items()
                 }
             return
-        self._optimizer.state[self._part] = {
+        self.optimizer.state[self._part] = {
             slot: self._common(found) if slot == "step" else self._own(found, slot)
             for slot in self._rule.slots
         }

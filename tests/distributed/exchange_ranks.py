@@ -68,8 +68,8 @@ def held(networks: Networks, engine: Replicated | Zero, trainer: Trainer) -> dic
 
 def moments(engine: Replicated | Zero) -> list[torch.Tensor]:
     players = engine._players.values()
-    adams = [p.optimizer if isinstance(engine, Replicated) else p._adam for p in players]
-    states = [entry for adam in adams for entry in adam.state.values()]
+    optimizers = [player.optimizer for player in players]
+    states = [entry for optimizer in optimizers for entry in optimizer.state.values()]
     return [value for entry in states for name, value in entry.items() if name.startswith("exp_avg")]
 
 
