@@ -16,6 +16,7 @@ from pipeline.contracts import (
     Engine,
     Fakes,
     ImageSpec,
+    Needs,
     Net,
     Networks,
     Phase,
@@ -124,6 +125,8 @@ class ToyFamily:
     discriminator_repeats: int = 1
     spec: ImageSpec = field(default_factory=lambda: ImageSpec(SIZE, SIZE, 1))
     memory: nn.Module = field(default_factory=ToyMemory)
+    needs: Needs = field(default_factory=Needs)
+    fixtures: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.schedule = ToySchedule(self.batch_size, self.grow_at)
@@ -138,7 +141,9 @@ class ToyFamily:
     def networks(self) -> Networks:
         return Networks(ToyGenerator(), ToyDiscriminator())
 
-    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> ToyGame:
+    def game(
+        self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
+    ) -> ToyGame:
         return ToyGame(networks, stage, randomness)
 
     def check_batch(self, images: int) -> None:

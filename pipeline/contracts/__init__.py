@@ -4,7 +4,18 @@ Nothing here knows a family or a library beyond torch. A family supplies values 
 the trainer, the evaluator and the generator run them.
 """
 
-from pipeline.contracts.data import Batch, Fakes, ImageSpec, Terms, Verdict
+from pipeline.contracts.data import (
+    SECOND,
+    Batch,
+    Fakes,
+    Field,
+    FieldKind,
+    Fixture,
+    ImageSpec,
+    Needs,
+    Terms,
+    Verdict,
+)
 from pipeline.contracts.engines import Engine, Keep, Process, StepReport
 from pipeline.contracts.families import Family, Sampler
 from pipeline.contracts.optimizers import AdamRule, AdamWRule, RMSPropRule, Rule, SGDRule
@@ -13,15 +24,20 @@ from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
 
 __all__ = [
     "NETS",
+    "SECOND",
     "AdamRule",
     "AdamWRule",
     "Batch",
     "Engine",
     "Fakes",
     "Family",
+    "Field",
+    "FieldKind",
+    "Fixture",
     "Game",
     "ImageSpec",
     "Keep",
+    "Needs",
     "Net",
     "Networks",
     "Objective",

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
+
+FieldKind = Literal["image", "mask", "text", "array"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What samples have beside image and label, under one name, all of one shape.
+
+    kind, and what a batch of N has of it: "image", a picture of its own size, shape (H, W, C): float32
+    [N, C, H, W] in [-1, 1]. "mask", a picture of one channel whose values mean something themselves (what is
+    hidden, which part it is), shape (H, W): uint8 [N, 1, H, W]. "text", UTF-8 of at most as many bytes as the
+    shape (L,) says: uint8 [N, L], zeros after its end. "array": numbers of `dtype`, [N, *shape]. Where an
+    image is mirrored, its images and masks are, texts and arrays are not. dtype: numpy's name; "uint8" but
+    for arrays.
+    """
+
+    name: str
+    kind: FieldKind
+    shape: tuple[int, ...]
+    dtype: str = "uint8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,23 +34,70 @@ class ImageSpec:
     """What the data looks like, as far as a network's shape depends on it.
 
     height, width: pixels. channels: 1 (grey) or 3 (RGB). classes: number of labels, 0 if unlabelled.
+    fields: what there is beside images and labels.
     """
 
     height: int
     width: int
     channels: int
     classes: int = 0
+    fields: tuple[Field, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For what is stored; without `fields` where there are none."""
+        content = asdict(self)
+        if not self.fields:
+            del content["fields"]
+        return content
+
+
+Fixture = Callable[[Mapping[str, Tensor]], nn.Module]
+"""Makes a frozen network from the tensors of its file; UserError, in one line, if they do not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a family asks of a run beyond images and labels.
+
+    fields: names of what samples must have beside their image (`ImageSpec.fields`). fixtures: frozen networks
+    by name, each of which the configuration names a file of. second: a second set of images, unpaired, in an
+    order of its own.
+    """
+
+    fields: tuple[str, ...] = ()
+    fixtures: Mapping[str, Fixture] = field(default_factory=dict)
+    second: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Real images: `images` [N, C, H, W] float32 in [-1, 1]; `labels` [N] int64 class numbers or None."""
+    """Real images: `images` [N, C, H, W] float32 in [-1, 1]; `labels` [N] int64 class numbers or None.
+
+    extra: what else the samples have, by the fields' names (see `Field`). Of a second set: its images under
+    SECOND, class numbers under SECOND.labels if it has classes, its own fields under SECOND.NAME; what
+    stands at one place in the batch is unpaired.
+    """
 
     images: Tensor
     labels: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.images.shape[0]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Every tensor changed alike (a part of it, a copy)."""
+        labels = None if self.labels is None else change(self.labels)
+        extra = {name: change(value) for name, value in self.extra.items()}
+        return Batch(change(self.images), labels, extra)
+
+    def tensors(self) -> list[Tensor]:
+        """All of them, in one order."""
+        return [self.images, *([] if self.labels is None else [self.labels]), *self.extra.values()]
+
+
+SECOND = "second"
+"""The name of the second set's images in `Batch.extra`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from pipeline.contracts.data import Fakes, ImageSpec
+from pipeline.contracts.data import Batch, Fakes, ImageSpec, Needs
 from pipeline.contracts.optimizers import Rule
 from pipeline.contracts.players import Game, Networks, Phase, Randomness
 from pipeline.contracts.stages import Net, Schedule, Stage
@@ -33,7 +33,9 @@ class Family(Protocol):
     """One kind of GAN as data: networks, schedule, phases, game, sampler. It owns no loop.
 
     memory: what the family remembers across steps beyond weights (ADA's p, the path-length mean),
-    as buffers of a module: saved in every checkpoint, equal on all ranks.
+    as buffers of a module: saved in every checkpoint, equal on all ranks. needs: of a run, beyond images and
+    labels. fixtures: the frozen networks that `needs` names, put there on the device before the first game;
+    they are in no optimizer, average, checkpoint or snapshot.
     """
 
     spec: ImageSpec
@@ -41,11 +43,17 @@ class Family(Protocol):
     phases: tuple[Phase, ...]
     optimizers: Mapping[Net, Rule]
     memory: nn.Module
+    needs: Needs
+    fixtures: Mapping[str, nn.Module]
 
     def networks(self) -> Networks:
         """Freshly initialised networks, from torch's global generator."""
 
-    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game: ...
+    def game(
+        self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
+    ) -> Game:
+        """The game of one micro-batch. reals: it, for games whose fakes or verdicts depend on its images and
+        extras (pix2pix); None where there is none (sampling, statistics)."""
 
     def check_batch(self, images: int) -> None:
         """UserError if the networks cannot take `images` at once on one rank (minibatch statistics)."""

@@ -14,7 +14,11 @@ from pipeline.contracts.stages import NETS, Net, Stage
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The two players."""
+    """The two players.
+
+    Each may hold several networks (`nn.ModuleDict`: CycleGAN's two generators). The second may have no
+    parameters (`nn.Module()`: a likelihood, an autoencoder); then no phase trains it.
+    """
 
     generator: nn.Module
     discriminator: nn.Module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,7 +93,7 @@ def about_data(index: ShardIndex) -> dict[str, Any]:
         "digest": index.digest,
         "count": index.count,
         "origin": dict(index.origin),
-        **asdict(index.spec),
+        **index.spec.as_json(),
     }
 
 

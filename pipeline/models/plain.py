@@ -16,6 +16,7 @@ from pipeline.contracts import (
     Fakes,
     Game,
     ImageSpec,
+    Needs,
     Net,
     Networks,
     Phase,
@@ -143,6 +144,7 @@ class PlainFamily(ABC):
     phases: tuple[Phase, ...]
     optimizers: Mapping[Net, Rule]
     memory: nn.Module
+    needs = Needs()
     judges_alone = False
     """The discriminator judges each image by itself: no statistics of a batch, nothing that a pass moves."""
 
@@ -165,6 +167,7 @@ class PlainFamily(ABC):
         self.config, self.spec = config, spec
         self.losses = LossMemory(config)
         self.memory = self.losses
+        self.fixtures: Mapping[str, nn.Module] = {}
         self.optimizers = adam_rules(config, config)
         images = batch_size * config.discriminator_repeats
         self.schedule = schedule or ConstantSchedule(
@@ -183,7 +186,9 @@ class PlainFamily(ABC):
     def networks(self) -> Networks:
         """Freshly initialised networks: a `PlainGenerator`, and images and labels to a `Verdict`."""
 
-    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
+    def game(
+        self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
+    ) -> Game:
         return PlainGame(networks, stage, randomness, alone=self.judges_alone)
 
     def check_batch(self, images: int) -> None:

@@ -169,7 +169,7 @@ def _details(
 ) -> dict[str, Any]:
     return {
         "family": family.model_dump(mode="json"),
-        "spec": asdict(spec),
+        "spec": spec.as_json(),
         "classes": list(classes),
         "stage": asdict(stage),
         **more,

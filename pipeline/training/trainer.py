@@ -69,6 +69,10 @@ class Trainer:
         self.wants_stop = False
         self._seed, self._micro, self._tf32 = seed, micro, tf32
         self._turns = Turns(family, networks, engine, graphs)
+        for phase in family.phases:
+            assert any(p.requires_grad for p in networks[phase.trains].parameters()), (
+                f"{phase.name} trains nobody"
+            )
         device = engine.process.device
         self.bad_updates = torch.zeros(len(family.phases), device=device)  # in a row, of each phase
         self.stop_votes = torch.zeros((), device=device)  # share of ranks that asked to stop
@@ -181,8 +185,7 @@ def micro_batches(images: int, most: int | None) -> int:
 
 
 def _every(batch: Batch, start: int, stride: int) -> Batch:
-    labels = None if batch.labels is None else batch.labels[start::stride]
-    return Batch(batch.images[start::stride], labels)
+    return batch.map(lambda tensor: tensor[start::stride])
 
 
 @contextmanager

@@ -49,9 +49,8 @@ class Inputs:
 
     def copy(self) -> Inputs:
         """The same in memory of its own."""
-        labels = None if self.reals.labels is None else self.reals.labels.clone()
         return Inputs(
-            Batch(self.reals.images.clone(), labels),
+            self.reals.map(Tensor.clone),
             [number.clone() for number in self.numbers],
             {name: value.clone() for name, value in self.moving.items()},
         )
@@ -61,8 +60,7 @@ class Inputs:
         torch._foreach_copy_(self._tensors(), others._tensors())
 
     def _tensors(self) -> list[Tensor]:
-        reals = [self.reals.images] if self.reals.labels is None else [self.reals.images, self.reals.labels]
-        return [*reals, *self.numbers, *self.moving.values()]
+        return [*self.reals.tensors(), *self.numbers, *self.moving.values()]
 
 
 class Turns:
@@ -135,7 +133,7 @@ class Turns:
         self, turn: Turn, reals: Batch, randomness: Randomness, moving: Mapping[str, Tensor]
     ) -> Stats:
         phase = turn.phase
-        game = self._family.game(self._networks, with_scalars(turn.stage, moving), randomness)
+        game = self._family.game(self._networks, with_scalars(turn.stage, moving), randomness, reals)
         terms = phase.objective(game, game.present(reals))
         loss = terms.loss.mean() * (phase.gain / turn.micros)
         self._engine.backward(phase.trains, loss, last=turn.last)

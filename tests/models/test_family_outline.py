@@ -17,7 +17,7 @@ from pipeline.models import phases, plain, schedule
 from pipeline.training.trainer import Trainer
 from tests.toy import SIZE, ToyStream
 
-README = Path(contracts.__file__).parent / "models" / "README.md"
+README = Path(plain.__file__).with_name("README.md")
 
 
 class YourGenerator(nn.Module):

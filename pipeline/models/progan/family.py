@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pipeline.config.families import ProGANConfig
-from pipeline.contracts import Game, ImageSpec, Networks, Randomness, Stage
+from pipeline.contracts import Batch, Game, ImageSpec, Networks, Randomness, Stage
 from pipeline.errors import UserError
 from pipeline.models.phases import lazy_factors
 from pipeline.models.plain import PlainFamily
@@ -44,7 +44,9 @@ class ProGAN(PlainFamily):
     def networks(self) -> Networks:
         return Networks(Generator(self.shape), Discriminator(self.shape))
 
-    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
+    def game(
+        self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
+    ) -> Game:
         return ProGANGame(networks, stage, randomness)
 
     def check_batch(self, images: int) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.families import R3GANConfig
-from pipeline.contracts import Game, ImageSpec, Networks, Randomness, Stage
+from pipeline.contracts import Batch, Game, ImageSpec, Networks, Randomness, Stage
 from pipeline.models.phases import lazy_factors
 from pipeline.models.plain import PlainFamily, PlainGame
 from pipeline.models.r3gan.augmentation import ScheduledAugment
@@ -48,7 +48,9 @@ class R3GAN(PlainFamily):
     def networks(self) -> Networks:
         return Networks(Generator(self.shape), Discriminator(self.shape))
 
-    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
+    def game(
+        self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
+    ) -> Game:
         if not self._augment.on:
             return PlainGame(networks, stage, randomness, alone=self.judges_alone)
 

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import (
+    Batch,
     Fakes,
     Game,
     ImageSpec,
+    Needs,
     Net,
     Networks,
     Phase,
@@ -61,6 +63,8 @@ class StyleGAN2:
             lazy_factors(config, lazy),
         )
         self.optimizers: Mapping[Net, Rule] = adam_rules(config, config, lazy)
+        self.needs = Needs()
+        self.fixtures: Mapping[str, nn.Module] = {}
         self._memory = Memory(config, spec)
         self.memory: nn.Module = self._memory
         self.phases = self._phases()
@@ -70,7 +74,9 @@ class StyleGAN2:
         freeze(discriminator, self.config.freeze_discriminator)
         return Networks(Generator(self.shape), discriminator)
 
-    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
+    def game(
+        self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
+    ) -> Game:
         augment = None if self.config.ada.mode == "off" else self._memory.augmentation
         return StyleGAN2Game(networks, stage, randomness, self.config.style_mixing, augment)
 

@@ -35,7 +35,7 @@ class Case:
 
     name: str
     family: Mapping[str, Any]
-    spec: Mapping[str, int]
+    spec: Mapping[str, Any]
     network: Net
     rules: Sequence[Rule]
     inputs: Sequence[Sequence[int]]

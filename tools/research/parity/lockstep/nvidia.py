@@ -42,7 +42,7 @@ _ENDLESS_KIMG = 10**6
 class Reals:
     """Implements their data set: the images of our turns, in the order in which they are asked for."""
 
-    def __init__(self, spec: Mapping[str, int], batches: Callable[[], list[Turn]]) -> None:
+    def __init__(self, spec: Mapping[str, Any], batches: Callable[[], list[Turn]]) -> None:
         self.resolution, self.num_channels = spec["height"], spec["channels"]
         self.label_dim = spec["classes"]
         self.image_shape = [self.num_channels, self.resolution, self.resolution]

@@ -38,7 +38,7 @@ class Setting:
     the weights, by our names. order: the turns in the peer's order."""
 
     family: Mapping[str, Any]
-    spec: Mapping[str, int]
+    spec: Mapping[str, Any]
     batch: int
     rules: Sequence[Rule]
     order: Sequence[str]
@@ -126,10 +126,12 @@ class _Noted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._family, name)
 
-    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
+    def game(
+        self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
+    ) -> Game:
         self._given = Given(f"turn.{self._games}", randomness.count)
         self._games += 1
-        game: Game = self._family.game(networks, stage, self._given)
+        game: Game = self._family.game(networks, stage, self._given, reals)
         return game
 
     def _noting(self, phase: Phase) -> Phase:
