@@ -15,11 +15,12 @@ from pipeline.contracts.data import (
     Needs,
     Terms,
     Verdict,
+    per_image,
 )
 from pipeline.contracts.engines import Engine, Keep, Process, StepReport
 from pipeline.contracts.families import Family, Sampler
 from pipeline.contracts.optimizers import AdamRule, AdamWRule, RMSPropRule, Rule, SGDRule
-from pipeline.contracts.players import Game, Networks, Objective, Phase, Randomness
+from pipeline.contracts.players import Game, LevelledGame, Networks, Objective, Phase, Randomness
 from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Game",
     "ImageSpec",
     "Keep",
+    "LevelledGame",
     "Needs",
     "Net",
     "Networks",
@@ -54,4 +56,5 @@ __all__ = [
     "StepReport",
     "Terms",
     "Verdict",
+    "per_image",
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import reduce
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -103,20 +104,65 @@ SECOND = "second"
 @dataclass(frozen=True, slots=True)
 class Fakes:
     """Generated images [N, C, H, W] in about [-1, 1], their labels [N] or None, and the latents they
-    were made from, still in the graph (StyleGAN's w, [N, layers, w_dim]), for latent-space penalties."""
+    were made from, still in the graph (StyleGAN's w, [N, layers, w_dim]), for latent-space penalties.
+
+    levels: all that a generator with several outputs makes of a sample, each [N, C', H', W'], from the first
+    or coarsest on; the last is `images`. None where there is one output. stats: what the generator measured
+    on the way, detached, for `Family.observe`.
+    """
 
     images: Tensor
     labels: Tensor | None
     latents: Tensor
+    levels: tuple[Tensor, ...] | None = None
+    stats: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> tuple[Tensor, ...]:
+        """What the discriminator sees: every level, or the images alone."""
+        return (self.images,) if self.levels is None else self.levels
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Verdict:
-    """What the discriminator says of images: `logits` [N] float32 and, from an auxiliary classifier,
-    class logits `classes` [N, K], else None."""
+    """What the discriminator says of images.
 
-    logits: Tensor
-    classes: Tensor | None = None
+    heads: the logits of each head, float32: [N], or [N, L] of a head that judges L parts of an image by
+    themselves (patches: Isola et al. 2017, section 3.2.2). Whatever a loss makes of logits is averaged over L
+    and added up over heads (`per_image`). classes: class logits [N, K] from an auxiliary classifier, else
+    None. stats: what the discriminator measured on the way, detached, for `Family.observe`.
+    """
+
+    heads: tuple[Tensor, ...]
+    classes: Tensor | None
+    stats: Mapping[str, Tensor]
+
+    def __init__(
+        self,
+        heads: Tensor | Sequence[Tensor],
+        classes: Tensor | None = None,
+        stats: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """heads: a tensor is the only head."""
+        # What is frozen is set once, here.
+        object.__setattr__(self, "heads", (heads,) if isinstance(heads, Tensor) else tuple(heads))
+        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "stats", stats or {})
+
+    @property
+    def logits(self) -> Tensor:
+        """One logit an image, [N]: of several, the mean over L of each head, added up."""
+        return per_image(self.heads)
+
+
+def per_image(values: Sequence[Tensor]) -> Tensor:
+    """One number an image, [N], of each head's [N] or [N, L]: their mean over L, added up over heads.
+
+    As papers do whose discriminators have several logits: the mean over patches (Isola et al. 2017), the sum
+    over scales (Wang et al. 2018, eq. 3) or feature networks (Sauer et al. 2022).
+    """
+    means = [value if value.ndim == 1 else value.flatten(1).mean(dim=1) for value in values]
+    return reduce(Tensor.add, means)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -82,6 +82,23 @@ class Game(Protocol):
 
     def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
         """`judge` of fakes, then of as many reals; in one pass where that changes no more than rounding."""
+
+
+@runtime_checkable
+class LevelledGame(Game, Protocol):
+    """A game whose fakes have `levels`, all of which its discriminator sees (Karnewar and Wang 2020).
+
+    `judge` of images is `judge_levels` of their `levels`.
+    """
+
+    def levels(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What real images [N, C, H, W] are at each level, shaped as `Fakes.levels`; differentiable in them,
+        since penalties on reals take the gradient with respect to the images."""
+
+    def judge_levels(
+        self, levels: Sequence[Tensor], labels: Tensor | None, *, exact: bool = False
+    ) -> Verdict:
+        """The discriminator on samples whose every level is given, after augmentation."""
 
 
 Objective = Callable[[Game, Batch], Terms]

@@ -9,6 +9,7 @@ from pipeline.losses.turns import (
     GeneratorTurn,
     Play,
     generate_detached,
+    judge_fakes,
     logit_stats,
     squared_gradients,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "ZeroCentred",
     "clip_weights",
     "generate_detached",
+    "judge_fakes",
     "logit_stats",
     "path_lengths",
     "squared_gradients",

@@ -1,7 +1,8 @@
 """Adversarial losses: what each network wants of the discriminator's logits.
 
-Each is two functions of logits r of reals and f of fakes, [N] -> [N]; D = sigmoid(logit) where a paper
-speaks of probabilities.
+Each is two functions of logits r of reals and f of fakes, logit by logit: of [N] or, where a head has L of
+them an image, of [N, L], to the same shape. A loss that compares a real with a fake compares logits of the
+same place. D = sigmoid(logit) where a paper speaks of probabilities.
 """
 
 from __future__ import annotations

@@ -8,19 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.contracts import Terms
+from pipeline.contracts import Terms, per_image
 from pipeline.losses.turns import Play
 
 
 class Drift:
-    """weight * D(x)^2, [N]: keeps the critic's logits from wandering (Karras et al. 2018, appendix A.1)."""
+    """weight * D(x)^2, [N]: keeps the critic's logits from wandering, each of them (Karras et al. 2018,
+    appendix A.1)."""
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
 
     def __call__(self, play: Play) -> Terms:
         assert play.real is not None
-        return Terms(self.weight * play.real.logits.square())
+        return Terms(self.weight * per_image([head.square() for head in play.real.heads]))
 
 
 class LeCam(nn.Module):
@@ -28,34 +29,47 @@ class LeCam(nn.Module):
 
     relu: weight * (max(D(x) - a_F, 0)^2 + max(a_R - D(G(z)), 0)^2), the authors' code.
     a_R and a_F are running means (eq. 5, `decay`) of the logits of reals and fakes up to the step before:
-    buffers, moved by `observe` from the means over all ranks.
+    buffers, moved by `observe` from the means over all ranks. heads: of the discriminator; several have a
+    running mean each, [heads], and each logit is drawn to that of its head.
     """
 
     real_mean: Tensor
     fake_mean: Tensor
 
-    def __init__(self, weight: float, decay: float, *, relu: bool = False) -> None:
+    def __init__(self, weight: float, decay: float, *, relu: bool = False, heads: int = 1) -> None:
         super().__init__()
-        self.weight, self.decay, self.relu = weight, decay, relu
-        self.register_buffer("real_mean", torch.tensor(0.0))
-        self.register_buffer("fake_mean", torch.tensor(0.0))
+        self.weight, self.decay, self.relu, self.heads = weight, decay, relu, heads
+        shape = () if heads == 1 else (heads,)
+        self.register_buffer("real_mean", torch.zeros(shape))
+        self.register_buffer("fake_mean", torch.zeros(shape))
 
     def forward(self, play: Play) -> Terms:
         assert play.real is not None
-        to_fake = play.real.logits - self.fake_mean.detach().clone()
-        to_real = self.real_mean.detach().clone() - play.fake.logits
+        # Copies: `observe` moves the buffers in place, maybe before this graph's backward pass reads them.
+        means = (mean.detach().clone().reshape(-1).unbind() for mean in (self.real_mean, self.fake_mean))
+        parts = zip(play.real.heads, play.fake.heads, *means, strict=True)
+        penalty = per_image([self._pull(*part) for part in parts])
+        return Terms(self.weight * penalty, {"penalty/lecam": penalty.detach().mean()})
+
+    def _pull(self, real: Tensor, fake: Tensor, real_mean: Tensor, fake_mean: Tensor) -> Tensor:
+        to_fake, to_real = real - fake_mean, real_mean - fake
         if self.relu:
             to_fake, to_real = F.relu(to_fake), F.relu(to_real)
-        penalty = to_fake.square() + to_real.square()
-        return Terms(self.weight * penalty, {"penalty/lecam": penalty.detach().mean()})
+        return to_fake.square() + to_real.square()
 
     @torch.no_grad()
     def observe(self, stats: Mapping[str, Tensor]) -> None:
-        """stats: "logits/real" and "logits/fake" of the step; what is not finite moves nothing."""
+        """stats: "logits/real" and "logits/fake" of the step, of several heads "logits/real/0" and so on;
+        what is not finite moves nothing."""
         for mean, name in ((self.real_mean, "logits/real"), (self.fake_mean, "logits/fake")):
             if name in stats:
-                moved = mean.lerp(stats[name].to(mean.dtype), 1 - self.decay)
+                moved = mean.lerp(self._of_heads(stats, name).to(mean.dtype), 1 - self.decay)
                 mean.copy_(torch.where(torch.isfinite(moved), moved, mean))
+
+    def _of_heads(self, stats: Mapping[str, Tensor], name: str) -> Tensor:
+        if self.heads == 1:
+            return stats[name]
+        return torch.stack([stats[f"{name}/{head}"] for head in range(self.heads)])
 
 
 class Classified:
@@ -90,12 +104,11 @@ class Orthogonal:
         self.weight, self.chosen = weight, chosen
 
     def __call__(self, play: Play) -> Terms:
-        total = torch.zeros_like(play.fake.logits[0])
+        logits = play.fake.logits
+        total = torch.zeros_like(logits[0])
         for matrix in self.chosen(play.game.networks.generator):
             total = total + off_diagonal(matrix.flatten(1))
-        return Terms(
-            (self.weight * total).expand(len(play.fake.logits)), {"penalty/orthogonal": total.detach()}
-        )
+        return Terms((self.weight * total).expand(len(logits)), {"penalty/orthogonal": total.detach()})
 
 
 def off_diagonal(w: Tensor) -> Tensor:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.contracts import Batch, Game, Terms
-from pipeline.losses.turns import Play, Side, generate_detached, squared_gradients
+from pipeline.contracts import Batch, Fakes, Game, LevelledGame, Terms
+from pipeline.losses.turns import Play, Side, as_leaves, generate_detached, judge_fakes, squared_gradients
 
 
 class ZeroCentred:
     """gamma / 2 * |grad D(x)|^2, [N]: R1 on reals, R2 on fakes (Mescheder et al. 2018, eq. 9 and 10).
 
-    The gradient is with respect to the images before augmentation, summed over C, H, W. gamma is the
-    stage's weight of that name ("r1_gamma", "r2_gamma") where it has one. An objective of its own, or
-    `extra` within a turn that differentiates by that side.
+    D(x) is the sum of an image's logits (`squared_gradients`). The gradient is with respect to the images
+    before augmentation, for R2 with respect to every level of theirs, and the squares are summed over all of
+    it. gamma is the stage's weight of that name ("r1_gamma", "r2_gamma") where it has one. An objective of
+    its own, or `extra` within a turn that differentiates by that side.
     """
 
     def __init__(self, gamma: float, on: Side = "reals") -> None:
@@ -26,12 +28,12 @@ class ZeroCentred:
 
     def __call__(self, game: Game, reals: Batch) -> Terms:
         if self.on == "reals":
-            images, labels = reals.images, reals.labels
+            images = reals.images.detach().requires_grad_()
+            verdict, seen = game.judge(images, reals.labels, exact=True), [images]
         else:
-            fakes = generate_detached(game, reals)
-            images, labels = fakes.images, fakes.labels
-        images = images.detach().requires_grad_()
-        (squares,) = squared_gradients([game.judge(images, labels, exact=True).logits], [images])
+            fakes = as_leaves(generate_detached(game, reals))
+            verdict, seen = judge_fakes(game, fakes, exact=True), [*fakes.seen]
+        (squares,) = squared_gradients([verdict], [seen])
         return self._terms(game, squares)
 
     def extra(self, play: Play) -> Terms:
@@ -46,27 +48,37 @@ class GradientPenalty:
     """weight * (|grad D(x)| - target)^2 / target^2, [N] (Gulrajani et al. 2017, eq. 3; the division:
     Karras et al. 2018, appendix A.1).
 
-    x lies on the line between a real and a fake, at a place drawn uniformly for each; labels are the real's.
-    An objective of its own, or `extra` within a turn.
+    x lies on the line between a real and a fake, at a place drawn uniformly for each, the same at all levels;
+    labels are the real's. D(x) is the sum of an image's logits (`squared_gradients`). An objective of its
+    own, or `extra` within a turn.
     """
 
     def __init__(self, weight: float, target: float = 1.0) -> None:
         self.weight, self.target = weight, target
 
     def __call__(self, game: Game, reals: Batch) -> Terms:
-        return self._terms(game, reals, generate_detached(game, reals).images)
+        return self._terms(game, reals, generate_detached(game, reals))
 
     def extra(self, play: Play) -> Terms:
-        return self._terms(play.game, play.reals, play.fakes.images)
+        return self._terms(play.game, play.reals, play.fakes)
 
-    def _terms(self, game: Game, reals: Batch, fakes: Tensor) -> Terms:
-        place = game.randomness.first(len(reals)).uniform(1, 1, 1).to(fakes)
-        images = torch.lerp(reals.images.detach(), fakes.detach(), place).requires_grad_()
-        logits = game.judge(images, reals.labels, exact=True).logits
-        (squares,) = squared_gradients([logits], [images])
+    def _terms(self, game: Game, reals: Batch, fakes: Fakes) -> Terms:
+        points = self._between(game, reals, fakes)
+        (squares,) = squared_gradients([judge_fakes(game, points, exact=True)], [points.seen])
         norms = (squares + 1e-12).sqrt()  # a flat D has a finite derivative too
         penalty = (norms - self.target).square() / self.target**2
         return Terms(penalty * self.weight, {"penalty/gradient": penalty.detach().mean()})
+
+    @staticmethod
+    def _between(game: Game, reals: Batch, fakes: Fakes) -> Fakes:
+        place = game.randomness.first(len(reals)).uniform(1, 1, 1).to(fakes.images)
+        real: tuple[Tensor, ...] = (reals.images,)
+        if fakes.levels is not None:
+            assert isinstance(game, LevelledGame)
+            real = game.levels(reals.images)
+        seen = tuple(torch.lerp(r.detach(), f.detach(), place) for r, f in zip(real, fakes.seen, strict=True))
+        levels = None if fakes.levels is None else seen
+        return as_leaves(replace(fakes, images=seen[-1], labels=reals.labels, levels=levels))
 
 
 class PathLength:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pipeline.contracts import Batch, Fakes, Game, Terms, Verdict
+from pipeline.contracts import Batch, Fakes, Game, LevelledGame, Terms, Verdict, per_image
 from pipeline.float32 import detached
 from pipeline.losses.adversarial import Adversarial
 
@@ -18,9 +19,8 @@ Side = Literal["reals", "fakes"]
 
 @dataclass(frozen=True)
 class Play:
-    """One turn, as what is added to it sees it. real: None where reals were not judged. slopes: squared
-    gradients [N] of the logits with respect to the images, in the graph, by side that the turn differentiates
-    by."""
+    """One turn, as what is added to it sees it. real: None where reals were not judged. slopes: what
+    `squared_gradients` gives, in the graph, by side that the turn differentiates by."""
 
     game: Game
     reals: Batch
@@ -41,10 +41,10 @@ class GeneratorTurn:
 
     def __call__(self, game: Game, reals: Batch) -> Terms:
         fakes = game.generate(len(reals), reals.labels)
-        fake = game.judge(fakes.images, fakes.labels)
+        fake = judge_fakes(game, fakes)
         real = game.judge(reals.images, reals.labels) if self.loss.pairs else None
-        compared = fake.logits if real is None else real.logits
-        loss = self.loss.generator(compared, fake.logits)
+        compared = fake if real is None else real
+        loss = per_image(list(map(self.loss.generator, compared.heads, fake.heads)))
         terms = Terms(loss, {"loss/generator": loss.detach().mean()})
         return with_extras(terms, self.extras, Play(game, reals, fakes, real, fake))
 
@@ -72,26 +72,27 @@ class DiscriminatorTurn:
         if "reals" in self.by:
             reals = replace(reals, images=reals.images.detach().requires_grad_())
         if "fakes" in self.by:
-            fakes = replace(fakes, images=fakes.images.detach().requires_grad_())
+            fakes = as_leaves(fakes)
         fake, real = self._judged(game, fakes, reals)
-        slopes = self._slopes({"reals": (real.logits, reals.images), "fakes": (fake.logits, fakes.images)})
-        loss = self.loss.discriminator(real.logits, fake.logits)
+        slopes = self._slopes({"reals": (real, (reals.images,)), "fakes": (fake, fakes.seen)})
+        loss = per_image(list(map(self.loss.discriminator, real.heads, fake.heads)))
         stats = {"loss/discriminator": loss.detach().mean(), **logit_stats(real, fake)}
-        terms = Terms(loss, {**stats, **self.observed(fakes)})
+        measured = {**fakes.stats, **mean_stats(real.stats, fake.stats)}
+        terms = Terms(loss, {**stats, **measured, **self.observed(fakes)})
         return with_extras(terms, self.extras, Play(game, reals, fakes, real, fake, slopes))
 
     def _judged(self, game: Game, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
         if len(self.by) != 1:
             return game.judge_both(fakes, reals, exact=bool(self.by))
         # Apart: the gradient with respect to one side's images would pass through the other too.
-        fake = game.judge(fakes.images, fakes.labels, exact=True)
+        fake = judge_fakes(game, fakes, exact=True)
         return fake, game.judge(reals.images, reals.labels, exact=True)
 
-    def _slopes(self, sides: Mapping[Side, tuple[Tensor, Tensor]]) -> dict[Side, Tensor]:
+    def _slopes(self, sides: Mapping[Side, tuple[Verdict, Sequence[Tensor]]]) -> dict[Side, Tensor]:
         if not self.by:
             return {}
-        logits, images = zip(*(sides[side] for side in self.by), strict=True)
-        return dict(zip(self.by, squared_gradients(logits, images), strict=True))
+        verdicts, seen = zip(*(sides[side] for side in self.by), strict=True)
+        return dict(zip(self.by, squared_gradients(verdicts, seen), strict=True))
 
 
 def with_extras(terms: Terms, extras: Sequence[Extra], play: Play) -> Terms:
@@ -110,14 +111,58 @@ def generate_detached(game: Game, reals: Batch) -> Fakes:
         return game.generate(len(reals), reals.labels)
 
 
-def squared_gradients(logits: Sequence[Tensor], images: Sequence[Tensor]) -> list[Tensor]:
-    """|grad D(x)|^2 of each image, [N] for each of the batches, in the graph of second order."""
+def judge_fakes(game: Game, fakes: Fakes, *, exact: bool = False) -> Verdict:
+    """The discriminator on fakes, at all their levels if they have any."""
+    if fakes.levels is None:
+        return game.judge(fakes.images, fakes.labels, exact=exact)
+    assert isinstance(game, LevelledGame), "fakes have levels that this game cannot judge"
+    return game.judge_levels(fakes.levels, fakes.labels, exact=exact)
+
+
+def as_leaves(fakes: Fakes) -> Fakes:
+    """The same values as leaves of a graph, with respect to which gradients may be taken."""
+    seen = tuple(image.detach().requires_grad_() for image in fakes.seen)
+    return replace(fakes, images=seen[-1], levels=None if fakes.levels is None else seen)
+
+
+def squared_gradients(verdicts: Sequence[Verdict], seen: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """|grad D(x)|^2 of each image, [N] for each of the batches, in the graph of second order.
+
+    D(x) is the sum of an image's logits, over L and over heads. It is no mean over L, as in the public code
+    of those who penalise discriminators of patches (R1: Suvorov et al. 2022; gradient penalty: Zhu et al.
+    2017): gamma acts L^2 times as strongly as on a mean. seen: what each verdict is of, one tensor
+    [N, C, H, W] or one a level; the squares of all of them are added up.
+    """
     # Summing over the batch gives each image's own gradient, up to what minibatch statistics mix.
-    gradients = torch.autograd.grad([each.sum() for each in logits], list(images), create_graph=True)
-    return [gradient.square().sum(dim=[1, 2, 3]) for gradient in gradients]
+    logits = [head.sum() for verdict in verdicts for head in verdict.heads]
+    leaves = [images for each in seen for images in each]
+    gradients = iter(torch.autograd.grad(logits, leaves, create_graph=True))
+    squares = [[next(gradients).square().sum(dim=[1, 2, 3]) for _ in each] for each in seen]
+    return [reduce(Tensor.add, each) for each in squares]
 
 
 def logit_stats(real: Verdict, fake: Verdict) -> dict[str, Tensor]:
-    """Batch means for the log and for adaptive augmentation (`signs/real`: Karras et al. 2020b, eq. 1)."""
-    r, f = real.logits.detach(), fake.logits.detach()
-    return {"logits/real": r.mean(), "logits/fake": f.mean(), "signs/real": r.sign().mean()}
+    """Batch means for the log and for adaptive augmentation (`signs/real`: Karras et al. 2020b, eq. 1). Of
+    several heads, `logits/real/0` and so on are the heads' own."""
+    signs = _mean([head.detach().sign() for head in real.heads])
+    return {**_logits("logits/real", real), **_logits("logits/fake", fake), "signs/real": signs}
+
+
+def _logits(name: str, verdict: Verdict) -> dict[str, Tensor]:
+    heads = [head.detach() for head in verdict.heads]
+    if len(heads) == 1:
+        return {name: heads[0].mean()}
+    return {name: _mean(heads), **{f"{name}/{i}": head.mean() for i, head in enumerate(heads)}}
+
+
+def _mean(heads: Sequence[Tensor]) -> Tensor:
+    """Over images and L; of several heads, each counts alike, however many logits it has."""
+    means = [head.mean() for head in heads]
+    return means[0] if len(means) == 1 else torch.stack(means).mean()
+
+
+def mean_stats(*measured: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By name, the mean of what equally many samples gave in each."""
+    return {
+        name: reduce(Tensor.add, [each[name] for each in measured]) / len(measured) for name in measured[0]
+    }

@@ -27,12 +27,14 @@ Penalty = tuple[str, int, ZeroCentred | GradientPenalty]
 
 
 class LossMemory(nn.Module):
-    """What losses remember across steps. lecam: the running means of LeCam, None without."""
+    """What losses remember across steps. heads: of the discriminator (`Verdict.heads`). lecam: the running
+    means of LeCam, None without."""
 
-    def __init__(self, config: Objectives) -> None:
+    def __init__(self, config: Objectives, heads: int = 1) -> None:
         super().__init__()
-        on = config.lecam_weight > 0
-        self.lecam = LeCam(config.lecam_weight, config.lecam_decay, relu=config.lecam_relu) if on else None
+        self.lecam = None
+        if config.lecam_weight > 0:
+            self.lecam = LeCam(config.lecam_weight, config.lecam_decay, relu=config.lecam_relu, heads=heads)
 
     def observe(self, stats: Mapping[str, Tensor]) -> None:
         if self.lecam is not None:

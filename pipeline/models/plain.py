@@ -147,6 +147,8 @@ class PlainFamily(ABC):
     needs = Needs()
     judges_alone = False
     """The discriminator judges each image by itself: no statistics of a batch, nothing that a pass moves."""
+    heads = 1
+    """Of the discriminator (`Verdict.heads`)."""
 
     def __init__(
         self,
@@ -165,7 +167,7 @@ class PlainFamily(ABC):
                 "allowed: float32"
             )
         self.config, self.spec = config, spec
-        self.losses = LossMemory(config)
+        self.losses = LossMemory(config, self.heads)
         self.memory = self.losses
         self.fixtures: Mapping[str, nn.Module] = {}
         self.optimizers = adam_rules(config, config)

@@ -20,7 +20,7 @@ def judge_together(judge: Judge, fakes: Shown, reals: Shown, rows: int | None) -
     rows: how many images a statistic of the batch takes together, N / rows apart: they must not be mixed, so
     each row of both together is a row of fakes and then one of reals. Any divisor of N for a discriminator
     that sees each image by itself; None for two passes, where whatever is judged at once counts (batch
-    normalisation, power iteration).
+    normalisation, power iteration). What the pass measured (`Verdict.stats`) is of both, and both get it.
     """
     if rows is None:
         return judge(*fakes), judge(*reals)
@@ -28,11 +28,9 @@ def judge_together(judge: Judge, fakes: Shown, reals: Shown, rows: int | None) -
     if fakes[1] is not None and reals[1] is not None:
         labels = _merged(fakes[1], reals[1], rows)
     verdict = judge(_merged(fakes[0], reals[0], rows), labels)
-    fake, real = _parted(verdict.logits, rows)
-    if verdict.classes is None:
-        return Verdict(fake), Verdict(real)
-    fake_classes, real_classes = _parted(verdict.classes, rows)
-    return Verdict(fake, fake_classes), Verdict(real, real_classes)
+    fake, real = zip(*(_parted(head, rows) for head in verdict.heads), strict=True)
+    classes = (None, None) if verdict.classes is None else _parted(verdict.classes, rows)
+    return Verdict(fake, classes[0], verdict.stats), Verdict(real, classes[1], verdict.stats)
 
 
 def _rows(x: Tensor, rows: int) -> Tensor:

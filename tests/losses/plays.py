@@ -91,8 +91,8 @@ def make_play(game: QuadraticGame, reals: Batch, *, real: bool = True) -> Play:
     reals = Batch(reals.images.clone().requires_grad_(), reals.labels)
     judged = game.judge(reals.images, reals.labels) if real else None
     fake = game.judge(fakes.images, fakes.labels)
-    sides = {"fakes": (fake.logits, fakes.images)}
+    sides = {"fakes": (fake, fakes.images)}
     if judged is not None:
-        sides["reals"] = judged.logits, reals.images
-    slopes = {side: squared_gradients([logits], [images])[0] for side, (logits, images) in sides.items()}
+        sides["reals"] = judged, reals.images
+    slopes = {side: squared_gradients([verdict], [[images]])[0] for side, (verdict, images) in sides.items()}
     return Play(game, reals, fakes, judged, fake, slopes)

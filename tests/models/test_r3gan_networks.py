@@ -224,7 +224,7 @@ def test_a_penalty_convolves_equally_often_in_any_number_of_groups():
         discriminator = made(cardinalities=[groups] * 3).discriminator
         images, labels = torch.randn(2, 3, 16, 16, requires_grad=True), torch.zeros(2, dtype=torch.long)
         with Convolutions() as counted:
-            (squares,) = squared_gradients([discriminator(images, labels).logits], [images])
+            (squares,) = squared_gradients([discriminator(images, labels)], [[images]])
             squares.sum().backward()
         counts.append(counted.count)
     assert counts[0] == counts[1] > 0
