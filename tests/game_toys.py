@@ -1,0 +1,149 @@
+"""Toy families that use what the contracts offer beyond one logit, one level and pixels: small enough to run
+by the hundred, and played by the real loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.config.families import MLPConfig
+from pipeline.contracts import Batch, Fakes, Game, ImageSpec, Networks, Randomness, Stage, Verdict
+from pipeline.models.mlp import MLP, Generator
+from pipeline.models.plain import PlainGame, labels_for
+from tests.tiny_families import BATCH, PLAIN, tiny_config
+
+WIDTH = 16
+
+
+class PatchDiscriminator(nn.Module):
+    """Patches of 4 pixels at two scales (Wang et al. 2018, section 3.2): heads [N, 9] and [N, 1]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, WIDTH, 4, 2), nn.LeakyReLU(0.2), nn.Conv2d(WIDTH, 1, 1))
+            for _ in range(2)
+        )
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Verdict:
+        pyramid = [images, F.avg_pool2d(images, 2)]
+        return Verdict([net(x).flatten(1) for net, x in zip(self.scales, pyramid, strict=True)])
+
+
+class Patches(MLP):
+    """Several heads of several logits, with everything that reads logits."""
+
+    heads = 2
+
+    def networks(self) -> Networks:
+        return Networks(Generator(self.config, self.spec), PatchDiscriminator(self.spec.channels))
+
+
+class LevelGenerator(Generator):
+    """A level of half the size, which the image adds to."""
+
+    def __init__(self, config: MLPConfig, spec: ImageSpec) -> None:
+        super().__init__(config, spec)
+        self.coarse = nn.Linear(config.width, spec.channels * spec.height * spec.width // 4)
+
+    def levels(self, code: Tensor) -> tuple[Tensor, Tensor]:
+        channels, height, width = self.shape
+        x = self.body(code)
+        coarse = self.coarse(x).view(-1, channels, height // 2, width // 2)
+        doubled = F.interpolate(coarse, scale_factor=2, mode="nearest")
+        return torch.tanh(coarse), torch.tanh(self.out(x).view(-1, *self.shape) + doubled)
+
+    def decode(self, code: Tensor, *, exact: bool = False) -> Tensor:
+        return self.levels(code)[-1]
+
+
+class LevelDiscriminator(nn.Module):
+    """Sees an image and its half together."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(channels, WIDTH, 4, 2, 1)
+        self.coarse = nn.Conv2d(channels, WIDTH, 3, 1, 1)
+        self.out = nn.Sequential(nn.LeakyReLU(0.2), nn.Flatten(), nn.LazyLinear(1))
+
+    def forward(self, levels: Sequence[Tensor]) -> Verdict:
+        coarse, fine = levels
+        return Verdict(self.out(self.coarse(coarse) + self.fine(fine)).squeeze(1))
+
+
+@dataclass(frozen=True)
+class LevelGame(PlainGame):
+    """Implements contracts.LevelledGame."""
+
+    def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
+        generator = self.networks.generator
+        assert isinstance(generator, LevelGenerator)
+        z = self.randomness.first(count).normal(generator.z_dim)
+        labels = labels_for(generator.classes, labels, self.randomness)
+        levels = generator.levels(generator.code(z, labels))
+        return Fakes(levels[-1], labels, z, levels)
+
+    def levels(self, images: Tensor) -> tuple[Tensor, ...]:
+        return F.avg_pool2d(images, 2), images
+
+    def judge_levels(
+        self, levels: Sequence[Tensor], labels: Tensor | None, *, exact: bool = False
+    ) -> Verdict:
+        verdict: Verdict = self.networks.discriminator(levels)
+        return verdict
+
+    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        return self.judge_levels(self.levels(images), labels)
+
+    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
+        assert fakes.levels is not None
+        return self.judge_levels(fakes.levels, None), self.judge(reals.images, None)
+
+
+class Levels(MLP):
+    """MSG-GAN's way in small: the discriminator sees every level."""
+
+    def networks(self) -> Networks:
+        discriminator = LevelDiscriminator(self.spec.channels)
+        discriminator(
+            (torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 8, 8))
+        )  # so that its last layer knows its size
+        return Networks(LevelGenerator(self.config, self.spec), discriminator)
+
+    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
+        return LevelGame(networks, stage, randomness)
+
+
+EVERY_TERM: Mapping[str, Any] = {
+    "loss": "relativistic",
+    "r1_gamma": 0.5,
+    "r2_gamma": 0.5,
+    "gp_weight": 0.1,
+    "gp_every": 2,
+    "lecam_weight": 0.1,
+    "drift_weight": 0.01,
+    "discriminator_repeats": 1,
+}
+LEARNING: Mapping[str, Any] = {
+    "loss": "non_saturating",
+    "gp_weight": 0.0,
+    "drift_weight": 0.0,
+    "r1_gamma": 0.01,
+    "discriminator_repeats": 1,
+    "generator_rate": 0.01,
+    "discriminator_rate": 0.01,
+    "ema_half_life_images": 100,
+}
+
+TOYS: Mapping[str, Callable[..., MLP]] = {"patches": Patches, "levels": Levels}
+
+
+def toy_family(name: str, spec: ImageSpec = PLAIN, **changes: Any) -> MLP:
+    """A toy with every term that it can have, unless `changes` say otherwise."""
+    config = tiny_config("mlp", **{**EVERY_TERM, **changes})
+    return TOYS[name](config, spec, batch_size=BATCH)

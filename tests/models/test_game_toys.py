@@ -1,0 +1,90 @@
+"""Families with several heads, levels, groups or a codec through the real loop: what holds for every one."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from pipeline.training.state import put_back, take
+from tests.game_toys import LEARNING, TOYS, toy_family
+from tests.tiny_families import (
+    BATCH,
+    PLAIN,
+    DigitStream,
+    seeded_networks,
+    sliced_distance,
+    tiny_game,
+    tiny_trainer,
+)
+
+each_toy = pytest.mark.parametrize("name", TOYS)
+
+
+@each_toy
+def test_gradients_reach_every_parameter(name):
+    family = toy_family(name)
+    networks = seeded_networks(family)
+    (reals,) = DigitStream(PLAIN).draw(BATCH)
+    game = tiny_game(family, networks)
+    reached: dict[str, set[str]] = {"generator": set(), "discriminator": set()}
+    for phase in family.phases:
+        terms = phase.objective(game, game.present(reals))
+        assert terms.loss.shape == (BATCH,)
+        assert all(not value.requires_grad for value in terms.stats.values())
+        named = dict(networks[phase.trains].named_parameters())
+        grads = torch.autograd.grad(terms.loss.mean(), list(named.values()), allow_unused=True)
+        reached[phase.trains] |= {
+            key for key, grad in zip(named, grads, strict=True) if grad is not None and grad.abs().max() > 0
+        }
+    for net, module in networks.items():
+        assert {key for key, _ in module.named_parameters()} - reached[net] == set()
+
+
+@each_toy
+def test_a_restart_is_bitwise(name):
+    straight = tiny_trainer(toy_family(name), micro=BATCH // 2)
+    for _ in range(3):
+        straight.step()
+    saved = copy.deepcopy(take(straight))
+    for _ in range(3):
+        straight.step()
+    resumed = tiny_trainer(toy_family(name), micro=BATCH // 2)
+    put_back(resumed, saved)
+    resumed.stream = DigitStream(PLAIN, resumed.progress.images_seen)
+    for _ in range(3):
+        resumed.step()
+    ours, theirs = take(resumed), take(straight)
+    for group, tensors in theirs.items():
+        assert ours[group].keys() == tensors.keys()
+        for key, value in tensors.items():
+            assert torch.equal(ours[group][key], value), f"{group}: {key}"
+
+
+@each_toy
+def test_micro_batches_change_rounding_only(name):
+    whole, split = (tiny_trainer(toy_family(name), micro=micro) for micro in (None, BATCH // 2))
+    for trainer in (whole, split):
+        trainer.step()
+    ours, theirs = take(split), take(whole)
+    for group in ("optimizers", "memory"):
+        for key, value in theirs[group].items():
+            torch.testing.assert_close(ours[group][key], value, rtol=1e-3, atol=1e-6, msg=f"{group}: {key}")
+    assert ours["optimizers"]
+
+
+@pytest.mark.slow
+@each_toy
+def test_samples_come_closer_to_digits(name):
+    trainer = tiny_trainer(toy_family(name, **LEARNING))
+    digits = DigitStream(PLAIN).images[:100]
+
+    def distance() -> float:
+        samples = trainer.family.sampler(trainer.averager.average).draw(range(100)).images
+        return sliced_distance(samples, digits)
+
+    control = distance()
+    for _ in range(200):
+        trainer.step()
+    assert distance() < 0.65 * control
