@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.config.families import MLPConfig
 from pipeline.contracts import Batch, Fakes, Game, ImageSpec, Networks, Randomness, Stage, Verdict
+from pipeline.models.layers import GroupBatchNorm
 from pipeline.models.mlp import MLP, Generator
 from pipeline.models.plain import PlainGame, labels_for
 from tests.tiny_families import BATCH, PLAIN, tiny_config
@@ -115,8 +116,45 @@ class Levels(MLP):
         )  # so that its last layer knows its size
         return Networks(LevelGenerator(self.config, self.spec), discriminator)
 
-    def game(self, networks: Networks, stage: Stage, randomness: Randomness) -> Game:
+    def game(
+        self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
+    ) -> Game:
         return LevelGame(networks, stage, randomness)
+
+
+class GroupedGenerator(Generator):
+    """Normalises hidden units over groups."""
+
+    def __init__(self, config: MLPConfig, spec: ImageSpec, group: int) -> None:
+        super().__init__(config, spec)
+        self.norm = GroupBatchNorm(config.width, group)
+
+    def decode(self, code: Tensor, *, exact: bool = False) -> Tensor:
+        return torch.tanh(self.out(self.norm(self.body(code)))).view(-1, *self.shape)
+
+
+class GroupedDiscriminator(nn.Module):
+    def __init__(self, channels: int, group: int) -> None:
+        super().__init__()
+        self.conv0 = nn.Conv2d(channels, WIDTH, 4, 2, 1)
+        self.conv1 = nn.Conv2d(WIDTH, WIDTH, 4, 2, 1, bias=False)
+        self.norm = GroupBatchNorm(WIDTH, group)
+        self.out = nn.Linear(WIDTH * 4, 1)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Verdict:
+        x = F.leaky_relu(self.conv0(images), 0.2)
+        return Verdict(self.out(self.norm(self.conv1(x), act="lrelu").flatten(1)).squeeze(1))
+
+
+class Groups(MLP):
+    """Batch normalisation in both networks, over groups."""
+
+    judges_alone = False
+    group = 2
+
+    def networks(self) -> Networks:
+        generator = GroupedGenerator(self.config, self.spec, self.group)
+        return Networks(generator, GroupedDiscriminator(self.spec.channels, self.group))
 
 
 EVERY_TERM: Mapping[str, Any] = {
@@ -140,7 +178,7 @@ LEARNING: Mapping[str, Any] = {
     "ema_half_life_images": 100,
 }
 
-TOYS: Mapping[str, Callable[..., MLP]] = {"patches": Patches, "levels": Levels}
+TOYS: Mapping[str, Callable[..., MLP]] = {"patches": Patches, "levels": Levels, "groups": Groups}
 
 
 def toy_family(name: str, spec: ImageSpec = PLAIN, **changes: Any) -> MLP:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -28,6 +29,8 @@ from pipeline.contracts import (
     Verdict,
 )
 from pipeline.errors import UserError
+from pipeline.models.groups import check_groups
+from pipeline.models.layers import follow_moments, measuring
 from pipeline.models.phases import (
     LossMemory,
     adam_rules,
@@ -65,13 +68,15 @@ class PlainGenerator(Protocol):
 @dataclass(frozen=True)
 class PlainGame:
     """z is standard normal; labels that are not given are uniform. augment: what the discriminator's
-    images pass through, reals and fakes alike; None for nothing. alone: it judges each image by itself."""
+    images pass through, reals and fakes alike; None for nothing. alone: it judges each image by itself.
+    group: how many images a batch statistic takes together; 0 without such."""
 
     networks: Networks
     stage: Stage
     randomness: Randomness
     augment: Augmentation | None = None
     alone: bool = False
+    group: int = 0
 
     def present(self, reals: Batch) -> Batch:
         return reals
@@ -81,7 +86,9 @@ class PlainGame:
         randomness = self.randomness.first(count)
         z = randomness.normal(generator.z_dim)
         labels = labels_for(generator.classes, labels, randomness)
-        return Fakes(generator(z, labels, exact=exact), labels, z)
+        with self._measuring("generator") as stats:
+            images = generator(z, labels, exact=exact)
+        return Fakes(images, labels, z, stats=stats)
 
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         return self._judge(self._shown(images), labels, exact=exact)
@@ -90,15 +97,19 @@ class PlainGame:
         fake, real = ((self._shown(part.images), part.labels) for part in (fakes, reals))
         # Each fake beside its real: gradients that cancel between them cancel exactly, as in two passes. Adam
         # would take whole steps by what rounding leaves of them.
-        rows = len(reals) if self.alone else None
+        rows = len(reals) if self.alone else self.group or None
         return judge_together(partial(self._judge, exact=exact), fake, real, rows)
 
     def _shown(self, images: Tensor) -> Tensor:
         return images if self.augment is None else self.augment(images, self.randomness.first(len(images)))
 
     def _judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        verdict: Verdict = self.networks.discriminator(images, labels, exact=exact)
-        return verdict
+        with self._measuring("discriminator") as stats:
+            verdict: Verdict = self.networks.discriminator(images, labels, exact=exact)
+        return replace(verdict, stats=stats) if stats else verdict
+
+    def _measuring(self, net: Net) -> AbstractContextManager[dict[str, Tensor]]:
+        return measuring(net, self.networks[net]) if self.group else nullcontext({})
 
 
 def labels_for(classes: int, labels: Tensor | None, randomness: Randomness) -> Tensor | None:
@@ -149,6 +160,9 @@ class PlainFamily(ABC):
     """The discriminator judges each image by itself: no statistics of a batch, nothing that a pass moves."""
     heads = 1
     """Of the discriminator (`Verdict.heads`)."""
+    group = 0
+    """How many images each batch statistic takes together (`GroupBatchNorm`), in all layers alike; 0 without
+    such."""
 
     def __init__(
         self,
@@ -191,13 +205,18 @@ class PlainFamily(ABC):
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
-        return PlainGame(networks, stage, randomness, alone=self.judges_alone)
+        return PlainGame(networks, stage, randomness, alone=self.judges_alone, group=self.group)
 
     def check_batch(self, images: int) -> None:
-        return  # any number will do; batch statistics are those of a micro-batch over all ranks
+        """Whole groups; without groups any number will do, for batch statistics are then those of a
+        micro-batch over all ranks."""
+        if self.group:
+            check_groups("the groups of its batch normalisation", self.group, images)
 
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
         self.losses.observe(stats)
+        if self.group:
+            follow_moments(networks, stats)
 
     def figures(self) -> Mapping[str, Tensor]:
         return {}

@@ -68,10 +68,15 @@ def test_micro_batches_change_rounding_only(name):
     for trainer in (whole, split):
         trainer.step()
     ours, theirs = take(split), take(whole)
-    for group in ("optimizers", "memory"):
-        for key, value in theirs[group].items():
-            torch.testing.assert_close(ours[group][key], value, rtol=1e-3, atol=1e-6, msg=f"{group}: {key}")
-    assert ours["optimizers"]
+    compared = 0
+    for group, tensors in theirs.items():
+        for key, value in tensors.items():
+            if "exp_avg" in key or group == "memory" or "running_" in key:
+                torch.testing.assert_close(
+                    ours[group][key], value, rtol=1e-3, atol=1e-6, msg=f"{group}: {key}"
+                )
+                compared += 1
+    assert compared > 10
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from pipeline.models.layers.batch_norm import BatchNorm
 from pipeline.models.layers.compiled import Compilable, compile_main_phases
 from pipeline.models.layers.conditioning import LabelledLatent, VerdictHead, one_hot
 from pipeline.models.layers.equalized import Conv2d, Linear
+from pipeline.models.layers.group_norm import GroupBatchNorm, follow_moments, measuring
 from pipeline.models.layers.modulated import ModulatedConv2d, ToImage
 from pipeline.models.layers.recomputed import Recomputable, recompute_blocks
 from pipeline.models.layers.spectral import Spectral, SpectralConv2d, SpectralEmbedding, SpectralLinear
@@ -12,6 +13,7 @@ __all__ = [
     "BatchNorm",
     "Compilable",
     "Conv2d",
+    "GroupBatchNorm",
     "LabelledLatent",
     "Linear",
     "ModulatedConv2d",
@@ -23,6 +25,8 @@ __all__ = [
     "ToImage",
     "VerdictHead",
     "compile_main_phases",
+    "follow_moments",
+    "measuring",
     "one_hot",
     "recompute_blocks",
 ]

@@ -7,7 +7,7 @@ from torch import nn
 
 from pipeline.config.families import ProGANConfig
 from pipeline.contracts import Batch, Game, ImageSpec, Networks, Randomness, Stage
-from pipeline.errors import UserError
+from pipeline.models.groups import check_groups
 from pipeline.models.phases import lazy_factors
 from pipeline.models.plain import PlainFamily
 from pipeline.models.progan.discriminator import Discriminator
@@ -51,12 +51,7 @@ class ProGAN(PlainFamily):
 
     def check_batch(self, images: int) -> None:
         """The images that a rank holds at once must be whole minibatch-stddev groups."""
-        group = self.config.minibatch_stddev_group
-        if images % group:
-            raise UserError(
-                f"family.minibatch_stddev_group: {group} does not divide the {images} images that a process "
-                "holds at once (a level's batch over processes, or batch.micro); allowed: a divisor of them"
-            )
+        check_groups("family.minibatch_stddev_group", self.config.minibatch_stddev_group, images)
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> ProGANSampler:
         assert isinstance(generator, Generator)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.errors import UserError
+from pipeline.models.groups import check_groups
 from pipeline.models.layers import Compilable, Conv2d, Linear, Recomputable
 from pipeline.models.stylegan2.mapping import Mapping
 from pipeline.models.stylegan2.shape import LOWEST, Shape
@@ -108,11 +109,7 @@ class Discriminator(Compilable):
 
         exact: float32 throughout. Errors: UserError if N is no multiple of the minibatch-stddev group.
         """
-        if images.shape[0] % self.group:
-            raise UserError(
-                f"family.minibatch_stddev_group: {self.group} does not divide the {images.shape[0]} images "
-                "that a rank holds at once; allowed: a divisor of them"
-            )
+        check_groups("family.minibatch_stddev_group", self.group, len(images))
         x: Tensor | None = None
         image: Tensor | None = images
         for block in reversed(self.blocks):

@@ -22,8 +22,8 @@ from pipeline.contracts import (
     Schedule,
     Stage,
 )
-from pipeline.errors import UserError
 from pipeline.losses import PathLength
+from pipeline.models.groups import check_groups
 from pipeline.models.phases import adam_rules, discriminator_phases, generator_phase, lazy_factors
 from pipeline.models.schedule import ConstantSchedule
 from pipeline.models.stylegan2.discriminator import Discriminator, freeze
@@ -82,12 +82,8 @@ class StyleGAN2:
 
     def check_batch(self, images: int) -> None:
         """The images that a rank holds at once must be whole minibatch-stddev groups."""
-        group = self.config.minibatch_stddev_group
-        if self.config.minibatch_stddev_channels and images % group:
-            raise UserError(
-                f"family.minibatch_stddev_group: {group} does not divide the {images} images that a process "
-                "holds at once (batch.size over processes, or batch.micro); allowed: a divisor of them"
-            )
+        if self.config.minibatch_stddev_channels:
+            check_groups("family.minibatch_stddev_group", self.config.minibatch_stddev_group, images)
 
     @torch.no_grad()
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
