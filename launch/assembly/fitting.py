@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from launch.assembly.fixtures import load_fixtures
 from launch.assembly.memory import out_of_memory
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Batch, Family, ImageSpec, Process, Schedule, Stage
@@ -82,6 +83,7 @@ def fits(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> boo
 def _dry_steps(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> None:
     """Alone, on noise, without a word to other ranks: one that fails must not leave them waiting."""
     family = _family(config, spec)
+    family.fixtures = load_fixtures(config.fixtures, family, process.device).modules
     stage = largest_stage(config, family.schedule, process.world_size, most)
     family.schedule = Still(stage)
     networks = family.networks()

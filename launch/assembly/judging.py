@@ -13,6 +13,7 @@ import torch
 import typer
 from torch import Tensor
 
+from launch.assembly.fixtures import recall_fixtures
 from pipeline.contracts import Batch, Family
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
@@ -104,6 +105,7 @@ class Judges:
     def _scorer(self) -> tuple[Score, int]:
         snapshot = self.snapshot
         family = build_family(snapshot.family, snapshot.spec, batch_size=snapshot.batch_size)
+        recall_fixtures(snapshot, family, self.device, sampling=False)
         networks = family.networks()
         try:
             networks.discriminator.load_state_dict(self._weights)

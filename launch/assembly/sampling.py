@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from launch.assembly.fixtures import recall_fixtures
 from launch.assembly.operations import use_operations
 from pipeline.contracts import Sampler
 from pipeline.errors import UserError
@@ -31,6 +32,7 @@ def sampler_of(snapshot: Snapshot, device: torch.device) -> Sampler:
         batch_size=snapshot.batch_size,
         low_precision=low_precision_of(snapshot.precision),
     )
+    recall_fixtures(snapshot, family, device)
     generator = family.networks().generator
     try:
         generator.load_state_dict(weights)

@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from launch.assembly.fitting import settled
+from launch.assembly.fixtures import check_fixtures, with_fixtures
 from launch.assembly.operations import prepare_operations, use_operations
 from launch.assembly.precision import with_computed_precision
 from launch.assembly.watching import contact, heartbeat_of, in_short
@@ -76,6 +77,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
             look_at_shards(config, index, process)
         config = with_computed_precision(config, process, _tell)
         family = _check(config, spec, process.world_size)
+        config = with_fixtures(config, family, process)
         use_operations(config.ops.backend, process.device, tell=process.is_first)
         with StopRequest(config.length.time).listening() as stop, ExitStack() as held:
             if process.is_first:
@@ -105,7 +107,8 @@ def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
     index = open_data(config)
     spec = trained_spec(config, index)
     config = with_auto_settings(as_begun(config, run), spec)
-    _check(config, spec, processes)
+    family = _check(config, spec, processes)
+    config = with_fixtures(config, family, Process())
     check_claim(run, config, {"digest": index.digest})
     return config
 
@@ -168,6 +171,7 @@ def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
         images = size // world_size
         micro = None if config.batch.micro == "auto" else config.batch.micro
         family.check_batch(images // micro_batches(images, micro))
+    check_fixtures(config, family)
     return family
 
 
@@ -273,6 +277,7 @@ def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
     sizes = [
         f"{net} {sum(p.numel() for p in module.parameters()) / 1e6:.2f}M"
         for net, module in trainer.networks.items()
+        if any(True for _ in module.parameters())
     ]
     classes = trainer.family.spec.classes
     labels = counted(classes, "class", "classes") if classes else "no labels"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +46,8 @@ MAY_CHANGE = (
 """Keys (or sections) that a run may be continued under with other values: they decide how long, how
 fast and how visibly it computes, not what."""
 
+
+_FIXTURE_FILE = re.compile(r"fixtures\..+\.file")
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -125,7 +128,8 @@ def read_dump(path: str | Path) -> RunConfig:
 def identity(config: RunConfig) -> dict[str, Any]:
     """What decides the computation, as `{"batch.size": 32, ...}`: equal for every start of a run.
 
-    Everything except `MAY_CHANGE`; engine.computes where it is not what engine.precision asks for.
+    Everything except `MAY_CHANGE` and where fixtures lie, whose digests tell them; engine.computes where it
+    is not what engine.precision asks for.
     """
     leaves = {".".join(key): value for key, value in _leaves(config.model_dump(mode="json"))}
     if config.engine.computed == config.engine.precision:
@@ -134,6 +138,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
         name: value
         for name, value in leaves.items()
         if not any(name == free or name.startswith(f"{free}.") for free in MAY_CHANGE)
+        and not _FIXTURE_FILE.fullmatch(name)
     }
 
 

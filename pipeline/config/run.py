@@ -66,6 +66,15 @@ class StartConfig(Strict):
     average's half-life is long. A run keeps what it began with."""
 
 
+class FixtureConfig(Strict):
+    """One of the frozen networks that a family asks for."""
+
+    file: str
+    """Its weights, a .safetensors file; a run may find it elsewhere when it goes on."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    """What the file must be. null: what it is where the run begins, which keeps to it."""
+
+
 class EngineConfig(Strict):
     """Where gradients meet."""
 
@@ -210,6 +219,8 @@ class RunConfig(Strict):
     """Weights to begin with."""
     family: FamilyConfig
     """Which kind of GAN, and its settings; `family.name` chooses."""
+    fixtures: dict[str, FixtureConfig] = Field(default_factory=dict)
+    """Frozen networks that the family asks for, by its names for them."""
     engine: EngineConfig = EngineConfig()
     """Processes, precision, device."""
     ops: OpsConfig = OpsConfig()

@@ -61,12 +61,13 @@ class Needs:
     """What a family asks of a run beyond images and labels.
 
     fields: names of what samples must have beside their image (`ImageSpec.fields`). fixtures: frozen networks
-    by name, each of which the configuration names a file of. second: a second set of images, unpaired, in an
-    order of its own.
+    by name, each of which the configuration names a file of. sampling: those of them that samples need too (a
+    codec). second: a second set of images, unpaired, in an order of its own.
     """
 
     fields: tuple[str, ...] = ()
     fixtures: Mapping[str, Fixture] = field(default_factory=dict)
+    sampling: tuple[str, ...] = ()
     second: bool = False
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from pipeline.config.families import FamilyConfig
+from pipeline.config.run import FixtureConfig
 from pipeline.contracts import ImageSpec, Stage
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import checked
@@ -44,6 +45,8 @@ class Snapshot:
     stage: Stage
     precision: str
     """What the generator was trained in: float32 or bfloat16."""
+    fixtures: Mapping[str, FixtureConfig]
+    """Files of the frozen networks that the run had."""
 
     @property
     def source(self) -> str | None:
@@ -99,14 +102,17 @@ def write_snapshot(
     config_digest: str,
     data: Mapping[str, Any],
     precision: str = "float32",
+    fixtures: Mapping[str, FixtureConfig] | None = None,
 ) -> Path:
     """Publishes `run`/snapshots/<images>; one that is already whole there is left as it is.
 
     data: what it was trained on (index digest and origin), for evaluation and data cards. precision: that of
-    training, which decides what a low-precision block clamps.
+    training, which decides what a low-precision block clamps. fixtures: with the digest of each.
     """
     folder = numbered(run / "snapshots", images_seen)
     details = _details(family, spec, classes, stage, data=dict(data), precision=precision)
+    if fixtures:
+        details["fixtures"] = {name: fixture.model_dump(mode="json") for name, fixture in fixtures.items()}
     if not _is_same(folder, details):
         for left in folder.parent.glob(".*.partial"):  # by a killed start: a run has one writer
             remove_folder(left)
@@ -250,6 +256,7 @@ class _Details:
     classes: tuple[Any, ...]  # texts, also those that UTF-8 cannot hold: a folder may be named so
     stage: Stage
     precision: Literal["float32", "bfloat16"] = "float32"
+    fixtures: Mapping[str, FixtureConfig] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ class RunKeeper:
             config_digest=digest(self.config),
             data={"digest": self.index.digest, "count": self.index.count, "origin": dict(self.index.origin)},
             precision=self.config.engine.computed,
+            fixtures=self.config.fixtures,
         )
         self._samples(trainer, report)
 

@@ -23,7 +23,9 @@ def begin_with(trainer: Trainer, weights: StartWeights) -> str:
         raise UserError("start.source: none of its generator's weights fit this family; allowed: one like it")
     _take(trainer.averager.average, weights.average)
     lines = [_count("generator", networks.generator, fresh)]
-    if weights.discriminator is None:
+    if not networks.discriminator.state_dict():
+        pass  # the other plays alone
+    elif weights.discriminator is None:
         lines.append("discriminator all fresh (the source has none)")
     else:
         lines.append(
