@@ -73,7 +73,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pipeline.words": set(),
     "pipeline.contracts": {"torch"},
     "pipeline.latents": {"torch"},
-    "pipeline.config": {"pydantic", "pydantic_core", "yaml", "omegaconf"},
+    "pipeline.config": {"pydantic", "pydantic_core", "yaml"},
     "pipeline.importing": {"torch"},
 }
 # Libraries that only one room knows.

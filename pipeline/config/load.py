@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from omegaconf import OmegaConf
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.cluster import ClusterConfig
@@ -78,9 +77,22 @@ def load_cluster(path: str | Path) -> ClusterConfig:
 
 
 def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
-    merged = OmegaConf.merge(*(OmegaConf.create(layer.tree) for layer in layers))
-    tree: dict[str, Any] = OmegaConf.to_container(merged, resolve=False)  # type: ignore[assignment]
+    tree: dict[str, Any] = {}
+    for layer in layers:
+        tree = _over(tree, layer.tree)
     return tree
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two trees as one. Sections are joined key by key; any other value (a list too) replaces the old one."""
+    joined = dict(below)
+    for name, value in above.items():
+        if isinstance(value, Mapping):
+            beneath = below.get(name)
+            joined[name] = _over(beneath if isinstance(beneath, Mapping) else {}, value)
+        else:
+            joined[name] = value
+    return joined
 
 
 def _validated(schema: type[Schema], tree: dict[str, Any], layers: Sequence[Layer]) -> Schema:

@@ -119,7 +119,7 @@ class _Tree:
         text = str(node.value)
         if re.search("[\ud800-\udfff]", text):  # from an escape, or from bytes on the command line
             raise self._error(node, f"{'.'.join(key)}: {_shown(text)} is no text that UTF-8 can hold")
-        # OmegaConf would resolve these two while merging: read the environment, or drop the value.
+        # In other tools these stand for a value that is looked up or given later; here they would be text.
         if "${" in text or text == "???":
             what = f"{'.'.join(key)}={text}" if key else text
             raise self._error(node, f"{what}: interpolation is not allowed; write the value itself")

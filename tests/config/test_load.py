@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.config.load import differing_keys, digest, dump_config, identity, load_config, read_dump
 from pipeline.config.run import RunConfig
+from pipeline.errors import UserError
 
 MINIMAL = "family: {name: stylegan2}\n"
 
@@ -39,6 +40,17 @@ def test_file_over_inherited_over_further_inherited_and_overrides_over_all(tmp_p
 
 def test_lists_are_replaced_not_joined(minimal: Path) -> None:
     assert load_config(minimal, ["family.ada.kinds=[noise]"]).family.ada.kinds == ("noise",)
+
+
+def test_sections_are_joined_and_any_other_value_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "sections.yaml"
+    path.write_text(MINIMAL + "batch: {size: 8, micro: 4}\n")
+    joined = load_config(path, ["batch={micro: 2}", "batch={}"])
+    assert (joined.batch.size, joined.batch.micro) == (8, 2)
+    for override in ("batch=[1]", "batch=3"):
+        with pytest.raises(UserError, match=r"override: batch.*: is a section, not a value; its keys: size"):
+            load_config(path, [override])
+        assert load_config(path, [override, "batch={size: 6}"]).batch.size == 6
 
 
 @pytest.mark.parametrize(

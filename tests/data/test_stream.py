@@ -178,7 +178,7 @@ def test_workers_end_with_their_parent(index: ShardIndex, kill: bool) -> None:
             parent.kill()
             _, alive = psutil.wait_procs(workers, timeout=20)
             assert not alive
-        assert parent.wait(timeout=30) == (-signal.SIGKILL if kill else 0)
+        assert parent.wait(timeout=120) == (-signal.SIGKILL if kill else 0)
 
 
 def _loaders(parent: int) -> list[psutil.Process]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from tools.gpu_check.step import LeftOut, Place, Row, figure
 
 _ROOT = Path(__file__).parents[2]
-_MODULES = ("pydantic", "omegaconf", "yaml", "typer", "safetensors", "webdataset", "accelerate",
+_MODULES = ("pydantic", "yaml", "typer", "safetensors", "webdataset", "accelerate",
             "torchvision", "tensorboard", "PIL", "numpy", "tqdm", "launch.main", "launch.assembly.training",
             "launch.assembly.generating", "launch.assembly.judging", "tools.bench.families")  # fmt: skip
 _POLL = 0.05
