@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.run import RunConfig
+from pipeline.evaluation.metrics.registry import METRICS
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("ops", "pipeline", "launch", "tools")
@@ -85,6 +86,7 @@ CONFINED = {
     "webdataset": "pipeline.data",
 }
 KNOW_FAMILIES = ("pipeline.config.families", "pipeline.models")
+KNOW_METRICS = ("pipeline.evaluation.metrics", "pipeline.evaluation.arithmetic")
 LONGEST_FUNCTION, LONGEST_FILE, MEDIAN_FUNCTION = 80, 350, 12
 
 
@@ -165,12 +167,23 @@ def family_names() -> set[str]:
 
 
 def family_faults(source: Source, names: set[str]) -> list[str]:
-    if any(within(source.module, room) for room in KNOW_FAMILIES):
+    return literal_faults(source, names, KNOW_FAMILIES)
+
+
+def metric_faults(source: Source) -> list[str]:
+    return literal_faults(source, set(METRICS), KNOW_METRICS)
+
+
+def literal_faults(source: Source, names: set[str], rooms: tuple[str, ...]) -> list[str]:
+    """Where a name, or a list of them as options take it, is written outside the rooms that know it."""
+    if any(within(source.module, room) for room in rooms):
         return []
     return [
         f"{source.module} line {node.lineno}: the literal {node.value!r}"
         for node in ast.walk(source.tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.lower() in names
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and set(node.value.lower().split(",")) <= names
     ]
 
 
@@ -226,6 +239,10 @@ def test_family_names_stay_with_the_families() -> None:
     names = family_names()
     assert names
     assert [fault for source in sources(*PRODUCT) for fault in family_faults(source, names)] == []
+
+
+def test_metric_names_stay_with_the_metrics() -> None:
+    assert [fault for source in sources(*PRODUCT) for fault in metric_faults(source)] == []
 
 
 def test_files_and_functions_stay_short() -> None:
@@ -313,6 +330,10 @@ def test_the_other_rules_catch() -> None:
     branch = f"def f(n):\n    return n == {name!r}"
     assert family_faults(Source("pipeline.training.x", branch), names)
     assert not family_faults(Source("pipeline.models.x", branch), names)
+    for literal in ("fid", "swd,msssim"):
+        asked = f"def f(n):\n    return n == {literal!r}"
+        assert len(metric_faults(Source("pipeline.evaluation.job", asked))) == 1
+        assert not metric_faults(Source("pipeline.evaluation.metrics.x", asked))
     long = "def f():\n" + "    pass\n" * LONGEST_FUNCTION
     assert size_faults(Source("m", long)) == [f"m.f: {LONGEST_FUNCTION + 1} lines"]
     assert size_faults(Source("m", "\n" * (LONGEST_FILE + 1)))

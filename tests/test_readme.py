@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from launch.main import app
 from pipeline.config.load import MAY_CHANGE
+from pipeline.evaluation.metrics.registry import METRICS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -70,6 +71,11 @@ def test_what_may_change_between_two_starts() -> None:
     paragraph = README.split("Free to change between two starts are ")[1].split(".\n")[0]
     named = {name.removesuffix(".*") for name in re.findall(r"`([\w.*]+)`", paragraph)}
     assert named == set(MAY_CHANGE)
+
+
+def test_the_table_of_metrics_is_the_registry() -> None:
+    rows = [f"| `{name}` | {metric.title} | {metric.wants} |" for name, metric in METRICS.items()]
+    assert "\n".join(["| metric | what | needs |", "|---|---|---|", *rows, ""]) in README
 
 
 def test_extras_exist() -> None:

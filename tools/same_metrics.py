@@ -24,12 +24,13 @@ from launch.assembly.sampling import sampler_of
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_labels
 from pipeline.data.streaming.stream import read_uint8
-from pipeline.evaluation.comparison import torch_fidelitys, write_weights
+from pipeline.evaluation.comparison import RANDOM_WEIGHTS, torch_fidelitys, write_weights
+from pipeline.evaluation.metrics.registry import METRICS
 from pipeline.evaluation.results import read_result
 from pipeline.evaluation.sources import draw_fakes
 from pipeline.storage.snapshots import open_snapshot
 
-_METRICS = "fid,kid,is,pr,dc,swd,msssim"
+_MEASURED = [name for name, metric in METRICS.items() if metric.plain or metric.weights in RANDOM_WEIGHTS]
 _BATCH = 32
 Figures = dict[str, float]
 
@@ -43,7 +44,7 @@ def ours(arguments: argparse.Namespace, weights: Mapping[str, Path], processes: 
     if not (folder / "snapshot").exists():
         shutil.copytree(open_snapshot(arguments.source).folder, folder / "snapshot")
     command = [sys.executable, "-m", "launch.main", "evaluate", str(folder / "snapshot")]
-    command += ["--data", str(data), "--metrics", _METRICS, "--count", str(arguments.count)]
+    command += ["--data", str(data), "--metrics", ",".join(_MEASURED), "--count", str(arguments.count)]
     command += ["--batch", str(_BATCH), "--processes", str(processes), "--device", "cpu"]
     for name, path in weights.items():
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -18,7 +18,7 @@ from pipeline.contracts import Batch, Family
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
-from pipeline.evaluation.extractors import make_extractor
+from pipeline.evaluation.features.extractors import make_extractor
 from pipeline.evaluation.plan import Settings
 from pipeline.evaluation.results import run_of
 from pipeline.generation.filters import Filters, Panel, Score

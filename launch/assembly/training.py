@@ -29,6 +29,7 @@ from pipeline.engines.heartbeat import lost_contact
 from pipeline.engines.process import from_all, from_first, joined
 from pipeline.engines.select import check_engine, select_engine
 from pipeline.errors import RunFailed, UserError
+from pipeline.evaluation.metrics.registry import check_ranking
 from pipeline.float32 import full_float32
 from pipeline.images.pictures import compose_grid, write_picture
 from pipeline.kernels import choose_kernels
@@ -61,6 +62,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     processes: ranks to start on this machine; ignored in a process that already is one of many.
     """
     most_requeues()  # what is wrong in the environment is said before any work
+    check_ranking(config.stop.metric, "stop.metric")
     many = is_one_of_many()
     index = open_data(config, look=not many)
     spec = trained_spec(config, index)
@@ -104,6 +106,7 @@ def _settled(config: RunConfig, spec: ImageSpec, run: Path, process: Process) ->
 def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
     """Refuses what `train` would refuse on `processes` processes, on whatever machine; writes nothing.
     Returns `config` as `train` would complete it from the run and the data."""
+    check_ranking(config.stop.metric, "stop.metric")
     index = open_data(config)
     spec = trained_spec(config, index)
     config = with_auto_settings(as_begun(config, run), spec)

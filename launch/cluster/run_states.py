@@ -14,7 +14,7 @@ from typing import Any
 from launch.cluster.queue import Queue, Queued
 from pipeline.config.sources import read_section
 from pipeline.errors import Damaged, UserError
-from pipeline.evaluation.names import PARTS, base_of, by_name
+from pipeline.evaluation.metrics.registry import about, base_of, by_name
 from pipeline.reading import checked, open_file, read_json
 from pipeline.storage.job import JOB, JOBS, SETTINGS, Job, read_job
 from pipeline.storage.log import LOG, log_entry
@@ -247,8 +247,7 @@ def _newest_metrics(run: Path, state: RunState) -> None:
 
 
 def _figures(name: str, values: Mapping[str, Any]) -> dict[str, float]:
-    base = base_of(name)
-    extractor = name.removeprefix(base)
-    if base not in PARTS:
+    extractor, parts = name.removeprefix(base_of(name)), about(name).parts
+    if parts == ("value",):
         return {name: float(values["value"])}
-    return {f"{key}{extractor}": float(values[key]) for key in PARTS[base]}
+    return {f"{key}{extractor}": float(values[key]) for key in parts}

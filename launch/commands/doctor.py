@@ -17,6 +17,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.evaluation.metrics.registry import METRICS, PLAIN
+
 GIB = 2**30
 REQUIRED = (
     "torch",
@@ -31,14 +33,14 @@ REQUIRED = (
 OPTIONAL = {  # package -> extra that installs it, what it is for
     "deepspeed": ("deepspeed", "sharded optimizers"),
     "submitit": ("slurm", "jobs on a SLURM cluster"),
-    "torch-fidelity": ("eval", "FID, KID, IS, precision and recall"),
-    "scipy": ("eval", "FID"),
+    "torch-fidelity": ("eval", "metrics that need weights"),
+    "scipy": ("eval", "torch-fidelity"),
     "scikit-learn": ("demo", "demo:digits"),
     "pillow-heif": ("heic", "HEIC pictures"),
 }
 WEIGHTS = {
-    "Inception (2015)": ("weights-inception-2015-12-05-6726825d.pth", "FID, KID and IS need it"),
-    "VGG16": ("vgg16-397923af.pth", "precision, recall, density, coverage and path lengths need it"),
+    "Inception": "weights-inception-2015-12-05-6726825d.pth",
+    "VGG16": "vgg16-397923af.pth",
 }
 
 
@@ -218,14 +220,12 @@ def _machine() -> Iterator[tuple[str, bool | None, str]]:
 
 def _weights() -> Iterator[tuple[str, bool | None, str]]:
     home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache/torch"))
-    for name, (file, needed_by) in WEIGHTS.items():
+    for name, file in WEIGHTS.items():
         path = home / "hub/checkpoints" / file
         there = path.is_file()
-        yield (
-            name,
-            there or None,
-            str(path) if there else f"not at {path}; {needed_by}, swd and msssim do not",
-        )
+        needed_by = ", ".join(metric.name for metric in METRICS.values() if name in metric.weights)
+        lack = f"not at {path}; {needed_by} need it, {' and '.join(PLAIN)} do not"
+        yield name, there or None, str(path) if there else lack
 
 
 def _installed(package: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.errors import UserError
+from pipeline.evaluation.metrics.registry import PLAIN, counts_help, names_help, parse_metrics
 from pipeline.reading import shown
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.evaluation.follow import Scope
     from pipeline.evaluation.plan import Settings
 
+_PLAIN = ",".join(PLAIN)
 _GO_ON = "what has been measured stands, and the same command goes on"
 
 
@@ -48,17 +50,11 @@ Source = Annotated[
 Data = Annotated[Path, typer.Option(help="Shards of real images to compare with.")]
 Metrics = Annotated[
     str,
-    typer.Option(
-        help="Any of fid,kid,is (Inception weights), pr,dc (VGG16 weights), ppl-z,ppl-w (VGG16 and LPIPS "
-        "weights), swd,msssim."
-    ),
+    typer.Option(help=f"Any of {names_help()}."),
 ]
 Count = Annotated[
     int | None,
-    typer.Option(
-        help="Generated images; else 50,000 for features and paths (of shards: all), 8,192 for swd, 2,000 "
-        "for msssim."
-    ),
+    typer.Option(help=f"Generated images; else {counts_help()}."),
 ]
 Every = Annotated[bool, typer.Option("--all", help="Every snapshot of the run.")]
 Watch = Annotated[
@@ -111,7 +107,7 @@ Patience = Annotated[float, typer.Option(min=1, help="Minutes that processes wai
 def evaluate(
     source: Source,
     data: Data,
-    metrics: Metrics = "swd,msssim",
+    metrics: Metrics = _PLAIN,
     count: Count = None,
     every: Every = False,
     watch: Watch = False,
@@ -182,8 +178,8 @@ def evaluate(
 
 def settings_of(given: Mapping[str, Any]) -> Settings:
     """What the command's arguments, by name, ask to be measured."""
-    from pipeline.evaluation.plan import PathSettings, Settings, parse_metrics
-    from pipeline.evaluation.weights import chosen_extractor, chosen_perceptual, chosen_weights
+    from pipeline.evaluation.features.weights import chosen_extractor, chosen_perceptual, chosen_weights
+    from pipeline.evaluation.plan import PathSettings, Settings
 
     weights = chosen_perceptual(
         given["vgg_weights"], given["vgg_digest"], given["lpips_weights"], given["lpips_digest"]
@@ -205,17 +201,16 @@ def check(given: Mapping[str, Any]) -> None:
     """Refuses, before anything is started, arguments that the command would refuse; fetches weights that
     it will need, for where it runs there may be no way out."""
     from pipeline.data.shards.index import ShardIndex
-    from pipeline.evaluation.extractors import fetch_weights
+    from pipeline.evaluation.features.extractors import fetch_weights
     from pipeline.evaluation.follow import check_scope
-    from pipeline.evaluation.measure import check_size
-    from pipeline.evaluation.plan import check_count
+    from pipeline.evaluation.plan import check_count, check_size
     from pipeline.evaluation.sources import DataSource, is_data
 
     check_scope(given["source"], scope_of(given["every"], given["watch"]))
     settings = settings_of(given)
     index = ShardIndex.read(given["data"])
     check_count(settings.count, index.count, str(index.root))
-    check_size(settings.metrics, index.spec, str(index.root))
+    check_size(settings, index.spec, str(index.root))
     if is_data(given["source"]):
         DataSource(ShardIndex.read(given["source"]), index).check(settings)
     fetch_weights(settings)

@@ -204,7 +204,7 @@ def project(
     Examples:
       hrgan explore runs/faces project me.png --photo me.jpg --into w+
     """
-    from pipeline.evaluation.weights import chosen_perceptual
+    from pipeline.evaluation.features.weights import chosen_perceptual
     from pipeline.exploration.distance import chosen_distance
     from pipeline.exploration.projection import Plan, prepared_photo, show_projection
 

@@ -185,9 +185,7 @@ class SnapshotsConfig(Strict):
 class StopConfig(Strict):
     """An end before the run's length, when `hrgan evaluate RUN --watch` finds no progress."""
 
-    metric: (
-        Annotated[str, Field(pattern=r"^(fid|kid|is|pr|dc|swd|ppl-z|ppl-w)(-[\w.]+)?$", max_length=80)] | None
-    ) = None
+    metric: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=80)] | None = None
     """By which metric, as evaluation names it: fid, swd, fid-dinov2, ... null: no such end."""
     patience_images: PositiveCount = 2_000_000
     """Images since the best snapshot after which a run that gets no better ends, as finished."""

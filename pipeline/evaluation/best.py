@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config.run import StopConfig
-from pipeline.evaluation.names import METRICS, base_of, better
+from pipeline.evaluation.metrics.registry import MOVED_BY, about
 from pipeline.evaluation.results import Result, read_results
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.ending import Ending
 
 BEST = "best.json"
-# Of `measure.how_measured`, what moves a figure.
-_SAME_WAY = ("data", "count", "seeds", "extractor", "resize", "seed", "sampling", "crop", "perceptual")
+_SAME_WAY = ("data", "count", "seeds", *MOVED_BY)  # of `measure.how_measured`, what moves a figure
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,9 @@ class Best:
     folder: str
 
 
-def can_rank(metric: str) -> bool:
-    """Whether better and worse mean something for it."""
-    return base_of(metric) in METRICS and better(metric) != "best near the reals"
-
-
 def is_better(metric: str, value: float, than: float, least: float = 0.0) -> bool:
     """Whether `value` improves on `than` by more than the share `least` of it."""
-    gain = value - than if better(metric) == "higher is better" else than - value
+    gain = value - than if about(metric).better == "higher is better" else than - value
     return gain > abs(than) * least
 
 

@@ -23,13 +23,13 @@ from pipeline.board.events import (
     settings_summary,
 )
 from pipeline.config.load import identity, read_dump
-from pipeline.evaluation.names import better
+from pipeline.evaluation.metrics.registry import PARTS, about
 from pipeline.evaluation.results import read_results
 from pipeline.storage.claims import Claims
 from pipeline.storage.runs import CONFIG
 
 QUALITY = "quality"
-_INNER = ("precision", "recall", "density", "coverage", "spread", "low", "high")
+_INNER = (*PARTS, "spread", "low", "high")
 _OF_REALS = ("floor", "reals")  # figures of their own
 _RANGE = ("low", "high")
 Point = tuple[str, int]
@@ -92,7 +92,7 @@ def quality_layout(tags: Sequence[str]) -> Layout:
     for tag in known:
         _, name, *inner = tag.split("/")
         if not inner or inner[-1] not in ("spread", *_RANGE):
-            title = f"{name} ({better(name)})"
+            title = f"{name} ({about(name).better})"
             charts.setdefault(title, ["Multiline", []])[1].append(f"^{tag}$")
     for name in sorted({tag.split("/")[1] for tag in known}):
         ends = [f"metrics/{name}/{end}" for end in _RANGE]

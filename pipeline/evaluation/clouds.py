@@ -13,7 +13,7 @@ from pipeline.board.projector import Points, publish_points, shown_points
 from pipeline.contracts import Sampler
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import UnflippedReader
-from pipeline.evaluation.statistics import Extractor, as_rgb
+from pipeline.evaluation.features.extractor import Extractor, as_rgb
 from pipeline.images.pictures import to_uint8
 from pipeline.latents import StyledSpace
 from pipeline.storage.snapshots import Snapshot, list_snapshots

@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from torch_fidelity import feature_extractor_inceptionv3 as inception_module
 from torchvision.models import vgg16
 
-from pipeline.evaluation.metrics import KID_SUBSET_SIZE
-from pipeline.evaluation.statistics import as_rgb
-from pipeline.evaluation.weights import INCEPTION, VGG16
+from pipeline.evaluation.arithmetic.scores import KID_SUBSET_SIZE
+from pipeline.evaluation.features.extractor import as_rgb
+from pipeline.evaluation.features.weights import INCEPTION, VGG16
 from pipeline.randomness import seed_everything, seeded
+
+RANDOM_WEIGHTS = ("Inception", "VGG16")
+"""Whose weights can be made up here, see `write_weights`."""
 
 
 def random_inception(seed: int = 0) -> dict[str, Tensor]:

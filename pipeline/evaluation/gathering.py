@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
 
 from pipeline.contracts import ImageSpec
+from pipeline.evaluation.features.extractor import Extractor
+from pipeline.evaluation.metrics.needs import Statistic, images_of
 from pipeline.evaluation.peers import Peers, blocks, in_order
-from pipeline.evaluation.plan import Needs, Settings
-from pipeline.evaluation.statistics import Extractor, Observer, Seen, Statistics
+from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.statistics import Observer, Seen, Statistics
 
 
 def gather(
-    needs: Needs,
+    statistics: Sequence[Statistic[Any]],
     spec: ImageSpec,
     extractors: Mapping[str, Extractor],
     settings: Settings,
@@ -22,22 +25,23 @@ def gather(
     peers: Peers,
     title: str,
 ) -> Statistics | None:
-    """What `needs` says of a set; None but on the first process.
+    """The `statistics` of a set; None but on the first process.
 
     images: the set's uint8 images [n, C, H, W] of a range of places. title: of the progress bar.
     """
-    observer = Observer(needs, spec, extractors, settings.seed, settings.device)
+    observer = Observer(statistics, spec, extractors, settings.device)
 
     def look(places: range) -> Seen:
         return observer.look(images(places), places.start)
 
-    parts = blocks(needs.images, settings.block)
+    count = images_of(statistics)
+    parts = blocks(count, settings.block)
     if peers.rank != 0:
         for _ in in_order(parts, look, peers):
             raise AssertionError("only the first process is given anything")
         return None
-    gathered = Statistics(needs, spec, {name: extractor.size for name, extractor in extractors.items()})
-    with tqdm(total=needs.images, desc=title, unit="img", disable=None) as bar:
+    gathered = Statistics(statistics, spec)
+    with tqdm(total=count, desc=title, unit="img", disable=None) as bar:
         for part, seen in zip(parts, in_order(parts, look, peers), strict=True):
             gathered.add(seen)
             bar.update(len(part))

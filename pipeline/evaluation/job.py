@@ -7,37 +7,31 @@ figures; the first of them writes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-from tqdm import tqdm
-
 from pipeline.board.events import EVALUATION
-from pipeline.contracts import ImageSpec, Sampler
+from pipeline.contracts import ImageSpec
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
-from pipeline.evaluation.best import can_rank
 from pipeline.evaluation.board import write_scalars
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
 from pipeline.evaluation.clouds import show_clouds, wants_clouds
-from pipeline.evaluation.extractors import make_extractors
+from pipeline.evaluation.compared import Compared, Walkable
+from pipeline.evaluation.features.extractors import check_extractors, make_extractors
 from pipeline.evaluation.gathering import gather
-from pipeline.evaluation.lpips import Perceptual
-from pipeline.evaluation.measure import check_size, how_measured, joined, measure
-from pipeline.evaluation.names import FEATURE_METRICS, PATH_METRICS, name_of
-from pipeline.evaluation.paths import Steps, path_length
-from pipeline.evaluation.peers import Alone, Peers, blocks, in_order
+from pipeline.evaluation.measure import how_measured, joined, measure
+from pipeline.evaluation.metrics.metric import Asked
+from pipeline.evaluation.metrics.needs import images_of
+from pipeline.evaluation.metrics.registry import METRICS, can_rank, name_of
+from pipeline.evaluation.peers import Alone, Peers
 from pipeline.evaluation.plan import (
     SEED_STRIDE,
-    Needs,
     Settings,
     check_count,
     check_settings,
-    fake_needs,
-    real_needs,
+    check_size,
+    needs_of,
 )
 from pipeline.evaluation.reference import Reference
 from pipeline.evaluation.results import (
@@ -53,13 +47,10 @@ from pipeline.evaluation.sources import (
     MakeSampler,
     SnapshotSource,
     Source,
-    classes_of,
     open_measured,
-    shifted,
     source_of,
 )
 from pipeline.float32 import full_float32
-from pipeline.latents import LatentSpace, StyledSpace
 from pipeline.storage.atomic import sweep_folder
 from pipeline.storage.claims import Claims
 from pipeline.storage.snapshots import Snapshot
@@ -89,17 +80,11 @@ class EvaluationJob:
         self._index = ShardIndex.read(data)
         where = str(self._index.root)
         check_count(settings.count, self._index.count, where)
-        check_size(settings.metrics, self._index.spec, where, crop=settings.paths.crop)
+        check_size(settings, self._index.spec, where)
         self._extractors = make_extractors(settings)
-        if "is" in settings.metrics:
-            extractor = self._extractors[settings.extractor_of("is")]
-            if not extractor.has_logits:
-                raise UserError(
-                    f"--metrics is: the extractor {extractor.name} gives no classes; "
-                    "take is from the list, or --extractor inception"
-                )
+        check_extractors(settings, self._extractors)
         self._reference: Reference | None = None
-        self._perceptual: Perceptual | None = None
+        self._kept: dict[object, Any] = {}
 
     def evaluate(self, what: Snapshot | ShardIndex) -> Result | None:
         """The result of a snapshot or a data set, complete with the settings' metrics; measures what is not
@@ -145,23 +130,22 @@ class EvaluationJob:
         result, metrics = standing_result(source.result_path, self._report), self._settings.metrics
         if result is None or result.digest != source.result.digest:
             return metrics
-        needs = self._needs(source)
-        return tuple(name for name in metrics if not result.holds(self._name(name), self._how(name, needs)))
+        asked = self._asked(source)
+        return tuple(name for name in metrics if not result.holds(self._name(name), self._how(name, asked)))
 
     def _source(self, what: Snapshot | ShardIndex) -> Source:
         return source_of(what, self._index, self._make_sampler)
 
-    def _needs(self, source: Source) -> Needs:
-        return fake_needs(self._settings, self._index.count, source.stored)
+    def _asked(self, source: Source) -> Asked:
+        return Asked(self._settings, self._index.count, source.stored)
 
     def _name(self, metric: str) -> str:
         """In results."""
-        if metric not in FEATURE_METRICS:
-            return metric
-        return name_of(metric, self._extractors[self._settings.extractor_of(metric)].name)
+        extractor = METRICS[metric].extractor_in(self._settings)
+        return name_of(METRICS[metric], None if extractor is None else self._extractors[extractor].name)
 
-    def _how(self, metric: str, needs: Needs) -> dict[str, Any]:
-        return how_measured(metric, needs, self._index.digest, self._extractors, self._settings)
+    def _how(self, metric: str, asked: Asked) -> dict[str, Any]:
+        return how_measured(METRICS[metric], asked, self._index.digest, self._extractors)
 
     def _check(self, source: Source) -> None:
         source.check(self._settings)
@@ -179,7 +163,7 @@ class EvaluationJob:
         check_settings(self._settings, bool(ours.classes and theirs.classes), str(self._index.root))
 
     def _reals(self, source: Source) -> Reference:
-        needs = real_needs(self._settings, self._index.count, source.stored)
+        needs = needs_of(self._settings.metrics, self._asked(source))
         if self._reference is None or self._reference.needs != needs:
             folder = cache_folder(self._index.root, source.result_path.parent)
             cache = StatisticsCache(folder, self._report)
@@ -190,54 +174,35 @@ class EvaluationJob:
 
     def _measure(self, source: Source, missing: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """The figures by metric, on the first process."""
-        settings = replace(self._settings, metrics=missing)
-        reference = self._reals(source)
-        sets = [self._measure_set(source, reference, settings, number) for number in range(settings.seeds)]
+        reference, asked = self._reals(source), self._asked(source)
+        sets = [
+            measure(missing, self._look_at(source, reference, missing, number))
+            for number in range(self._settings.seeds)
+        ]
         if self.peers.rank != 0:
             return {}
-        needs = self._needs(source)
         return {
-            self._name(name): {**joined([figures[name] for figures in sets]), **self._how(name, needs)}
+            self._name(name): {**joined([figures[name] for figures in sets]), **self._how(name, asked)}
             for name in missing
         }
 
-    def _measure_set(
-        self, source: Source, reference: Reference, settings: Settings, number: int
-    ) -> dict[str, dict[str, Any]]:
-        """The figures of one set of images."""
+    def _look_at(
+        self, source: Source, reference: Reference, metrics: tuple[str, ...], number: int
+    ) -> Compared:
+        """What the metrics take of one set of images."""
+        asked, settings = self._asked(source), self._settings
         labels = reference.labels() if source.spec.classes else None
-        needs = fake_needs(settings, self._index.count, source.stored)
+        wanted = needs_of(metrics, asked).fakes
         with source.opened(number, labels) as images:
             seen = gather(
-                needs, self._index.spec, self._extractors, settings, images, self.peers, source.title
+                wanted, self._index.spec, self._extractors, settings, images, self.peers, source.title
             )
-        classes = source.classes_here(number, needs.images, labels) if settings.per_class else None
-        figures = measure(settings.metrics, seen, classes, reference, settings, self.peers)
-        if isinstance(source, SnapshotSource):
-            seeds = shifted(range(needs.paths), number * SEED_STRIDE)
-            for metric in sorted(PATH_METRICS & set(settings.metrics)):
-                figures[metric] = self._measure_paths(metric, source.sampler, seeds, labels)
-        return figures
-
-    def _measure_paths(
-        self, metric: str, sampler: Sampler, seeds: range, labels: list[int] | None
-    ) -> dict[str, Any]:
-        settings, which = self._settings, metric.removeprefix("ppl-")
-        if not isinstance(sampler, StyledSpace if which == "w" else LatentSpace):
-            allowed = "; allowed: ppl-z" if isinstance(sampler, LatentSpace) else ""
-            raise UserError(f"--metrics {metric}: this family has no space {which} to walk in{allowed}")
-        if self._perceptual is None:
-            self._perceptual = Perceptual(settings.paths.weights, settings.device)
-        steps = Steps(sampler, "w" if which == "w" else "z", settings.paths, self._perceptual)
-
-        def work(places: range) -> Tensor:
-            some = shifted(places, seeds.start)
-            return steps.lengths(some, classes_of(some, labels))
-
-        parts = blocks(len(seeds), settings.block)
-        off = None if self.peers.rank == 0 else True
-        found = list(tqdm(in_order(parts, work, self.peers), metric, len(parts), unit="block", disable=off))
-        return path_length(torch.cat(found)) if found else {}
+        within = settings.per_class or any(METRICS[name].labels for name in metrics)
+        classes = source.classes_here(number, images_of(wanted), labels) if within else None
+        walkable = None
+        if isinstance(source, SnapshotSource) and any(METRICS[name].generator for name in metrics):
+            walkable = Walkable(source.sampler, number * SEED_STRIDE, labels)
+        return Compared(asked, seen, classes, reference, self.peers, self._index.spec, walkable, self._kept)
 
     def _show(self, source: SnapshotSource) -> None:
         snapshot, run = source.snapshot, run_of(source.snapshot)
@@ -246,7 +211,7 @@ class EvaluationJob:
         write_scalars(run)
         if wants_clouds(run, snapshot):
             extractor = next(iter(self._extractors.values()), None)
-            images = self._needs(source).images
+            images = images_of(needs_of(self._settings.metrics, self._asked(source)).fakes)
             show_clouds(run, snapshot, lambda: source.sampler, self._index, extractor, images)
 
 

@@ -1,48 +1,35 @@
-"""Statistics of the real images: all of them, unflipped, computed once a data set and kept on disk."""
+"""What is known of the real images: of all of them, unflipped, computed once a data set and kept on disk."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_labels
 from pipeline.evaluation.cache import BUILDING, POLL_SECONDS, WAITING, StatisticsCache
+from pipeline.evaluation.features.extractor import Extractor
 from pipeline.evaluation.gathering import gather
-from pipeline.evaluation.moments import FeatureMoments
-from pipeline.evaluation.names import NEIGHBOUR_METRICS
-from pipeline.evaluation.neighbours import neighbour_distances
+from pipeline.evaluation.metrics.needs import Fact, Needs, Statistic, Tensors
 from pipeline.evaluation.peers import Alone, Peers
-from pipeline.evaluation.plan import Extraction, Needs, Settings
+from pipeline.evaluation.plan import Settings
 from pipeline.evaluation.sources import stored_images
-from pipeline.evaluation.statistics import Extracted, Extractor, Statistics
-from pipeline.evaluation.swd import Descriptors, Distances, split_distance
+from pipeline.evaluation.statistics import Statistics
 from pipeline.storage.claims import Claims
 
-
-@dataclass
-class Known:
-    """The reals by one extractor: moments and features over all of them, and their `neighbour_distances`."""
-
-    moments: FeatureMoments | None = None
-    features: Tensor | None = None
-    around: Tensor | None = None
+T = TypeVar("T")
 
 
 class Reference:
-    """The reals as the metrics need them; an attribute is None unless some metric needs it, and everywhere
-    but on the first process.
+    """The reals as the metrics need them, on the first process.
 
-    needs: what is to be known of them. by: what is known by each extractor. descriptors: swd's patches of the
-    first reals (shards are shuffled when they are made). floor: swd between two halves of these. similarity:
-    msssim between pairs of reals.
+    needs: what is to be known of them. peers: all processes, which make one each. device: where to compute.
 
-    Of many jobs that need the same statistics one builds them; the others wait, and one of them takes over
-    if it dies.
+    Of many jobs that need the same facts one makes them; the others wait, and one of them takes over if it
+    dies.
     """
 
     def __init__(
@@ -55,16 +42,11 @@ class Reference:
         peers: Peers | None = None,
     ) -> None:
         self._index, self._settings, self._extractors, self._cache = index, settings, extractors, cache
-        self._peers: Peers = Alone() if peers is None else peers
-        self.needs = needs
-        self._wants_around = tuple(
-            name for name, some in settings.by_extractor().items() if not NEIGHBOUR_METRICS.isdisjoint(some)
-        )
-        self.by = {name: Known() for name in self.needs.extracted}
-        self.descriptors: Descriptors | None = None
-        self.floor: Distances | None = None
-        self.similarity: float | None = None
-        self.labels_here: list[int] | None = None
+        self.peers: Peers = Alone() if peers is None else peers
+        self.needs, self.device = needs, settings.device
+        self._known: dict[Fact, Tensors] = {}
+        self._gathered: Statistics | None = None
+        self._labels_here: list[int] | None = None
         self._build()
 
     @property
@@ -72,15 +54,27 @@ class Reference:
         """By class number."""
         return self._index.classes
 
+    def fact(self, fact: Fact) -> Tensors:
+        """One of `needs.facts`, on the first process."""
+        return self._known[fact]
+
+    def gathered(self, statistic: Statistic[T]) -> T:
+        """One of `needs.reals`, on the first process."""
+        assert self._gathered is not None, "the first process gathers"
+        return self._gathered.of(statistic)
+
     def labels(self) -> list[int] | None:
         """The class of every real, in order, on every process; None if unlabelled."""
         if not self._index.classes:
             return None
-        if self.labels_here is None:
-            self.labels_here = self._peers.from_first(self._labels() if self._peers.rank == 0 else [])
-        return self.labels_here
+        if self._labels_here is None:
+            self._labels_here = self.peers.from_first(self.labels_here() if self.peers.rank == 0 else [])
+        return self._labels_here
 
-    def _labels(self) -> list[int]:
+    def labels_here(self) -> list[int]:
+        """As `labels`, of labelled reals, without a word to other processes."""
+        if self._labels_here is not None:
+            return self._labels_here
         found = self._cache.made(
             "labels",
             {"data": self._index.digest},
@@ -94,132 +88,57 @@ class Reference:
         """Takes what is on disk and makes the rest, alone among all jobs that would make it."""
         claims, told = Claims(self._cache.folder), False
         while True:
-            claim, needs = None, None
-            if self._peers.rank == 0:
+            claim, missing = None, None
+            if self.peers.rank == 0:
                 self._recall()
-                claim = None if self._is_whole else claims.take(BUILDING)
+                claim = claims.take(BUILDING) if self._missing() else None
                 if claim is not None:
                     self._recall()  # whoever had the claim may just have ended
-                needs = self._missing() if self._is_whole or claim is not None else None
-                if needs is None and not told:
+                left = self._missing()
+                missing = left if claim is not None or not left else None
+                if missing is None and not told:
                     self._cache.report(WAITING)
                     told = True
-            needs = self._peers.from_first(needs)
-            if needs is not None:
+            missing = self.peers.from_first(missing)
+            if missing is not None:
                 break
-            if self._peers.rank == 0:
+            if self.peers.rank == 0:
                 time.sleep(POLL_SECONDS)
         try:
-            self._gather(needs)
+            self._make(missing)
         finally:
             if claim is not None:
                 claim.release()
 
-    def _features_key(self, name: str) -> dict[str, str]:
-        extractor = self._extractors[name]
-        return {"data": self._index.digest, "extractor": extractor.digest, "resize": extractor.resize}
-
-    def _floor_key(self) -> dict[str, str | int]:
-        return {"data": self._index.digest, "count": self.needs.swd, "seed": self._settings.seed}
-
-    def _similarity_key(self) -> dict[str, str | int]:
-        return {"data": self._index.digest, "count": self.needs.similarity}
+    def _key(self, fact: Fact) -> dict[str, Any]:
+        return {"data": self._index.digest, **fact.key(self._extractors)}
 
     def _recall(self) -> None:
         """Takes what is on disk."""
-        cache = self._cache
-        for name, wanted in self.needs.extracted.items():
-            known, key = self.by[name], self._features_key(name)
-            if known.moments is None and wanted.moments and (found := cache.load("moments", key)):
-                known.moments = FeatureMoments.from_tensors(found)
-            if known.features is None and wanted.features and (found := cache.load("features", key)):
-                known.features = found["features"]
-            wants_around = name in self._wants_around
-            if known.around is None and wants_around and (found := cache.load("neighbours", key)):
-                known.around = found["distances"]
-        if self.floor is None and self.needs.swd and (found := cache.load("swd-floor", self._floor_key())):
-            sides = [int(side) for side in found["sides"]]
-            self.floor = Distances(dict(zip(sides, found["distances"].tolist(), strict=True)))
-        if (
-            self.similarity is None
-            and self.needs.similarity
-            and (found := cache.load("msssim", self._similarity_key()))
-        ):
-            self.similarity = float(found["value"])
+        for fact in self._missing():
+            found = self._cache.load(fact.kind, self._key(fact))
+            if found is not None:
+                self._known[fact] = found
 
-    def _missing(self) -> Needs:
-        """What must still be gathered; swd's patches always, for they are large and quickly made."""
-        extracted = {
-            name: Extraction(
-                wanted.images,
-                moments=wanted.moments and self.by[name].moments is None,
-                features=wanted.features and self.by[name].features is None,
-            )
-            for name, wanted in self.needs.extracted.items()
-        }
-        return replace(
-            self.needs,
-            extracted={name: left for name, left in extracted.items() if left.moments or left.features},
-            similarity=self.needs.similarity if self.similarity is None else 0,
+    def _missing(self) -> list[Fact]:
+        """What is not known yet, in an order in which it can be made."""
+        return [fact for fact in self.needs.facts if fact not in self._known]
+
+    def _make(self, missing: list[Fact]) -> None:
+        peers, index = self.peers, self._index
+        gathered = tuple(
+            dict.fromkeys((*(one for fact in missing for one in fact.statistics), *self.needs.reals))
         )
-
-    @property
-    def _is_whole(self) -> bool:
-        """Whether nothing is left to make that others could find on disk."""
-        missing = self._missing()
-        return not (
-            missing.extracted
-            or missing.similarity
-            or (self.needs.swd and self.floor is None)
-            or self._without_around()
-        )
-
-    def _without_around(self) -> list[str]:
-        """Extractors by which neighbours are still to be found."""
-        return [name for name in self._wants_around if self.by[name].around is None]
-
-    def _gather(self, needs: Needs) -> None:
-        peers, index = self._peers, self._index
-        if needs.images:
+        if gathered:
             with stored_images(index) as images:
-                gathered = gather(needs, index.spec, self._extractors, self._settings, images, peers, "reals")
-            if gathered is not None:
-                self._keep(gathered)
-        for name in peers.from_first(self._without_around()):
-            self._measure_neighbours(name)
-
-    def _keep(self, gathered: Statistics) -> None:
-        for name, extracted in gathered.extracted.items():
-            self._keep_extracted(name, extracted, gathered.needs.extracted[name])
-        if gathered.needs.similarity:
-            self.similarity = float(gathered.similarities().mean())
-            value = torch.tensor(self.similarity, dtype=torch.float64)
-            self._cache.save("msssim", self._similarity_key(), {"value": value})
-        self.descriptors = gathered.descriptors
-        if self.descriptors is not None and self.floor is None:
-            self._measure_floor(self.descriptors)
-
-    def _keep_extracted(self, name: str, extracted: Extracted, wanted: Extraction) -> None:
-        known, key = self.by[name], self._features_key(name)
-        if extracted.moments is not None:
-            known.moments = extracted.moments
-            self._cache.save("moments", key, known.moments.tensors())
-        if wanted.features:
-            known.features = extracted.features()
-            self._cache.save("features", key, {"features": known.features})
-
-    def _measure_floor(self, descriptors: Descriptors) -> None:
-        self.floor = split_distance(descriptors, self._settings.seed, self._settings.device)
-        tensors = {
-            "sides": torch.tensor(list(self.floor.levels)),
-            "distances": torch.tensor(list(self.floor.levels.values()), dtype=torch.float64),
-        }
-        self._cache.save("swd-floor", self._floor_key(), tensors)
-
-    def _measure_neighbours(self, name: str) -> None:
-        features = self._peers.from_first(self.by[name].features)
-        assert features is not None, "gathered or recalled before"
-        found = neighbour_distances(features, self._peers, self._settings.device)
-        if self._peers.rank == 0:
-            self.by[name].around = found
-            self._cache.save("neighbours", self._features_key(name), {"distances": found})
+                self._gathered = gather(
+                    gathered, index.spec, self._extractors, self._settings, images, peers, "reals"
+                )
+        for fact in missing:
+            if fact.shared or peers.rank == 0:
+                found = fact.make(self)
+                if peers.rank == 0:
+                    self._known[fact] = found
+                    self._cache.save(fact.kind, self._key(fact), found)
+        if self._gathered is not None:
+            self._gathered.keep(self.needs.reals)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import Damaged
-from pipeline.evaluation.names import by_name
+from pipeline.evaluation.metrics.registry import PARTS, by_name
 from pipeline.reading import checked, read_json, shown
 from pipeline.storage.atomic import move_away, publish_bytes
 from pipeline.storage.manifest import MANIFEST, code_version
@@ -151,21 +151,18 @@ class _Part:
     count: int = 0
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """What tables and curves take of a metric's figures."""
-
-    value: float
-    precision: float | None = None
-    recall: float | None = None
-    density: float | None = None
-    coverage: float | None = None
-    spread: float | None = None
-    low: float | None = None
-    high: float | None = None
-    reals: float | _Part | None = None
-    floor: float | _Part | None = None
-    levels: Mapping[str, float] = field(default_factory=dict)
+_NUMBERS = (*PARTS, "spread", "low", "high")
+# What tables and curves take of a metric's figures.
+_Shown = make_dataclass(
+    "_Shown",
+    [
+        ("value", float),
+        *((name, float | None, field(default=None)) for name in _NUMBERS),
+        *((name, float | _Part | None, field(default=None)) for name in ("reals", "floor")),
+        ("levels", Mapping[str, float], field(default_factory=dict)),
+    ],
+    frozen=True,
+)
 
 
 def standing_result(path: Path, report: Report) -> Result | None:
@@ -216,5 +213,5 @@ def versions() -> dict[str, str]:
     """The code that measured."""
     try:
         return {**code_version(), "torch-fidelity": version("torch-fidelity")}
-    except PackageNotFoundError:  # an extra that swd and msssim do without
+    except PackageNotFoundError:  # an extra that some metrics do without
         return code_version()

@@ -16,7 +16,7 @@ from pipeline.data.shards.index import INDEX_NAME, ShardIndex
 from pipeline.data.shards.reader import read_labels
 from pipeline.data.streaming.stream import UnflippedReader
 from pipeline.errors import UserError
-from pipeline.evaluation.names import PATH_METRICS
+from pipeline.evaluation.metrics.registry import METRICS
 from pipeline.evaluation.plan import SEED_STRIDE, Settings, check_count
 from pipeline.evaluation.results import Result, about_data, result_path, set_result_path
 from pipeline.images.pictures import to_uint8
@@ -104,7 +104,7 @@ class DataSource:
 
     def check(self, settings: Settings) -> None:
         """See `Source`."""
-        where, walks = self.where, sorted(PATH_METRICS & set(settings.metrics))
+        where, walks = self.where, sorted(name for name in settings.metrics if METRICS[name].generator)
         if walks:
             raise UserError(
                 f"--metrics {','.join(walks)}: walks the latent space of a generator, and {where} is a data "

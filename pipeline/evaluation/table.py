@@ -5,32 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.evaluation.names import METRICS, PARTS, base_of, better
+from pipeline.evaluation.metrics.registry import METRICS, about, base_of
 from pipeline.evaluation.results import Result
 from pipeline.reading import shown
 
-_REALS = {
-    "fid": "; the reals themselves: 0",
-    "kid": "; the reals themselves: 0",
-    "pr": ", at most 1",
-    # Naeem et al. 2020, section 3.2: expected of equal distributions, with k = 5.
-    "dc": "; other reals: near 1 and 0.97",
-}
 _TOLD = (
     *("truncation", "truncation_order", "classes", "class_weights"),
     *("discriminator", "realism", "duplicates"),
 )
 """Of a generated data set: what moves its figures."""
-
-_HEADS = {
-    "fid": "FID",
-    "kid": "KID x1000",
-    "is": "IS",
-    "ppl-z": "PPL z",
-    "ppl-w": "PPL w",
-    "swd": "SWD x1000",
-    "msssim": "MS-SSIM",
-}
 
 
 def results_table(results: Sequence[Result]) -> str:
@@ -65,8 +48,8 @@ def _columns(results: Sequence[Result]) -> list[str]:
 
 def _order(name: str) -> int:
     """Those of another version come last."""
-    base = base_of(name)
-    return METRICS.index(base) if base in METRICS else len(METRICS)
+    names, base = list(METRICS), base_of(name)
+    return names.index(base) if base in METRICS else len(names)
 
 
 def _untrained(results: Sequence[Result]) -> Result | None:
@@ -76,15 +59,14 @@ def _untrained(results: Sequence[Result]) -> Result | None:
 
 
 def _head(name: str) -> list[str]:
-    base = base_of(name)
-    extractor = name[len(base) :].replace("-", " ", 1)
-    return [f"{head}{extractor}" for head in PARTS.get(base, (_HEADS.get(base, base),))]
+    extractor = name[len(base_of(name)) :].replace("-", " ", 1)
+    return [f"{head}{extractor}" for head in about(name).heads]
 
 
 def _cells(
     name: str, metrics: Mapping[str, Mapping[str, Any]], untrained: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    keys = PARTS.get(base_of(name), ("value",))
+    keys = about(name).parts
     if name not in metrics:
         return ["-"] * len(keys)
     spread = metrics[name].get("spread") if keys == ("value",) else None
@@ -92,9 +74,9 @@ def _cells(
 
 
 def _cell(name: str, value: float, untrained: float | None, spread: float | None) -> str:
-    factor = 1000 if base_of(name) == "kid" else 1
-    shown = f"{value * factor:.4g}" + (f" +-{spread * factor:.2g}" if spread is not None else "")
-    return shown if not untrained else f"{shown} ({value / untrained:.2f}x)"
+    factor = about(name).scale
+    told = f"{value * factor:.4g}" + (f" +-{spread * factor:.2g}" if spread is not None else "")
+    return told if not untrained else f"{told} ({value / untrained:.2f}x)"
 
 
 def _footnotes(results: Sequence[Result]) -> list[str]:
@@ -103,20 +85,8 @@ def _footnotes(results: Sequence[Result]) -> list[str]:
         notes.append("(x): ratio to the untrained generator")
     for name in _columns(results):
         newest = next(result.metrics[name] for result in reversed(results) if name in result.metrics)
-        notes.append(f"{', '.join(_head(name))}: {better(name)}{_reals(name, newest)}")
+        notes.append(f"{', '.join(_head(name))}: {about(name).better}{about(name).reals(newest)}")
     return notes
-
-
-def _reals(name: str, figures: Mapping[str, Any]) -> str:
-    """Where the reals are, as far as it is known."""
-    base = base_of(name)
-    if base == "swd" and "floor" in figures:
-        floor = figures["floor"]
-        return f"; two halves of the reals ({floor.get('count')} each) are {floor['value']:.4g} apart"
-    if base == "msssim" and "reals" in figures:
-        reals = figures["reals"]
-        return f": {reals['value']:.4g} (of {reals.get('count')})"
-    return _REALS.get(base, "")
 
 
 def _made(origin: Mapping[str, Any]) -> str:

@@ -12,8 +12,15 @@ from torch import Tensor
 
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-from pipeline.evaluation.lpips import Perceptual, as_perceived
-from pipeline.evaluation.weights import LPIPS, VGG16, PerceptualWeights, found, hub_folder, read_checked
+from pipeline.evaluation.features.lpips import Perceptual, as_perceived
+from pipeline.evaluation.features.weights import (
+    LPIPS,
+    VGG16,
+    PerceptualWeights,
+    found,
+    hub_folder,
+    read_checked,
+)
 
 Measure = Callable[[Tensor], Tensor]
 """Images [N, C, H, W] in [-1, 1] -> distance of each to the photograph, [N]."""

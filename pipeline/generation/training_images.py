@@ -13,7 +13,7 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
 from pipeline.evaluation.cache import StatisticsCache
-from pipeline.evaluation.statistics import Extractor, as_rgb
+from pipeline.evaluation.features.extractor import Extractor, as_rgb
 
 NEIGHBOURS = 3
 """k of the balls around training images (Kynkaanniemi et al. 2019, section 3.1), and neighbours listed."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pipeline.engines.peers import ProcessPeers
 from pipeline.engines.process import start_process, stop_process
+from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import Settings
-from pipeline.evaluation.weights import ExtractorChoice
 from tests.evaluation.worlds import SmoothSampler
 
 METRICS = ("fid", "kid", "is", "pr", "dc", "swd", "msssim")

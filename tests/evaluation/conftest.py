@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.evaluation.comparison import random_inception
-from pipeline.evaluation.weights import InceptionWeights
+from pipeline.evaluation.features.weights import InceptionWeights
 
 
 @pytest.fixture(scope="session")

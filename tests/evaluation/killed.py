@@ -16,10 +16,10 @@ from typing import Any
 
 import safetensors.torch
 
+from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import Settings
-from pipeline.evaluation.weights import ExtractorChoice
 from pipeline.storage import tensors
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 

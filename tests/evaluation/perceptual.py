@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torchvision.models.vgg import cfgs, make_layers
 
-from pipeline.evaluation.weights import PerceptualWeights
+from pipeline.evaluation.features.weights import PerceptualWeights
 
 
 def random_perceptual(folder: Path) -> PerceptualWeights:

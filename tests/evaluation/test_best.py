@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from pipeline.config.run import StopConfig
-from pipeline.evaluation.best import base_of, can_rank, find_best, find_ending, is_better, mark_best
-from pipeline.evaluation.plan import METRICS
+from pipeline.errors import UserError
+from pipeline.evaluation.best import find_best, find_ending, is_better, mark_best
+from pipeline.evaluation.metrics.registry import METRICS, base_of, can_rank, check_ranking
 from pipeline.evaluation.results import Result
 from pipeline.storage.ending import Ending, ask_to_end, asked_to_end
 
@@ -40,11 +40,20 @@ def test_lower_fid_and_higher_is() -> None:
 
 @pytest.mark.parametrize("metric", [name + other for name in METRICS for other in ("", "-dinov2")])
 def test_whatever_can_say_which_is_best_may_end_a_run(metric: str) -> None:
+    assert StopConfig(metric=metric).metric == metric
     if can_rank(metric):
-        assert StopConfig(metric=metric).metric == metric
+        check_ranking(metric, "stop.metric")
     else:
-        with pytest.raises(ValidationError, match="metric"):
-            StopConfig(metric=metric)
+        with pytest.raises(UserError, match=r"stop\.metric=msssim.*: does not say which of two is better; "):
+            check_ranking(metric, "stop.metric")
+
+
+def test_a_metric_that_there_is_not_cannot_end_a_run() -> None:
+    check_ranking(None, "stop.metric")
+    with pytest.raises(UserError) as caught:
+        check_ranking("fdi", "stop.metric")
+    allowed = ", ".join(name for name in METRICS if can_rank(name))
+    assert str(caught.value) == f"stop.metric=fdi: unknown metric; allowed: {allowed}; did you mean fid?"
 
 
 def test_names_with_an_extractor() -> None:

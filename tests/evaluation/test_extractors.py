@@ -15,12 +15,13 @@ from torch_fidelity import feature_extractor_clip
 from launch.commands.evaluate import ExtractorName
 from launch.main import main
 from pipeline.errors import UserError
-from pipeline.evaluation import extractors
-from pipeline.evaluation.extractors import DINOV2, fetch_weights, make_extractors
+from pipeline.evaluation.features import extractors
+from pipeline.evaluation.features.dinov2 import DINOV2
+from pipeline.evaluation.features.extractor import Extractor
+from pipeline.evaluation.features.extractors import fetch_weights, make_extractors
+from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import Settings
-from pipeline.evaluation.statistics import Extractor
-from pipeline.evaluation.weights import ExtractorChoice
 from tests.evaluation.worlds import CoarseExtractor, SmoothSampler, write_shards, write_toy_snapshot
 from tests.small_run import ROOT
 

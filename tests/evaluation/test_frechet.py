@@ -8,8 +8,8 @@ import scipy.linalg
 import torch
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
-from pipeline.evaluation.frechet import frechet_distance, sqrt_trace
-from pipeline.evaluation.moments import FeatureMoments, Gaussian
+from pipeline.evaluation.arithmetic.frechet import frechet_distance, sqrt_trace
+from pipeline.evaluation.arithmetic.moments import FeatureMoments, Gaussian
 
 
 def features(count: int, size: int, seed: int, shift: float = 0.0) -> torch.Tensor:

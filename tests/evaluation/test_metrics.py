@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.evaluation.metrics import inception_score, kernel_distance
+from pipeline.evaluation.arithmetic.scores import inception_score, kernel_distance
 
 
 def features(count: int, seed: int, shift: float = 0.0, size: int = 8) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation.moments import FeatureMoments
+from pipeline.evaluation.arithmetic.moments import FeatureMoments
 
 
 def features(count: int, size: int = 6, seed: int = 0) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from pipeline.evaluation.msssim import EXPONENTS, ms_ssim, pair_similarities, scale_exponents
+from pipeline.evaluation.arithmetic.msssim import EXPONENTS, ms_ssim, pair_similarities, scale_exponents
 from pipeline.images.pictures import to_uint8
 from tests.evaluation.worlds import smooth_images
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.evaluation.names import METRICS, STANDARD_EXTRACTORS, base_of, better, by_name, name_of
+from pipeline.evaluation.metrics.by_features import FeatureMetric
+from pipeline.evaluation.metrics.registry import METRICS, about, base_of, by_name, can_rank, name_of
 from pipeline.evaluation.results import read_result
 
 
 def test_other_features_than_a_metrics_own_have_names_of_their_own() -> None:
-    assert name_of("fid", "inception") == "fid"
-    assert name_of("pr", "vgg16") == "pr"
-    assert name_of("pr", "inception") == "pr-inception"
-    assert name_of("fid", "vgg16") == "fid-vgg16"
-    for metric in STANDARD_EXTRACTORS:
-        assert base_of(name_of(metric, "dinov2")) == metric
+    assert name_of(METRICS["fid"], "inception") == "fid"
+    assert name_of(METRICS["pr"], "vgg16") == "pr"
+    assert name_of(METRICS["pr"], "inception") == "pr-inception"
+    assert name_of(METRICS["fid"], "vgg16") == "fid-vgg16"
+    assert name_of(METRICS["swd"], None) == "swd"
+    for name, metric in METRICS.items():
+        if isinstance(metric, FeatureMetric):
+            assert base_of(name_of(metric, "dinov2")) == name
 
 
 def test_precision_and_recall_of_before_are_inceptions(tmp_path: Path) -> None:
@@ -36,7 +39,7 @@ def test_precision_and_recall_of_before_are_inceptions(tmp_path: Path) -> None:
 
 
 def test_which_way_is_better() -> None:
-    assert {name: better(name) for name in METRICS} == {
+    assert {name: about(name).better for name in METRICS} == {
         "fid": "lower is better",
         "kid": "lower is better",
         "is": "higher is better",
@@ -47,4 +50,10 @@ def test_which_way_is_better() -> None:
         "swd": "lower is better",
         "msssim": "best near the reals",
     }
-    assert better("pr-inception") == "higher is better"
+    assert about("pr-inception").better == "higher is better"
+
+
+def test_what_a_later_version_has_measured_is_shown_by_its_name() -> None:
+    assert about("vendi-dinov2").heads == ("vendi-dinov2",)
+    assert about("vendi").parts == ("value",)
+    assert not can_rank("vendi")

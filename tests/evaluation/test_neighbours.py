@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from pipeline.evaluation import neighbours
-from pipeline.evaluation.neighbours import (
+from pipeline.evaluation.arithmetic import neighbours
+from pipeline.evaluation.arithmetic.neighbours import (
     Meeting,
     density_coverage,
     meet,

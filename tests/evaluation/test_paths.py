@@ -14,10 +14,10 @@ from torch_fidelity import sample_similarity_lpips as theirs
 from torchvision.models.vgg import cfgs, make_layers
 
 from pipeline.errors import UserError
-from pipeline.evaluation.lpips import Perceptual, as_perceived
-from pipeline.evaluation.paths import Steps, path_length
+from pipeline.evaluation.arithmetic.paths import Steps, path_length
+from pipeline.evaluation.features.lpips import Perceptual, as_perceived
+from pipeline.evaluation.features.weights import PerceptualWeights
 from pipeline.evaluation.plan import PathSettings
-from pipeline.evaluation.weights import PerceptualWeights
 from pipeline.latents import Latents, LatentSpace, lerp, slerp
 from tests.evaluation.perceptual import random_perceptual
 

@@ -10,9 +10,10 @@ from statistics import stdev
 
 import pytest
 
-from pipeline.evaluation.job import EvaluationJob, classes_of
+from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import SEED_STRIDE, Settings
 from pipeline.evaluation.results import result_path
+from pipeline.evaluation.sources import classes_of
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 
 

@@ -7,9 +7,9 @@ import pytest
 import scipy.ndimage
 import torch
 
-from pipeline.evaluation import swd
-from pipeline.evaluation.pyramid import laplacian_pyramid, level_sizes
-from pipeline.evaluation.swd import Descriptors, PatchCutter, sliced_wasserstein, split_distance
+from pipeline.evaluation.arithmetic import swd
+from pipeline.evaluation.arithmetic.pyramid import laplacian_pyramid, level_sizes
+from pipeline.evaluation.arithmetic.swd import Descriptors, PatchCutter, sliced_wasserstein, split_distance
 from pipeline.images.pictures import to_uint8
 from pipeline.randomness import derive_seed
 from tests.evaluation.worlds import smooth_images

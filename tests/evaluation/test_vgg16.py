@@ -11,10 +11,10 @@ from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
 
 from pipeline.errors import UserError
 from pipeline.evaluation.comparison import random_vgg16
-from pipeline.evaluation.extractors import fetch_weights, make_extractors
+from pipeline.evaluation.features.extractors import fetch_weights, make_extractors
+from pipeline.evaluation.features.vgg16 import Vgg16Extractor
+from pipeline.evaluation.features.weights import VGG16, PerceptualWeights
 from pipeline.evaluation.plan import PathSettings, Settings
-from pipeline.evaluation.vgg16 import Vgg16Extractor
-from pipeline.evaluation.weights import VGG16, PerceptualWeights
 
 
 def saved(path: Path, content: object) -> PerceptualWeights:

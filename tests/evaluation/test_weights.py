@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.evaluation import weights as module
-from pipeline.evaluation.inception import InceptionExtractor
-from pipeline.evaluation.weights import INCEPTION, LPIPS, VGG16, InceptionWeights, chosen_weights
+from pipeline.evaluation.features import weights as module
+from pipeline.evaluation.features.inception import InceptionExtractor
+from pipeline.evaluation.features.weights import INCEPTION, LPIPS, VGG16, InceptionWeights, chosen_weights
 
 
 def save(path: Path, content: object) -> str:

@@ -10,8 +10,8 @@ import torch
 
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-from pipeline.evaluation.lpips import Perceptual
-from pipeline.evaluation.weights import LPIPS, VGG16, PerceptualWeights
+from pipeline.evaluation.features.lpips import Perceptual
+from pipeline.evaluation.features.weights import LPIPS, VGG16, PerceptualWeights
 from pipeline.exploration.distance import PIXELS, chosen_distance, perceptual
 from tests.evaluation.perceptual import random_perceptual
 

@@ -15,7 +15,7 @@ from pipeline.contracts import ImageSpec, Stage
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.streaming.stream import read_uint8
-from pipeline.evaluation.weights import InceptionWeights
+from pipeline.evaluation.features.weights import InceptionWeights
 from pipeline.models.registry import build_family
 from pipeline.storage.snapshots import write_imported
 from tests.evaluation.conftest import inception  # noqa: F401

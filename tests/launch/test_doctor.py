@@ -9,7 +9,7 @@ import pytest
 
 from launch.commands import doctor
 from launch.commands.doctor import Finding, examine
-from pipeline.evaluation.weights import INCEPTION, VGG16
+from pipeline.evaluation.features.weights import INCEPTION, VGG16
 
 
 def _by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -55,7 +55,7 @@ def test_tools_and_weights_that_are_there(monkeypatch: pytest.MonkeyPatch, tmp_p
     sinfo = tmp_path / "sinfo"
     sinfo.write_text("#!/bin/sh\necho 'gpu*|4|idle|64|512000|gpu:8|1-00:00:00'\n")
     sinfo.chmod(0o755)
-    weights = {name: tmp_path / "hub/checkpoints" / file for name, (file, _) in doctor.WEIGHTS.items()}
+    weights = {name: tmp_path / "hub/checkpoints" / file for name, file in doctor.WEIGHTS.items()}
     for path in weights.values():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

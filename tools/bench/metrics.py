@@ -25,15 +25,22 @@ from torch import Tensor
 
 from launch.assembly.sampling import choose_device
 from pipeline.contracts import ImageSpec
+from pipeline.evaluation.arithmetic.frechet import sqrt_trace
+from pipeline.evaluation.arithmetic.moments import FEATURE_SIZE
+from pipeline.evaluation.arithmetic.neighbours import (
+    DC_NEIGHBOUR,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    meet,
+    neighbour_distances,
+)
 from pipeline.evaluation.comparison import random_inception
-from pipeline.evaluation.frechet import sqrt_trace
+from pipeline.evaluation.features.inception import InceptionExtractor
+from pipeline.evaluation.features.weights import InceptionWeights
 from pipeline.evaluation.gathering import gather
-from pipeline.evaluation.inception import InceptionExtractor
-from pipeline.evaluation.moments import FEATURE_SIZE
-from pipeline.evaluation.neighbours import DC_NEIGHBOUR, TILE_COLUMNS, TILE_ROWS, meet, neighbour_distances
+from pipeline.evaluation.metrics.by_features import Features, Moments
 from pipeline.evaluation.peers import Alone
-from pipeline.evaluation.plan import Extraction, Needs, Settings
-from pipeline.evaluation.weights import InceptionWeights
+from pipeline.evaluation.plan import Settings
 from pipeline.randomness import seeded
 from pipeline.training.meters import peak_gib
 from tools.bench.budget import Budget, add_minutes
@@ -52,8 +59,8 @@ def bench_extraction(device: torch.device, images: int, rounds: int, seconds: fl
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         extractor = InceptionExtractor(InceptionWeights(path, digest), device)
     pixels = torch.randint(0, 256, (images, 3, 256, 256), dtype=torch.uint8)
-    settings = Settings(("fid",), batch_size=_BATCH, device=device)
-    needs = Needs({extractor.name: Extraction(images, moments=True)})
+    settings = Settings((), batch_size=_BATCH, device=device)
+    needs = (Moments(Features(extractor.name, images)),)
     extractors, spec = {extractor.name: extractor}, ImageSpec(256, 256, 3, 0)
 
     def ours() -> None:

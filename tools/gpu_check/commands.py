@@ -91,7 +91,7 @@ def run(place: Place) -> Iterator[Row]:
         raise RuntimeError(f"the newest snapshot is of {newest} images, not of {sizes['length']}")
     generate = ["generate", str(made), str(out), "--count", str(sizes["generated"]), "--deterministic"]
     yield _timed("generate --deterministic", [*generate, "--device", place.device.type])
-    evaluate = ["evaluate", str(made), "--data", str(data), "--metrics", "swd", "--device", place.device.type]
+    evaluate = ["evaluate", str(made), "--data", str(data), "--device", place.device.type]
     yield _timed("evaluate", [*evaluate, "--count", str(sizes["measured"])])
 
 

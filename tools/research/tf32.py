@@ -26,10 +26,10 @@ import ops
 from launch.assembly.sampling import sampler_of
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import ImageSpec, Sampler
-from pipeline.evaluation.lpips import Perceptual
-from pipeline.evaluation.paths import Space, Steps, path_length
+from pipeline.evaluation.arithmetic.paths import Space, Steps, path_length
+from pipeline.evaluation.features.lpips import Perceptual
+from pipeline.evaluation.features.weights import PerceptualWeights
 from pipeline.evaluation.plan import PathSettings
-from pipeline.evaluation.weights import PerceptualWeights
 from pipeline.latents import LatentSpace
 from pipeline.models.registry import build_family
 from pipeline.randomness import seed_everything

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.evaluation.pyramid import laplacian_pyramid, level_sizes
+from pipeline.evaluation.arithmetic.pyramid import laplacian_pyramid, level_sizes
 from pipeline.randomness import derive_seed, seeded
 
 PATCH = 7

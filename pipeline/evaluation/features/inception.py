@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_fidelity import FeatureExtractorInceptionV3
 
 from pipeline.errors import UserError
-from pipeline.evaluation.weights import INCEPTION, InceptionWeights
+from pipeline.evaluation.features.weights import INCEPTION, InceptionWeights
 
 
 class InceptionExtractor:

@@ -10,7 +10,7 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from torchvision.models import vgg16
 
 from pipeline.errors import UserError
-from pipeline.evaluation.weights import VGG16, PerceptualWeights
+from pipeline.evaluation.features.weights import VGG16, PerceptualWeights
 
 _SIDE = 224
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images in [0, 1]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.evaluation.statistics import as_rgb
-from pipeline.evaluation.weights import LPIPS, VGG16, PerceptualWeights, Published
+from pipeline.evaluation.features.extractor import as_rgb
+from pipeline.evaluation.features.weights import LPIPS, VGG16, PerceptualWeights, Published
 
 # Simonyan and Zisserman 2015, table 1, column D: widths of the convolutions between poolings.
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))

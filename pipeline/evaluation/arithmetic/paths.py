@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.evaluation.lpips import Perceptual, as_perceived
+from pipeline.evaluation.features.lpips import Perceptual, as_perceived
 from pipeline.evaluation.plan import PathSettings
 from pipeline.latents import LatentSpace, lerp, slerp
 from pipeline.randomness import SampleRandomness, derive_seed

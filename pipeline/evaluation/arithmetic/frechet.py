@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.evaluation.moments import Gaussian
+from pipeline.evaluation.arithmetic.moments import Gaussian
 
 
 def frechet_distance(first: Gaussian, second: Gaussian) -> float:

@@ -20,8 +20,11 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.evaluation.metrics.registry import PLAIN, WITHOUT_WEIGHTS
 from pipeline.storage.faults import explained
 
+OPTION = "--extractor-weights FILE"
+WITHOUT = f"the extractors inception and vgg16 and the metrics {' and '.join(PLAIN)} do without"
 _PATIENCE_SECONDS = 30.0
 
 
@@ -39,7 +42,7 @@ class Published:
     url: str
     sha256: str
     option: str
-    without: str = "swd and msssim need no weights"
+    without: str = WITHOUT_WEIGHTS
 
 
 INCEPTION = Published(

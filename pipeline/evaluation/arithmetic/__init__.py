@@ -1,0 +1,1 @@
+"""The formulas behind metrics, each with its paper."""

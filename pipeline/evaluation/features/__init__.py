@@ -1,0 +1,1 @@
+"""Networks that look at images for metrics, and where their weights come from."""

@@ -1,0 +1,35 @@
+"""The Inception score (Salimans et al. 2016, section 4): sure of each image's class, and of many classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.evaluation.metrics.by_features import FeatureMetric, Logits
+from pipeline.evaluation.metrics.metric import Asked, Figures, Shown
+from pipeline.evaluation.metrics.needs import Needs, Rows
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.compared import Compared
+
+
+class InceptionScore(FeatureMetric):
+    """See the module."""
+
+    name, title = "is", "Inception score"
+    shown = Shown("IS", better="higher is better")
+    extractor, weights = "inception", "Inception"
+    logits = True
+
+    def needs(self, asked: Asked) -> Needs:
+        """See `Metric`."""
+        return Needs((self._rows(asked),))
+
+    def figure(self, compared: Compared) -> Figures:
+        """See `Metric`."""
+        # An optional library stands behind it; metrics that take none of it do without.
+        from pipeline.evaluation.arithmetic.scores import inception_score
+
+        return inception_score(compared.fakes(self._rows(compared.asked)))
+
+    def _rows(self, asked: Asked) -> Rows:
+        return Rows(Logits(self.extractor_in(asked.settings), self.count(asked)))

@@ -1,0 +1,128 @@
+"""Every metric as a value: what decides its figure, how small images may be, how people are told of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.contracts import ImageSpec
+from pipeline.errors import UserError
+from pipeline.evaluation.features.weights import ExtractorChoice
+from pipeline.evaluation.measure import how_measured
+from pipeline.evaluation.metrics.by_features import FeatureMetric
+from pipeline.evaluation.metrics.metric import Asked
+from pipeline.evaluation.metrics.registry import (
+    METRICS,
+    MOVED_BY,
+    PARTS,
+    about,
+    counts_help,
+    extractors_of,
+    names_help,
+)
+from pipeline.evaluation.plan import PathSettings, Settings, check_settings, check_size
+from tests.evaluation.worlds import CoarseExtractor
+from tests.small_run import ROOT
+
+BY = {"extractor": "c" * 64, "extractor_name": "coarse", "resize": "means of squares to 4"}
+SETS = {"data": "d", "seeds": 1}
+OWN = "tests.evaluation.worlds:CoarseExtractor"
+IDENTITIES: dict[str, dict[str, Any]] = {
+    "fid": {**SETS, **BY, "count": 50_000},
+    "kid": {**SETS, **BY, "count": 50_000},
+    "is": {**SETS, **BY, "count": 50_000},
+    "pr": {**SETS, **BY, "count": 50_000},
+    "dc": {**SETS, **BY, "count": 50_000},
+    "ppl-z": {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False},
+    "ppl-w": {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False},
+    "swd": {**SETS, "count": 1797, "seed": 0},
+    "msssim": {**SETS, "count": 2000},
+}
+LEAST = {"ppl-z": 16, "ppl-w": 16, "swd": 16, "msssim": 11}
+
+
+def identity(name: str, settings: Settings, stored: int | None = None) -> dict[str, Any]:
+    extractors = dict.fromkeys(extractors_of(settings), CoarseExtractor(torch.device("cpu")))
+    found = how_measured(METRICS[name], Asked(settings, 1797, stored), "d", extractors)
+    found.pop("perceptual", None)
+    return found
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_what_decides_a_figure(name: str) -> None:
+    settings = Settings((name,), extractor=ExtractorChoice(OWN))
+    assert identity(name, settings) == IDENTITIES[name]
+    assert identity(name, settings, stored=60_000)["count"] == {"swd": 1797, "msssim": 2000}.get(name, 60_000)
+    assert identity(name, settings, stored=901)["count"] == (900 if name == "msssim" else 901)
+    several = Settings((name,), count=11, seeds=3, extractor=ExtractorChoice(OWN))
+    expected = {"count": 10 if name == "msssim" else 11, "seeds": 3, "seed_bits": 64}
+    assert identity(name, several) == {**IDENTITIES[name], **expected}
+
+
+def test_what_else_moves_a_figure_is_part_of_it() -> None:
+    assert identity("swd", Settings(("swd",), seed=7))["seed"] == 7
+    paths = Settings(("ppl-w",), paths=PathSettings("full", crop=True))
+    assert (identity("ppl-w", paths)["sampling"], identity("ppl-w", paths)["crop"]) == ("full", True)
+    within = Settings(("fid", "kid"), per_class=True)
+    assert identity("fid", within)["per_class"] is True
+    assert "per_class" not in identity("kid", within)
+    assert {"extractor", "resize", "sampling", "crop", "perceptual", "seed"} <= set(MOVED_BY)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_smallest_images(name: str) -> None:
+    least = LEAST.get(name, 1)
+    check_size(Settings((name,)), ImageSpec(least, least + 5, 3), "data")
+    if least > 1:
+        message = f"data: images of {least - 1} pixels; {name} needs at least {least}"
+        with pytest.raises(UserError, match=message):
+            check_size(Settings((name,)), ImageSpec(2 * least, least - 1, 3), "data")
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_is_whole(name: str) -> None:
+    metric = METRICS[name]
+    assert metric.name == name
+    assert metric.title
+    assert len(metric.shown.heads) == len(metric.shown.parts)
+    assert set(metric.moved_by) <= {*identity(name, Settings((name,))), "perceptual"}
+    assert metric.plain == (not metric.weights and not metric.generator and not metric.labels)
+    assert bool(metric.weights) == (isinstance(metric, FeatureMetric) or metric.generator)
+    assert isinstance(metric, FeatureMetric) == (metric.extractor_in(Settings()) is not None)
+
+
+def test_figures_within_classes_are_asked_of_those_that_have_them() -> None:
+    with pytest.raises(UserError, match="--per-class: is fid within each class; add fid to --metrics"):
+        check_settings(Settings(("swd",), per_class=True), True, "data")
+    with pytest.raises(UserError, match="--per-class: needs a conditional model and labelled data; data or"):
+        check_settings(Settings(("fid",), per_class=True), False, "data")
+    check_settings(Settings(("fid", "swd"), per_class=True), True, "data")
+
+
+def test_how_people_are_told() -> None:
+    assert about("kid").heads == ("KID x1000",)
+    assert about("pr-inception").heads == ("precision", "recall")
+    assert PARTS == ("precision", "recall", "density", "coverage")
+    assert about("fid").reals({}) == "; the reals themselves: 0"
+    assert about("swd").reals({}) == about("msssim").reals({}) == about("is").reals({}) == ""
+
+
+def test_help_names_each_once() -> None:
+    for name in METRICS:
+        assert names_help().replace(" (", ",(").split(",").count(name) + names_help().count(f" {name},") >= 1
+    assert "8,192 for swd, 2,000 for msssim" in counts_help()
+    assert "fid,kid,is" in counts_help()
+    assert "ppl-z,ppl-w (VGG16 and LPIPS weights), swd,msssim" in names_help()
+
+
+def test_names_are_known_without_torch() -> None:
+    """`hrgan runs` and help answer at once."""
+    code = "import sys, launch.main; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
