@@ -11,9 +11,10 @@ import yaml
 from pydantic import TypeAdapter
 from sklearn.datasets import load_digits
 
+from launch.assembly.trainer import assemble
 from pipeline.config.families import FamilyConfig
+from pipeline.config.run import EngineConfig
 from pipeline.contracts import Batch, Engine, Family, ImageSpec, Networks, Process
-from pipeline.engines.replicated import Replicated
 from pipeline.float32 import Tf32
 from pipeline.models.registry import build_family
 from pipeline.randomness import seed_everything
@@ -59,13 +60,17 @@ def tiny_trainer(
 ) -> Trainer:
     """A trainer on digits. engine: `replicated` on `process` if none is given."""
     process = engine.process if engine else process or Process()
-    networks = seeded_networks(family)
-    for module in (networks.generator, networks.discriminator, family.memory):
-        module.to(process.device)
-    engine = engine or Replicated(process)
-    engine.attach(networks, family.optimizers)
-    stream = DigitStream(family.spec, process=process)
-    return Trainer(family, networks, engine, stream, seed=seed, micro=micro, tf32=tf32, graphs=graphs)
+    return assemble(
+        family,
+        process,
+        seed=seed,
+        micro=micro,
+        settings=EngineConfig(tf32=tf32, graphs="off"),
+        networks=seeded_networks(family),
+        engine=engine,
+        stream=DigitStream(family.spec, process=process),
+        graphs=graphs,
+    )
 
 
 class DigitStream:

@@ -4,7 +4,6 @@ for nothing."""
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -12,15 +11,15 @@ import torch
 
 from launch.assembly.fixtures import load_fixtures
 from launch.assembly.memory import out_of_memory
+from launch.assembly.trainer import assemble, family_of
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Batch, Family, ImageSpec, Process, Schedule, Stage
 from pipeline.engines.process import from_all
 from pipeline.engines.replicated import Replicated
 from pipeline.errors import RunFailed, UserError
-from pipeline.models.layers import BatchNorm, recompute_blocks
-from pipeline.models.registry import build_family, low_precision_of
-from pipeline.training.trainer import Trainer, micro_batches
-from pipeline.words import counted
+from pipeline.models.layers import BatchNorm
+from pipeline.training.trainer import micro_batches
+from pipeline.words import counted, tell
 
 _STEPS = 2  # the first makes Adam's moments, which the second finds in memory
 _STAGES = 64  # of a run, looked at for the one that needs most
@@ -40,14 +39,14 @@ def settled(config: RunConfig, spec: ImageSpec, process: Process) -> RunConfig:
         )
     most = min(found)
     if process.is_first:
-        _tell(config, spec, process, most)
+        _tell_choice(config, spec, process, most)
     return config.model_copy(update={"batch": config.batch.model_copy(update={"micro": most})})
 
 
 def candidates(config: RunConfig, spec: ImageSpec, process: Process) -> Iterator[int]:
     """What batch.micro may be, the largest first: parts of a process's batch that the family takes, in every
     stage."""
-    family = _family(config, spec)
+    family = family_of(config, spec)
     images = config.batch.size // process.world_size
     sizes = [size // process.world_size for size in family.schedule.batch_sizes()]
     for most in range(images, 0, -1):
@@ -82,23 +81,23 @@ def fits(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> boo
 
 def _dry_steps(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> None:
     """Alone, on noise, without a word to other ranks: one that fails must not leave them waiting."""
-    family = _family(config, spec)
+    family = family_of(config, spec)
     family.fixtures = load_fixtures(config.fixtures, family, process.device).modules
     stage = largest_stage(config, family.schedule, process.world_size, most)
     family.schedule = Still(stage)
-    networks = family.networks()
+    trainer = assemble(
+        family,
+        engine=Replicated(Process(device=process.device)),
+        seed=config.seed,
+        micro=most,
+        settings=config.engine.model_copy(update={"compile": False, "graphs": "off"}),
+        stream=Noise(spec, process.device),
+    )
+    networks = trainer.networks
     for module in (networks.generator, networks.discriminator, family.memory):
-        module.to(process.device)
         for layer in module.modules():
             if isinstance(layer, BatchNorm):
                 layer.over_ranks = False
-    engine = Replicated(Process(device=process.device))
-    engine.attach(networks, family.optimizers)
-    noise = Noise(spec, process.device)
-    trainer = Trainer(family, networks, engine, noise, seed=config.seed, micro=most, tf32=config.engine.tf32)
-    if config.engine.recompute == "blocks":
-        recompute_blocks(networks.generator)
-        recompute_blocks(networks.discriminator)
     for _ in range(_STEPS):
         trainer.progress.step = 0  # every lazy phase is due
         trainer.progress.growth = stage.growth
@@ -147,15 +146,12 @@ class Noise:
         return [Batch(images.to(self.device), labels)] * times
 
 
-def _family(config: RunConfig, spec: ImageSpec) -> Family:
-    low = low_precision_of(config.engine.computed)
-    return build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
-
-
-def _tell(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> None:
+def _tell_choice(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> None:
     images = config.batch.size // process.world_size
     line = f"hrgan: batch.micro=auto: {most}, of the {counted(images, 'image')} of a process"
-    layers = (layer for _, network in _family(config, spec).networks().items() for layer in network.modules())
+    layers = (
+        layer for _, network in family_of(config, spec).networks().items() for layer in network.modules()
+    )
     if most < images and any(isinstance(layer, BatchNorm) for layer in layers):
         line += "; batch normalisation takes its statistics over so many of each process"
-    print(line, file=sys.stderr, flush=True)
+    tell(line)

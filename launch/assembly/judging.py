@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import typer
 from torch import Tensor
 
 from launch.assembly.fixtures import recall_fixtures
@@ -25,9 +24,9 @@ from pipeline.generation.filters import Filters, Panel, Score
 from pipeline.generation.training_images import ExtractedFeatures, Features, PixelFeatures, TrainingImages
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
-from pipeline.reading import shown
 from pipeline.storage.snapshots import Snapshot
 from pipeline.storage.start import load_start
+from pipeline.words import tell
 
 PIXELS = "pixels"
 _LARGEST_GROUP = 64
@@ -63,7 +62,7 @@ class Judges:
         score, group = (None, 1) if self.discriminator is None else self._scorer()
         training = None
         if self._index is not None:
-            cache = StatisticsCache(cache_folder(self._index.root, out / ".work"), _note)
+            cache = StatisticsCache(cache_folder(self._index.root, out / ".work"), tell)
             training = TrainingImages(self._index, self._features, cache, self.device)
         return Panel(filters, score, training, group)
 
@@ -143,7 +142,3 @@ def _digest(weights: Mapping[str, Tensor]) -> str:
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         found.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-def _note(line: str) -> None:
-    typer.echo(f"hrgan: {shown(line)}", err=True)

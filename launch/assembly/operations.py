@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 
 import ops
 from ops import Backend
+from pipeline import words
 from pipeline.errors import UserError
 
 
-def use_operations(backend: Backend, device: torch.device, *, tell: bool = True) -> None:
+def use_operations(
+    backend: Backend, device: torch.device, *, tell: Callable[[str], None] = words.tell
+) -> None:
     """Takes what `backend` asks for on this device. UserError if native ones are demanded and missing.
 
-    tell: False in all processes of a group but the first, so that people read each line once.
+    tell: gets a line where operations run as plain PyTorch; of a group of processes the first's alone should.
     On a CPU, large tensors are from then on made in memory that is kept.
     """
     with _as_user_error():
-        ops.use(backend, devices=_devices(device.type), tell=_print if tell else _drop)
+        ops.use(backend, devices=_devices(device.type), tell=tell)
     if device.type == "cpu":
         ops.keep_memory()
 
@@ -30,7 +32,7 @@ def prepare_operations(backend: Backend, device: Literal["auto", "cpu", "cuda"])
     """Compiles what processes that are about to start will take: each would wait for the one that does."""
     on_gpu = device != "cpu" and torch.cuda.is_available()
     with _as_user_error():
-        ops.prepare(backend, devices=_devices("cuda" if on_gpu else "cpu"), tell=_print)
+        ops.prepare(backend, devices=_devices("cuda" if on_gpu else "cpu"), tell=words.tell)
 
 
 def _devices(device: str) -> tuple[Literal["cpu", "cuda"], ...]:
@@ -43,12 +45,3 @@ def _as_user_error() -> Iterator[None]:
         yield
     except (ops.NativeOpsMissing, ValueError) as error:  # ops know no error of ours
         raise UserError(str(error)) from error
-
-
-def _print(line: str) -> None:
-    with suppress(OSError):  # a terminal that is gone is no reason to stop
-        print(line, file=sys.stderr, flush=True)
-
-
-def _drop(line: str) -> None:
-    pass

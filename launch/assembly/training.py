@@ -4,46 +4,40 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from torch import nn
-
+from launch.assembly.dataset import look_at_shards, open_data, stream_of, trained_spec
 from launch.assembly.fitting import settled
 from launch.assembly.fixtures import check_fixtures, with_fixtures
 from launch.assembly.operations import prepare_operations, use_operations
 from launch.assembly.precision import with_computed_precision
+from launch.assembly.trainer import assemble, family_of
 from launch.assembly.watching import contact, heartbeat_of, in_short
 from launch.cluster.processes import is_one_of_many, run_ranks
 from launch.cluster.record import EXIT_REQUEUE, most_requeues, record_end, record_failure, recorded, restarts
 from pipeline.config.load import dump_config, identity
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Family, ImageSpec, Networks, Process
+from pipeline.contracts import Family, ImageSpec, Process
 from pipeline.data.shards.card import data_card
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import ImageStream
 from pipeline.engines.devices import check_processes
 from pipeline.engines.heartbeat import lost_contact
 from pipeline.engines.process import from_all, from_first, joined
-from pipeline.engines.select import check_engine, select_engine
+from pipeline.engines.select import check_engine
 from pipeline.errors import RunFailed, UserError
 from pipeline.evaluation.metrics.registry import check_ranking
 from pipeline.float32 import full_float32
 from pipeline.images.pictures import compose_grid, write_picture
 from pipeline.kernels import choose_kernels
 from pipeline.models.auto import with_auto_settings
-from pipeline.models.layers import compile_main_phases, recompute_blocks
-from pipeline.models.registry import build_family, low_precision_of
-from pipeline.randomness import derive_seed, seed_everything
-from pipeline.reading import shown
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.ending import asked_to_end
 from pipeline.storage.lock import only_writer
 from pipeline.storage.runs import as_begun, check_claim, claim_run, keep_settled
 from pipeline.storage.start import load_start
-from pipeline.training.graphs import graphs_for
 from pipeline.training.keeper import RunKeeper
 from pipeline.training.loop import Loop, Outcome
 from pipeline.training.pictures import grid_columns
@@ -53,7 +47,7 @@ from pipeline.training.start import begin_with
 from pipeline.training.state import put_back
 from pipeline.training.stop import StopRequest
 from pipeline.training.trainer import Trainer, micro_batches
-from pipeline.words import counted
+from pipeline.words import counted, keep_quiet, tell
 
 
 def train(config: RunConfig, run: Path, processes: int) -> int:
@@ -77,10 +71,11 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     with joined(config.engine.device, config.engine.exchange_minutes) as process:
         if many:
             look_at_shards(config, index, process)
-        config = with_computed_precision(config, process, _tell)
+        tell_first = tell if process.is_first else keep_quiet
+        config = with_computed_precision(config, process, tell)
         family = _check(config, spec, process.world_size)
         config = with_fixtures(config, family, process)
-        use_operations(config.ops.backend, process.device, tell=process.is_first)
+        use_operations(config.ops.backend, process.device, tell=tell_first)
         with StopRequest(config.length.time).listening() as stop, ExitStack() as held:
             if process.is_first:
                 # After a failed node, what is left of the start before may still be about to end.
@@ -116,54 +111,12 @@ def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
     return config
 
 
-def open_data(config: RunConfig, *, look: bool = True) -> ShardIndex:
-    """The shards that the config names, checked against what it expects of them. look: at each of them."""
-    if config.data.path is None:
-        raise UserError(
-            "data.path: not set; allowed: a folder of shards (data.path=FOLDER, made by hrgan prepare)"
-        )
-    index = ShardIndex.read(config.data.path, damaged=config.data.on_damage if look else "skip")
-    wanted = config.data.resolution
-    if wanted is not None and (index.height, index.width) != (wanted, wanted):
-        raise UserError(
-            f"data.resolution: the config expects {wanted}px, {index.root} holds "
-            f"{index.height}x{index.width}; allowed: prepare the data at that resolution, "
-            "or data.resolution=null to take theirs"
-        )
-    if config.data.labels and not index.classes:
-        raise UserError(
-            f"data.labels=true: {index.root} has no labels; allowed: false, or prepare with labels"
-        )
-    return index
-
-
-def look_at_shards(config: RunConfig, index: ShardIndex, process: Process) -> None:
-    """What `open_data` does with `look`, by one process of each machine, which tells the others: thousands
-    would ask the file system for the sizes of as many shards each."""
-    fault = None
-    if process.local_rank == 0 and config.data.on_damage == "error":
-        try:
-            index.check_sizes()
-        except UserError as error:
-            fault = str(error)
-    for found in from_all(fault, process):
-        if found is not None:
-            raise UserError(found)
-
-
-def trained_spec(config: RunConfig, index: ShardIndex) -> ImageSpec:
-    """The data's shape as the networks see it: without classes if training is unconditional."""
-    labelled = index.spec.classes if config.data.labels is not False else 0
-    return ImageSpec(index.height, index.width, index.channels, labelled)
-
-
 def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
     """Everything that can be refused before any work starts."""
     check_engine(config.engine)
-    asked, computed = config.engine.precision, config.engine.computed
-    for precision in (asked, computed):  # what is asked for may be refused, whatever comes of it
-        low = low_precision_of(precision)
-        family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
+    as_asked = config.model_copy(update={"engine": config.engine.model_copy(update={"computes": None})})
+    family_of(as_asked, spec)  # a precision that the family lacks is refused, whatever it would come to here
+    family = family_of(config, spec)
     for size in family.schedule.batch_sizes():
         if size % world_size:
             key = "batch.size" if size == config.batch.size else "a stage's batch size"
@@ -181,27 +134,28 @@ def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
 def _run(
     config: RunConfig, run: Path, index: ShardIndex, family: Family, process: Process, stop: StopRequest
 ) -> Outcome:
-    trainer = make_trainer(config, family, process)
+    assert config.batch.micro != "auto", "it is settled before"
+    trainer = assemble(
+        family,
+        process,
+        seed=config.seed,
+        micro=config.batch.micro,
+        settings=config.engine,
+        tell=tell if process.is_first else keep_quiet,
+    )
     _resume(trainer, run, config)
     classes = index.classes if family.spec.classes else ()
     attempt = from_first(secrets.token_hex(4), process)
     keeper = RunKeeper(run, config, index, classes, attempt)
     start = trainer.progress.images_seen
-    stream = ImageStream(
-        index,
-        config.data,
-        seed=config.seed,
-        process=process,
-        images_seen=start,
-        labels=bool(family.spec.classes),
-    )
+    stream = stream_of(config, index, family, process, start)
     heartbeat = heartbeat_of(config, run, trainer)
     with stream, heartbeat.running(), ExitStack() as stack:
         trainer.stream = stream
         report = None
         if process.is_first:
             summary = _summary(config, index, trainer)
-            _tell(summary)
+            tell(summary)
             report = stack.enter_context(_report(config, run, start, process))
             if start == 0:
                 _begin(report, run, config, index, summary)
@@ -222,57 +176,18 @@ def _run(
             ) from error
 
 
-def make_trainer(config: RunConfig, family: Family, process: Process) -> Trainer:
-    """Fresh networks, engine and loop as `config` wants them, still without a stream of images."""
-    seed_everything(derive_seed(config.seed, "networks"))
-    networks = family.networks()
-    networks.generator.to(process.device)
-    networks.discriminator.to(process.device)
-    family.memory.to(process.device)
-    engine = select_engine(config.engine, process)
-    engine.attach(networks, family.optimizers)
-    graphs = None
-    if config.engine.graphs == "auto" and not config.engine.compile:
-        graphs = graphs_for(engine, networks, _tell if process.is_first else lambda line: None)
-    micro, tf32 = config.batch.micro, config.engine.tf32
-    assert micro != "auto", "it is settled before"
-    trainer = Trainer(family, networks, engine, seed=config.seed, micro=micro, tf32=tf32, graphs=graphs)
-    _switch_on(config, networks)  # after the trainer has made its averaged copy, which stays as it is
-    return trainer
-
-
-def _switch_on(config: RunConfig, networks: Networks) -> None:
-    """engine.compile and engine.recompute, or UserError where a family offers nothing for them."""
-    name = config.family.name
-    ways: list[tuple[bool, Callable[[nn.Module], int], str]] = [
-        (
-            config.engine.compile,
-            compile_main_phases,
-            f"engine.compile=true: no part of {name}'s networks can be compiled; allowed: false",
-        ),
-        (
-            config.engine.recompute == "blocks",
-            recompute_blocks,
-            f"engine.recompute=blocks: no blocks of {name}'s networks can be computed again; allowed: off",
-        ),
-    ]
-    for wanted, way, refusal in ways:
-        if wanted and not sum(way(network) for _, network in networks.items()):
-            raise UserError(refusal)
-
-
 def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
     process, store = trainer.engine.process, CheckpointStore(run, config.checkpoints.keep)
-    found = agreed_checkpoint(store, process, lambda line: _tell(f"hrgan: warning: {line}"))
+    found = agreed_checkpoint(store, process, lambda line: tell(f"hrgan: warning: {line}"))
     if found is not None:
         put_back(trainer, found.load())
         if process.is_first:
             store.prune(trainer.progress.images_seen)  # what a start that failed meanwhile could not
-            _tell(f"going on from {found.folder} ({trainer.progress.images_seen} images)")
+            tell(f"going on from {found.folder} ({trainer.progress.images_seen} images)")
     elif config.start.source is not None:
         taken = begin_with(trainer, load_start(Path(config.start.source)))
         if process.is_first:
-            _tell(f"starting from {config.start.source}: {taken}")
+            tell(f"starting from {config.start.source}: {taken}")
 
 
 def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
@@ -325,15 +240,9 @@ def _finish(run: Path, outcome: Outcome, stop: StopRequest, process: Process) ->
     if process.is_first:
         record_end(run, stopped_by, outcome.ended_by)
         if stopped_by is None:
-            _tell(f"finished: {outcome.images_seen} images, in {run}")
+            tell(f"finished: {outcome.images_seen} images, in {run}")
         else:
             where = f"at {outcome.images_seen} images, saved in {run}"
-            _tell(f"stopped by {stopped_by} {where}; the same command goes on")
+            tell(f"stopped by {stopped_by} {where}; the same command goes on")
     signalled = stopped_by is not None and any(by_signal for _, by_signal in asked)
     return EXIT_REQUEUE if signalled and most_requeues() is not None else 0
-
-
-def _tell(line: str) -> None:
-    # A terminal that is gone must not turn a saved run into a failed one.
-    with suppress(OSError):
-        print(shown(line), file=sys.stderr, flush=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -12,10 +11,10 @@ from pathlib import Path
 
 from launch.assembly.memory import memory_line
 from pipeline.errors import Damaged, RunFailed, UserError
-from pipeline.reading import shown
 from pipeline.storage.atomic import move_away
 from pipeline.storage.faults import line_of
 from pipeline.storage.job import JOB, Job, State, read_job, write_job
+from pipeline.words import tell
 
 REQUEUE = "HRGAN_REQUEUE"
 EXIT_REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: stopped before its end, start it again
@@ -62,7 +61,7 @@ def make_way(run: Path) -> None:
     except Damaged as damage:
         kept = move_away(run / JOB)
         line = f"hrgan: warning: {damage}; the run goes on without it (it is kept as {kept.name})"
-        print(shown(line), file=sys.stderr, flush=True)
+        tell(line)
 
 
 def _reason(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from pipeline.reading import read_text
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.job import JOBS, Job, write_job
 from pipeline.storage.positions import numbered_folders
+from pipeline.words import tell
 
 CRASH = f"{JOBS}/crash"
 _EXIT_WRONG = 2
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _settle(options.run, options.status, most_requeues())
     except UserError as error:
-        print(f"hrgan: error: {error}", file=sys.stderr)
+        tell(f"hrgan: error: {error}")
         return 2
     return 0
 
@@ -128,7 +129,7 @@ def _settle(run: Path, status: int, most: int | None) -> None:
         complaint = _put_back(job_id)
         if complaint is not None:
             write_job(run, replace(job, state="failed", requeues=restarts(), reason=f"{reason}; {complaint}"))
-            print(f"hrgan: error: {complaint}", file=sys.stderr, flush=True)
+            tell(f"hrgan: error: {complaint}")
 
 
 def _of_this_start(recorded: Job, job_id: str) -> bool:

@@ -27,6 +27,7 @@ from launch.commands.explore_options import (
     subject_of,
 )
 from pipeline.errors import UserError
+from pipeline.words import tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,7 +214,7 @@ def project(
     labels, pixels = classes_of(subject, classes), prepared_photo(subject, out, photo)
     chosen, said = chosen_distance(distance.value, weights, subject.snapshot.spec, subject.space.device)
     if said is not None:
-        typer.echo(f"hrgan: {said}", err=True)
+        tell(f"hrgan: {said}")
     plan = Plan(into=into.value, steps=steps, noise_weight=1e5 if noise else 0.0, seed=seed, distance=chosen)
     kept, found = show_projection(subject, out, pixels, photo.name, plan, labels)
     mean = "the mean" if found.label is None else f"the mean of class {subject.name_of(found.label)}"

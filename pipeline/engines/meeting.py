@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from pipeline.errors import RunFailed, UserError
+from pipeline.words import tell
 
 _POLL_SECONDS = 0.05
 _FIRST_WORD_SECONDS, _WORD_SECONDS = 10.0, 60.0
 _GRACE_SECONDS = 30.0  # the first one names who is missing before the others give up
 _FIRST_SPEAKS_SECONDS = 3.0
 _SHOWN = 8
-
-
-def _say(line: str) -> None:
-    with suppress(OSError):  # a terminal that is gone is no reason to stop
-        print(f"hrgan: {line}", file=sys.stderr, flush=True)
 
 
 class Meeting:
@@ -39,7 +33,7 @@ class Meeting:
         rank: int,
         count: int,
         seconds: float,
-        tell: Callable[[str], None] = _say,
+        tell: Callable[[str], None] = tell,
         *,
         gpu: str | None = None,
     ) -> None:
@@ -177,7 +171,7 @@ class Meeting:
         if self._waited >= self._next_word:
             self._next_word = self._waited + _WORD_SECONDS
             self._tell(
-                f"rank {self._rank} waits at {self._where} for {who()} of {self._count}: "
+                f"hrgan: rank {self._rank} waits at {self._where} for {who()} of {self._count}: "
                 f"{self._waited:.0f} s of {self._seconds:.0f}"
             )
 

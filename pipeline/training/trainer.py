@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import torch
@@ -67,6 +67,8 @@ class Trainer:
         self.averager = Averager(networks.generator)
         self.meters = Meters()
         self.wants_stop = False
+        self.around: Callable[[Phase], AbstractContextManager[object]] = lambda phase: nullcontext()
+        """Entered around each turn of a phase with its update, for whoever measures turns."""
         self._seed, self._micro, self._tf32 = seed, micro, tf32
         self._turns = Turns(family, networks, engine, graphs)
         for phase in family.phases:
@@ -97,7 +99,8 @@ class Trainer:
         for phase in due:
             with only_trainable(self.networks, phase), of_turn(self._tf32, exact=phase.exact):
                 for turn in range(phase.repeats):
-                    self._turn(phase, stage, turn, (others if phase.own_reals else reals)[turn], stats)
+                    with self.around(phase):
+                        self._turn(phase, stage, turn, (others if phase.own_reals else reals)[turn], stats)
         images = stage.batch_size * len(reals)
         self._share(stats, images)
         self.averager.update(stage.ema_beta)

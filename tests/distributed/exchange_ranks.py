@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from launch.assembly.fitting import Still
+from launch.assembly.trainer import assemble, family_of
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec, Networks
 from pipeline.engines.process import start_process, stop_process
 from pipeline.engines.replicated import Replicated
 from pipeline.engines.zero import Zero
 from pipeline.training.trainer import Trainer
-from tools.research.scale.counting import FixedStage, NoData, family_of
+from tools.research.scale.counting import NoData
 
 SPEC = ImageSpec(16, 16, 3, 10)
 
@@ -40,16 +43,14 @@ def main(out: str, images: int, *configs: str) -> None:
             engines |= {"zero1": lambda: Zero(process, 1), "zero2": lambda: Zero(process, 2)}
         for kind, make in engines.items():
             family = family_of(config, SPEC)
-            family.schedule = FixedStage(family.schedule.at(0), 2 * images)
-            networks = family.networks()
+            family.schedule = Still(replace(family.schedule.at(0), batch_size=2 * images))
             engine = make()
-            engine.attach(networks, family.optimizers)
-            trainer = Trainer(family, networks, engine, NoData(SPEC, images), seed=0)
+            trainer = assemble(family, engine=engine, stream=NoData(SPEC, images))
             dist.all_reduce = noted
             sizes.clear()
             trainer.step()
             dist.all_reduce = original
-            found[Path(name).name][kind] = {"sent": list(sizes), **held(networks, engine, trainer)}
+            found[Path(name).name][kind] = {"sent": list(sizes), **held(trainer.networks, engine, trainer)}
     if process.is_first:
         Path(out).write_text(json.dumps(found))
     stop_process()

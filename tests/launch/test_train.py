@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from launch.assembly import dataset
 from launch.assembly import training as start
 from pipeline.config.load import read_dump
 from pipeline.config.run import RunConfig
@@ -155,16 +156,18 @@ def test_a_damaged_shard_is_named_with_its_key(shards, tmp_path):
 def test_one_process_of_each_machine_looks_at_the_shards_and_the_others_are_told(shards, monkeypatch):
     looks, told = [], []
     monkeypatch.setattr(ShardIndex, "check_sizes", lambda index: looks.append(index) or fail())
-    monkeypatch.setattr(start, "from_all", lambda fault, process: told.append(fault) or [None, "0.tar: cut"])
+    monkeypatch.setattr(
+        dataset, "from_all", lambda fault, process: told.append(fault) or [None, "0.tar: cut"]
+    )
 
     def fail():
         raise UserError("0.tar: cut")
 
     config = RunConfig(family={"name": "stylegan2"}, data={"path": str(shards)})
-    index = start.open_data(config, look=False)
+    index = dataset.open_data(config, look=False)
     for local_rank in (0, 1):
         with pytest.raises(UserError, match=r"^0\.tar: cut$"):
-            start.look_at_shards(config, index, Process(local_rank, 2, local_rank))
+            dataset.look_at_shards(config, index, Process(local_rank, 2, local_rank))
     assert (looks, told) == ([index], ["0.tar: cut", None])
 
 

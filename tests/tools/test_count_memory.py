@@ -11,7 +11,7 @@ from pipeline.contracts import ImageSpec
 from tools.bench.families import NoiseStream
 from tools.bench.without_data import step_without_data
 from tools.research import count_memory
-from tools.research.count_memory import PeakTrainer, memory, table
+from tools.research.count_memory import Peaks, memory, table
 from tools.tiny_families import PLAIN, TINY, tiny_family, tiny_trainer
 
 SMALL = ["family.channel_base=256", "family.channel_max=16", "family.ada.mode=off", "data.resolution=null"]
@@ -22,38 +22,36 @@ SMALL += ["family.minibatch_stddev_group=4", "family.mapping_layers=1", "family.
 def test_counted_peaks_are_those_of_a_real_step(name, tmp_path):
     plain = tiny_trainer(tiny_family(name, PLAIN))
     stream = NoiseStream(plain.family.spec, 8, torch.device("cpu"))
-    real = PeakTrainer(plain.family, plain.networks, plain.engine, stream, seed=0)
+    plain.stream, real, counted = stream, Peaks(), Peaks()
+    plain.around = real.around
     for _ in range(2):  # the second step: the first also makes what stays
-        real.peaks.clear()
-        real.progress.step, real.progress.images_seen = 0, 10**9
-        real.step()
+        real.clear()
+        plain.progress.step, plain.progress.images_seen = 0, 10**9
+        plain.step()
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({"family": {"name": name, **TINY[name]}}))
-    counted = step_without_data(PeakTrainer, load_config(file, []), ImageSpec(8, 8, 1), 8)
-    assert counted.peaks.keys() == real.peaks.keys()
-    for phase, peak in counted.peaks.items():
-        assert peak == pytest.approx(real.peaks[phase], rel=0.1), phase
+    step_without_data(load_config(file, []), ImageSpec(8, 8, 1), 8, around=counted.around)
+    assert counted.keys() == real.keys()
+    for phase, peak in counted.items():
+        assert peak == pytest.approx(real[phase], rel=0.1), phase
 
 
 def test_memory_is_a_line_over_images(monkeypatch):
     config = load_config(count_memory.CONFIGS / "stylegan2-256.yaml", SMALL)
-    most = step_without_data(PeakTrainer, config, ImageSpec(64, 64, 3), 32)
+    peaks = Peaks()
+    most = step_without_data(config, ImageSpec(64, 64, 3), 32, around=peaks.around)
     found = memory("stylegan2-256.yaml", 64, SMALL, few=8)
     sizes = {net: 4 * sum(p.numel() for p in module.parameters()) for net, module in most.networks.items()}
     standing = 5 * sizes["generator"] + 4 * sizes["discriminator"]
-    assert standing + most.peaks[found.phase] == pytest.approx(found.rest + 32 * found.image, rel=0.03)
+    assert standing + peaks[found.phase] == pytest.approx(found.rest + 32 * found.image, rel=0.03)
 
 
 def test_what_is_computed_again_is_not_kept():
-    kept, again = (
-        step_without_data(
-            PeakTrainer,
-            load_config(count_memory.CONFIGS / "stylegan2-256.yaml", [*SMALL, f"engine.recompute={way}"]),
-            ImageSpec(64, 64, 3),
-            8,
-        ).peaks
-        for way in ("off", "blocks")
-    )
+    kept, again = Peaks(), Peaks()
+    for way, peaks in (("off", kept), ("blocks", again)):
+        settings = [*SMALL, f"engine.recompute={way}"]
+        config = load_config(count_memory.CONFIGS / "stylegan2-256.yaml", settings)
+        step_without_data(config, ImageSpec(64, 64, 3), 8, around=peaks.around)
     assert again["generator"] < 0.8 * kept["generator"]
     assert again["discriminator"] < 0.8 * kept["discriminator"]
 

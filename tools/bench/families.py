@@ -14,7 +14,8 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,19 +24,18 @@ import torch
 
 from launch.assembly.operations import use_operations
 from launch.assembly.precision import with_computed_precision
+from launch.assembly.trainer import assemble, family_of
 from pipeline.config.load import load_config
 from pipeline.contracts import Batch, Family, ImageSpec, Phase, Process, Schedule, Stage
-from pipeline.engines.replicated import Replicated
 from pipeline.errors import UserError
-from pipeline.float32 import Tf32, full_float32
+from pipeline.float32 import full_float32
 from pipeline.kernels import choose_kernels
 from pipeline.models.auto import with_auto_settings
-from pipeline.models.layers import recompute_blocks
-from pipeline.models.registry import build_family, low_precision_of
-from pipeline.training.meters import Means, peak_gib
+from pipeline.training.meters import peak_gib
 from pipeline.training.trainer import Trainer
 from tools.bench.budget import Budget, add_minutes
 from tools.bench.machine import write_rows
+from tools.bench.timing import wait
 
 _GROWN = 10**9  # images seen: every schedule has ended
 _CONFIGS = Path(__file__).parents[2] / "configs"
@@ -83,27 +83,28 @@ class NoiseStream:
         return [self.batch] * times
 
 
-class TimedTrainer(Trainer):
-    """Notes the seconds of every turn."""
+class Clock:
+    """Notes the seconds of every turn, by phase; for `Trainer.around`."""
 
-    def __init__(self, *parts: Any, **settings: Any) -> None:
-        super().__init__(*parts, **settings)
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self.seconds: dict[str, list[float]] = defaultdict(list)
 
-    def _turn(self, phase: Phase, stage: Stage, turn: int, reals: Batch, stats: Means) -> None:
+    @contextmanager
+    def __call__(self, phase: Phase) -> Iterator[None]:
         start = self._now()
-        super()._turn(phase, stage, turn, reals, stats)
+        yield
         self.seconds[phase.name].append(self._now() - start)
 
     def _now(self) -> float:
-        if self.engine.process.device.type == "cuda":
-            torch.cuda.synchronize()
+        wait(self._device)
         return time.perf_counter()
 
 
 def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One configuration in this process: a row of figures."""
-    config = load_config(path, options.set)
+    sizes = [f"batch.size={options.batch}", f"batch.micro={options.micro or 'null'}"]
+    config = load_config(path, [*options.set, *sizes])
     spec = ImageSpec(options.resolution, options.resolution, 3, options.classes)
     config = with_auto_settings(config, spec)
     device = torch.device(options.device)
@@ -111,13 +112,16 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     choose_kernels()
     use_operations("auto", device)
     config = with_computed_precision(config, Process(device=device), lambda line: None)
-    low = low_precision_of(config.engine.computed)
-    family = build_family(config.family, spec, batch_size=options.batch, low_precision=low)
+    family = family_of(config, spec)
     family.schedule = FixedBatch(family.schedule, options.batch)
-    trainer = timed_trainer(family, options, device, config.engine.tf32)
-    if config.engine.recompute == "blocks":
-        recompute_blocks(trainer.networks.generator)
-        recompute_blocks(trainer.networks.discriminator)
+    trainer = assemble(
+        family,
+        Process(device=device),
+        micro=options.micro,
+        settings=config.engine.model_copy(update={"graphs": "off"}),
+        stream=NoiseStream(spec, options.batch, device),
+    )
+    trainer.around = clock = Clock(device)
     step, rounds = time.perf_counter(), 0
     while not rounds or (rounds < options.rounds and time.perf_counter() - step < options.seconds):
         rounds += 1
@@ -125,7 +129,7 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
         trainer.step()
     trainer.meters.flush()
     step = (time.perf_counter() - step) / rounds
-    row = figures(family, trainer, options.batch)
+    row = figures(family, clock.seconds, options.batch)
     training_peak = peak_gib(device)
     image = generation_seconds(family, trainer)
     tf32 = f", TF32 {config.engine.tf32}" if device.type == "cuda" else ""
@@ -142,24 +146,9 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def timed_trainer(
-    family: Family, options: argparse.Namespace, device: torch.device, tf32: Tf32
-) -> TimedTrainer:
-    """A run without its loader, on `device`."""
-    torch.manual_seed(0)
-    networks = family.networks()
-    networks.generator.to(device)
-    networks.discriminator.to(device)
-    family.memory.to(device)
-    engine = Replicated(Process(device=device))
-    engine.attach(networks, family.optimizers)
-    stream = NoiseStream(family.spec, options.batch, device)
-    return TimedTrainer(family, networks, engine, stream, seed=0, micro=options.micro, tf32=tf32)
-
-
-def figures(family: Family, trainer: TimedTrainer, batch: int) -> dict[str, Any]:
+def figures(family: Family, seconds: Mapping[str, list[float]], batch: int) -> dict[str, Any]:
     """Median seconds of each phase, and what 1,000 images cost over a cycle of lazy phases."""
-    phases = {name: statistics.median(values) for name, values in trainer.seconds.items()}
+    phases = {name: statistics.median(values) for name, values in seconds.items()}
     step = sum(phases[p.name] * p.repeats / p.every for p in family.phases)
     images = batch * max(p.repeats for p in family.phases)
     return {"phases_seconds": phases, "seconds_per_kimg": 1000 * step / images}

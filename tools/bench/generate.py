@@ -23,13 +23,13 @@ import torch
 
 from launch.assembly.operations import use_operations
 from launch.assembly.sampling import sampler_of
+from launch.assembly.trainer import family_of
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec, Sampler, Stage
 from pipeline.generation.computing import own_cores, repeatable
 from pipeline.generation.generate import generate_shards
 from pipeline.generation.request import Request
 from pipeline.images.pictures import FORMATS, PictureFormat, encode_picture, to_uint8
-from pipeline.models.registry import build_family
 from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
 from tools.bench.budget import Budget, add_minutes
 from tools.bench.machine import write_rows
@@ -90,7 +90,7 @@ def untrained(run: Path, side: int, overrides: Sequence[str]) -> Snapshot:
     name = Path(__file__).parents[2] / "configs" / f"stylegan2-{side}.yaml"
     config, spec = load_config(name, list(overrides)), ImageSpec(side, side, 3, 0)
     torch.manual_seed(0)
-    family = build_family(config.family, spec, batch_size=config.batch.size)
+    family = family_of(config, spec)
     folder = write_snapshot(
         run,
         family.networks().generator.state_dict(),

@@ -19,7 +19,8 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,6 @@ from pipeline.config.run import RunConfig
 from pipeline.contracts import ImageSpec, Phase
 from pipeline.errors import UserError
 from pipeline.models.registry import low_precision_of
-from pipeline.training.trainer import Trainer
 from pipeline.training.turns import Run, Stats
 from tools.bench.dispatch import Dispatched
 from tools.bench.families import NoiseStream
@@ -118,51 +118,52 @@ class _Replayed:
         return lambda: stats
 
 
-class _CountingTrainer(Trainer):
-    """Counts the last turn of each phase."""
+class _Turns(dict[str, Turn]):
+    """The last turn of each phase, counted."""
 
-    def __init__(self, *parts: Any, constants: Mapping[str, float], **settings: Any) -> None:
-        super().__init__(*parts, **settings)
-        self._constants, self.turns = constants, dict[str, Turn]()
+    def __init__(self, constants: Mapping[str, float]) -> None:
+        super().__init__()
+        self._constants = constants
 
-    def _turn(self, phase: Phase, *rest: Any) -> None:
+    @contextmanager
+    def around(self, phase: Phase) -> Iterator[None]:
         with Work(self._constants) as work:
-            super()._turn(phase, *rest)
+            yield
         share = phase.repeats / phase.every
         counts = work.operations, work.kernels, work.convolutions
-        self.turns[phase.name] = Turn(phase.name, share, *counts, work.seconds, work.operations)
+        self[phase.name] = Turn(phase.name, share, *counts, work.seconds, work.operations)
 
 
 def count(
     config: RunConfig, spec: ImageSpec, images: int, constants: Mapping[str, float] = CONSTANTS
 ) -> list[Turn]:
     """One turn of each phase with that many images, as on a GPU, without computing anything."""
-    eager = step_without_data(_CountingTrainer, config, spec, images, constants=constants).turns
+    eager, replayed = _Turns(constants), _Turns(constants)
+    step_without_data(config, spec, images, around=eager.around)
     # Noted in the first step, captured in the second, replayed in the third.
-    replayed = step_without_data(
-        _CountingTrainer, config, spec, images, steps=3, constants=constants, graphs=_Replayed()
-    ).turns
+    step_without_data(config, spec, images, around=replayed.around, steps=3, graphs=_Replayed())
     return [replace(turn, replayed=replayed[name].operations) for name, turn in eager.items()]
 
 
-class _TimedTrainer(Trainer):
-    """Notes operations and seconds of this thread's core, by phase."""
+class _Clock:
+    """Operations and the least seconds of this thread's core, by phase; one turn is counted, others timed."""
 
-    counts = False
+    def __init__(self) -> None:
+        self.counts = False
+        self.operations = Counter[str]()
+        self.seconds: dict[str, float] = {}
 
-    def _turn(self, phase: Phase, *rest: Any) -> None:
+    @contextmanager
+    def around(self, phase: Phase) -> Iterator[None]:
         if self.counts:
             with Dispatched() as seen:
-                super()._turn(phase, *rest)
+                yield
             self.operations[phase.name] = seen.operations
             return
         began = time.thread_time()
-        super()._turn(phase, *rest)
+        yield
         took = time.thread_time() - began
         self.seconds[phase.name] = min(took, self.seconds.get(phase.name, took))
-
-    operations: Counter[str]
-    seconds: dict[str, float]
 
 
 def seconds_an_operation(name: str, labelled: bool, precision: str, rounds: int) -> dict[str, float]:
@@ -170,15 +171,15 @@ def seconds_an_operation(name: str, labelled: bool, precision: str, rounds: int)
     use_operations("auto", torch.device("cpu"))
     torch.set_num_threads(1)
     low = low_precision_of(precision)
-    plain = tiny_trainer(tiny_family(name, DIGITS if labelled else PLAIN, low_precision=low))
-    trainer = _TimedTrainer(plain.family, plain.networks, plain.engine, seed=0)
-    trainer.operations, trainer.seconds = Counter(), {}
-    trainer.stream = NoiseStream(plain.family.spec, BATCH, torch.device("cpu"))
+    trainer = tiny_trainer(tiny_family(name, DIGITS if labelled else PLAIN, low_precision=low))
+    trainer.stream = NoiseStream(trainer.family.spec, BATCH, torch.device("cpu"))
+    clock = _Clock()
+    trainer.around = clock.around
     for turn in range(rounds + 1):
-        trainer.counts = turn == 0
+        clock.counts = turn == 0
         trainer.progress.step, trainer.progress.images_seen = 0, _GROWN
         trainer.step()
-    return {phase: took / trainer.operations[phase] for phase, took in trainer.seconds.items()}
+    return {phase: took / clock.operations[phase] for phase, took in clock.seconds.items()}
 
 
 def rows_of(name: str, constants: Mapping[str, float], rounds: int) -> list[dict[str, Any]]:

@@ -21,10 +21,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from launch.assembly.trainer import assemble
 from pipeline.config.families import StyleGAN2Config
+from pipeline.config.run import EngineConfig
 from pipeline.contracts import ImageSpec, Process
 from pipeline.engines.process import start_process, stop_process
-from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
 from pipeline.training.state import Share, copied, take
 from pipeline.training.trainer import Trainer
@@ -67,13 +68,9 @@ class _Work:
 
 def make_trainer(process: Process, batch: int, bucket_mb: float) -> Trainer:
     """A StyleGAN2 at 64px on this process, with images that are there already. batch: global."""
-    torch.manual_seed(0)
     family = build_family(_FAMILY, _SPEC, batch_size=batch)
-    networks = family.networks()
-    engine = Replicated(process, bucket_mb)
-    engine.attach(networks, family.optimizers)
     stream = NoiseStream(_SPEC, batch // process.world_size, process.device)
-    return Trainer(family, networks, engine, stream, seed=0)
+    return assemble(family, process, settings=EngineConfig(bucket_mb=bucket_mb), stream=stream)
 
 
 def measure_here(out: Path, batch: int, rounds: int, buckets: Sequence[float]) -> None:

@@ -102,6 +102,12 @@ def clock_of(device: str) -> Callable[..., float]:
     return _cuda_seconds if device == "cuda" else _wall_seconds
 
 
+def wait(device: torch.device) -> None:
+    """Until the device has done all that was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def _wall_seconds(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()  # its result is dropped within the time: giving memory back is part of the work

@@ -25,13 +25,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from launch.assembly.dataset import stream_of
+from launch.assembly.trainer import assemble, family_of
 from pipeline.config.families import StyleGAN2Config
-from pipeline.config.run import DataConfig
+from pipeline.config.run import BatchConfig, DataConfig, RunConfig
 from pipeline.contracts import Batch, Family, ImageSpec, Networks, Process
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import ImageStream
-from pipeline.engines.replicated import Replicated
 from pipeline.float32 import full_float32, of_turn
 from pipeline.kernels import choose_kernels
 from pipeline.models.layers import recompute_blocks
@@ -51,15 +52,11 @@ _FAMILY = StyleGAN2Config(channel_base=4096, channel_max=128, mapping_layers=2, 
 
 def make_trainer(index: ShardIndex) -> tuple[Trainer, ImageStream]:
     """A StyleGAN2 run at 64px with its real loader."""
-    torch.manual_seed(0)
-    process = Process()
-    family = build_family(_FAMILY, index.spec, batch_size=_BATCH)
-    networks = family.networks()
-    engine = Replicated(process)
-    engine.attach(networks, family.optimizers)
     data = DataConfig(workers=1, lanes=8, mirror=True)
-    stream = ImageStream(index, data, seed=0, process=process, images_seen=0, labels=True)
-    return Trainer(family, networks, engine, stream, seed=0), stream
+    config = RunConfig(family=_FAMILY, data=data, batch=BatchConfig(size=_BATCH))
+    family = family_of(config, index.spec)
+    stream = stream_of(config, index, family, Process())
+    return assemble(family, stream=stream), stream
 
 
 class BarePhases:
@@ -195,7 +192,6 @@ def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[float
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     full_float32()
     choose_kernels()
-    torch.manual_seed(0)
     config = StyleGAN2Config(channel_base=8192, channel_max=128, mapping_layers=2)
     family = build_family(config, ImageSpec(side, side, 3), batch_size=batch)
     networks = family.networks()

@@ -13,12 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import ops
+from launch.assembly.trainer import assemble
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import Batch, ImageSpec, Process
-from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
-from pipeline.training.ema import Averager
 from pipeline.training.trainer import only_trainable
 from tools.bench.op_rows import Setting, fastest, figures
 from tools.bench.timing import Contestant, Race, clock_of, race
@@ -83,8 +82,8 @@ def our_phases(images: Tensor) -> dict[str, Callable[[], object]]:
     """Our family's phases on `images`, each with its update by the engine."""
     spec = ImageSpec(images.shape[2], images.shape[3], 3)
     family = build_family(TRAINED, spec, batch_size=len(images))
-    networks, engine = family.networks(), Replicated(Process())
-    engine.attach(networks, family.optimizers)
+    trainer = assemble(family)
+    networks, engine = trainer.networks, trainer.engine
     stage, reals, count = family.schedule.at(0), Batch(images), itertools.count()
 
     def runner(phase: Any) -> Callable[[], object]:
@@ -176,12 +175,12 @@ def update_rows(setting: Setting, resolution: int) -> Iterator[dict[str, Any]]:
     """
     spec = ImageSpec(resolution, resolution, 3)
     family = build_family(CONFIG_F, spec, batch_size=4)
-    networks = family.networks()
-    generator = networks.generator.to(setting.device)
+    trainer = assemble(family, Process(device=torch.device(setting.device)))
+    generator, engine = trainer.networks.generator, trainer.engine
     parameters = list(generator.parameters())
     total = 4 * sum(parameter.numel() for parameter in parameters)
     size = f"{total / 4e6:.1f}M parameters"
-    averager = Averager(generator)
+    averager = trainer.averager
     averages = list(averager.average.parameters())
 
     @torch.no_grad()
@@ -190,8 +189,6 @@ def update_rows(setting: Setting, resolution: int) -> Iterator[dict[str, Any]]:
             average.lerp_(source, 0.001)
 
     yield _update_row(setting, "moving average", size, 3 * total, lambda: averager.update(0.999), one_by_one)
-    engine = Replicated(Process(device=torch.device(setting.device)))
-    engine.attach(networks, family.optimizers)
     plain = [parameter.detach().clone().requires_grad_() for parameter in parameters]
     for parameter in plain:
         parameter.grad = torch.zeros_like(parameter)

@@ -2,53 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from unittest.mock import patch
 
 import torch
 
 import ops
+from launch.assembly.trainer import assemble
 from ops import _library
-from pipeline.config.run import RunConfig
-from pipeline.contracts import ImageSpec, Process
+from pipeline.config.run import EngineConfig, RunConfig
+from pipeline.contracts import ImageSpec, Phase, Process
 from pipeline.engines.replicated import Replicated
 from pipeline.models.auto import with_auto_settings
-from pipeline.models.layers import recompute_blocks
 from pipeline.models.registry import build_family, low_precision_of
 from pipeline.training.trainer import Trainer
+from pipeline.training.turns import Graphs
 from tools.bench.families import FixedBatch, NoiseStream
 from tools.research.scale.counting import NoAdam, NoAverage
 
 NOWHERE = torch.device("meta")
 _GROWN = 10**9  # images seen: every schedule has ended, and every lazy phase is due
 
-Kind = TypeVar("Kind", bound=Trainer)
-
 
 def step_without_data(
-    kind: type[Kind], config: RunConfig, spec: ImageSpec, images: int, *, steps: int = 1, **settings: Any
-) -> Kind:
-    """A trainer of that kind, made with `settings`, after `steps` steps with that many images, the first of
-    them with every phase.
+    config: RunConfig,
+    spec: ImageSpec,
+    images: int,
+    *,
+    around: Callable[[Phase], AbstractContextManager[object]] = lambda phase: nullcontext(),
+    steps: int = 1,
+    graphs: Graphs | None = None,
+) -> Trainer:
+    """A trainer after `steps` steps with that many images, the first of them with every phase.
 
+    around: entered around each turn of a phase (`Trainer.around`). graphs: how main phases are captured.
     Nothing is computed. Adam and the average, one fused operation a network, are left out.
     """
     config = with_auto_settings(config, spec)
-    low = low_precision_of(config.engine.precision)
+    low = low_precision_of(config.engine.computed)
     with _as_on_a_gpu():
         with NOWHERE:
             family = build_family(config.family, spec, batch_size=images, low_precision=low)
             networks = family.networks()
-        if config.engine.recompute == "blocks":
-            recompute_blocks(networks.generator)
-            recompute_blocks(networks.discriminator)
         family.schedule = FixedBatch(family.schedule, images)
-        engine = Replicated(Process(device=NOWHERE))
-        engine.attach(networks, family.optimizers)
-        stream = NoiseStream(spec, images, NOWHERE)
-        trainer = kind(family, networks, engine, stream, seed=0, **settings)
+        trainer = assemble(
+            family,
+            engine=Replicated(Process(device=NOWHERE)),
+            settings=EngineConfig(recompute=config.engine.recompute),
+            networks=networks,
+            stream=NoiseStream(spec, images, NOWHERE),
+            graphs=graphs,
+        )
+        trainer.around = around
         trainer.progress.images_seen = _GROWN
         for _ in range(steps):
             trainer.step()

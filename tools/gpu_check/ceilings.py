@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from tools.gpu_check.clock import float32_products, median_ms, wait
+from tools.bench.timing import wait
+from tools.gpu_check.clock import float32_products, median_ms
 from tools.gpu_check.step import Place, Row, figure
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 
 from pipeline import float32
-from tools.bench.timing import clock_of
+from tools.bench.timing import clock_of, wait
 
 
 def median_ms(call: Callable[[], object], device: torch.device, rounds: int) -> float:
@@ -30,12 +30,6 @@ def host_ms(call: Callable[[], object], device: torch.device, rounds: int) -> fl
         taken.append(time.perf_counter() - began)
     wait(device)
     return 1e3 * min(taken)
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done all that was asked of it."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def float32_products(*, tf32: bool) -> None:

@@ -16,7 +16,8 @@ from pipeline.config.run import EngineConfig
 from pipeline.contracts import Process
 from pipeline.engines.process import stop_process
 from pipeline.engines.select import select_engine
-from tools.gpu_check.clock import median_ms, wait
+from tools.bench.timing import wait
+from tools.gpu_check.clock import median_ms
 from tools.gpu_check.step import Place, Row, figure
 from tools.tiny_families import TINY, tiny_family, tiny_trainer
 

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from launch.assembly.operations import use_operations
+from launch.assembly.trainer import family_of
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec
 from pipeline.kernels import choose_kernels
-from pipeline.models.registry import build_family, low_precision_of
-from tools.gpu_check.clock import float32_products, host_ms, median_ms, wait
+from tools.bench.timing import wait
+from tools.gpu_check.clock import float32_products, host_ms, median_ms
 from tools.gpu_check.step import Place, Row, figure
 from tools.gpu_check.training import CONFIGS
 
@@ -46,11 +47,7 @@ def _phase(
     float32_products(tf32=False)
     choose_kernels()
     torch.manual_seed(0)
-    low = low_precision_of(config.engine.precision)
-    family = build_family(
-        config.family, ImageSpec(resolution, resolution, 3), batch_size=batch, low_precision=low
-    )
-    networks = family.networks()
+    networks = family_of(config, ImageSpec(resolution, resolution, 3)).networks()
     generator, discriminator = networks.generator.to(device), networks.discriminator.to(device)
     discriminator.requires_grad_(False)
     z = torch.randn(batch, int(generator.z_dim), device=device)  # type: ignore[arg-type]

@@ -14,18 +14,17 @@ from typing import Any
 import torch
 
 from launch.assembly.operations import use_operations
-from launch.assembly.training import make_trainer
+from launch.assembly.trainer import assemble, family_of
 from pipeline.config.load import load_config
 from pipeline.config.run import EngineConfig
 from pipeline.contracts import ImageSpec, Process
 from pipeline.float32 import full_float32
 from pipeline.kernels import choose_kernels
 from pipeline.models.auto import with_auto_settings
-from pipeline.models.registry import build_family, low_precision_of
 from pipeline.training.meters import peak_gib
 from pipeline.training.trainer import Trainer
 from tools.bench.families import FixedBatch, NoiseStream
-from tools.gpu_check.clock import wait
+from tools.bench.timing import wait
 from tools.gpu_check.step import Place, Row, figure
 from tools.tiny_families import BATCH, TINY, tiny_family, tiny_trainer
 
@@ -67,12 +66,17 @@ def trainer_of(name: str, resolution: int, overrides: Sequence[str], device: tor
     use_operations("auto" if device.type == "cpu" else "native", device)
     full_float32()  # as a run begins; the trainer allows what `engine.tf32` allows
     choose_kernels()
-    low = low_precision_of(config.engine.precision)
-    family = build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
+    family = family_of(config, spec)
     family.schedule = FixedBatch(family.schedule, config.batch.size)
-    trainer = make_trainer(config, family, Process(device=device))
-    trainer.stream = NoiseStream(spec, config.batch.size, device)
-    return trainer
+    assert config.batch.micro != "auto", "a check has batches that fit"
+    return assemble(
+        family,
+        Process(device=device),
+        seed=config.seed,
+        micro=config.batch.micro,
+        settings=config.engine,
+        stream=NoiseStream(spec, config.batch.size, device),
+    )
 
 
 def _measured(what: str, trainer: Trainer, batch: int) -> Iterator[Row]:

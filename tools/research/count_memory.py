@@ -10,14 +10,14 @@ cuDNN take for themselves, and what torch's allocator loses between blocks.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec, Phase
-from pipeline.training.trainer import Trainer
 from tools.bench.machine import write_rows
 from tools.bench.without_data import step_without_data
 from tools.research.scale.counting import Linear
@@ -39,26 +39,26 @@ class Memory:
     phase: str
 
 
-class PeakTrainer(Trainer):
-    """Notes the most bytes alive in each phase, beyond weights, gradients and moments."""
+class Peaks(dict[str, int]):
+    """The most bytes alive in each phase, beyond weights, gradients and moments."""
 
-    def __init__(self, *parts: Any, **settings: Any) -> None:
-        super().__init__(*parts, **settings)
-        self.peaks: dict[str, int] = {}
-
-    def _turn(self, phase: Phase, *rest: Any) -> None:
+    @contextmanager
+    def around(self, phase: Phase) -> Iterator[None]:
+        """Notes those of one turn; for `Trainer.around`."""
         with Tally() as tally:
-            super()._turn(phase, *rest)
-        self.peaks[phase.name] = max(tally.peak, self.peaks.get(phase.name, 0))
+            yield
+        self[phase.name] = max(tally.peak, self.get(phase.name, 0))
 
 
 def memory(name: str, resolution: int, overrides: Sequence[str], few: int = _FEW) -> Memory:
     """Of training configs/NAME at that resolution. few: images of the first of two counts."""
     config, spec = load_config(CONFIGS / name, list(overrides)), ImageSpec(resolution, resolution, 3)
-    one, two = (step_without_data(PeakTrainer, config, spec, images) for images in (few, 2 * few))
-    lines = {phase: Linear.through(few, one.peaks[phase], 2 * few, two.peaks[phase]) for phase in one.peaks}
+    one, two = Peaks(), Peaks()
+    trainer = step_without_data(config, spec, few, around=one.around)
+    step_without_data(config, spec, 2 * few, around=two.around)
+    lines = {phase: Linear.through(few, one[phase], 2 * few, two[phase]) for phase in one}
     phase = max(lines, key=lambda phase: lines[phase].each)
-    sizes = {net: sum(4 * p.numel() for p in module.parameters()) for net, module in one.networks.items()}
+    sizes = {net: sum(4 * p.numel() for p in module.parameters()) for net, module in trainer.networks.items()}
     # Weights, gradients and two moments of both networks, and the averaged generator.
     standing = 4 * sum(sizes.values()) + sizes["generator"]
     return Memory(lines[phase].each, standing + lines[phase].fixed, phase)

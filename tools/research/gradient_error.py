@@ -24,17 +24,17 @@ import torch
 from torch import Tensor
 
 import ops
+from launch.assembly.trainer import assemble
 from pipeline.config.load import load_config
 from pipeline.config.run import DataConfig, RunConfig
 from pipeline.contracts import Batch, Family, ImageSpec, Networks, Phase, Process
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import ImageStream
-from pipeline.engines.replicated import Replicated
 from pipeline.errors import UserError
 from pipeline.models.registry import build_family, low_precision_of
 from pipeline.randomness import SampleRandomness, seed_everything
-from pipeline.training.trainer import Trainer, only_trainable
+from pipeline.training.trainer import only_trainable
 from tools.bench.families import FixedBatch
 from tools.bench.machine import write_rows
 from tools.research.tf32 import Tf32
@@ -106,10 +106,9 @@ def trained(config: RunConfig, classes: int, resolution: int, batch: int, steps:
     family = build_family(config.family, spec, batch_size=batch)
     family.schedule = FixedBatch(family.schedule, batch)
     seed_everything(0)
-    networks, engine = family.networks(), Replicated(Process())
-    engine.attach(networks, family.optimizers)
+    networks = family.networks()
     faces = Faces(resolution, batch, spec.classes)
-    trainer = Trainer(family, networks, engine, faces, seed=0)
+    trainer = assemble(family, networks=networks, stream=faces)
     for step in range(steps):
         trainer.progress.step, trainer.progress.images_seen = step, _GROWN
         trainer.step()

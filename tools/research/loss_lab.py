@@ -27,15 +27,14 @@ from PIL import Image, ImageDraw
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
+from launch.assembly.trainer import assemble
 from pipeline.config.families import MLPConfig
 from pipeline.config.units import PositiveCount
-from pipeline.contracts import Batch, ImageSpec, Process
-from pipeline.engines.replicated import Replicated
+from pipeline.contracts import Batch, ImageSpec
 from pipeline.errors import UserError
 from pipeline.images.pictures import picture_format, write_picture
 from pipeline.models.registry import build_family
-from pipeline.randomness import derive_seed, seed_everything, seeded
-from pipeline.training.trainer import Trainer
+from pipeline.randomness import derive_seed, seeded
 from tools.bench.machine import write_rows
 
 POINTS = ImageSpec(1, 1, 2)
@@ -143,11 +142,7 @@ def train(name: str, mixture: Mixture, *, images: int, seed: int = 0) -> Result:
     """Trains recipe `name` until `images` real points were shown."""
     config = MLPConfig(**{**NETWORKS, **RECIPES[name]})
     family = build_family(config, POINTS, batch_size=BATCH)
-    seed_everything(derive_seed(seed, "networks"))
-    networks = family.networks()
-    engine = Replicated(Process())
-    engine.attach(networks, family.optimizers)
-    trainer = Trainer(family, networks, engine, PointStream(mixture, seed), seed=seed)
+    trainer = assemble(family, seed=seed, stream=PointStream(mixture, seed))
     sampler = family.sampler(trainer.averager.average)
 
     def samples() -> Tensor:

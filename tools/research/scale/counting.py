@@ -21,17 +21,15 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from launch.assembly.fitting import Still
 from launch.assembly.operations import use_operations
+from launch.assembly.trainer import assemble, family_of
 from pipeline.config.load import load_config
-from pipeline.config.run import RunConfig
+from pipeline.config.run import EngineConfig, RunConfig
 from pipeline.contracts import Batch, Family, ImageSpec, Net, Phase, Process, Stage
 from pipeline.engines.replicated import Replicated
 from pipeline.errors import UserError
 from pipeline.models.auto import with_auto_settings
-from pipeline.models.layers import recompute_blocks
-from pipeline.models.registry import build_family, low_precision_of
-from pipeline.training.meters import Means
-from pipeline.training.trainer import Trainer
 from tools.research.scale.tally import Tally
 
 _RANKS = 2  # that the counted rank believes in: enough for every exchange to take place
@@ -102,11 +100,22 @@ class Span:
 
 
 @dataclass
-class _Run:
-    """What one fake step was seen to do."""
+class _Seen:
+    """What one fake step was seen to do. phases: (FLOPs, most bytes) of a turn. exchanges: of a turn by its
+    phase, of the rest of the step under ""; turn: the phase that is under way."""
 
     phases: dict[str, tuple[int, int]] = field(default_factory=dict)
     exchanges: dict[str, list[Exchange]] = field(default_factory=lambda: defaultdict(list))
+    turn: str = ""
+
+    @contextmanager
+    def around(self, phase: Phase) -> Iterator[None]:
+        """For `Trainer.around`."""
+        self.turn = phase.name
+        with Tally() as tally:
+            yield
+        self.phases[phase.name] = (tally.flops, tally.peak)
+        self.turn = ""
 
 
 class NoAdam:
@@ -138,21 +147,6 @@ class _Sent:
         return True
 
 
-class _CountingTrainer(Trainer):
-    def __init__(self, *parts: Any, seen: _Run, **settings: Any) -> None:
-        super().__init__(*parts, **settings)
-        self._seen, self.turn_name = seen, ""
-
-    def _turn(self, phase: Phase, stage: Stage, turn: int, reals: Batch, stats: Means) -> None:
-        if turn:
-            return  # a repeat counts as the first
-        self.turn_name = phase.name
-        with Tally() as tally:
-            super()._turn(phase, stage, turn, reals, stats)
-        self._seen.phases[phase.name] = (tally.flops, tally.peak)
-        self.turn_name = ""
-
-
 @dataclass(frozen=True)
 class NoData:
     """Reals of a shape."""
@@ -171,28 +165,14 @@ class NoData:
         return [Batch(torch.zeros(self.images, self.spec.channels, side, side), labels)] * times
 
 
-class FixedStage:
-    """A schedule that stands still at `stage`, with this global batch."""
-
-    def __init__(self, stage: Stage, batch_size: int) -> None:
-        self.stage = replace(stage, batch_size=batch_size)
-
-    def at(self, images_seen: int) -> Stage:
-        return self.stage
-
-    def batch_sizes(self) -> tuple[int, ...]:
-        return (self.stage.batch_size,)
-
-
 @contextmanager
-def _recorded(trainer: list[_CountingTrainer], seen: _Run) -> Iterator[None]:
+def _recorded(seen: _Seen) -> Iterator[None]:
     """all_reduce is noted, by phase and by who calls it, and does nothing."""
 
     def note(tensor: Tensor, *_: object, **__: object) -> _Sent:
         caller = sys._getframe(1).f_globals["__name__"]
-        turn = trainer[0].turn_name if trainer else ""
-        kind = "norm" if ".layers." in caller else "gradients" if turn else "stats"
-        seen.exchanges[turn].append(Exchange(kind, tensor.numel() * tensor.element_size()))
+        kind = "norm" if ".layers." in caller else "gradients" if seen.turn else "stats"
+        seen.exchanges[seen.turn].append(Exchange(kind, tensor.numel() * tensor.element_size()))
         return _Sent()
 
     with (
@@ -203,12 +183,6 @@ def _recorded(trainer: list[_CountingTrainer], seen: _Run) -> Iterator[None]:
         patch("pipeline.training.trainer.Averager", NoAverage),
     ):
         yield
-
-
-def family_of(config: RunConfig, spec: ImageSpec) -> Family:
-    """The family that `config` names, as training builds it."""
-    low = low_precision_of(config.engine.precision)
-    return build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
 
 
 def stages(family: Family, images: int, samples: int = 400) -> list[tuple[int, Stage]]:
@@ -251,20 +225,21 @@ def count_stage(
 
 def _fake_step(
     config: RunConfig, spec: ImageSpec, stage: Stage, images: int, recompute: bool
-) -> tuple[_Run, Family, dict[Net, int], dict[Net, int]]:
-    seen, box = _Run(), list[_CountingTrainer]()
-    with FakeTensorMode(allow_non_fake_inputs=True), _recorded(box, seen):
+) -> tuple[_Seen, Family, dict[Net, int], dict[Net, int]]:
+    seen = _Seen()
+    with FakeTensorMode(allow_non_fake_inputs=True), _recorded(seen):
         family = family_of(config, spec)
-        family.schedule = FixedStage(stage, _RANKS * images)
-        networks = family.networks()
-        if recompute:
-            for network in (networks.generator, networks.discriminator):
-                recompute_blocks(network)
-        engine = Replicated(Process(0, _RANKS, 0, torch.device("cpu")))
-        engine.attach(networks, family.optimizers)
-        stream = NoData(spec, images)
-        trainer = _CountingTrainer(family, networks, engine, stream, seed=0, seen=seen)
-        box.append(trainer)
+        played = family_of(config, spec)
+        played.schedule = Still(replace(stage, batch_size=_RANKS * images))
+        played.phases = tuple(replace(phase, repeats=1) for phase in family.phases)  # all count as the first
+        trainer = assemble(
+            played,
+            engine=Replicated(Process(0, _RANKS, 0, torch.device("cpu"))),
+            settings=EngineConfig(recompute="blocks" if recompute else "off"),
+            stream=NoData(spec, images),
+        )
+        trainer.around = seen.around
+        networks = trainer.networks
         trainer.progress.images_seen = _GROWN
         trainer.step()
         trainable: dict[Net, int] = {

@@ -7,18 +7,21 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from launch.assembly.fitting import Still
 from launch.assembly.operations import use_operations
+from launch.assembly.trainer import assemble, family_of
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec, Process
 from pipeline.engines.process import start_process, stop_process
-from pipeline.engines.replicated import Replicated
 from pipeline.training.trainer import Trainer
-from tools.research.scale.counting import FixedStage, NoData, family_of
+from pipeline.words import keep_quiet
+from tools.research.scale.counting import NoData
 
 SMALL, LARGE = 1 << 10, 1 << 22  # bytes: of latency, and of bandwidth
 _AGAIN = 10  # exchanges of each a round: one alone waits for whoever comes late
@@ -30,7 +33,7 @@ def main(config: str, side: int, classes: int, steps: int, out: Path) -> None:
     all-reduce."""
     torch.set_num_threads(1)
     process = start_process("cpu")
-    use_operations("auto", process.device, tell=False)
+    use_operations("auto", process.device, tell=keep_quiet)
     one, two = (_trainer(config, side, classes, group) for group in (Process(), process))
     seconds: dict[str, list[float]] = {"alone": [], "together": [], "small": [], "large": []}
     small, large = torch.zeros(SMALL // 4), torch.zeros(LARGE // 4)
@@ -62,12 +65,8 @@ def _trainer(path: str, side: int, classes: int, process: Process) -> Trainer:
     family = family_of(config, spec)
     stage = family.schedule.at(10**12)
     mine = config.batch.size // 2
-    family.schedule = FixedStage(stage, mine * process.world_size)
-    torch.manual_seed(0)
-    networks = family.networks()
-    engine = Replicated(process)
-    engine.attach(networks, family.optimizers)
-    return Trainer(family, networks, engine, NoData(spec, mine), seed=0)
+    family.schedule = Still(replace(stage, batch_size=mine * process.world_size))
+    return assemble(family, process, stream=NoData(spec, mine))
 
 
 if __name__ == "__main__":

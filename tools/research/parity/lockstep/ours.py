@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from launch.assembly.trainer import assemble
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import (
     NETS,
@@ -18,14 +19,12 @@ from pipeline.contracts import (
     ImageSpec,
     Networks,
     Phase,
-    Process,
     Randomness,
     Stage,
     Terms,
 )
-from pipeline.engines.replicated import Replicated
 from pipeline.models.registry import build_family
-from pipeline.training.trainer import Stream, Trainer
+from pipeline.training.trainer import Stream
 from tools.research.parity.filling import Rule, drawn, normal, uniform
 
 State = dict[str, dict[str, Tensor]]
@@ -154,11 +153,9 @@ class Ours:
         for net, network in self.networks.items():
             setting.fill(network)
             _move(network, net, moved)
-        self._engine = Replicated(Process())
-        self._engine.attach(self.networks, self.family.optimizers)
         self._turns: list[Turn] = []
         family: Any = _Noted(self.family, setting.order, self._turns)
-        self.trainer = Trainer(family, self.networks, self._engine, self, seed=0)
+        self.trainer = assemble(family, networks=self.networks, stream=self)
         self.damaged = self._batches = 0
 
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
@@ -183,7 +180,7 @@ class Ours:
         for net in NETS:
             for moment in MOMENTS:
                 state[f"{net}, {moment}"] = {}
-        for name, value in self._engine.optimizer_state().items():
+        for name, value in self.trainer.engine.optimizer_state().items():
             player, _, rest = name.partition(".")
             parameter, _, moment = rest.rpartition(".")
             if moment in MOMENTS:

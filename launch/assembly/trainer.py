@@ -1,0 +1,86 @@
+"""The parts of a run put together: the one way from a configuration to a loop that trains, for `hrgan train`,
+for trial steps, and for whatever measures or compares training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from pipeline.config.run import EngineConfig, RunConfig
+from pipeline.contracts import Engine, Family, ImageSpec, Networks, Process
+from pipeline.engines.select import select_engine
+from pipeline.errors import UserError
+from pipeline.models.layers import compile_main_phases, recompute_blocks
+from pipeline.models.registry import build_family, low_precision_of
+from pipeline.randomness import derive_seed, seed_everything
+from pipeline.training.graphs import graphs_for
+from pipeline.training.trainer import Stream, Trainer
+from pipeline.training.turns import Graphs
+
+
+def family_of(config: RunConfig, spec: ImageSpec) -> Family:
+    """The family that `config` names, for images of `spec`, in the precision that the run computes in."""
+    low = low_precision_of(config.engine.computed)
+    return build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
+
+
+def assemble(
+    family: Family,
+    process: Process | None = None,
+    *,
+    seed: int = 0,
+    micro: int | None = None,
+    settings: EngineConfig | None = None,
+    networks: Networks | None = None,
+    engine: Engine | None = None,
+    stream: Stream | None = None,
+    graphs: Graphs | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Trainer:
+    """Networks on the process's device, attached to an engine, in a loop that is ready for its first step.
+
+    process: the engine's or, without one, a process of its own on the CPU. seed: of the run. micro: most
+    images that a process holds at once; None for all. settings: the section `engine` of a configuration.
+    networks: those to train, instead of fresh ones drawn from the run's seed. engine: instead of the one that
+    the settings name; not attached to networks yet. stream: may be set later, when the position is known.
+    graphs: instead of those that the settings ask for. tell: gets a line where CUDA graphs are not possible.
+    Errors: UserError where the settings ask for what these networks do not offer.
+    """
+    settings = settings or EngineConfig()
+    process = engine.process if engine is not None else process or Process()
+    if networks is None:
+        seed_everything(derive_seed(seed, "networks"))
+        networks = family.networks()
+    for module in (networks.generator, networks.discriminator, family.memory):
+        if any(tensor.device != process.device for tensor in (*module.parameters(), *module.buffers())):
+            module.to(process.device)  # tensors without data cannot be moved, not even to where they are
+    engine = engine or select_engine(settings, process)
+    engine.attach(networks, family.optimizers)
+    if graphs is None and settings.graphs == "auto" and not settings.compile:
+        graphs = graphs_for(engine, networks, tell)
+    trainer = Trainer(
+        family, networks, engine, stream, seed=seed, micro=micro, tf32=settings.tf32, graphs=graphs
+    )
+    # Only now: the trainer has made its averaged copy, which must stay a plain module.
+    _switch_on(settings, networks)
+    return trainer
+
+
+def _switch_on(settings: EngineConfig, networks: Networks) -> None:
+    switches: list[tuple[bool, Callable[[nn.Module], int], str]] = [
+        (
+            settings.compile,
+            compile_main_phases,
+            "engine.compile=true: no part of this family's networks can be compiled; allowed: false",
+        ),
+        (
+            settings.recompute == "blocks",
+            recompute_blocks,
+            "engine.recompute=blocks: this family's networks have no blocks that can be recomputed; "
+            "allowed: off",
+        ),
+    ]
+    for wanted, switch, refusal in switches:
+        if wanted and not sum(switch(network) for _, network in networks.items()):
+            raise UserError(refusal)
