@@ -16,6 +16,7 @@ from typer.main import get_command
 from launch.assembly.memory import memory_line
 from launch.commands import train_options as option
 from launch.commands.board import board
+from launch.commands.configs import configs
 from launch.commands.doctor import doctor
 from launch.commands.evaluate import Processes, evaluate
 from launch.commands.explore import explore
@@ -92,6 +93,7 @@ app.command("import", no_args_is_help=False)(import_weights)
 app.command(no_args_is_help=False)(export)
 app.command(no_args_is_help=False)(runs)
 app.command(no_args_is_help=False)(board)
+app.command(no_args_is_help=False)(configs)
 app.command(no_args_is_help=False)(doctor)
 app.add_typer(explore)
 app.add_typer(submit)

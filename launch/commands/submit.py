@@ -30,7 +30,11 @@ submit = typer.Typer(
 
 Cluster = Annotated[
     Path,
-    typer.Option("--cluster", metavar="FILE", help="Cluster file, such as configs/cluster/example.yaml."),
+    typer.Option(
+        "--cluster",
+        metavar="FILE",
+        help="Cluster file; hrgan configs cluster/example prints one to begin with.",
+    ),
 ]
 Nodes = Annotated[int | None, typer.Option(min=1, help="Nodes, instead of the cluster file's.")]
 After = Annotated[

@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 
 Config = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="A configuration, such as configs/stylegan2-256.yaml.")
+    Path,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A configuration: a file, or the name of one that comes with hrgan (hrgan configs lists them).",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.config.cluster import ClusterConfig
 from pipeline.config.explain import explain, line
 from pipeline.config.run import RunConfig
+from pipeline.config.shipped import CLUSTERS, locate
 from pipeline.config.sources import Key, Layer, ScalarLoader, read_layers, read_override
 from pipeline.errors import UserError
 
@@ -63,16 +64,17 @@ for _first, _resolvers in ScalarLoader.yaml_implicit_resolvers.items():
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The configuration in `path`, with `key.path=value` overrides, checked.
 
-    A file may `inherit:` others, which it then overrides. Errors are UserErrors that name file (or
-    override), key and value and what is allowed, one line each.
+    path: a file, or the name of one that comes with hrgan, such as stylegan2-256. A file may `inherit:`
+    others, which it then overrides. Errors are UserErrors that name file (or override), key and value and
+    what is allowed, one line each.
     """
-    layers = [*read_layers(Path(path)), *map(read_override, overrides)]
+    layers = [*read_layers(locate(Path(path))), *map(read_override, overrides)]
     return _validated(RunConfig, _merged(layers), layers)
 
 
 def load_cluster(path: str | Path) -> ClusterConfig:
-    """The cluster file in `path`, which may `inherit:` others; errors are as `load_config`'s."""
-    layers = read_layers(Path(path))
+    """The cluster file in `path`, or of that name; `inherit:` and errors are as `load_config`'s."""
+    layers = read_layers(locate(Path(path), CLUSTERS))
     return _validated(ClusterConfig, _merged(layers), layers)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.config.shipped import absent, find
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import read_text
 
@@ -182,11 +182,13 @@ def read_layers(path: Path, chain: Sequence[Path] = ()) -> list[Layer]:
     layers: list[Layer] = []
     for name in parents:
         parent = Path(os.path.normpath(path.parent / name))
+        if not parent.is_file():  # a copy of one that comes with hrgan still inherits from those
+            parent = find(name) or parent
         if parent.resolve() in [p.resolve() for p in chain]:
             route = " -> ".join(str(p) for p in [*chain, parent])
             raise UserError(f"{place}: inherit={name}: goes in a circle: {route}")
         if not parent.is_file():
-            raise UserError(f"{place}: inherit={name}: {_absent(parent)}")
+            raise UserError(f"{place}: inherit={name}: {absent(parent)}")
         layers += read_layers(parent, chain)
     return [*layers, layer]
 
@@ -203,25 +205,14 @@ def _read_layer(path: Path) -> Layer:
 
 
 def _text(path: Path) -> str:
-    if path.is_dir():
-        raise UserError(f"{path}: {_absent(path)}")
+    if os.path.isdir(path):  # false for what no file can be called
+        raise UserError(f"{path}: {absent(path)}")
     try:
         return read_text(path, _MOST_BYTES)
     except FileNotFoundError:
-        raise UserError(f"{path}: {_absent(path)}") from None
+        raise UserError(f"{path}: {absent(path)}") from None
     except Damaged as damage:
         raise UserError(f"{damage}; allowed: YAML of the form `key: value`") from damage
-
-
-def _absent(path: Path) -> str:
-    if path.is_dir():
-        return "is a folder; expected a YAML file"
-    folder = path.parent
-    names = sorted(p.name for p in folder.glob("*.yaml")) if folder.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1)
-    if near:
-        return f"no such file; did you mean {folder / near[0]}?"
-    return f"no such file; in {folder} there are: {', '.join(names)}" if names else "no such file"
 
 
 def read_override(text: str) -> Layer:

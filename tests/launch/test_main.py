@@ -17,7 +17,7 @@ from launch.main import main
 from pipeline.errors import RunFailed, UserError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["prepare", "train", "generate", "evaluate", "import", "export", "runs", "board"]
+COMMANDS = ["prepare", "train", "generate", "evaluate", "import", "export", "runs", "board", "configs"]
 COMMANDS += ["doctor", "explore", "submit"]
 MINIMAL = "family: {name: stylegan2}\n"
 
@@ -45,7 +45,7 @@ def _fail(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) ->
 
 
 USAGE = {
-    "": "missing command; allowed: prepare, train, generate, evaluate, import, export, runs, board, doctor",
+    "": f"missing command; allowed: {', '.join(COMMANDS)}",
     "trian": "no such command 'trian'; did you mean 'train'? (see hrgan --help)",
     "submit": "missing command; allowed: train, evaluate, generate (see hrgan submit --help)",
     "submit trian x": "no such command 'trian'; did you mean 'train'? (see hrgan submit --help)",

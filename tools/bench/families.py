@@ -26,6 +26,7 @@ from launch.assembly.operations import use_operations
 from launch.assembly.precision import with_computed_precision
 from launch.assembly.trainer import assemble, family_of
 from pipeline.config.load import load_config
+from pipeline.config.shipped import shipped
 from pipeline.contracts import Batch, Family, ImageSpec, Phase, Process, Schedule, Stage
 from pipeline.errors import UserError
 from pipeline.float32 import full_float32
@@ -38,7 +39,6 @@ from tools.bench.machine import write_rows
 from tools.bench.timing import wait
 
 _GROWN = 10**9  # images seen: every schedule has ended
-_CONFIGS = Path(__file__).parents[2] / "configs"
 _DEFAULT = {
     "stylegan2-256.yaml": 0,
     "progan-1024.yaml": 0,
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.worker:
         print(json.dumps(measure(options.configs[0], options)))
         return 0
-    paths = options.configs or [_CONFIGS / name for name in _DEFAULT if (_CONFIGS / name).exists()]
+    paths = options.configs or list(map(shipped, _DEFAULT))
     passed = ["--resolution", str(options.resolution), "--batch", str(options.batch)]
     passed += ["--rounds", str(options.rounds), "--device", options.device]
     passed += ["--micro", str(options.micro)] if options.micro else []

@@ -25,6 +25,7 @@ from launch.assembly.operations import use_operations
 from launch.assembly.sampling import sampler_of
 from launch.assembly.trainer import family_of
 from pipeline.config.load import load_config
+from pipeline.config.shipped import shipped
 from pipeline.contracts import ImageSpec, Sampler, Stage
 from pipeline.generation.computing import own_cores, repeatable
 from pipeline.generation.generate import generate_shards
@@ -87,8 +88,7 @@ def size_rows(
 
 def untrained(run: Path, side: int, overrides: Sequence[str]) -> Snapshot:
     """A snapshot of the configuration for this size, as it is before training."""
-    name = Path(__file__).parents[2] / "configs" / f"stylegan2-{side}.yaml"
-    config, spec = load_config(name, list(overrides)), ImageSpec(side, side, 3, 0)
+    config, spec = load_config(shipped(f"stylegan2-{side}"), list(overrides)), ImageSpec(side, side, 3, 0)
     torch.manual_seed(0)
     family = family_of(config, spec)
     folder = write_snapshot(

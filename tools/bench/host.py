@@ -32,6 +32,7 @@ from torch.utils._pytree import tree_leaves
 from launch.assembly.operations import use_operations
 from pipeline.config.load import load_config
 from pipeline.config.run import RunConfig
+from pipeline.config.shipped import shipped
 from pipeline.contracts import ImageSpec, Phase
 from pipeline.errors import UserError
 from pipeline.models.registry import low_precision_of
@@ -44,7 +45,6 @@ from tools.research.scale.constants import overridden
 from tools.research.scale.tally import flops_of
 from tools.tiny_families import BATCH, DIGITS, PLAIN, tiny_family, tiny_trainer
 
-_CONFIGS = Path(__file__).parents[2] / "configs"
 _GROWN = 10**9  # images seen: every schedule has ended
 _PLAIN = ("family.ada.mode=off",)
 SIZES: Mapping[str, tuple[int, int, int, Sequence[str]]] = {
@@ -185,7 +185,7 @@ def seconds_an_operation(name: str, labelled: bool, precision: str, rounds: int)
 def rows_of(name: str, constants: Mapping[str, float], rounds: int) -> list[dict[str, Any]]:
     """A row a phase, and one of the step they come to with lazy phases spread out."""
     resolution, classes, images, settings = SIZES[name]
-    config = load_config(_CONFIGS / f"{name}.yaml", list(settings))
+    config = load_config(shipped(name), list(settings))
     turns = count(config, ImageSpec(resolution, resolution, 3, classes), images, constants)
     each = seconds_an_operation(config.family.name, bool(classes), config.engine.precision, rounds)
     milliseconds = 1e3 * constants["host"]

@@ -82,7 +82,7 @@ def run(place: Place) -> Iterator[Row]:
     prepare = ["prepare", "demo:faces", str(data), "--resolution", str(sizes["resolution"])]
     prepare += ["--labels", "none", "--count", str(sizes["pictures"]), "--format", "jpg"]
     yield _timed("prepare", prepare)
-    train = ["train", f"configs/{sizes['config']}", f"data.path={data}", "--run", str(made)]
+    train = ["train", sizes["config"], f"data.path={data}", "--run", str(made)]
     train += [*sizes["settings"], f"engine.device={place.device.type}"]
     yield from _stopped(train, made, sizes["seen"])
     yield _timed("train goes on to the end", [*train, f"length.images={sizes['length']}"])

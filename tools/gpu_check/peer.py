@@ -9,9 +9,10 @@ import torch
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.config.load import load_config
+from pipeline.config.shipped import shipped
 from tools.gpu_check.clock import float32_products, median_ms
 from tools.gpu_check.step import LeftOut, Place, Row, figure
-from tools.gpu_check.training import CONFIGS, release
+from tools.gpu_check.training import release
 from tools.research.peers import Peer, load_peer
 
 
@@ -27,7 +28,7 @@ def phases(place: Place) -> Iterator[Row]:
     config, settings."""
     sizes, device = place.sizes, place.device
     torch.backends.cudnn.benchmark = True
-    family = load_config(CONFIGS / sizes["config"], sizes["settings"]).family
+    family = load_config(shipped(sizes["config"]), sizes["settings"]).family
     assert isinstance(family, StyleGAN2Config)
     every = {"Greg": family.path_length_every, "Dreg": family.r1_every}
     for peer in _peers(place):

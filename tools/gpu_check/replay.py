@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from launch.assembly.operations import use_operations
 from launch.assembly.trainer import family_of
 from pipeline.config.load import load_config
+from pipeline.config.shipped import shipped
 from pipeline.contracts import ImageSpec
 from pipeline.kernels import choose_kernels
 from tools.bench.timing import wait
 from tools.gpu_check.clock import float32_products, host_ms, median_ms
 from tools.gpu_check.step import Place, Row, figure
-from tools.gpu_check.training import CONFIGS
 
 
 def replay(place: Place) -> Iterator[Row]:
@@ -42,7 +42,7 @@ def _phase(
     name: str, resolution: int, batch: int, overrides: list[str], device: torch.device
 ) -> tuple[Callable[[], list[torch.Tensor]], Callable[[], None]]:
     """Reads the generator's gradients; computes them, for latents that stay the same."""
-    config = load_config(CONFIGS / name, [f"batch.size={batch}", *overrides])
+    config = load_config(shipped(name), [f"batch.size={batch}", *overrides])
     use_operations("auto" if device.type == "cpu" else "native", device)
     float32_products(tf32=False)
     choose_kernels()

@@ -17,6 +17,7 @@ from launch.assembly.operations import use_operations
 from launch.assembly.trainer import assemble, family_of
 from pipeline.config.load import load_config
 from pipeline.config.run import EngineConfig
+from pipeline.config.shipped import shipped
 from pipeline.contracts import ImageSpec, Process
 from pipeline.float32 import full_float32
 from pipeline.kernels import choose_kernels
@@ -28,7 +29,6 @@ from tools.bench.timing import wait
 from tools.gpu_check.step import Place, Row, figure
 from tools.tiny_families import BATCH, TINY, tiny_family, tiny_trainer
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 _WARM = 3  # steps
 _GROWN = 10**9  # images seen: every schedule has ended, and every lazy phase is due
 _SWITCHES: Mapping[str, Sequence[str]] = {"tf32": ("main", "off"), "graphs": ("auto", "off")}
@@ -60,7 +60,7 @@ def combinations() -> list[list[str]]:
 
 def trainer_of(name: str, resolution: int, overrides: Sequence[str], device: torch.device) -> Trainer:
     """A trainer of the configuration on random images that are on the device already."""
-    config = load_config(CONFIGS / name, list(overrides))
+    config = load_config(shipped(name), list(overrides))
     spec = ImageSpec(resolution, resolution, 3)
     config = with_auto_settings(config, spec)
     use_operations("auto" if device.type == "cpu" else "native", device)

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.load import load_config
+from pipeline.config.shipped import shipped
 from pipeline.contracts import ImageSpec, Phase
 from tools.bench.machine import write_rows
 from tools.bench.without_data import step_without_data
 from tools.research.scale.counting import Linear
 from tools.research.scale.tally import Tally
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 SIZES = (256, 512, 1024)
 _WAYS = [(precision, way) for precision in ("bfloat16", "float32") for way in ("off", "blocks")]
 _FEW = 8  # images; twice as many are the second point of the line
@@ -51,8 +51,8 @@ class Peaks(dict[str, int]):
 
 
 def memory(name: str, resolution: int, overrides: Sequence[str], few: int = _FEW) -> Memory:
-    """Of training configs/NAME at that resolution. few: images of the first of two counts."""
-    config, spec = load_config(CONFIGS / name, list(overrides)), ImageSpec(resolution, resolution, 3)
+    """Of training a configuration that comes with hrgan, by name. few: images of the first of two counts."""
+    config, spec = load_config(shipped(name), list(overrides)), ImageSpec(resolution, resolution, 3)
     one, two = Peaks(), Peaks()
     trainer = step_without_data(config, spec, few, around=one.around)
     step_without_data(config, spec, 2 * few, around=two.around)

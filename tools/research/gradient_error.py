@@ -27,6 +27,7 @@ import ops
 from launch.assembly.trainer import assemble
 from pipeline.config.load import load_config
 from pipeline.config.run import DataConfig, RunConfig
+from pipeline.config.shipped import shipped
 from pipeline.contracts import Batch, Family, ImageSpec, Networks, Phase, Process
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.shards.index import ShardIndex
@@ -40,7 +41,6 @@ from tools.bench.machine import write_rows
 from tools.research.tf32 import Tf32
 
 _GROWN = 10**9  # images seen: every schedule has ended
-_CONFIGS = Path(__file__).parents[2] / "configs"
 _DEFAULT = {"stylegan2-256.yaml": 0, "progan-1024.yaml": 0, "r3gan-ffhq-64.yaml": 0, "biggan-128.yaml": 10}
 """Configuration -> classes that its images are given."""
 Gradient = dict[str, Tensor]
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     found = []
     print("| phase | TF32 | bfloat16 | last bit | another batch |\n|---|---|---|---|---|")
-    for path in options.configs or [_CONFIGS / name for name in _DEFAULT]:
+    for path in options.configs or list(map(shipped, _DEFAULT)):
         config = load_config(path, [*options.set, "batch.micro=null"])
         classes = _DEFAULT.get(path.name, 0)
         ops.use("auto", devices=("cpu",))

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pipeline.config.shipped import shipped
 from pipeline.errors import RunFailed, UserError
 from pipeline.images.pictures import picture_format, write_picture
 from tools.bench.machine import write_rows
@@ -25,7 +26,6 @@ from tools.research.scale.counting import count_run
 from tools.research.scale.drawing import picture
 from tools.research.scale.model import Row, row, setting
 
-_CONFIGS = Path(__file__).parents[2] / "configs"
 FULL_SIZES = {
     "stylegan2-1024": (1024, 0),
     "progan-1024": (1024, 0),
@@ -45,7 +45,7 @@ GPUS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 def simulate(name: str, chosen: Constants, gpus: Sequence[int], *, recompute: bool) -> list[Row]:
     """All rows of one configuration, strong scaling first; none where the batch cannot be split."""
     resolution, classes = FULL_SIZES[name]
-    config, spans = count_run(_CONFIGS / f"{name}.yaml", resolution, classes, recompute=recompute)
+    config, spans = count_run(shipped(name), resolution, classes, recompute=recompute)
     how = setting(config, chosen)
     made = [row(name, spans, count, way, how) for way in ("strong", "weak") for count in gpus]
     return [one for one in made if one is not None]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.config.shipped import shipped
 from pipeline.errors import RunFailed
 from tools.ranks import run_module, run_on_two_hosts
 from tools.research.scale.constants import Constants, constants
@@ -16,7 +17,6 @@ from tools.research.scale.model import Cluster
 from tools.research.scale.worker import LARGE, SMALL
 from tools.torture.namespaces import lacking
 
-CONFIGS = Path(__file__).parents[3] / "configs"
 SMALL_RUNS: Mapping[str, int] = {"stylegan2-32.yaml": 0, "biggan-32.yaml": 10}
 """Configuration -> classes."""
 _SIDE = 32
@@ -45,7 +45,7 @@ def trials(networks: Sequence[int | None], steps: int) -> list[Trial]:
     """Every small configuration over every network. RunFailed where hosts cannot be made."""
     found = []
     for name, classes in SMALL_RUNS.items():
-        count = count_run(CONFIGS / name, _SIDE, classes, last_only=True)[1][-1].count
+        count = count_run(shipped(name), _SIDE, classes, last_only=True)[1][-1].count
         for network in networks:
             seconds = _measured(name, classes, network, steps)
             found.append(predict(name, network, count, seconds))
@@ -72,7 +72,7 @@ def predict(name: str, network: int | None, count: Count, seconds: Mapping[str, 
 def _measured(name: str, classes: int, network: int | None, steps: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "seconds.json"
-        arguments = [str(CONFIGS / name), str(_SIDE), str(classes), str(steps), str(out)]
+        arguments = [str(shipped(name)), str(_SIDE), str(classes), str(steps), str(out)]
         if network is None:
             run_module("tools.research.scale.worker", 2, arguments)
         else:
