@@ -38,6 +38,8 @@ OPTIONAL = {  # package -> extra that installs it, what it is for
     "scikit-learn": ("demo", "demo:digits"),
     "pillow-heif": ("heic", "HEIC pictures"),
 }
+PACKAGES = ("launch", "ops", "pipeline")
+"""What an installed hrgan puts on the import path."""
 WEIGHTS = {
     "Inception": "weights-inception-2015-12-05-6726825d.pth",
     "VGG16": "vgg16-397923af.pth",
@@ -77,6 +79,7 @@ def examine() -> list[Finding]:
     """Everything there is to say about this machine; never raises."""
     sections: dict[str, Callable[[], Iterator[tuple[str, bool | None, str]]]] = {
         "versions": _versions,
+        "packages": _packages,
         "compilers": _compilers,
         "operations": _operations,
         "GPUs": _gpus,
@@ -107,10 +110,28 @@ def _versions() -> Iterator[tuple[str, bool | None, str]]:
         yield (
             package,
             True if version else None,
-            version or f"not installed ({purpose}): pip install -e '.[{extra}]'",
+            version or f"not installed ({purpose}): pip install 'hrgan[{extra}]'",
         )
     yield "torch's CUDA", *_cuda_build()
     yield "torchvision works", *_torchvision_works()
+
+
+def _packages() -> Iterator[tuple[str, bool | None, str]]:
+    """Others use these names too, Juju `ops` and ROS `launch`: files of two packages mix, or one hides the
+    other."""
+    bringing = importlib.metadata.packages_distributions()
+    ours = Path(__file__).parents[2]
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        places = [Path(place).parent for place in (spec and spec.submodule_search_locations) or ()]
+        others = sorted({f"{one} {_installed(one)}" for one in bringing.get(name, ()) if one != "hrgan"})
+        if others:
+            fault = f"{' and '.join(others)} installs a package {name} too"
+            yield name, False, f"{fault}; install hrgan into an environment of its own"
+        elif places != [ours]:
+            yield name, False, f"imported from {places[0] if places else 'nowhere'}, not from {ours}"
+        else:
+            yield name, True, str(ours / name)
 
 
 def _cuda_build() -> tuple[bool | None, str]:

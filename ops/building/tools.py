@@ -49,7 +49,7 @@ def find_nvcc() -> Tool:
     """The CUDA compiler of $CUDA_HOME, PATH, /usr/local/cuda* or the package nvidia-cuda-nvcc."""
     home = os.environ.get("CUDA_HOME")
     what = f"$CUDA_HOME={home} has no bin/nvcc" if home else "no nvcc on PATH or in /usr/local/cuda"
-    cause = CannotBuild(f"{what}: install the CUDA toolkit, set CUDA_HOME, or pip install -e '.[nvcc]'")
+    cause = CannotBuild(f"{what}: install the CUDA toolkit, set CUDA_HOME, or pip install 'hrgan[nvcc]'")
     for path in (Path(home, "bin/nvcc"),) if home else _nvcc_places():
         if os.access(path, os.X_OK):
             try:

@@ -248,7 +248,7 @@ def missing_deepspeed(why: str) -> UserError:
     """What to tell whoever asks for this engine without DeepSpeed."""
     return UserError(
         f"engine.kind=zero: DeepSpeed cannot be imported ({why}); "
-        "allowed: install the extra (pip install -e '.[deepspeed]'), or engine.kind=replicated"
+        "allowed: install the extra (pip install 'hrgan[deepspeed]'), or engine.kind=replicated"
     )
 
 

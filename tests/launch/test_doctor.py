@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,7 @@ def test_what_is_not_installed_is_said_with_how_to_get_it(monkeypatch: pytest.Mo
     monkeypatch.setattr(shutil, "which", lambda name: None)
     found = _by_name(examine())
     assert found["deepspeed"].fine is None
-    assert found["deepspeed"].found.endswith("pip install -e '.[deepspeed]'")
+    assert found["deepspeed"].found.endswith("pip install 'hrgan[deepspeed]'")
     assert found["torch"].fine is False
     assert found["g++"] == Finding(
         "compilers", "g++", None, "no C++ compiler on PATH: apt install g++, or set CXX"
@@ -81,3 +83,42 @@ def test_the_table_has_a_line_a_finding(capsys: pytest.CaptureFixture[str]) -> N
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "versions"
     assert sum(line.startswith("  ") for line in lines) == len(examine())
+
+
+# What else is called as ours is: Juju's operator framework, ROS 2's launch, a library of pipelines.
+NAMESAKES = {"ops": ("ops", "2.17.0"), "launch": ("launch", "3.4.2"), "pipeline": ("some-pipeline", "0.1")}
+
+
+@pytest.mark.parametrize("name", NAMESAKES)
+def test_another_distribution_with_a_package_of_the_same_name_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    distribution, version = NAMESAKES[name]
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    info = tmp_path / f"{distribution.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+    (info / "RECORD").write_text(f"{name}/__init__.py,,\n{info.name}/METADATA,,\n{info.name}/RECORD,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    wrong = [finding for finding in examine() if finding.section == "packages" and not finding.fine]
+    fault = f"{distribution} {version} installs a package {name} too"
+    assert wrong == [
+        Finding("packages", name, False, f"{fault}; install hrgan into an environment of its own")
+    ]
+
+
+def test_a_package_that_is_imported_from_elsewhere_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a folder `pipeline` lies where Python was started."""
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline/__init__.py").touch()
+    found = importlib.util.find_spec
+
+    def elsewhere(name: str) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [str(tmp_path)]) if name == "pipeline" else found(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", elsewhere)
+    ours = Path(doctor.__file__).parents[2]
+    assert _by_name(examine())["pipeline"].found == f"imported from {tmp_path}, not from {ours}"
