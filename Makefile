@@ -6,15 +6,17 @@ QUICK := out/quickstart
 ARCH ?= 8.0;9.0+PTX
 BENCHES := families generate host loader metrics ops order scaling training
 
-.PHONY: help quickstart setup native test check lint bench format clean
+.PHONY: help quickstart setup native test check lint docs docs-serve bench format clean
 
 help:
 	@echo "make quickstart  install, then train on handwritten digits, generate and evaluate (CPU)"
 	@echo "make setup       install into .venv, compile the operations this machine can use"
 	@echo "make native      compile the CPU and CUDA operations, print what each CUDA kernel takes"
 	@echo "make test        run the tests"
-	@echo "make check       format, lint, types, CUDA and tests, as CI does"
+	@echo "make check       format, lint, types, documents, CUDA and tests, as CI does"
 	@echo "make lint        format, lint and types alone"
+	@echo "make docs        build the documentation into out/site"
+	@echo "make docs-serve  show the documentation on this machine, anew after each change"
 	@echo "make bench       run the benchmarks, in 20 minutes"
 	@echo "make format      format the code"
 	@echo "make clean       remove .venv and caches; out/ and runs/ stay"
@@ -25,7 +27,7 @@ setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml tools/constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[eval,demo,heic,deepspeed,slurm,dev]' -c tools/constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[eval,demo,heic,deepspeed,slurm,dev,docs]' -c tools/constraints.txt
 	@touch $@
 
 # Each step goes on where it was stopped, and passes over what is done.
@@ -49,13 +51,20 @@ native: $(INSTALLED)
 
 # A test may be skipped for want of a GPU, and for nothing else.
 check: setup
-	$(MAKE) -j2 --output-sync native lint
+	$(MAKE) -j2 --output-sync native lint docs
 	$(MAKE) test STRICT=--strict-skips
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# A broken link or a page that nothing leads to is an error. Needs no network.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -f docs/mkdocs.yml
+
+docs-serve: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve -f docs/mkdocs.yml -a localhost:8000
 
 # Within 20 minutes on two cores: each benchmark has minutes of its own, and names what finds no time.
 bench: setup

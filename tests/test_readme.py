@@ -81,7 +81,7 @@ def test_the_table_of_metrics_is_the_registry() -> None:
 def test_extras_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = set(project["optional-dependencies"])
-    assert {"eval", "demo", "dev", "deepspeed", "slurm", "heic", "nvcc"} == extras
+    assert {"eval", "demo", "dev", "deepspeed", "docs", "slurm", "heic", "nvcc"} == extras
     assert project["requires-python"] == ">=3.11"
 
 
