@@ -68,8 +68,8 @@ def _run_page() -> str:
         "# Settings of a run",
         "",
         "This page is generated from the schema. A file gives settings as YAML; `key.path=value` on the "
-        "command line overrides them. Counts are written `25M` or `200k`, times `1h30m`. Settings marked *free* may "
-        "differ between two starts of the same run; all others belong to it.",
+        "command line overrides them. Counts are written `25M` or `200k`, times `1h30m`. Settings marked "
+        "*free* may differ between two starts of the same run; all others belong to it.",
         "",
         "Settings below `family` depend on `family.name`: "
         + ", ".join(f"[{name}]({name}.md)" for name in families())
