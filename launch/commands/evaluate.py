@@ -82,12 +82,13 @@ ExtractorName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Whose features, instead of each metric's: inception, vgg16, dinov2, clip, or your own "
-        "package.module:factory, which is called with the torch.device to compute on.",
+        help="Whose features, instead of each metric's: inception, vgg16, dinov2, clip, clip-l14, or your "
+        "own package.module:factory, which is called with the torch.device to compute on.",
     ),
 ]
 ExtractorFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Weights of dinov2 or clip, outside $TORCH_HOME.")
+    Path | None,
+    typer.Option(metavar="FILE", help="Weights of dinov2, clip or clip-l14."),
 ]
 VggFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="VGG16 weights (also LPIPS's) outside $TORCH_HOME.")

@@ -38,21 +38,6 @@ def test_precision_and_recall_of_before_are_inceptions(tmp_path: Path) -> None:
     assert not found.holds("pr", {})
 
 
-def test_which_way_is_better() -> None:
-    assert {name: about(name).better for name in METRICS} == {
-        "fid": "lower is better",
-        "kid": "lower is better",
-        "is": "higher is better",
-        "pr": "higher is better",
-        "dc": "higher is better",
-        "ppl-z": "lower is better",
-        "ppl-w": "lower is better",
-        "swd": "lower is better",
-        "msssim": "best near the reals",
-    }
-    assert about("pr-inception").better == "higher is better"
-
-
 def test_what_a_later_version_has_measured_is_shown_by_its_name() -> None:
     assert about("vendi-dinov2").heads == ("vendi-dinov2",)
     assert about("vendi").parts == ("value",)

@@ -28,21 +28,22 @@ from pipeline.evaluation.plan import PathSettings, Settings, check_settings, che
 from tests.evaluation.worlds import CoarseExtractor
 from tests.small_run import ROOT
 
+LOWER, HIGHER, NEAR = "lower is better", "higher is better", "best near the reals"
 BY = {"extractor": "c" * 64, "extractor_name": "coarse", "resize": "means of squares to 4"}
 SETS = {"data": "d", "seeds": 1}
 OWN = "tests.evaluation.worlds:CoarseExtractor"
-IDENTITIES: dict[str, dict[str, Any]] = {
-    "fid": {**SETS, **BY, "count": 50_000},
-    "kid": {**SETS, **BY, "count": 50_000},
-    "is": {**SETS, **BY, "count": 50_000},
-    "pr": {**SETS, **BY, "count": 50_000},
-    "dc": {**SETS, **BY, "count": 50_000},
-    "ppl-z": {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False},
-    "ppl-w": {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False},
-    "swd": {**SETS, "count": 1797, "seed": 0},
-    "msssim": {**SETS, "count": 2000},
+# By metric: which way is better, the least side, and what decides its figure.
+KNOWN: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "fid": (LOWER, 1, {**SETS, **BY, "count": 50_000}),
+    "kid": (LOWER, 1, {**SETS, **BY, "count": 50_000}),
+    "is": (HIGHER, 1, {**SETS, **BY, "count": 50_000}),
+    "pr": (HIGHER, 1, {**SETS, **BY, "count": 50_000}),
+    "dc": (HIGHER, 1, {**SETS, **BY, "count": 50_000}),
+    "ppl-z": (LOWER, 16, {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False}),
+    "ppl-w": (LOWER, 16, {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False}),
+    "swd": (LOWER, 16, {**SETS, "count": 1797, "seed": 0}),
+    "msssim": (NEAR, 11, {**SETS, "count": 2000}),
 }
-LEAST = {"ppl-z": 16, "ppl-w": 16, "swd": 16, "msssim": 11}
 
 
 def identity(name: str, settings: Settings, stored: int | None = None) -> dict[str, Any]:
@@ -55,12 +56,12 @@ def identity(name: str, settings: Settings, stored: int | None = None) -> dict[s
 @pytest.mark.parametrize("name", METRICS)
 def test_what_decides_a_figure(name: str) -> None:
     settings = Settings((name,), extractor=ExtractorChoice(OWN))
-    assert identity(name, settings) == IDENTITIES[name]
+    assert identity(name, settings) == KNOWN[name][2]
     assert identity(name, settings, stored=60_000)["count"] == {"swd": 1797, "msssim": 2000}.get(name, 60_000)
     assert identity(name, settings, stored=901)["count"] == (900 if name == "msssim" else 901)
     several = Settings((name,), count=11, seeds=3, extractor=ExtractorChoice(OWN))
     expected = {"count": 10 if name == "msssim" else 11, "seeds": 3, "seed_bits": 64}
-    assert identity(name, several) == {**IDENTITIES[name], **expected}
+    assert identity(name, several) == {**KNOWN[name][2], **expected}
 
 
 def test_what_else_moves_a_figure_is_part_of_it() -> None:
@@ -75,7 +76,7 @@ def test_what_else_moves_a_figure_is_part_of_it() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_the_smallest_images(name: str) -> None:
-    least = LEAST.get(name, 1)
+    least = KNOWN[name][1]
     check_size(Settings((name,)), ImageSpec(least, least + 5, 3), "data")
     if least > 1:
         message = f"data: images of {least - 1} pixels; {name} needs at least {least}"
@@ -88,6 +89,7 @@ def test_a_metric_is_whole(name: str) -> None:
     metric = METRICS[name]
     assert metric.name == name
     assert metric.title
+    assert metric.shown.better == about(f"{name}-own").better == KNOWN[name][0]
     assert len(metric.shown.heads) == len(metric.shown.parts)
     assert set(metric.moved_by) <= {*identity(name, Settings((name,))), "perceptual"}
     assert metric.plain == (not metric.weights and not metric.generator and not metric.labels)

@@ -36,7 +36,7 @@ class Listed:
     library: str | None = "torch_fidelity"
 
 
-# An optional library stands behind these: each is imported when it is asked for.
+# An optional library stands behind most: each is imported when it is asked for.
 def _inception(settings: Settings) -> Extractor:
     from pipeline.evaluation.features.inception import InceptionExtractor
 
@@ -73,11 +73,24 @@ def _fetch_clip(settings: Settings) -> None:
     fetch(settings.extractor)
 
 
+def _clip_l14(settings: Settings) -> Extractor:
+    from pipeline.evaluation.features.clip_l14 import ClipL14Extractor
+
+    return ClipL14Extractor(settings.extractor, settings.device)
+
+
+def _fetch_clip_l14(settings: Settings) -> None:
+    from pipeline.evaluation.features.clip_l14 import fetch
+
+    fetch(settings.extractor)
+
+
 EXTRACTORS: Mapping[str, Listed] = {
     "inception": Listed(_inception, lambda settings: settings.inception.read()),
     "vgg16": Listed(_vgg16, lambda settings: settings.paths.weights.read_vgg()),
     "dinov2": Listed(_dinov2, _fetch_dinov2),
     "clip": Listed(_clip, _fetch_clip),
+    "clip-l14": Listed(_clip_l14, _fetch_clip_l14, library=None),
 }
 
 

@@ -109,10 +109,10 @@ class PerceptualWeights:
 
 @dataclass(frozen=True)
 class ExtractorChoice:
-    """Whose features: `inception`, `vgg16`, `dinov2`, `clip`, or an import path `package.module:factory`;
-    None: each metric's standard.
+    """Whose features: a name of `extractors.EXTRACTORS`, or an import path `package.module:factory`; None:
+    each metric's standard.
 
-    path, sha256: of the weights of the last two of these names, if not torch hub's and the published ones.
+    path, sha256: of weights that have no option of their own, if not torch hub's and the published ones.
     """
 
     name: str | None = None
@@ -179,20 +179,26 @@ def _impatient() -> Iterator[None]:
 
 
 def _checked(published: Published, path: Path, sha256: str) -> bytes:
+    what, url = f"{published.what} weights", published.url
+    return read_matching(
+        path, sha256, what, f"expected {published.names[0]} from {url}", f"get the file again from {url}"
+    )
+
+
+def read_matching(
+    path: Path, sha256: str, what: str, expected: str = "", mend: str = "give the file that has this sha256"
+) -> bytes:
+    """The content of a file, after checking its sha256. UserError says `what` the file should be, what is
+    `expected` where there is none, and how to `mend` another content."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"{path}: {published.what} weights: {os.strerror(error.errno or 0)}; "
-            f"expected {published.names[0]} from {published.url}"
-        ) from error
+        reason = os.strerror(error.errno or 0)
+        raise UserError(f"{path}: {what}: {reason}" + (f"; {expected}" if expected else "")) from error
     # The bytes that were checked are the bytes that are read: no second look at the file.
     found = hashlib.sha256(data).hexdigest()
     if found != sha256.lower():
-        raise UserError(
-            f"{path}: {published.what} weights: sha256 is {found}, must be {sha256}; get the file again from "
-            f"{published.url}"
-        )
+        raise UserError(f"{path}: {what}: sha256 is {found}, must be {sha256}; {mend}")
     return data
 
 
