@@ -14,7 +14,7 @@ from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import Settings
 from tests.evaluation.worlds import SmoothSampler
 
-METRICS = ("fid", "kid", "is", "pr", "dc", "swd", "msssim")
+METRICS = ("fid", "kid", "is", "pr", "dc", "cmmd", "swd", "msssim")
 
 
 def main(data: str, run: str, measured: str) -> None:

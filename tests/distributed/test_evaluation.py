@@ -36,7 +36,9 @@ def test_one_two_and_three_processes_give_the_same_bits(tmp_path: Path) -> None:
         write_shards(tmp_path / f"set-{ranks}", 33, classes=("a", "b", "c"), rough=0.2)
     both = evaluated(tmp_path, 1)
     alone, of_set = both
-    assert set(alone) == {"fid-coarse", "kid-coarse", "is-coarse", "pr-coarse", "dc-coarse", "swd", "msssim"}
+    by_features = {f"{name}-coarse" for name in ("fid", "kid", "is", "pr", "dc", "cmmd")}
+    assert set(alone) == {*by_features, "swd", "msssim"}
+    assert len(set(alone["cmmd-coarse"]["by_set"])) == 2
     assert alone["fid-coarse"]["value"] > 0
     assert alone["fid-coarse"]["seeds"] == 2
     assert len(set(alone["fid-coarse"]["by_set"])) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -39,6 +40,7 @@ KNOWN: dict[str, tuple[str, int, dict[str, Any]]] = {
     "is": (HIGHER, 1, {**SETS, **BY, "count": 50_000}),
     "pr": (HIGHER, 1, {**SETS, **BY, "count": 50_000}),
     "dc": (HIGHER, 1, {**SETS, **BY, "count": 50_000}),
+    "cmmd": (LOWER, 1, {**SETS, **BY, "count": 50_000}),
     "ppl-z": (LOWER, 16, {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False}),
     "ppl-w": (LOWER, 16, {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False}),
     "swd": (LOWER, 16, {**SETS, "count": 1797, "seed": 0}),
@@ -115,7 +117,8 @@ def test_how_people_are_told() -> None:
 
 def test_help_names_each_once() -> None:
     for name in METRICS:
-        assert names_help().replace(" (", ",(").split(",").count(name) + names_help().count(f" {name},") >= 1
+        assert re.findall(r"[\w-]+", names_help()).count(name) == 1
+        assert re.findall(r"[\w-]+", counts_help()).count(name) == 1
     assert "8,192 for swd, 2,000 for msssim" in counts_help()
     assert "fid,kid,is" in counts_help()
     assert "ppl-z,ppl-w (VGG16 and LPIPS weights), swd,msssim" in names_help()

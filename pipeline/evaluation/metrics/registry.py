@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics.by_features import FeatureMetric
+from pipeline.evaluation.metrics.cmmd import ClipDiscrepancy
 from pipeline.evaluation.metrics.fid import FrechetDistance
 from pipeline.evaluation.metrics.inception_score import InceptionScore
 from pipeline.evaluation.metrics.kid import KernelDistance
@@ -29,6 +30,7 @@ METRICS: Mapping[str, Metric] = {
         InceptionScore(),
         PrecisionRecall(),
         DensityCoverage(),
+        ClipDiscrepancy(),
         PathLength("z"),
         PathLength("w"),
         SlicedWasserstein(),

@@ -1,0 +1,110 @@
+"""CMMD (Jayasumana et al. 2024, section 4): the maximum mean discrepancy of CLIP's embeddings under a
+Gaussian kernel, which assumes no distribution and settles with few images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.evaluation.metrics.by_features import FeatureMetric, Features, KnownFeatures
+from pipeline.evaluation.metrics.metric import Asked, Figures, Shown
+from pipeline.evaluation.metrics.needs import Fact, Needs, Rows, Tensors
+from pipeline.evaluation.peers import Peers, blocks, in_order
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pipeline.evaluation.compared import Compared
+    from pipeline.evaluation.features.extractor import Extractor
+    from pipeline.evaluation.reference import Reference
+
+SIGMA, SCALE = 10.0, 1000.0
+ROWS, COLUMNS = 1000, 10_000  # a tile of distances: 80 MB
+
+
+def mean_kernel(
+    first: Tensor, second: Tensor, peers: Peers, device: torch.device | str = "cpu"
+) -> Tensor | None:
+    """The mean over all pairs of k(x, y) - 1, float64, where k(x, y) = exp(-|x - y|^2 / (2 sigma^2)), for
+    rows x of `first` [N, D] and y of `second` [M, D] brought to unit length; of one set, pairs of a row with
+    itself are among them. None but on the first process. Beside the sets a process holds one tile."""
+    x, y = first.to(device), second.to(device)
+
+    def work(places: range) -> Tensor:
+        rows = _unit(x[places.start : places.stop])
+        total = rows.new_zeros(())
+        for start in range(0, len(y), COLUMNS):
+            # |x - y|^2 = 2 - 2 x.y. All k are near 1: without the 1, the difference of means keeps its bits.
+            products = rows @ _unit(y[start : start + COLUMNS]).T
+            total += products.sub_(1).div_(SIGMA**2).expm1_().sum()
+        return total.cpu()
+
+    sums = list(in_order(blocks(len(x), ROWS), work, peers))
+    if not sums:
+        return None
+    mean: Tensor = sum(sums[1:], sums[0]) / (len(x) * len(y))
+    return mean
+
+
+def _unit(rows: Tensor) -> Tensor:
+    exact = rows.double()
+    unit: Tensor = exact / exact.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return unit
+
+
+@dataclass(frozen=True)
+class AmongReals(Fact):
+    """`kernel`: the mean kernel among the reals."""
+
+    view: Features
+    kind, shared = "cmmd", True
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """See `Fact`."""
+        return (KnownFeatures(self.view),)
+
+    def key(self, extractors: Mapping[str, Extractor]) -> Mapping[str, Any]:
+        """See `Fact`."""
+        return {**KnownFeatures(self.view).key(extractors), "sigma": SIGMA}
+
+    def make(self, reals: Reference) -> Tensors:
+        """See `Fact`."""
+        first = reals.peers.rank == 0
+        rows = reals.peers.from_first(reals.fact(KnownFeatures(self.view))["features"] if first else None)
+        assert rows is not None, "gathered or recalled before"
+        found = mean_kernel(rows, rows, reals.peers, reals.device)
+        return {} if found is None else {"kernel": found}
+
+
+class ClipDiscrepancy(FeatureMetric):
+    """See the module. As in the authors' code, pairs of an image with itself count (Gretton et al. 2012,
+    eq. 5), and the figure is 1000 MMD^2."""
+
+    name, title = "cmmd", "maximum mean discrepancy of CLIP's embeddings"
+    shown = Shown("CMMD", reals=lambda _: "; the reals themselves: 0")
+    extractor, weights = "clip-l14", "CLIP ViT-L/14@336"
+    shared = True
+
+    def needs(self, asked: Asked) -> Needs:
+        """See `Metric`."""
+        theirs = self.of_reals(asked)
+        return Needs((Rows(self.of_fakes(asked)),), (KnownFeatures(theirs), AmongReals(theirs)))
+
+    def figure(self, compared: Compared) -> Figures:
+        """See `Metric`."""
+        view, peers = self.of_reals(compared.asked), compared.peers
+        found = None
+        if peers.rank == 0:
+            fakes = compared.fakes(Rows(self.of_fakes(compared.asked)))
+            found = fakes, compared.fact(KnownFeatures(view))["features"]
+        both = peers.from_first(found)
+        assert both is not None, "the first process has what was gathered"
+        among = mean_kernel(both[0], both[0], peers, compared.device)
+        between = mean_kernel(*both, peers, compared.device)
+        if among is None or between is None:
+            return {}
+        squared = among + compared.fact(AmongReals(view))["kernel"] - 2 * between
+        return {"value": SCALE * float(squared), "sigma": SIGMA, "reals": view.images}
