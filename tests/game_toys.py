@@ -17,6 +17,7 @@ from pipeline.models.layers import GroupBatchNorm
 from pipeline.models.mlp import MLP, Generator
 from pipeline.models.plain import PlainGame, labels_for
 from tests.tiny_families import BATCH, PLAIN, tiny_config
+from tests.toy_codec import Folded
 
 WIDTH = 16
 
@@ -157,6 +158,12 @@ class Groups(MLP):
         return Networks(generator, GroupedDiscriminator(self.spec.channels, self.group))
 
 
+class Coded(MLP):
+    """Plays in an orthogonal codec's latents."""
+
+    codec = Folded(1)
+
+
 EVERY_TERM: Mapping[str, Any] = {
     "loss": "relativistic",
     "r1_gamma": 0.5,
@@ -178,7 +185,12 @@ LEARNING: Mapping[str, Any] = {
     "ema_half_life_images": 100,
 }
 
-TOYS: Mapping[str, Callable[..., MLP]] = {"patches": Patches, "levels": Levels, "groups": Groups}
+TOYS: Mapping[str, Callable[..., MLP]] = {
+    "patches": Patches,
+    "levels": Levels,
+    "groups": Groups,
+    "coded": Coded,
+}
 
 
 def toy_family(name: str, spec: ImageSpec = PLAIN, **changes: Any) -> MLP:

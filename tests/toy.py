@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contracts import (
+    PIXELS,
     AdamRule,
     Batch,
+    Codec,
     Engine,
     Fakes,
     ImageSpec,
@@ -124,6 +126,7 @@ class ToyFamily:
     grow_at: int | None = None
     discriminator_repeats: int = 1
     spec: ImageSpec = field(default_factory=lambda: ImageSpec(SIZE, SIZE, 1))
+    codec: Codec = PIXELS
     memory: nn.Module = field(default_factory=ToyMemory)
     needs: Needs = field(default_factory=Needs)
     fixtures: Mapping[str, nn.Module] = field(default_factory=dict)

@@ -118,7 +118,9 @@ class Judges:
 
         def score(pixels: Tensor, labels: Tensor | None) -> Tensor:
             images = pixels.to(self.device).float().mul(2 / 255).sub(1)
-            shown = game.present(Batch(images, labels))
+            # Each by itself, whoever is judged beside it.
+            alike = SampleRandomness([0] * len(images), self.device)
+            shown = game.present(family.codec.encode(Batch(images, labels), alike))
             logits: Tensor = game.judge(shown.images, shown.labels, exact=True).logits
             return logits.cpu()
 

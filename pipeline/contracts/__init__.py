@@ -4,6 +4,7 @@ Nothing here knows a family or a library beyond torch. A family supplies values 
 the trainer, the evaluator and the generator run them.
 """
 
+from pipeline.contracts.codecs import PIXELS, Codec
 from pipeline.contracts.data import (
     SECOND,
     Batch,
@@ -25,10 +26,12 @@ from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
 
 __all__ = [
     "NETS",
+    "PIXELS",
     "SECOND",
     "AdamRule",
     "AdamWRule",
     "Batch",
+    "Codec",
     "Engine",
     "Fakes",
     "Family",

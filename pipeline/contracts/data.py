@@ -34,7 +34,8 @@ class Field:
 class ImageSpec:
     """What the data looks like, as far as a network's shape depends on it.
 
-    height, width: pixels. channels: 1 (grey) or 3 (RGB). classes: number of labels, 0 if unlabelled.
+    height, width: pixels. channels: 1 (grey) or 3 (RGB); of a codec's latents, as many as it makes. classes:
+    number of labels, 0 if unlabelled.
     fields: what there is beside images and labels.
     """
 
@@ -104,7 +105,8 @@ SECOND = "second"
 
 @dataclass(frozen=True, slots=True)
 class Fakes:
-    """Generated images [N, C, H, W] in about [-1, 1], their labels [N] or None, and the latents they
+    """Generated images [N, C, H, W] in about [-1, 1], or latents of such within a game that plays with those
+    (`Codec`), their labels [N] or None, and the latents they
     were made from, still in the graph (StyleGAN's w, [N, layers, w_dim]), for latent-space penalties.
 
     levels: all that a generator with several outputs makes of a sample, each [N, C', H', W'], from the first

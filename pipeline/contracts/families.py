@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from pipeline.contracts.codecs import Codec
 from pipeline.contracts.data import Batch, Fakes, ImageSpec, Needs
 from pipeline.contracts.optimizers import Rule
 from pipeline.contracts.players import Game, Networks, Phase, Randomness
@@ -32,6 +33,7 @@ class Sampler(Protocol):
 class Family(Protocol):
     """One kind of GAN as data: networks, schedule, phases, game, sampler. It owns no loop.
 
+    codec: between the data's pixels and what the networks see; `spec` is the pixels'.
     memory: what the family remembers across steps beyond weights (ADA's p, the path-length mean),
     as buffers of a module: saved in every checkpoint, equal on all ranks. needs: of a run, beyond images and
     labels. fixtures: the frozen networks that `needs` names, put there on the device before the first game;
@@ -39,6 +41,7 @@ class Family(Protocol):
     """
 
     spec: ImageSpec
+    codec: Codec
     schedule: Schedule
     phases: tuple[Phase, ...]
     optimizers: Mapping[Net, Rule]
@@ -68,4 +71,5 @@ class Family(Protocol):
         """What people are shown of the memory as it is now, 0-d, by the names of the log ("state/ada_p")."""
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
-        """Samples of the data's resolution from a generator as it is at `stage`; None: fully trained."""
+        """Samples in pixels, of the data's resolution, from a generator as it is at `stage`; None: fully
+        trained."""

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contracts import (
+    PIXELS,
     Batch,
+    Codec,
     Fakes,
     Game,
     ImageSpec,
@@ -123,9 +125,9 @@ class PlainSampler(LatentSampler):
     """Draws z from each seed; truncation psi scales it (1: as trained). Codes are what the generator's `code`
     gives. Implements latents.LinearSpace."""
 
-    def __init__(self, generator: nn.Module) -> None:
+    def __init__(self, generator: nn.Module, codec: Codec = PIXELS) -> None:
         self.generator: PlainGenerator = generator  # type: ignore[assignment]
-        super().__init__(generator, self.generator.classes)
+        super().__init__(generator, self.generator.classes, codec)
 
     def _random(self, randomness: SampleRandomness, truncation: float) -> Tensor:
         return randomness.normal(self.generator.z_dim) * truncation
@@ -133,7 +135,7 @@ class PlainSampler(LatentSampler):
     def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor:
         return self.generator.code(z, labels)[:, None]
 
-    def synthesise(self, codes: Tensor) -> Tensor:
+    def _made(self, codes: Tensor) -> Tensor:
         return self.generator.decode(codes[:, 0], exact=True)
 
     def code_weights(self) -> list[Tensor]:
@@ -147,7 +149,8 @@ class PlainFamily(ABC):
 
     Implements contracts.Family. config: an `Objectives` and `Optimisation` in one. batch_size: global.
     schedule: None for one stage throughout. discriminator_first: whose turn comes first in a step.
-    orthogonal: see `generator_phase`. low_precision: refused here; a family that has blocks for it keeps it.
+    orthogonal: see `generator_phase`. seen: the images of `spec` as networks see them, by the codec.
+    low_precision: refused here; a family that has blocks for it keeps it.
     """
 
     spec: ImageSpec
@@ -155,6 +158,7 @@ class PlainFamily(ABC):
     phases: tuple[Phase, ...]
     optimizers: Mapping[Net, Rule]
     memory: nn.Module
+    codec: Codec = PIXELS
     needs = Needs()
     judges_alone = False
     """The discriminator judges each image by itself: no statistics of a batch, nothing that a pass moves."""
@@ -181,6 +185,7 @@ class PlainFamily(ABC):
                 "allowed: float32"
             )
         self.config, self.spec = config, spec
+        self.seen = self.codec.latents(spec)
         self.losses = LossMemory(config, self.heads)
         self.memory = self.losses
         self.fixtures: Mapping[str, nn.Module] = {}
@@ -222,4 +227,4 @@ class PlainFamily(ABC):
         return {}
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
-        return PlainSampler(generator)
+        return PlainSampler(generator, self.codec)

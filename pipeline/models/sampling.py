@@ -8,18 +8,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.contracts import Fakes
+from pipeline.contracts import PIXELS, Codec, Fakes
 from pipeline.errors import UserError
 from pipeline.latents import Latents
 from pipeline.randomness import SampleRandomness
 
 
 class LatentSampler(ABC):
-    """Implements contracts.Sampler and latents.LatentSpace: `_random`, `map` and `synthesise` are all that a
-    family must add. classes: how many `generator` knows, 0 without."""
+    """Implements contracts.Sampler and latents.LatentSpace: `_random`, `map` and `_made` are all that a
+    family must add. classes: how many `generator` knows, 0 without. codec: of what `generator` makes."""
 
-    def __init__(self, generator: nn.Module, classes: int) -> None:
-        self._module, self._classes = generator, classes
+    def __init__(self, generator: nn.Module, classes: int, codec: Codec = PIXELS) -> None:
+        self._module, self._classes, self._codec = generator, classes, codec
 
     @property
     def device(self) -> torch.device:
@@ -45,7 +45,11 @@ class LatentSampler(ABC):
     def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor: ...
 
     @abstractmethod
-    def synthesise(self, codes: Tensor) -> Tensor: ...
+    def _made(self, codes: Tensor) -> Tensor:
+        """What the generator makes of codes [N, layers, dim]: images, or the codec's latents of them."""
+
+    def synthesise(self, codes: Tensor) -> Tensor:
+        return self._codec.decode(self._made(codes))
 
     def latents(
         self, seeds: Sequence[int], *, classes: Sequence[int] | None = None, truncation: float = 1.0

@@ -133,6 +133,7 @@ class Turns:
         self, turn: Turn, reals: Batch, randomness: Randomness, moving: Mapping[str, Tensor]
     ) -> Stats:
         phase = turn.phase
+        reals = self._family.codec.encode(reals, randomness)
         game = self._family.game(self._networks, with_scalars(turn.stage, moving), randomness, reals)
         terms = phase.objective(game, game.present(reals))
         loss = terms.loss.mean() * (phase.gain / turn.micros)

@@ -30,7 +30,7 @@ def test_gradients_reach_every_parameter(name):
     game = tiny_game(family, networks)
     reached: dict[str, set[str]] = {"generator": set(), "discriminator": set()}
     for phase in family.phases:
-        terms = phase.objective(game, game.present(reals))
+        terms = phase.objective(game, game.present(family.codec.encode(reals, game.randomness)))
         assert terms.loss.shape == (BATCH,)
         assert all(not value.requires_grad for value in terms.stats.values())
         named = dict(networks[phase.trains].named_parameters())

@@ -40,7 +40,7 @@ class BigGAN(PlainFamily):
         batch_size: int,
         low_precision: torch.dtype | None = None,
     ) -> None:
-        self.shape = shape_of(config, spec, low_precision)
+        self.shape = shape_of(config, self.codec.latents(spec), low_precision)
         super().__init__(config, spec, batch_size=batch_size, orthogonal=orthogonal_weights)
 
     def networks(self) -> Networks:
@@ -52,7 +52,8 @@ class BigGAN(PlainFamily):
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> BigGANSampler:
         assert isinstance(generator, Generator)
-        return BigGANSampler(generator, self.config.standing_batches, self.config.standing_batch_size)
+        config = self.config
+        return BigGANSampler(generator, config.standing_batches, config.standing_batch_size, self.codec)
 
 
 def initialise(network: nn.Module, how: str) -> None:

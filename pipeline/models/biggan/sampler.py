@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from pipeline.contracts import PIXELS, Codec
 from pipeline.errors import UserError
 from pipeline.models.biggan.blocks import ConditionalNorm
 from pipeline.models.biggan.generator import Generator
@@ -28,8 +29,8 @@ class BigGANSampler(LatentSampler):
     latents.LinearSpace.
     """
 
-    def __init__(self, generator: Generator, batches: int, batch_size: int) -> None:
-        super().__init__(generator, generator.classes)
+    def __init__(self, generator: Generator, batches: int, batch_size: int, codec: Codec = PIXELS) -> None:
+        super().__init__(generator, generator.classes, codec)
         self._source, self._batches, self._batch_size = generator, batches, batch_size
         self._ready: Generator | None = None
 
@@ -42,7 +43,7 @@ class BigGANSampler(LatentSampler):
     def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor:
         return self._source.code(z, labels)[:, None]
 
-    def synthesise(self, codes: Tensor) -> Tensor:
+    def _made(self, codes: Tensor) -> Tensor:
         return self._generator().decode(codes[:, 0], exact=True)
 
     @torch.no_grad()

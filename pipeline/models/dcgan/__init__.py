@@ -28,16 +28,17 @@ class DCGAN(PlainFamily):
 
     def __init__(self, config: DCGANConfig, spec: ImageSpec, **settings: Any) -> None:
         """Errors: UserError for images that it cannot make."""
-        side = spec.height
-        if side != spec.width or side & (side - 1) or side < 2 * LOWEST:
+        seen = self.codec.latents(spec)
+        side = seen.height
+        if side != seen.width or side & (side - 1) or side < 2 * LOWEST:
             raise UserError(
                 f"dcgan needs square images of a power of two from {2 * LOWEST} pixels, not "
-                f"{spec.width}x{side}; prepare the data with --resolution"
+                f"{seen.width}x{side}; prepare the data with --resolution"
             )
         super().__init__(config, spec, **settings)
 
     def networks(self) -> Networks:
-        networks = Networks(Generator(self.config, self.spec), Discriminator(self.config, self.spec))
+        networks = Networks(Generator(self.config, self.seen), Discriminator(self.config, self.seen))
         networks.generator.apply(initialise)
         networks.discriminator.apply(initialise)
         return networks

@@ -21,7 +21,7 @@ class MLP(PlainFamily):
     judges_alone = True
 
     def networks(self) -> Networks:
-        return Networks(Generator(self.config, self.spec), Discriminator(self.config, self.spec))
+        return Networks(Generator(self.config, self.seen), Discriminator(self.config, self.seen))
 
 
 class Generator(nn.Module):

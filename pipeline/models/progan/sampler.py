@@ -35,7 +35,7 @@ class ProGANSampler(LatentSampler):
     def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor:
         return self.generator.code(z, labels)[:, None]
 
-    def synthesise(self, codes: Tensor) -> Tensor:
+    def _made(self, codes: Tensor) -> Tensor:
         generator = self.generator
         images = generator.decode(codes[:, 0], resolution=self.resolution, fade=self.fade, exact=True)
         return F.interpolate(images, size=generator.resolution, mode="nearest")

@@ -37,11 +37,12 @@ class R3GAN(PlainFamily):
         batch_size: int,
         low_precision: torch.dtype | None = None,
     ) -> None:
-        self.shape = shape_of(config, spec, low_precision)
+        seen = self.codec.latents(spec)
+        self.shape = shape_of(config, seen, low_precision)
         images_a_step = batch_size * config.discriminator_repeats
         schedule = BurnInSchedule(config, spec.height, batch_size, images_a_step, lazy_factors(config))
         super().__init__(config, spec, batch_size=batch_size, schedule=schedule, discriminator_first=True)
-        self._augment = ScheduledAugment(config, spec)
+        self._augment = ScheduledAugment(config, seen)
         # The augmentation's constants stand here so as to move to the device; nothing of it is saved.
         self.memory = nn.ModuleDict({"losses": self.losses, "augment": self._augment})
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import (
+    PIXELS,
     Batch,
+    Codec,
     Fakes,
     Game,
     ImageSpec,
@@ -42,6 +44,8 @@ class StyleGAN2:
     a batch that the minibatch-stddev group does not divide.
     """
 
+    codec: Codec = PIXELS
+
     def __init__(
         self,
         config: StyleGAN2Config,
@@ -51,13 +55,14 @@ class StyleGAN2:
         low_precision: torch.dtype | None = None,
     ) -> None:
         self.config, self.spec = config, spec
-        self.shape = shape_of(config, spec, low_precision)
+        seen = self.codec.latents(spec)
+        self.shape = shape_of(config, seen, low_precision)
         lazy: dict[Net, list[int]] = {
             "generator": [config.path_length_every] if config.path_length_weight > 0 else []
         }
         self.schedule: Schedule = ConstantSchedule(
             config,
-            self.shape.resolution,
+            spec.height,
             batch_size,
             batch_size * config.discriminator_repeats,
             lazy_factors(config, lazy),
@@ -65,7 +70,7 @@ class StyleGAN2:
         self.optimizers: Mapping[Net, Rule] = adam_rules(config, config, lazy)
         self.needs = Needs()
         self.fixtures: Mapping[str, nn.Module] = {}
-        self._memory = Memory(config, spec)
+        self._memory = Memory(config, seen)
         self.memory: nn.Module = self._memory
         self.phases = self._phases()
 
@@ -104,7 +109,7 @@ class StyleGAN2:
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> StyleGAN2Sampler:
         assert isinstance(generator, Generator)
-        return StyleGAN2Sampler(generator)
+        return StyleGAN2Sampler(generator, self.codec)
 
     def _phases(self) -> tuple[Phase, ...]:
         config = self.config

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.contracts import PIXELS, Codec
 from pipeline.models.sampling import LatentSampler
 from pipeline.models.stylegan2.generator import Generator, Noise
 from pipeline.randomness import SampleRandomness, derive_seed, seeded
@@ -22,8 +23,8 @@ class StyleGAN2Sampler(LatentSampler):
     of each layer. Implements latents.StyledSpace and latents.LinearSpace.
     """
 
-    def __init__(self, generator: Generator) -> None:
-        super().__init__(generator, generator.classes)
+    def __init__(self, generator: Generator, codec: Codec = PIXELS) -> None:
+        super().__init__(generator, generator.classes, codec)
         self.generator = generator
         self._means: dict[int, Tensor] = {}
 
@@ -56,7 +57,7 @@ class StyleGAN2Sampler(LatentSampler):
             self._means[label] = (total / _SAMPLES).float()
         return self._means[label]
 
-    def synthesise(self, codes: Tensor) -> Tensor:
+    def _made(self, codes: Tensor) -> Tensor:
         return self._images(codes, "const")
 
     def noise_maps(self) -> list[Tensor]:
@@ -64,7 +65,7 @@ class StyleGAN2Sampler(LatentSampler):
         return [noise.clone() for noise in stored if noise is not None]
 
     def synthesise_with(self, codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        return self._images(codes, noise if noise else "none")
+        return self._codec.decode(self._images(codes, noise if noise else "none"))
 
     def code_weights(self) -> list[Tensor]:
         """Of the layers that a w feeds: those that scale a convolution's inputs."""
