@@ -49,7 +49,7 @@ def step_without_data(
         trainer = assemble(
             family,
             engine=Replicated(Process(device=NOWHERE)),
-            settings=EngineConfig(recompute=config.engine.recompute),
+            settings=EngineConfig(recompute=config.engine.recompute, tf32="off"),
             networks=networks,
             stream=NoiseStream(spec, images, NOWHERE),
             graphs=graphs,
