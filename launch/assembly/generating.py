@@ -33,7 +33,7 @@ from pipeline.generation.filters import Filters, parse_filters
 from pipeline.generation.generate import generate_shards, take_folder
 from pipeline.generation.grid import generate_grid
 from pipeline.generation.request import Order, Request
-from pipeline.images.pictures import PictureFormat, is_picture
+from pipeline.images.codec import FormatName, is_picture
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 from pipeline.words import counted
 
@@ -53,7 +53,7 @@ class Words:
     truncation_order: Order
     classes: str | None
     classes_like: Path | None
-    format: PictureFormat
+    format: FormatName
     quality: int | None
     batch: int | None
     device: Literal["auto", "cpu", "cuda"]

@@ -14,7 +14,8 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from torch import Tensor
 
 from pipeline.errors import Damaged
-from pipeline.images.pictures import Pixels, compose_grid, write_picture
+from pipeline.images.codec import Pixels
+from pipeline.images.pictures import compose_grid, write_picture
 from pipeline.reading import read_json
 from pipeline.storage.atomic import publish_bytes
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import RunFailed, UserError
-from pipeline.images.pictures import Pixels
+from pipeline.images.codec import Pixels
 from pipeline.storage.atomic import publish_bytes, publish_file
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.generation.grid import LONGEST_SIDE
-from pipeline.images.pictures import Pixels, picture_format, write_picture
+from pipeline.images.codec import FORMATS, Pixels, format_of
+from pipeline.images.pictures import write_picture
 
 LEAST_SIDE = 64
 """Pixels of a cell; smaller images are enlarged by a whole factor, pixel by pixel."""
@@ -61,7 +61,7 @@ class Sheet:
 def check_sheet(out: Path, rows: int, columns: int, height: int, width: int) -> None:
     """UserError, before any work, for a picture that its format or its looker could not take."""
     check_file(out)
-    longest = LONGEST_SIDE[picture_format(out)]
+    longest = FORMATS[format_of(out)].longest
     scale = factor(height, width)
     # 100 beside: room for labels.
     high, wide = rows * (height * scale + _GAP) + 100, columns * (width * scale + _GAP) + 100

@@ -27,7 +27,8 @@ from pipeline.generation.filters import SAMPLE, Opinion, Panel
 from pipeline.generation.neighbours import write_neighbours
 from pipeline.generation.request import Request
 from pipeline.generation.selection import Selection, final_shards
-from pipeline.images.pictures import Pixels, encode_picture, to_uint8
+from pipeline.images.codec import Pixels, encode
+from pipeline.images.pictures import to_uint8
 from pipeline.storage.lock import one_of_writers
 
 _POLL_SECONDS = 0.1
@@ -168,7 +169,7 @@ class Crew:
         if label is not None:
             meta["class"] = row["class"] = label
         refusal = self.panel.refusal(opinion)
-        file = refusal or self._encoding.submit(encode_picture, pixels, request.kind, request.quality)
+        file = refusal or self._encoding.submit(encode, pixels, request.kind, request.quality)
         return Image(row, request.key(number), file, meta)
 
 

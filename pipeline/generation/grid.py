@@ -13,9 +13,9 @@ from pipeline.contracts import Sampler
 from pipeline.errors import UserError
 from pipeline.float32 import full_float32
 from pipeline.generation.request import Request
-from pipeline.images.pictures import compose_grid, picture_format, to_uint8, write_picture
+from pipeline.images.codec import FORMATS, format_of
+from pipeline.images.pictures import compose_grid, to_uint8, write_picture
 
-LONGEST_SIDE = {"png": 100_000, "jpg": 65_500, "webp": 16_383}
 """Pixels; the formats' own limits, but PNG's, which is far beyond what viewers open."""
 
 
@@ -42,7 +42,7 @@ def generate_grid(
             parts.append(to_uint8(request.draw(sampler, numbers).images).cpu())
             bar.update(len(numbers))
     grid = compose_grid(torch.cat(parts), columns or default_columns(request))
-    write_picture(out, grid, None if picture_format(out) == "png" else request.quality)
+    write_picture(out, grid, request.quality)
 
 
 def default_columns(request: Request) -> int:
@@ -51,7 +51,7 @@ def default_columns(request: Request) -> int:
 
 
 def _check_side(request: Request, columns: int | None, out: Path) -> None:
-    across, longest = columns or default_columns(request), LONGEST_SIDE[picture_format(out)]
+    across, longest = columns or default_columns(request), FORMATS[format_of(out)].longest
     spec = request.snapshot.spec
     width, height = across * spec.width, -(-request.count // across) * spec.height
     if max(width, height) > longest:

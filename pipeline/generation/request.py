@@ -16,7 +16,7 @@ from pipeline.contracts import Fakes, Sampler
 from pipeline.errors import UserError
 from pipeline.generation.computing import FIXED_BATCH
 from pipeline.generation.filters import Filters
-from pipeline.images.pictures import FORMATS, PictureFormat
+from pipeline.images.codec import FORMATS, FormatName, greys
 from pipeline.randomness import derive_seed
 from pipeline.storage.snapshots import Snapshot
 
@@ -48,7 +48,7 @@ class Request:
     order: Order = "sequence"
     classes: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
-    kind: PictureFormat = "png"
+    kind: FormatName = "png"
     quality: int | None = None
     batch_size: int = 16
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -90,10 +90,10 @@ class Request:
     def _check_format(self) -> None:
         if self.kind not in FORMATS:
             raise UserError(f"--format {self.kind}: unknown; allowed: {', '.join(FORMATS)}")
-        if self.quality is not None and (self.kind == "png" or not 1 <= self.quality <= 100):
+        if self.quality is not None and (FORMATS[self.kind].quality is None or not 1 <= self.quality <= 100):
             raise UserError(f"--quality {self.quality}: allowed: 1 to 100, of jpg and webp (png is lossless)")
-        if self.kind == "webp" and self.snapshot.spec.channels == 1:
-            raise UserError("--format webp: has no grey; allowed for grey images: png, jpg")
+        if self.snapshot.spec.channels == 1 and not FORMATS[self.kind].grey:
+            raise UserError(f"--format {self.kind}: has no grey; allowed for grey images: {greys()}")
 
     @property
     def psis(self) -> tuple[float, ...]:

@@ -30,11 +30,14 @@ class Kind:
 
 
 # Brands of the ISO base media format, ISO/IEC 14496-12 section 4.3; of HEIF, ISO/IEC 23008-12 annex B.
+PNG = Kind("PNG", (".png", ".apng"), rb"\x89PNG\r\n\x1a\n")
+JPEG = Kind("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff")
+WEBP = Kind("WEBP", (".webp",), rb"RIFF.{4}WEBP", "webp")
 TGA = Kind("TGA", (".tga",), rb"(?!)")  # has no first bytes of its own
 KINDS = (
-    Kind("PNG", (".png", ".apng"), rb"\x89PNG\r\n\x1a\n"),
-    Kind("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), rb"\xff\xd8\xff"),
-    Kind("WEBP", (".webp",), rb"RIFF.{4}WEBP", "webp"),
+    PNG,
+    JPEG,
+    WEBP,
     Kind("BMP", (".bmp", ".dib"), rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
     Kind("GIF", (".gif",), rb"GIF8[79]a"),
     Kind("TIFF", (".tif", ".tiff"), rb"II[*+]\0|MM\0[*+]"),

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image, ImageOps, features
 
+from pipeline.images.codec import FormatName
 from pipeline.images.kinds import Kind, kind_of
 from pipeline.images.pixels import Plain, Reading, plain
 from pipeline.images.pixels import Unreadable as Unreadable
@@ -25,14 +26,12 @@ _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")
 _OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 
 Filter = Literal["box", "bilinear", "bicubic", "lanczos"]
-Format = Literal["png", "jpg", "webp"]
 FILTERS: dict[str, Image.Resampling] = {
     "box": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-FORMATS = ("png", "jpg", "webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Target:
     width: int
     channels: int = 3
     filter: Filter = "lanczos"
-    format: Format = "png"
+    format: FormatName = "png"
     quality: int = 95
 
 
@@ -154,21 +153,6 @@ def fit(picture: Image.Image, target: Target) -> Image.Image:
 def is_enlarged(picture: Image.Image, target: Target) -> bool:
     """Whether `fit` must invent pixels."""
     return picture.width < target.width or picture.height < target.height
-
-
-def encode(picture: Image.Image, target: Target) -> bytes:
-    """The file's bytes; a function of the pixels and of the versions of PIL and its codecs."""
-    settings: dict[str, Any] = {}
-    if target.format == "png":
-        settings = {"format": "PNG", "compress_level": 4}
-    elif target.format == "jpg":
-        # Full-resolution colour: a generator learns chroma blocks like any other texture.
-        settings = {"format": "JPEG", "quality": target.quality, "subsampling": 0}
-    else:
-        settings = {"format": "WEBP", "quality": target.quality, "lossless": target.quality == 100}
-    buffer = io.BytesIO()
-    picture.save(buffer, **settings)
-    return buffer.getvalue()
 
 
 def _check_size(picture: Image.Image) -> None:

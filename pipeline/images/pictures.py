@@ -1,26 +1,14 @@
-"""Images as people and files see them: uint8 pixels, grids, encoded bytes, pictures on disk."""
+"""Images as people see them: uint8 pixels, grids, pictures on disk."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Any, Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
-from pipeline.errors import UserError
+from pipeline.images.codec import Pixels, encode, format_of
 from pipeline.storage.atomic import publish_bytes
-
-Pixels = npt.NDArray[np.uint8]
-PictureFormat = Literal["png", "jpg", "webp"]
-FORMATS: tuple[PictureFormat, ...] = get_args(PictureFormat)
-
-_PIL_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
-_SUFFIXES: dict[str, PictureFormat] = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp"}
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -48,41 +36,6 @@ def compose_grid(images: Tensor, columns: int) -> Pixels:
     return cells.reshape(rows * height, columns * width, channels).numpy()
 
 
-def encode_picture(pixels: Pixels, kind: PictureFormat, quality: int | None = None) -> bytes:
-    """[H, W, C] uint8 (C 1: grey, 3: RGB) as the bytes of an image file; equal input, equal bytes.
-
-    quality: 1..100 for jpg (default 95, colour not subsampled) and webp (default 90; 100 is lossless);
-    png is lossless and takes none.
-    """
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    buffer = io.BytesIO()
-    picture.save(buffer, _PIL_NAMES[kind], **_encoder_options(kind, quality))
-    return buffer.getvalue()
-
-
-def _encoder_options(kind: PictureFormat, quality: int | None) -> dict[str, Any]:
-    if kind == "png":
-        # zlib's level 1 is several times as fast as its default on photographs, files about 8% larger.
-        return {"compress_level": 1}
-    if kind == "jpg":
-        return {"quality": 95 if quality is None else quality, "subsampling": 0}
-    chosen = 90 if quality is None else quality
-    return {"lossless": chosen == 100, "quality": 80 if chosen == 100 else chosen}
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file name is that of a picture that we write."""
-    return path.suffix.lower() in _SUFFIXES
-
-
-def picture_format(path: Path) -> PictureFormat:
-    """What a picture's file name says it is. UserError if it is no format we write."""
-    kind = _SUFFIXES.get(path.suffix.lower())
-    if kind is None:
-        raise UserError(f"{path}: not a picture's file name; allowed endings: {', '.join(_SUFFIXES)}")
-    return kind
-
-
 def write_picture(path: Path, pixels: Pixels, quality: int | None = None) -> None:
     """Publishes [H, W, C] uint8 as a png, jpg or webp, by `path`'s ending."""
-    publish_bytes(path, encode_picture(pixels, picture_format(path), quality))
+    publish_bytes(path, encode(pixels, format_of(path), quality))

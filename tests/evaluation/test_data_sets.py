@@ -22,7 +22,7 @@ from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import Settings
 from pipeline.evaluation.sources import draw_fakes
-from pipeline.images.pictures import encode_picture
+from pipeline.images.codec import encode
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 
 COARSE = ExtractorChoice("tests.evaluation.worlds:CoarseExtractor")
@@ -51,7 +51,7 @@ def write_set(
         for number, image in enumerate(images):
             pixels = image.permute(1, 2, 0).contiguous().numpy()
             label = None if labels is None else labels[number]
-            sink.write(f"k{number:05d}", encode_picture(pixels, "png"), "png", label)
+            sink.write(f"k{number:05d}", encode(pixels, "png"), "png", label)
     return ShardIndex.read(root)
 
 

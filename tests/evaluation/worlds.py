@@ -12,7 +12,8 @@ from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import Fakes, ImageSpec, Stage
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.sink import ShardSink
-from pipeline.images.pictures import encode_picture, to_uint8
+from pipeline.images.codec import encode
+from pipeline.images.pictures import to_uint8
 from pipeline.randomness import seeded
 from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
 
@@ -66,7 +67,7 @@ def write_shards(
         for number in range(count):
             pixels = to_uint8(smooth_images([number], size, channels, rough))[0].permute(1, 2, 0).numpy()
             label = number * number % len(classes) if classes else None
-            sink.write(f"k{number:05d}", encode_picture(np.ascontiguousarray(pixels), "png"), "png", label)
+            sink.write(f"k{number:05d}", encode(np.ascontiguousarray(pixels), "png"), "png", label)
     return ShardIndex.read(root)
 
 

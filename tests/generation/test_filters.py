@@ -25,7 +25,8 @@ from pipeline.generation.filters import Filters, Least, Panel, parse_filters
 from pipeline.generation.generate import generate_shards
 from pipeline.generation.request import Request
 from pipeline.generation.training_images import PixelFeatures, TrainingImages
-from pipeline.images.pictures import encode_picture, to_uint8
+from pipeline.images.codec import encode
+from pipeline.images.pictures import to_uint8
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler, smooth_images, write_toy_snapshot
 
@@ -186,9 +187,7 @@ def training(root: Path, count: int = 30) -> tuple[ShardIndex, Tensor]:
     images = to_uint8(smooth_images(range(500, 500 + count)))
     with ShardSink(root, name="t", height=32, width=32, channels=3, shard_size=13) as sink:
         for number, image in enumerate(images):
-            sink.write(
-                f"photo-{number}", encode_picture(image.permute(1, 2, 0).contiguous().numpy(), "png"), "png"
-            )
+            sink.write(f"photo-{number}", encode(image.permute(1, 2, 0).contiguous().numpy(), "png"), "png")
     return ShardIndex.read(root), images
 
 

@@ -30,7 +30,8 @@ from pipeline.contracts import ImageSpec, Sampler, Stage
 from pipeline.generation.computing import own_cores, repeatable
 from pipeline.generation.generate import generate_shards
 from pipeline.generation.request import Request
-from pipeline.images.pictures import FORMATS, PictureFormat, encode_picture, to_uint8
+from pipeline.images.codec import NAMES, FormatName, encode
+from pipeline.images.pictures import to_uint8
 from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
 from tools.bench.budget import Budget, add_minutes
 from tools.bench.machine import write_rows
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the generator")
     parser.add_argument("--images", type=int, help="a shard; else 16 at 256px, 4 at 1024px")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved measurements of each kind")
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--formats", nargs="+", choices=NAMES, default=list(NAMES))
     add_minutes(parser, 2)
     options = parser.parse_args()
     use_operations("auto", DEVICE)
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def size_rows(
-    side: int, overrides: Sequence[str], images: int, rounds: Iterable[int], formats: Sequence[PictureFormat]
+    side: int, overrides: Sequence[str], images: int, rounds: Iterable[int], formats: Sequence[FormatName]
 ) -> list[dict[str, Any]]:
     """A row a format at one size; medians of interleaved rounds."""
     with tempfile.TemporaryDirectory() as folder:
@@ -123,7 +124,7 @@ def at_once(sampler: Sampler, images: int) -> float:
         torch.set_num_threads(before)
 
 
-def generated(snapshot: Snapshot, sampler: Sampler, out: Path, images: int, kind: PictureFormat) -> float:
+def generated(snapshot: Snapshot, sampler: Sampler, out: Path, images: int, kind: FormatName) -> float:
     """Images a second of generate, from its first shard to its last."""
     request = Request(snapshot, images * SHARDS, kind=kind, batch_size=1)
     index = generate_shards(request, lambda: sampler, out, shard_size=images, progress=False)
@@ -131,12 +132,11 @@ def generated(snapshot: Snapshot, sampler: Sampler, out: Path, images: int, kind
     return images * (SHARDS - 1) / ((ended[-1] - ended[0]) / 1e9)
 
 
-def encoders(pixels: Any, kind: PictureFormat) -> float:
+def encoders(pixels: Any, kind: FormatName) -> float:
     """Images a second of the encoders alone, on all cores."""
     images = 8 * own_cores()
     with ThreadPoolExecutor(own_cores()) as pool:
-        encode = lambda _: encode_picture(pixels, kind)  # noqa: E731
-        return _rate(images, lambda: list(pool.map(encode, range(images))))
+        return _rate(images, lambda: list(pool.map(lambda _: encode(pixels, kind), range(images))))
 
 
 def _rate(images: int, work: Callable[[], object]) -> float:

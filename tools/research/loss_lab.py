@@ -32,7 +32,8 @@ from pipeline.config.families import MLPConfig
 from pipeline.config.units import PositiveCount
 from pipeline.contracts import Batch, ImageSpec
 from pipeline.errors import UserError
-from pipeline.images.pictures import picture_format, write_picture
+from pipeline.images.codec import format_of
+from pipeline.images.pictures import write_picture
 from pipeline.models.registry import build_family
 from pipeline.randomness import derive_seed, seeded
 from tools.bench.machine import write_rows
@@ -241,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names, images = chosen(options.loss), count(options.images)
     torch.set_num_threads(1)  # networks so small gain nothing from more
     mixture = MIXTURES[options.mixture]()
-    picture_format(options.picture)  # before the work, not after it
+    format_of(options.picture)  # before the work, not after it
     results = []
     for name in names:
         results.append(train(name, mixture, images=images, seed=options.seed))

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from pipeline.config.shipped import shipped
 from pipeline.errors import RunFailed, UserError
-from pipeline.images.pictures import picture_format, write_picture
+from pipeline.images.codec import format_of
+from pipeline.images.pictures import write_picture
 from tools.bench.machine import write_rows
 from tools.research.scale import measuring
 from tools.research.scale.constants import Constants, constants
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if min(options.gpus) < 1:
         raise UserError(f"--gpus: {min(options.gpus)}; allowed: 1 or more")
     if options.picture is not None:
-        picture_format(options.picture)  # before the work, not after it
+        format_of(options.picture)  # before the work, not after it
     chosen, rows = constants(options.set), list[Row]()
     for name in names:
         print(f"counting {name} ...", file=sys.stderr, flush=True)

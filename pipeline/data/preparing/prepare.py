@@ -32,7 +32,8 @@ from pipeline.data.sources.label_rows import Absent
 from pipeline.data.sources.opening import source_kind
 from pipeline.data.sources.source import Source, Wanted
 from pipeline.errors import UserError
-from pipeline.images.normalised import PLAIN, Filter, Format, Target, Unreadable
+from pipeline.images.codec import FORMATS, FormatName
+from pipeline.images.normalised import PLAIN, Filter, Target, Unreadable
 from pipeline.images.pixels import Reading
 from pipeline.randomness import derive_seed, permutation
 from pipeline.words import printable
@@ -55,7 +56,7 @@ def prepare(
     follow_links: bool = False,
     range: tuple[float, float] | None = None,
     background: str = "white",
-    format: Format = "png",
+    format: FormatName = "png",
     quality: int = 95,
     shard_size: int = 1000,
     seed: int = 0,
@@ -256,7 +257,7 @@ def _origin(
         "crop": "centre",
         "filter": target.filter,
         "format": target.format,
-        "quality": None if target.format == "png" else target.quality,
+        "quality": None if FORMATS[target.format].quality is None else target.quality,
         "seed": seed,
         "count": count,
         # Only what was asked for: data sets made before these settings are the same.

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from tqdm import tqdm
 
 from pipeline.data.preparing.processes import in_order
@@ -25,7 +24,7 @@ from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import Encoded, no_damage
 from pipeline.data.shards.sink import ShardSink
 from pipeline.errors import UserError
-from pipeline.images.normalised import Target, encode
+from pipeline.images.codec import encode
 from pipeline.storage.lock import only_writer
 
 _ROUNDING = "mean of the block, half to even"
@@ -118,7 +117,7 @@ def _level_images(
     with no_damage():
         sample = reader.read(shard, member)
         pixels = decode_sample(index, shard, sample)
-    images = [_png(level) for level in _levels(pixels.numpy())]
+    images = [encode(level, "png", effort="small") for level in _levels(pixels.numpy())]
     return replace(sample, image=b""), images
 
 
@@ -128,9 +127,3 @@ def _levels(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
     for _ in level_sizes(*pixels.shape[:2]):
         sums, factor = block_sums(sums, 2), factor * 2
         yield rounded(sums, factor)
-
-
-def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    height, width, channels = pixels.shape
-    picture = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    return encode(picture, Target(height, width, channels))

@@ -9,7 +9,8 @@ from typing import Any
 
 from pipeline.data.preparing.processes import in_order
 from pipeline.data.sources.source import Source
-from pipeline.images.normalised import Target, Unreadable, encode, fit, is_enlarged
+from pipeline.images.codec import encode
+from pipeline.images.normalised import Target, Unreadable, fit, is_enlarged
 from pipeline.images.pixels import Remark
 
 
@@ -38,4 +39,5 @@ def render(source: Source, target: Target, number: int) -> Rendered:
     except Unreadable as reason:
         return Rendered(None, str(reason))
     enlarged = is_enlarged(picture.image, target)
-    return Rendered(encode(fitted, target), "", enlarged, picture.meta, picture.remarks, picture.values)
+    data = encode(fitted, target.format, target.quality, "small")
+    return Rendered(data, "", enlarged, picture.meta, picture.remarks, picture.values)

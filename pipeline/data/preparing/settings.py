@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from pipeline.data.sources.source import Source
 from pipeline.errors import UserError
-from pipeline.images.normalised import FILTERS, FORMATS, MOST_SIDE, Unreadable
+from pipeline.images.codec import FORMATS, greys
+from pipeline.images.normalised import FILTERS, MOST_SIDE, Unreadable
 from pipeline.images.pixels import Reading, colour
 from pipeline.words import printable
 
@@ -45,8 +46,8 @@ def check_settings(channels: int, filter: str, format: str, quality: int, count:
         raise UserError(f"format: {format}; allowed: {', '.join(FORMATS)}")
     if not 1 <= quality <= 100:
         raise UserError(f"quality: {quality}; 1 to 100 is allowed")
-    if format == "webp" and channels == 1:
-        raise UserError("format: webp has no grey; allowed for grey images: png, jpg")
+    if channels == 1 and not FORMATS[format].grey:
+        raise UserError(f"format: {format} has no grey; allowed for grey images: {greys()}")
     if count is not None and count < 1:
         raise UserError(f"count: {count}; must be at least 1")
 

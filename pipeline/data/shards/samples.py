@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.archives.tars import BLOCK, BadTar, Header, headers, parse
+from pipeline.images.codec import FORMATS
 from pipeline.storage.faults import machine_explained, refusal
 
 TRAILER = 2 * BLOCK
-IMAGE_EXTENSIONS = ("png", "jpg", "webp")
-_EXTENSIONS = frozenset((*IMAGE_EXTENSIONS, "cls", "json"))
+_EXTENSIONS = frozenset((*FORMATS, "cls", "json"))
 _MOST_TRAILER, _MOST_MEMBER = 1 << 20, 1 << 30  # bytes
 
 
@@ -144,7 +144,7 @@ def take_apart(block: bytes, labelled: bool) -> Encoded:
         key, extension = _member_name(header)
         parts[extension] = block[header.start : header.start + header.size]
         at = header.stop
-    images = [extension for extension in IMAGE_EXTENSIONS if extension in parts]
+    images = [extension for extension in FORMATS if extension in parts]
     if len(images) != 1:
         raise Damage(f"key {key}: has {len(images)} images, must have one")
     label = _label(key, parts, labelled)

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 from webdataset.writer import TarWriter
 
 from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, read_unfinished
-from pipeline.data.shards.samples import IMAGE_EXTENSIONS, binding
+from pipeline.data.shards.samples import binding
 from pipeline.errors import UserError
+from pipeline.images.codec import FORMATS
 from pipeline.storage.atomic import fsync_folder, is_aside
 from pipeline.storage.faults import explained
 from pipeline.storage.lock import only_writer
@@ -137,8 +138,8 @@ class ShardSink:
             raise ValueError(f"{self._root}: the data set is complete; key {key} cannot be added")
         if not _KEY.match(key) or key == self._last_key:
             raise ValueError(f"key {key!r}: must be new, 1 to 90 of letters, digits, - and _")
-        if extension not in IMAGE_EXTENSIONS:
-            raise ValueError(f"key {key}: extension {extension!r}; allowed: {', '.join(IMAGE_EXTENSIONS)}")
+        if extension not in FORMATS:
+            raise ValueError(f"key {key}: extension {extension!r}; allowed: {', '.join(FORMATS)}")
         classes = len(self._index.classes)
         if (label is not None) != bool(classes) or not (label is None or 0 <= label < classes):
             raise ValueError(f"key {key}: label {label!r} does not fit {classes} classes")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 
 from pipeline.errors import UserError
-from pipeline.images.pictures import compose_grid, encode_picture, to_uint8, write_picture
+from pipeline.images.pictures import compose_grid, to_uint8, write_picture
 
 
 def test_quantisation_is_the_fields() -> None:
@@ -46,26 +45,6 @@ def test_a_grid_keeps_each_image_upright() -> None:
     image = torch.rand(2, 3, 5, 4) * 2 - 1
     grid = compose_grid(image, 2)
     np.testing.assert_array_equal(grid[:, 4:], to_uint8(image[1]).permute(1, 2, 0).numpy())
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("kind", ["png", "jpg", "webp"])
-def test_files_are_what_they_say(kind: str, channels: int) -> None:
-    pixels = np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (48, 1, channels))
-    data = encode_picture(pixels, kind)
-    assert data == encode_picture(pixels, kind)
-    with Image.open(io.BytesIO(data)) as picture:
-        assert picture.format == {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}[kind]
-        assert picture.size == (64, 48)
-        decoded = np.asarray(picture.convert("L" if channels == 1 else "RGB")).reshape(48, 64, channels)
-    assert np.abs(decoded.astype(int) - pixels).mean() < (0.01 if kind == "png" else 4)
-
-
-def test_quality() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    assert len(encode_picture(noise, "jpg", 30)) < len(encode_picture(noise, "jpg")) / 2
-    with Image.open(io.BytesIO(encode_picture(noise, "webp", 100))) as picture:
-        np.testing.assert_array_equal(np.asarray(picture), noise)
 
 
 def test_the_file_name_says_the_format(tmp_path: Path) -> None:
