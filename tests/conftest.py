@@ -46,7 +46,7 @@ def wants_gpu(marks: str) -> bool:
 _TESTS = Path(__file__).parent
 # Folders whose tests share what takes long to make: a worker of pytest-xdist takes a whole file of them, or
 # the whole folder, and they begin first, so that none is left over for one worker at the end.
-_BY_FILE = ("distributed", "restart", "launch", "packaging", "tools")
+_BY_FILE = ("distributed", "restart", "launch", "packaging", "stored", "tools")
 _BY_FOLDER = ("slurm",)
 
 
