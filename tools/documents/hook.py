@@ -12,7 +12,7 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
-from tools.documents import commands, included, programs, settings
+from tools.documents import commands, included, metrics, programs, settings
 
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -25,6 +25,11 @@ def on_files(files: Files, config: Any) -> Files:
     for path, text in texts.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """The page with the tables that a mark in it asks for."""
+    return markdown.replace(metrics.MARK, metrics.table())
 
 
 def on_page_content(content: str, **_: Any) -> str:
