@@ -25,6 +25,9 @@ PAGES = settings.pages()
 def keys(schema: dict[str, Any], node: dict[str, Any], prefix: str) -> Iterator[str]:
     """Every key below a node of a JSON schema, which pydantic makes by itself."""
     for name, part in node.get("properties", {}).items():
+        named = part.get("additionalProperties", {})
+        if isinstance(named, dict) and "$ref" in named:
+            part, name = named, f"{name}.NAME"
         parts = [part, *part.get("anyOf", []), *part.get("oneOf", [])]
         below = [schema["$defs"][p["$ref"].rsplit("/", 1)[1]] for p in parts if "$ref" in p]
         if not below:

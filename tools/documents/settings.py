@@ -50,6 +50,8 @@ def settings(schema: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
         models = [member for member in _members(info.annotation) if _is_model(member)]
         if len(models) == 1:
             yield from settings(models[0], f"{key}.")
+        elif named := _named(info.annotation):
+            yield from settings(named, f"{key}.NAME.")
         elif not models:
             allowed = _allowed(info.annotation, info.metadata)
             yield Setting(key, allowed, _default(info), _meaning(info.description))
@@ -75,17 +77,16 @@ def _run_page() -> str:
         + ", ".join(f"[{name}]({name}.md)" for name in families())
         + ".",
     ]
+    single = [setting for setting in settings(RunConfig) if "." not in setting.key]
+    lines += ["", "## Without a section", "", *_entries(single)]
     for name, info in RunConfig.model_fields.items():
         models = [member for member in _members(info.annotation) if _is_model(member)]
-        if len(models) > 1:
-            continue
-        lines += ["", f"## {name}", ""]
-        if models:
-            lines += [_meaning(models[0].__doc__), ""]
+        if named := _named(info.annotation):
+            lines += [f"## {name}", "", f"{_meaning(info.description)} NAME stands for a name of them.", ""]
+            lines += _entries(settings(named, f"{name}.NAME."))
+        elif len(models) == 1:
+            lines += [f"## {name}", "", _meaning(models[0].__doc__), ""]
             lines += _entries(settings(models[0], f"{name}."))
-        else:
-            allowed = _allowed(info.annotation, info.metadata)
-            lines += _entries([Setting(name, allowed, _default(info), _meaning(info.description))])
     return "\n".join(lines) + "\n"
 
 
@@ -227,6 +228,12 @@ def _bare(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
         inner, *extra = typing.get_args(annotation)
         return inner, tuple(extra)
     return (None if annotation is type(None) else annotation), ()
+
+
+def _named(annotation: Any) -> type[BaseModel] | None:
+    """The schema of each entry of a section whose names are the user's; None of anything else."""
+    values = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is dict else ()
+    return next(filter(_is_model, values), None)
 
 
 def _is_model(annotation: Any) -> bool:
