@@ -204,7 +204,7 @@ def check(given: Mapping[str, Any]) -> None:
     from pipeline.data.shards.index import ShardIndex
     from pipeline.evaluation.features.extractors import fetch_weights
     from pipeline.evaluation.follow import check_scope
-    from pipeline.evaluation.plan import check_count, check_size
+    from pipeline.evaluation.plan import check_count, check_labels, check_size
     from pipeline.evaluation.sources import DataSource, is_data
 
     check_scope(given["source"], scope_of(given["every"], given["watch"]))
@@ -212,6 +212,7 @@ def check(given: Mapping[str, Any]) -> None:
     index = ShardIndex.read(given["data"])
     check_count(settings.count, index.count, str(index.root))
     check_size(settings, index.spec, str(index.root))
+    check_labels(settings, index.spec.classes, str(index.root))
     if is_data(given["source"]):
         DataSource(ShardIndex.read(given["source"]), index).check(settings)
     fetch_weights(settings)

@@ -29,6 +29,7 @@ from pipeline.evaluation.plan import (
     SEED_STRIDE,
     Settings,
     check_count,
+    check_labels,
     check_settings,
     check_size,
     needs_of,
@@ -81,6 +82,7 @@ class EvaluationJob:
         where = str(self._index.root)
         check_count(settings.count, self._index.count, where)
         check_size(settings, self._index.spec, where)
+        check_labels(settings, self._index.spec.classes, where)
         self._extractors = make_extractors(settings)
         check_extractors(settings, self._extractors)
         self._reference: Reference | None = None

@@ -88,6 +88,13 @@ def check_size(settings: Settings, spec: ImageSpec, where: str) -> None:
             raise UserError(f"{where}: images of {side} pixels; {name} needs at least {least}")
 
 
+def check_labels(settings: Settings, classes: int, where: str) -> None:
+    """UserError if a metric needs labels that the `classes` of the reals at `where` do not give."""
+    for name in settings.metrics:
+        if METRICS[name].labels and not classes:
+            raise UserError(f"{where}: has no labels; --metrics {name} needs them; allowed: labelled shards")
+
+
 def check_settings(settings: Settings, conditional: bool, where: str) -> None:
     """UserError for settings that do not go together. conditional: both the model and the reals at `where`
     have classes."""

@@ -14,7 +14,7 @@ from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import Settings
 from tests.evaluation.worlds import SmoothSampler
 
-METRICS = ("fid", "kid", "is", "pr", "dc", "cmmd", "swd", "msssim")
+METRICS = ("fid", "kid", "is", "pr", "dc", "cmmd", "swd", "msssim", "class_accuracy")
 
 
 def main(data: str, run: str, measured: str) -> None:

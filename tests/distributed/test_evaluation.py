@@ -37,7 +37,7 @@ def test_one_two_and_three_processes_give_the_same_bits(tmp_path: Path) -> None:
     both = evaluated(tmp_path, 1)
     alone, of_set = both
     by_features = {f"{name}-coarse" for name in ("fid", "kid", "is", "pr", "dc", "cmmd")}
-    assert set(alone) == {*by_features, "swd", "msssim"}
+    assert set(alone) == {*by_features, "swd", "msssim", "class_accuracy"}
     assert len(set(alone["cmmd-coarse"]["by_set"])) == 2
     assert alone["fid-coarse"]["value"] > 0
     assert alone["fid-coarse"]["seeds"] == 2

@@ -45,6 +45,7 @@ KNOWN: dict[str, tuple[str, int, dict[str, Any]]] = {
     "ppl-w": (LOWER, 16, {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False}),
     "swd": (LOWER, 16, {**SETS, "count": 1797, "seed": 0}),
     "msssim": (NEAR, 11, {**SETS, "count": 2000}),
+    "class_accuracy": (HIGHER, 1, {**SETS, "count": 10_000, "classifier": 1}),
 }
 
 
@@ -121,7 +122,7 @@ def test_help_names_each_once() -> None:
         assert re.findall(r"[\w-]+", counts_help()).count(name) == 1
     assert "8,192 for swd, 2,000 for msssim" in counts_help()
     assert "fid,kid,is" in counts_help()
-    assert "ppl-z,ppl-w (VGG16 and LPIPS weights), swd,msssim" in names_help()
+    assert "ppl-z,ppl-w (VGG16 and LPIPS weights), swd,msssim, class_accuracy (classes of" in names_help()
 
 
 def test_names_are_known_without_torch() -> None:

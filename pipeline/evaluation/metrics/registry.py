@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics.by_features import FeatureMetric
+from pipeline.evaluation.metrics.class_accuracy import ClassAccuracy
 from pipeline.evaluation.metrics.cmmd import ClipDiscrepancy
 from pipeline.evaluation.metrics.fid import FrechetDistance
 from pipeline.evaluation.metrics.inception_score import InceptionScore
@@ -35,6 +36,7 @@ METRICS: Mapping[str, Metric] = {
         PathLength("w"),
         SlicedWasserstein(),
         PairSimilarity(),
+        ClassAccuracy(),
     )
 }
 """In the order in which they are measured and shown."""
