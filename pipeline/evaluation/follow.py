@@ -57,7 +57,7 @@ def evaluate_target(
     finished (or the command is stopped: a result that stands is not measured again); a run that was submitted
     and has not begun is waited for.
     """
-    peers, results = job.peers, list[Result]()
+    peers, results, complain = job.peers, list[Result](), _once(report)
     if peers.rank == 0:
         job.sweep(target)
     turns = Turns(target, scope, job.result_path) if peers.rank == 0 else None
@@ -81,9 +81,9 @@ def evaluate_target(
             if isinstance(last, Snapshot):
                 _conclude(last, job, report)
             if scope == "watch":
-                report(_table(last, result, report))
+                report(_table(last, result, complain))
     if last is not None and results and scope != "watch":
-        report(_table(last, results[-1], report))
+        report(_table(last, results[-1], complain))
     return results
 
 
@@ -192,6 +192,18 @@ def _conclude(snapshot: Snapshot, job: EvaluationJob, report: Callable[[str], No
 def _all_measured(run: Path, metric: str) -> bool:
     measured = {result.images_seen for result in read_results(run) if metric in result.metrics}
     return all(int(folder.name) in measured for folder in list_snapshots(run))
+
+
+def _once(report: Callable[[str], None]) -> Callable[[str], None]:
+    """Reports a line that it is given again no second time."""
+    told = set[str]()
+
+    def tell(line: str) -> None:
+        if line not in told:
+            told.add(line)
+            report(line)
+
+    return tell
 
 
 def _table(what: Snapshot | ShardIndex, result: Result, report: Callable[[str], None]) -> str:

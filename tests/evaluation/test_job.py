@@ -19,6 +19,7 @@ from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import PathSettings, Settings
 from pipeline.evaluation.results import Result, add_metrics, read_result, result_path
 from pipeline.evaluation.sources import classes_of
+from pipeline.storage.job import Job, write_job
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 
@@ -278,6 +279,17 @@ def test_watching_ends_with_the_run(world: Path) -> None:
     assert coming == []
 
 
+def test_watching_names_a_damaged_result_once(world: Path) -> None:
+    """Whatever the number of tables."""
+    write_job(world / "run", Job("finished"))
+    (world / "run/metrics").mkdir()
+    (world / "run/metrics/000000000004.json").write_text("{")
+    said: list[str] = []
+    evaluate_target(job(world, "msssim"), world / "run", "watch", said.append)
+    assert sum("000000000004.json" in line for line in said) == 1
+    assert sum(line.startswith("images seen") for line in said) == 3
+
+
 def test_no_progress_asks_the_run_to_end_once_all_is_measured(world: Path) -> None:
     from pipeline.config.load import dump_config
     from pipeline.config.run import RunConfig
@@ -307,7 +319,6 @@ def test_no_progress_asks_the_run_to_end_once_all_is_measured(world: Path) -> No
 def test_watching_waits_for_a_run_that_has_not_begun(world: Path) -> None:
     from pipeline.config.load import dump_config
     from pipeline.config.run import RunConfig
-    from pipeline.storage.job import Job, write_job
 
     run = world / "submitted"
     write_job(run, Job("pending", "17"))
