@@ -42,10 +42,12 @@ class Block:
         return self.images[: max(count - self.first, 0)]
 
     def extracted(self, name: str, count: int) -> tuple[Tensor, Tensor | None]:
-        """Features and logits of `up_to(count)`, on the CPU; the extractor looks once."""
-        if (name, count) not in self._extracted:
-            self._extracted[name, count] = self._extractors[name](self.up_to(count))
-        return self._extracted[name, count]
+        """Features and logits of `up_to(count)`, on the CPU; the extractor looks once at the same images."""
+        images = self.up_to(count)
+        key = name, len(images)
+        if key not in self._extracted:
+            self._extracted[key] = self._extractors[name](images)
+        return self._extracted[key]
 
 
 class View(Protocol):
