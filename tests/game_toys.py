@@ -5,14 +5,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.config.families import MLPConfig
-from pipeline.contracts import Batch, Fakes, Game, ImageSpec, Networks, Randomness, Stage, Verdict
+from pipeline.config.families import AdaConfig, MLPConfig
+from pipeline.contracts import (
+    AugmentedGame,
+    Batch,
+    Fakes,
+    Game,
+    ImageSpec,
+    Networks,
+    Objective,
+    Phase,
+    Randomness,
+    Stage,
+    Terms,
+    Verdict,
+)
+from pipeline.models.augment import Augment
 from pipeline.models.layers import GroupBatchNorm
 from pipeline.models.mlp import MLP, Generator
 from pipeline.models.plain import PlainGame, labels_for
@@ -99,8 +114,8 @@ class LevelGame(PlainGame):
         verdict: Verdict = self.networks.discriminator(levels)
         return verdict
 
-    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        return self.judge_levels(self.levels(images), labels)
+    def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        return self.judge_levels(self.levels(shown), labels)
 
     def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
         assert fakes.levels is not None
@@ -164,6 +179,39 @@ class Coded(MLP):
     codec = Folded(1)
 
 
+def finite_difference(step: float) -> Objective:
+    """((D(T(x + step * e)) - D(T(x))) / step)^2, e standard normal: for a small step its expectation over e is
+    |grad D(T(x))|^2, without a second derivative."""
+
+    def objective(game: Game, reals: Batch) -> Terms:
+        assert isinstance(game, AugmentedGame)
+        shows = game.draw_augmentation(len(reals))
+        along = game.randomness.first(len(reals)).normal(*reals.images.shape[1:]).to(reals.images)
+        near, far = (shows(images) for images in (reals.images, reals.images + step * along))
+        change = game.judge_shown(far, reals.labels).logits - game.judge_shown(near, reals.labels).logits
+        loss = (change / step).square()
+        return Terms(loss, {"penalty/finite_difference": loss.detach().mean()})
+
+    return objective
+
+
+class Augmented(MLP):
+    """An augmentation that a penalty uses twice."""
+
+    def __init__(self, config: MLPConfig, spec: ImageSpec, **settings: Any) -> None:
+        super().__init__(config, spec, **settings)
+        kinds = ("blit", "noise", "cutout")
+        self.pipe = Augment(AdaConfig(mode="fixed", kinds=kinds), spec.height, spec.channels)
+        penalty = Phase("finite_difference", "discriminator", finite_difference(0.01), every=2, gain=0.02)
+        self.phases = (*self.phases, penalty)
+
+    def game(
+        self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
+    ) -> Game:
+        draw = partial(self.pipe.draw, p=torch.tensor(0.2))
+        return PlainGame(networks, stage, randomness, draw, alone=True)
+
+
 EVERY_TERM: Mapping[str, Any] = {
     "loss": "relativistic",
     "r1_gamma": 0.5,
@@ -190,6 +238,7 @@ TOYS: Mapping[str, Callable[..., MLP]] = {
     "levels": Levels,
     "groups": Groups,
     "coded": Coded,
+    "augmented": Augmented,
 }
 
 

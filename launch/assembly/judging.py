@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from launch.assembly.fixtures import recall_fixtures
-from pipeline.contracts import Batch, Family
+from pipeline.contracts import AugmentedGame, Batch, Family
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
@@ -112,17 +111,15 @@ class Judges:
             reason = str(error).splitlines()[-1].strip()
             raise UserError(f"--discriminator {self.discriminator}: does not fit: {reason}") from error
         networks.discriminator.to(self.device).eval().requires_grad_(False)
-        game: Any = family.game(networks, snapshot.stage, SampleRandomness([]))
-        if is_dataclass(game) and hasattr(game, "augment"):
-            game = replace(game, augment=None)  # type: ignore[type-var]
+        game = family.game(networks, snapshot.stage, SampleRandomness([]))
+        judge = game.judge_shown if isinstance(game, AugmentedGame) else game.judge
 
         def score(pixels: Tensor, labels: Tensor | None) -> Tensor:
             images = pixels.to(self.device).float().mul(2 / 255).sub(1)
             # Each by itself, whoever is judged beside it.
             alike = SampleRandomness([0] * len(images), self.device)
             shown = game.present(family.codec.encode(Batch(images, labels), alike))
-            logits: Tensor = game.judge(shown.images, shown.labels, exact=True).logits
-            return logits.cpu()
+            return judge(shown.images, shown.labels, exact=True).logits.cpu()
 
         return score, _group(family)
 

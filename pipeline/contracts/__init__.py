@@ -21,7 +21,16 @@ from pipeline.contracts.data import (
 from pipeline.contracts.engines import Engine, Keep, Process, StepReport
 from pipeline.contracts.families import Family, Sampler
 from pipeline.contracts.optimizers import AdamRule, AdamWRule, RMSPropRule, Rule, SGDRule
-from pipeline.contracts.players import Game, LevelledGame, Networks, Objective, Phase, Randomness
+from pipeline.contracts.players import (
+    Augmentation,
+    AugmentedGame,
+    Game,
+    LevelledGame,
+    Networks,
+    Objective,
+    Phase,
+    Randomness,
+)
 from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
 
 __all__ = [
@@ -30,6 +39,8 @@ __all__ = [
     "SECOND",
     "AdamRule",
     "AdamWRule",
+    "Augmentation",
+    "AugmentedGame",
     "Batch",
     "Codec",
     "Engine",

@@ -101,6 +101,29 @@ class LevelledGame(Game, Protocol):
         """The discriminator on samples whose every level is given, after augmentation."""
 
 
+class Augmentation(Protocol):
+    """What happens to each image of a batch, all numbers drawn. It may be applied as often as it is needed,
+    to any images of the batch: the same ones moved a little, their pairs, what is left of them."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W], of the size that it was drawn for, as they are shown; differentiable."""
+
+    def moved(self, images: Tensor) -> Tensor:
+        """Only what it does to places, of images of any number of channels: masks, maps of labels."""
+
+
+@runtime_checkable
+class AugmentedGame(Game, Protocol):
+    """A game whose discriminator sees images through an augmentation that may be drawn first and used again:
+    `judge` of images is `judge_shown` of them as `draw_augmentation` shows them."""
+
+    def draw_augmentation(self, count: int) -> Augmentation:
+        """For `count` images, from the micro-batch's randomness: each is another."""
+
+    def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        """The discriminator on images [N, C, H, W] as they are."""
+
+
 Objective = Callable[[Game, Batch], Terms]
 
 

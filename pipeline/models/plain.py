@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.contracts import (
     PIXELS,
+    Augmentation,
     Batch,
     Codec,
     Fakes,
@@ -31,6 +32,7 @@ from pipeline.contracts import (
     Verdict,
 )
 from pipeline.errors import UserError
+from pipeline.models.augment import Chain
 from pipeline.models.groups import check_groups
 from pipeline.models.layers import follow_moments, measuring
 from pipeline.models.phases import (
@@ -45,7 +47,8 @@ from pipeline.models.schedule import ConstantSchedule
 from pipeline.models.together import judge_together
 from pipeline.randomness import SampleRandomness
 
-Augmentation = Callable[[Tensor, Randomness], Tensor]
+Augmenting = Callable[[Randomness], Augmentation]
+"""Draws what happens to a batch of as many images as there are samples."""
 
 
 class PlainGenerator(Protocol):
@@ -69,14 +72,16 @@ class PlainGenerator(Protocol):
 
 @dataclass(frozen=True)
 class PlainGame:
-    """z is standard normal; labels that are not given are uniform. augment: what the discriminator's
-    images pass through, reals and fakes alike; None for nothing. alone: it judges each image by itself.
-    group: how many images a batch statistic takes together; 0 without such."""
+    """z is standard normal; labels that are not given are uniform. Implements contracts.AugmentedGame.
+
+    augment: what the discriminator's images pass through, reals and fakes alike; None for nothing. alone: it
+    judges each image by itself. group: how many images a batch statistic takes together; 0 without such.
+    """
 
     networks: Networks
     stage: Stage
     randomness: Randomness
-    augment: Augmentation | None = None
+    augment: Augmenting | None = None
     alone: bool = False
     group: int = 0
 
@@ -93,21 +98,27 @@ class PlainGame:
         return Fakes(images, labels, z, stats=stats)
 
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        return self._judge(self._shown(images), labels, exact=exact)
+        return self.judge_shown(self._shown(images), labels, exact=exact)
 
     def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
         fake, real = ((self._shown(part.images), part.labels) for part in (fakes, reals))
+        return judge_together(partial(self.judge_shown, exact=exact), fake, real, self.rows(len(reals)))
+
+    def rows(self, count: int) -> int | None:
+        """See `judge_together`."""
         # Each fake beside its real: gradients that cancel between them cancel exactly, as in two passes. Adam
         # would take whole steps by what rounding leaves of them.
-        rows = len(reals) if self.alone else self.group or None
-        return judge_together(partial(self._judge, exact=exact), fake, real, rows)
+        return count if self.alone else self.group or None
+
+    def draw_augmentation(self, count: int) -> Augmentation:
+        return Chain() if self.augment is None else self.augment(self.randomness.first(count))
 
     def _shown(self, images: Tensor) -> Tensor:
-        return images if self.augment is None else self.augment(images, self.randomness.first(len(images)))
+        return self.draw_augmentation(len(images))(images)
 
-    def _judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
+    def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         with self._measuring("discriminator") as stats:
-            verdict: Verdict = self.networks.discriminator(images, labels, exact=exact)
+            verdict: Verdict = self.networks.discriminator(shown, labels, exact=exact)
         return replace(verdict, stats=stats) if stats else verdict
 
     def _measuring(self, net: Net) -> AbstractContextManager[dict[str, Tensor]]:

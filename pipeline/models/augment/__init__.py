@@ -1,6 +1,6 @@
 """Differentiable augmentation of what the discriminator sees (Karras et al. 2020b, appendix B)."""
 
 from pipeline.models.augment.controller import AdaController
-from pipeline.models.augment.pipe import Augment
+from pipeline.models.augment.pipe import Augment, Chain, Drawn
 
-__all__ = ["AdaController", "Augment"]
+__all__ = ["AdaController", "Augment", "Chain", "Drawn"]

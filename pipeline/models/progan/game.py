@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 from torch import Tensor
 
-from pipeline.contracts import Batch, Fakes, Networks, Randomness, Stage, Verdict
-from pipeline.models.plain import labels_for
+from pipeline.contracts import Batch, Fakes, Verdict
+from pipeline.models.plain import PlainGame, labels_for
 from pipeline.models.progan.discriminator import Discriminator
 from pipeline.models.progan.generator import Generator
 from pipeline.models.progan.layers import doubled, faded, halved, is_whole
-from pipeline.models.together import judge_together
 
 
 @dataclass(frozen=True)
-class ProGANGame:
+class ProGANGame(PlainGame):
     """One micro-batch's game. Images have the stage's resolution."""
-
-    networks: Networks
-    stage: Stage
-    randomness: Randomness
 
     def present(self, reals: Batch) -> Batch:
         """Reals of the stage's resolution, blurred as far as the newest level has not faded in (Karras et al.
@@ -42,16 +36,11 @@ class ProGANGame:
         images = generator(z, labels, resolution=stage.resolution, fade=stage.fade, exact=exact)
         return Fakes(images, labels, z)
 
-    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        discriminator = self.networks.discriminator
-        assert isinstance(discriminator, Discriminator)
-        verdict: Verdict = discriminator(images, fade=self.stage.fade, exact=exact)
+    def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        verdict: Verdict = self.networks.discriminator(shown, fade=self.stage.fade, exact=exact)
         return verdict
 
-    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
+    def rows(self, count: int) -> int | None:
         discriminator = self.networks.discriminator
         assert isinstance(discriminator, Discriminator)
-        rows = discriminator.head.group
-        return judge_together(
-            partial(self.judge, exact=exact), (fakes.images, fakes.labels), (reals.images, reals.labels), rows
-        )
+        return discriminator.head.group

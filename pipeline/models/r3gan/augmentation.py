@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.config.families import AdaConfig, R3GANConfig
 from pipeline.contracts import ImageSpec, Randomness, Scalar
-from pipeline.models.augment import Augment
+from pipeline.models.augment import Augment, Chain
 
 ORDER = ("blit", "geometry", "color", "filter", "noise", "cutout")
 
@@ -32,10 +32,12 @@ class ScheduledAugment(nn.Module):
             for _, names in (parts if self.on else ())
         )
 
-    def forward(self, images: Tensor, randomness: Randomness, p: Scalar) -> Tensor:
-        """images: [N, C, H, W], float32. p: in [0, 1]."""
+    def draw(self, randomness: Randomness, p: Scalar) -> Chain:
+        """Of a batch. p: in [0, 1]."""
         if not isinstance(p, Tensor):
-            p = torch.full((), p, dtype=torch.float64, device=images.device)
+            p = torch.full((), p, dtype=torch.float64)
+        parts = []
         for pipe, factor in zip(self.pipes, self.factors, strict=True):
-            images = pipe(images, randomness, (p * factor).float())
-        return images
+            assert isinstance(pipe, Augment)
+            parts.append(pipe.draw(randomness, (p * factor).float()))
+        return Chain(tuple(parts))

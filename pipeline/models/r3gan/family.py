@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.config.families import R3GANConfig
 from pipeline.contracts import Batch, Game, ImageSpec, Networks, Randomness, Stage
@@ -55,8 +57,5 @@ class R3GAN(PlainFamily):
         if not self._augment.on:
             return PlainGame(networks, stage, randomness, alone=self.judges_alone)
 
-        def augment(images: Tensor, numbers: Randomness) -> Tensor:
-            augmented: Tensor = self._augment(images, numbers, stage.weights["augment_p"])
-            return augmented
-
+        augment = partial(self._augment.draw, p=stage.weights["augment_p"])
         return PlainGame(networks, stage, randomness, augment, alone=self.judges_alone)

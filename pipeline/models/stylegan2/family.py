@@ -83,7 +83,7 @@ class StyleGAN2:
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
         augment = None if self.config.ada.mode == "off" else self._memory.augmentation
-        return StyleGAN2Game(networks, stage, randomness, self.config.style_mixing, augment)
+        return StyleGAN2Game(networks, stage, randomness, augment, mixing=self.config.style_mixing)
 
     def check_batch(self, images: int) -> None:
         """The images that a rank holds at once must be whole minibatch-stddev groups."""

@@ -1,36 +1,23 @@
-"""How StyleGAN2's networks play: latents, style mixing and noise; augmentation before judging."""
+"""How StyleGAN2's networks play: latents, style mixing and noise."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from pipeline.contracts import Batch, Fakes, Networks, Randomness, Stage, Verdict
-from pipeline.models.plain import Augmentation, labels_for
+from pipeline.contracts import Fakes, Randomness, Verdict
+from pipeline.models.plain import PlainGame, labels_for
 from pipeline.models.stylegan2.discriminator import Discriminator
 from pipeline.models.stylegan2.generator import Generator
-from pipeline.models.together import judge_together
 
 
 @dataclass(frozen=True)
-class StyleGAN2Game:
-    """One micro-batch's game.
+class StyleGAN2Game(PlainGame):
+    """One micro-batch's game. mixing: probability that a fake mixes two latents' styles."""
 
-    mixing: probability that a fake mixes two latents' styles. augment: what the discriminator's images
-    pass through, reals and fakes alike; None for nothing.
-    """
-
-    networks: Networks
-    stage: Stage
-    randomness: Randomness
-    mixing: float
-    augment: Augmentation | None = None
-
-    def present(self, reals: Batch) -> Batch:
-        return reals
+    mixing: float = 0.0
 
     def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
         """latents: w of each layer, [count, layers, w_dim]. Layer 0 always has the first latent's style."""
@@ -46,21 +33,14 @@ class StyleGAN2Game:
         noise = _noise(generator, randomness)
         return Fakes(generator.synthesis(ws, noise, exact=exact), labels, ws)
 
-    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        return self._judge(self._shown(images), labels, exact=exact)
+    def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        found = self.networks.discriminator(shown, labels, exact=exact)
+        return Verdict(*found) if isinstance(found, tuple) else Verdict(found)
 
-    def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
+    def rows(self, count: int) -> int | None:
         discriminator = self.networks.discriminator
         assert isinstance(discriminator, Discriminator)
-        fake, real = ((self._shown(part.images), part.labels) for part in (fakes, reals))
-        return judge_together(partial(self._judge, exact=exact), fake, real, discriminator.group)
-
-    def _shown(self, images: Tensor) -> Tensor:
-        return images if self.augment is None else self.augment(images, self.randomness.first(len(images)))
-
-    def _judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        found = self.networks.discriminator(images, labels, exact=exact)
-        return Verdict(*found) if isinstance(found, tuple) else Verdict(found)
+        return discriminator.group
 
 
 def _mixed(

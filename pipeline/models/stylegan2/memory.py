@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import ImageSpec, Randomness
-from pipeline.models.augment import AdaController, Augment
+from pipeline.models.augment import AdaController, Augment, Drawn
 from pipeline.models.phases import LossMemory
 
 
@@ -35,11 +35,10 @@ class Memory(nn.Module):
         off = config.ada.mode == "off"
         self.augment = None if off else Augment(config.ada, spec.height, spec.channels)
 
-    def augmentation(self, images: Tensor, randomness: Randomness) -> Tensor:
-        """images [N, C, H, W], augmented with the p of now."""
+    def augmentation(self, randomness: Randomness) -> Drawn:
+        """Of a batch, with the p of now."""
         assert self.augment is not None
-        augmented: Tensor = self.augment(images, randomness, self.ada.p)
-        return augmented
+        return self.augment.draw(randomness, self.ada.p)
 
     @torch.no_grad()
     def observe(self, stats: Mapping[str, Tensor], images: int) -> None:

@@ -156,7 +156,7 @@ def gradient_rows(
     family, networks = converted(theirs, known)
     family.memory.path_length_mean.fill_(PATH_MEAN)
     inputs = gradient_inputs(count, family.spec, family.config.z_dim)
-    game = _ConstantGame(networks, family.schedule.at(0), _Randomness(inputs.noise), 0.0)  # type: ignore[arg-type]
+    game = _ConstantGame(networks, family.schedule.at(0), _Randomness(inputs.noise))  # type: ignore[arg-type]
     object.__setattr__(game, "z", inputs.z)
     rows = []
     for phase in family.phases:

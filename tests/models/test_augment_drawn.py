@@ -1,0 +1,124 @@
+"""An augmentation drawn first: applied again it does the same, to whatever belongs to the batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config.families import AdaConfig
+from pipeline.contracts import AugmentedGame, Terms
+from pipeline.models.augment import Augment, Chain
+from pipeline.models.registry import FAMILIES
+from pipeline.randomness import SampleRandomness
+from tests.game_toys import finite_difference, toy_family
+from tests.tiny_families import BATCH, PLAIN, DigitStream, seeded_networks, tiny_family, tiny_game
+
+KINDS = ("blit", "geometry", "color", "filter", "noise", "cutout")
+N, SIDE = 4, 16
+AUGMENTED = {
+    "stylegan2": {"ada": {"mode": "fixed", "p": 0.8, "kinds": ["blit", "color", "noise"]}},
+    "r3gan": {"augment_kinds": ["blit", "color", "cutout"], "augment_p": 0.8},
+}
+
+
+def images(channels: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.rand(N, channels, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def streams() -> SampleRandomness:
+    return SampleRandomness(range(N))
+
+
+@settings(max_examples=25)
+@given(st.sets(st.sampled_from(KINDS)), st.floats(0, 1), st.sampled_from([1, 3]))
+def test_it_does_the_same_again_and_what_a_pass_that_draws_does(kinds, p, channels):
+    pipe = Augment(AdaConfig(mode="fixed", kinds=tuple(sorted(kinds))), SIDE, channels)
+    drawn, p = pipe.draw(streams(), torch.tensor(p)), torch.tensor(p)
+    first = drawn(images(channels))
+    assert torch.equal(drawn(images(channels)), first)
+    assert torch.equal(pipe(images(channels), streams(), p), first)
+    others = images(channels, seed=1)
+    assert torch.equal(drawn(others), pipe(others, streams(), p))  # other images, the same numbers
+    half = drawn(images(channels)[:, :, :, :].bfloat16())
+    assert half.dtype == torch.float32
+
+
+def test_a_mask_moves_with_its_image():
+    drawn = Augment(AdaConfig(mode="fixed", kinds=("blit", "color", "filter", "noise")), SIDE, 3).draw(
+        streams(), torch.tensor(1.0)
+    )
+    picture = images()
+    shape = (picture[:, :1] > 0).long()
+    assert torch.equal(drawn.moved(shape), (drawn.moved(picture)[:, :1] > 0).long())
+    assert not torch.equal(drawn.moved(shape), shape)
+    assert not torch.allclose(drawn(picture), drawn.moved(picture))  # colours are the picture's alone
+
+
+def test_places_move_alike_in_any_number_of_channels():
+    drawn = Augment(AdaConfig(mode="fixed", kinds=KINDS), SIDE, 3).draw(streams(), torch.tensor(1.0))
+    many = torch.cat([images(), images(seed=1)], dim=1)
+    torch.testing.assert_close(
+        drawn.moved(many), torch.cat([drawn.moved(images()), drawn.moved(images(seed=1))], dim=1)
+    )
+    still = Augment(AdaConfig(mode="fixed", kinds=("color", "noise", "cutout")), SIDE, 3)
+    assert torch.equal(still.draw(streams(), torch.tensor(1.0)).moved(many), many)
+
+
+def test_a_chain_draws_all_before_it_shows_anything():
+    parts = [
+        Augment(AdaConfig(mode="fixed", kinds=kinds), SIDE, 3) for kinds in (("blit",), ("color", "noise"))
+    ]
+    randomness, p = streams(), torch.tensor(0.8)
+    chain = Chain(tuple(part.draw(randomness, p) for part in parts))
+    expected, fresh = images(), streams()
+    for part in parts:
+        expected = part(expected, fresh, p)
+    assert torch.equal(chain(images()), expected)
+    assert torch.equal(chain.moved(images()), parts[0](images(), streams(), p))
+    picture = images()
+    assert Chain()(picture) is picture
+    assert Chain().moved(picture) is picture
+
+
+# ---- games
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_every_familys_game_judges_what_its_augmentation_shows(name):
+    family = tiny_family(name, PLAIN, **AUGMENTED.get(name, {}))
+    networks = seeded_networks(family)
+    networks.discriminator.eval()
+    stage_images = 10**9  # all has grown
+    game, same = (tiny_game(family, networks, images_seen=stage_images) for _ in range(2))
+    assert isinstance(game, AugmentedGame)
+    (reals,) = DigitStream(PLAIN).draw(BATCH)
+    shown = same.draw_augmentation(BATCH)(reals.images)
+    assert torch.equal(game.judge(reals.images, None).logits, same.judge_shown(shown, None).logits)
+    assert torch.equal(shown, reals.images) == (name not in AUGMENTED)
+    if name in AUGMENTED:  # each draw is another
+        assert not torch.equal(same.draw_augmentation(BATCH)(reals.images), shown)
+
+
+def test_a_finite_difference_is_the_slope_seen_through_one_augmentation():
+    """(D(T(x + s e)) - D(T(x))) / s tends to the derivative of D(T(x)) along e, for the same T and e."""
+    family = toy_family("augmented", r1_gamma=0.0, r2_gamma=0.0)
+    networks = seeded_networks(family)
+    networks.discriminator.double()
+    (reals,) = DigitStream(PLAIN).draw(BATCH)
+    reals = type(reals)(reals.images.double())
+    terms = finite_difference(1e-6)(tiny_game(family, networks), reals)
+    game = tiny_game(family, networks)
+    shows = game.draw_augmentation(BATCH)
+    along = game.randomness.normal(*reals.images.shape[1:]).double()
+    images = reals.images.requires_grad_()
+    logits = game.judge_shown(shows(images), None).logits
+    (slope,) = torch.autograd.grad(logits.sum(), images)
+    expected = (slope * along).sum(dim=[1, 2, 3]).square()
+    torch.testing.assert_close(terms.loss, expected, rtol=1e-4, atol=1e-7)
+    assert isinstance(terms, Terms)
+    assert expected.min() > 0
+    apart = tiny_game(family, networks)
+    other = apart.judge(reals.images, None).logits - apart.judge(reals.images, None).logits
+    assert other.abs().max() > 1e-3  # with an augmentation each, the difference is none of the image's
