@@ -85,11 +85,6 @@ class Claims:
                 if claim is not None:
                     claim.release()
 
-    def holder(self, name: str) -> Owner | None:
-        """Whoever holds the claim, alive or not."""
-        held = self._held(name)
-        return _read(self._path(name, held[-1])) if held else None
-
     def _take(self, name: str, mine: Path, owner: Owner) -> Claim | None:
         held = self._held(name)
         before = self._path(name, held[-1]) if held else None

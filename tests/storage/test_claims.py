@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.storage import claims as claims_module
 from pipeline.storage.claims import Claims
 from tests.small_run import ROOT
 
@@ -56,12 +59,9 @@ def test_one_holds_it_until_it_is_released(tmp_path: Path) -> None:
     assert claim is not None
     assert claims.take("a") is None
     assert claims.take("b") is not None
-    owner = claims.holder("a")
-    assert owner is not None
-    assert owner.pid == os.getpid()
+    assert json.loads((tmp_path / ".a.claim-0").read_text())["pid"] == os.getpid()
     claim.release()
     assert files(tmp_path) == [".b.claim-0"]
-    assert claims.holder("a") is None
     assert claims.take("a") is not None
 
 
@@ -128,6 +128,78 @@ def test_silence_of_a_minute_is_death_and_less_is_not(tmp_path: Path, file_clock
     assert Claims(tmp_path).take("a") is None
     file_clock[0] += 0.5
     assert Claims(tmp_path).take("a") is not None
+
+
+def test_a_process_is_dead_at_once_only_where_its_number_means_something(
+    tmp_path: Path, file_clock: list[float]
+) -> None:
+    owner = contender(tmp_path, "a")
+    assert word(owner) == "won"
+    end(owner)
+    os.utime(tmp_path / ".a.claim-0", (file_clock[0], file_clock[0]))
+    here = (tmp_path / ".a.claim-0").read_text()
+    elsewhere(tmp_path, "a")
+    assert Claims(tmp_path).take("a") is None  # there another process may have its number
+    (tmp_path / ".a.claim-0").write_text(here)
+    assert Claims(tmp_path).take("a") is not None
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"token": 1}', "[" * 100_000])
+def test_a_claim_that_cannot_be_read_is_judged_by_its_age(
+    tmp_path: Path, file_clock: list[float], content: str
+) -> None:
+    (tmp_path / ".a.claim-3").write_text(content)
+    file_clock[0] += 59.0
+    assert Claims(tmp_path).take("a") is None
+    file_clock[0] += 2.0
+    claim = Claims(tmp_path).take("a")
+    assert claim is not None
+    assert files(tmp_path) == [".a.claim-3", ".a.claim-4"]
+    claim.release()
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_claim_that_goes_while_it_is_looked_at_is_not_won_by_that_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: bool
+) -> None:
+    """Who looks next sees no claim and makes the first: two would hold it."""
+    held = Claims(tmp_path).take("a")
+    assert held is not None
+    read = claims_module.read_as
+
+    def slow(*arguments: Any) -> Any:
+        owner = None if early else read(*arguments)
+        held.release()
+        return owner or read(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claims_module, "read_as", slow)
+        assert Claims(tmp_path).take("a") is None
+    assert Claims(tmp_path).take("a") is not None
+
+
+def test_an_owner_may_miss_several_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    wait = threading.Event.wait
+
+    def noted(event: threading.Event, timeout: float | None = None) -> bool:
+        if threading.current_thread().name == "claim" and timeout is not None:
+            waits.append(timeout)
+        return wait(event, timeout)
+
+    monkeypatch.setattr(threading.Event, "wait", noted)
+    claim = Claims(tmp_path, stale_seconds=0.6).take("a")
+    assert claim is not None
+    path = tmp_path / ".a.claim-0"
+    os.utime(path, (1, 1))
+    end = time.monotonic() + 30
+    while path.stat().st_mtime == 1 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert path.stat().st_mtime > 1
+    claim.release()
+    assert waits
+    assert waits == pytest.approx([0.1] * len(waits))
 
 
 def test_claims_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_path: Path) -> None:
