@@ -106,6 +106,7 @@ def test_every_command_and_option_is_shown() -> None:
 def test_every_tool_that_runs_is_shown() -> None:
     page = programs.page()
     names = {name for _, name, _ in programs.programs()}
+    assert not any("documents" in name for name in names)
     assert {"tools.slurm_sandbox", "tools.bench.ops", "tools.gpu_check", "tools.torture.kill_run"} <= names
     for path in (ROOT / "tools/torture").glob("kill_*.py"):
         assert f"`tools.torture.{path.stem}`" in page

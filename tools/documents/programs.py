@@ -18,13 +18,15 @@ ROOMS = {
 
 def programs() -> Iterator[tuple[str, str, str]]:
     """Room, module name and docstring of every tool that `python -m` runs."""
-    for path in sorted((ROOT / "tools").rglob("*.py")):
+    folders = [ROOT / "tools" / room for room in ROOMS]
+    files = [path for folder in folders for path in (*folder.glob("*.py"), *folder.glob("*/__main__.py"))]
+    for path in sorted(set(files)):
         text = path.read_text(encoding="utf-8")
-        if "__main__" not in text or path.name == "__init__.py":
+        if 'if __name__ == "__main__":' not in text:
             continue
         parts = path.relative_to(ROOT).with_suffix("").parts
         name = ".".join(part for part in parts if part != "__main__")
-        room = parts[1] if parts[1] in ROOMS else ""
+        room = parts[1] if len(parts) > 2 and parts[1] in ROOMS else ""
         yield room, name, ast.get_docstring(ast.parse(text)) or ""
 
 
