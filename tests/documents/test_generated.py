@@ -94,11 +94,12 @@ def test_every_command_and_option_is_shown() -> None:
         section = re.split(r"^#+ `", page, flags=re.MULTILINE)
         own = [part for part in section if part.startswith(f"{' '.join(words)}`")]
         assert len(own) == 1, words
+        rows = [row for row in own[0].splitlines() if row.startswith("| ")]
         for parameter in command.get_params(context):
             for name in parameter.opts:
                 wanted = (parameter.metavar or name).upper() if not name.startswith("-") else name
                 if not getattr(parameter, "hidden", False) and name not in ("args", "-h"):
-                    assert wanted in own[0], (words, name)
+                    assert any(wanted in row for row in rows), (words, name)
     assert "x>=" not in page
     assert "1<=" not in page
 
