@@ -17,7 +17,6 @@ from launch.main import app
 from pipeline.config.load import load_config
 from pipeline.config.shipped import locate
 from tests.documents.reading import PAGES, ROOT, WRITTEN, anchors, inline, lines, links, name_of
-from tests.test_layers import text_faults
 from tools.documents import commands, included, programs, settings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -186,10 +185,6 @@ def _text_of(path: Path) -> str | None:
         return path.read_text(encoding="utf-8") if path.suffix == ".md" else ""
     page = str(path.relative_to(PAGES)) if path.is_relative_to(PAGES) else ""
     return GENERATED[page]() if page in GENERATED else None
-
-
-def test_text_is_finished_and_says_nothing_of_its_making() -> None:
-    assert [fault for page, text in TEXTS.items() for fault in text_faults(page, text)] == []
 
 
 def test_the_readme_is_short_and_its_picture_small() -> None:

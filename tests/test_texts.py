@@ -32,11 +32,11 @@ def text_faults(name: str, text: str) -> list[str]:
 
 def texts() -> Iterator[Path]:
     """Every text file of the product, tests included."""
-    patterns = ("*.py", "*.yaml", "*.md", "*.toml", "*.txt", "*.sh", "*.cu", "*.cpp", "*.h")
-    for folder in (*PRODUCT, "configs", "tests"):
+    patterns = ("*.py", "*.yaml", "*.md", "*.toml", "*.txt", "*.sh", "*.cu", "*.cpp", "*.h", "*.css")
+    for folder in (*PRODUCT, "configs", "docs", "tests"):
         for pattern in patterns:
             yield from (ROOT / folder).rglob(pattern)
-    for name in ("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", ".ci/run"):
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "pyproject.toml", ".ci/run"):
         yield ROOT / name
 
 
