@@ -136,8 +136,8 @@ def _other_byte(data: bytes) -> Image.Image:
         return ImageOps.exif_transpose(picture)
 
 
-def fit(picture: Image.Image, target: Target) -> Image.Image:
-    """Centre-cropped to the target's aspect, resized by its filter, in its mode."""
+def fit(picture: Image.Image, target: Target, resampling: Image.Resampling | None = None) -> Image.Image:
+    """Centre-cropped to the target's aspect, resized by its filter (or another), in its mode."""
     picture = picture.convert("L" if target.channels == 1 else "RGB")
     width, height = picture.size
     wanted = min(width, max(1, round(height * target.width / target.height)))
@@ -146,7 +146,8 @@ def fit(picture: Image.Image, target: Target) -> Image.Image:
     if (wanted, tall) != picture.size:
         picture = picture.crop((left, top, left + wanted, top + tall))
     if picture.size != (target.width, target.height):
-        picture = picture.resize((target.width, target.height), FILTERS[target.filter])
+        chosen = FILTERS[target.filter] if resampling is None else resampling
+        picture = picture.resize((target.width, target.height), chosen)
     return picture
 
 

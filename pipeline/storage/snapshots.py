@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -288,6 +289,9 @@ def _known_details(details: Mapping[str, Any], where: str) -> _Details:
         raise Damaged(f"{where}: classes: must be a list of names")
     if len(known.classes) != spec.classes or spec.classes > _LARGEST:
         raise Damaged(f"{where}: classes: {len(known.classes)} names of {spec.classes} classes")
+    for one in spec.fields:
+        if not all(0 < n <= _LARGEST for n in one.shape) or math.prod(one.shape) > _LARGEST**2:
+            raise Damaged(f"{where}: spec: field {one.name!r:.40} of shape {list(one.shape)!r:.80}")
     if not 0 < known.stage.batch_size <= _LARGEST:
         raise Damaged(f"{where}: stage: a batch of {known.stage.batch_size} images")
     return known

@@ -68,7 +68,7 @@ def _set(*path: str | int, to: Any) -> Callable[[Any], None]:
     ("change", "message"),
     [
         (_set("format", to="other"), "format: not one this version reads"),
-        (_set("version", to=2), "format: not one this version reads"),
+        (_set("version", to=3), "format: not one this version reads"),
         (_set("complete", to=False), "not complete.*run the same command again"),
         (_set("height", to="8"), "height: must be int, not '8'"),
         (_set("height", to=True), "height: must be int, not True"),

@@ -36,8 +36,9 @@ from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.sink import ShardSink
 from pipeline.data.sources.faces.portrait import portrait
 from pipeline.data.sources.faces.traits import traits
-from pipeline.data.streaming.chunks import Decoder, Share, chunk_size, copy_pixels
+from pipeline.data.streaming.chunks import Decoder, Share, chunk_size
 from pipeline.data.streaming.lanes import Order
+from pipeline.data.streaming.slots import copy_numbers
 from pipeline.data.streaming.stream import ImageStream
 from pipeline.data.streaming.workers import WorkerChunks
 from tools.bench.budget import Budget, add_minutes
@@ -236,7 +237,7 @@ def blocks(index: ShardIndex, images: int) -> Cost:
 
     def take() -> None:
         chunk = chunks.next()
-        copy_pixels(block, chunk.images)
+        copy_numbers(block, chunk.samples.images)
         chunk.release()
 
     _drain(take, size)

@@ -19,6 +19,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
+from pipeline.data.preparing.beside import settled_fields
 from pipeline.data.preparing.changed import refuse_changed_source
 from pipeline.data.preparing.pyramid import build_pyramid, check_levels
 from pipeline.data.preparing.render import Rendered, rendered
@@ -104,6 +105,7 @@ def prepare(
         width=target.width,
         channels=channels,
         classes=report.classes,
+        fields=settled_fields(listing.fields, target, str(source)),
         origin=origin,
         shard_size=shard_size,
     )
@@ -161,7 +163,7 @@ class _Run:
 
     def _make(self, begin: int, workers: int, progress: bool, on_unreadable: str) -> None:
         todo = self.order[begin:]
-        results = rendered(self.source, self.target, todo, workers)
+        results = rendered(self.source, self.target, self.sink.index.fields, todo, workers)
         bar = tqdm(
             results, total=len(self.order), initial=begin, unit="image", disable=not progress, smoothing=0.05
         )
@@ -184,6 +186,7 @@ class _Run:
             self.target.format,
             None if self.labels is None else self.labels[number],
             {**result.meta, "source": name},
+            result.extra,
         )
         self.report.take(result)
 
@@ -197,7 +200,7 @@ class _Run:
         """Where an interrupted call stopped; what it skipped goes into the report again."""
         self.report.resumed = self.sink.finished
         index = self.sink.index
-        done = {int(key) for shard in index.shards for key in keys(index.root / shard.name)}
+        done = {int(key) for shard in index.shards for key in keys(index.root / shard.name, index.fields)}
         begin = len(self.order) if self.sink.complete else max(done, default=-1) + 1
         for position in sorted(set(range(begin)) - done):
             number = self.order[position]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from pipeline.contracts import Field
+from pipeline.data.preparing.beside import encoded_fields
 from pipeline.data.preparing.processes import in_order
 from pipeline.data.sources.source import Source
 from pipeline.images.codec import encode
@@ -24,20 +26,24 @@ class Rendered:
     meta: Mapping[str, Any] = field(default_factory=dict)
     remarks: frozenset[Remark] = frozenset()
     values: tuple[float, float] | None = None
+    extra: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def rendered(source: Source, target: Target, numbers: Sequence[int], workers: int) -> Iterator[Rendered]:
-    """The pictures `numbers` of `source`, in that order whichever process made them."""
-    return in_order(partial(render, source, target), numbers, workers)
+def rendered(
+    source: Source, target: Target, fields: Sequence[Field], numbers: Sequence[int], workers: int
+) -> Iterator[Rendered]:
+    """The pictures `numbers` of `source` with their fields, in that order whichever process made them."""
+    return in_order(partial(render, source, target, fields), numbers, workers)
 
 
-def render(source: Source, target: Target, number: int) -> Rendered:
+def render(source: Source, target: Target, fields: Sequence[Field], number: int) -> Rendered:
     """One picture."""
     try:
         picture = source.picture(number)
         fitted = fit(picture.image, target)
+        extra = encoded_fields(picture, fields, target)
     except Unreadable as reason:
         return Rendered(None, str(reason))
     enlarged = is_enlarged(picture.image, target)
     data = encode(fitted, target.format, target.quality, "small")
-    return Rendered(data, "", enlarged, picture.meta, picture.remarks, picture.values)
+    return Rendered(data, "", enlarged, picture.meta, picture.remarks, picture.values, extra)

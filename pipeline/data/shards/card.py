@@ -38,6 +38,9 @@ def _rows(index: ShardIndex) -> Iterator[tuple[str, object]]:
     )
     yield "shards", f"{len(index.shards)}, {size / 2**20:,.1f} MiB"
     yield "classes", _classes(index.classes)
+    for field in index.fields:
+        shape = "x".join(map(str, field.shape))
+        yield f"field {field.name}", f"{field.kind}, {shape}, {field.dtype}"
     yield "digest", index.digest
     for name, value in index.origin.items():
         yield name.replace("_", " "), value if isinstance(value, str) else json.dumps(value)

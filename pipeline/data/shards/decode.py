@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
-from pipeline.contracts import ImageSpec
+from pipeline.contracts import Field, ImageSpec
+from pipeline.data.shards.arrays import unpack
+from pipeline.data.shards.fields import member_for
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.samples import Damage, Encoded
 from pipeline.images import codec
@@ -17,6 +22,48 @@ def decode_sample(index: ShardIndex, shard: int, sample: Encoded) -> Tensor:
         return decode(sample.image, sample.extension, index.spec)
     except Damage as damage:
         raise Damage(f"{index.root / index.shards[shard].name}: key {sample.key}: {damage}") from damage
+
+
+def decode_fields(
+    index: ShardIndex, shard: int, sample: Encoded, fields: Sequence[Field]
+) -> dict[str, Tensor]:
+    """These fields of a sample by name, as `decode_field`; Damage that names shard, key and field."""
+    found = {}
+    for field in fields:
+        try:
+            found[field.name] = decode_field(field, sample.fields[field.name][1])
+        except Damage as damage:
+            where = index.root / index.shards[shard].name
+            raise Damage(f"{where}: key {sample.key}: field {field.name}: {damage}") from damage
+    return found
+
+
+def decode_field(field: Field, data: bytes) -> Tensor:
+    """A field's content: image [H, W, C] and mask [H, W] uint8, text [L] uint8 with zeros after its end,
+    array as it is; Damage unless it is what the field says."""
+    if field.kind == "text":
+        return _text(field.shape[0], data)
+    if field.kind == "array":
+        return torch.from_numpy(unpack(data, field.shape, field.dtype).copy())
+    height, width, channels = (*field.shape, 1)[:3]
+    try:
+        extension = member_for(field, data).rpartition(".")[2]
+    except ValueError as error:
+        raise Damage(str(error)) from error
+    return decode(data, extension, ImageSpec(height, width, channels)).view(field.shape)
+
+
+def _text(longest: int, data: bytes) -> Tensor:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise Damage("not UTF-8") from error
+    if len(data) > longest or "\0" in text:
+        raise Damage(f"{len(data)} bytes; at most {longest} and no zeros are allowed")
+    found = torch.zeros(longest, dtype=torch.uint8)
+    if data:
+        found[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return found
 
 
 def decode(image: bytes, extension: str, spec: ImageSpec) -> Tensor:

@@ -25,9 +25,10 @@ def export(index: ShardIndex, out: Path, report: Callable[[], object] = lambda: 
     """Publishes every image of `index` as a file of its own, in the zip `out` if its name ends in .zip, else
     in the folder `out`; returns how many.
 
-    CLASS/KEY.png (or jpg, webp), `dataset.json` with [name, class number] of each, `metadata.jsonl` with what
-    the shards say of each, and the data card if there is one. Names are made of letters, digits, - and _
-    whatever classes are called. Both appear whole or not at all. report: called at every image.
+    CLASS/KEY.png (or jpg, webp) with its fields beside it (KEY.mask.png), `dataset.json` with [name, class
+    number] of each, `metadata.jsonl` with what the shards say of each, and the data card if there is one.
+    Names are made of letters, digits, - and _ whatever classes are called. Both appear whole or not at all.
+    report: called at every image.
     Errors: UserError if `out` exists, or for a damaged sample.
     """
     if out.exists():
@@ -53,8 +54,12 @@ def _put_all(index: ShardIndex, put: Put, report: Callable[[], object]) -> int:
         if sample.label is not None:
             name = f"{folders[sample.label]}/{name}"
             labels.append([name, sample.label])
-        metas.append(json.dumps({"file_name": name, **sample.meta}, sort_keys=True))
+        members = {field: f"{_stem(name)}.{member}" for field, (member, _) in sample.fields.items()}
+        about = {"file_name": name, **sample.meta, **({"fields": members} if members else {})}
+        metas.append(json.dumps(about, sort_keys=True))
         put(name, sample.image)
+        for field, (_, content) in sample.fields.items():
+            put(members[field], content)
         report()
     put(LABELS, json.dumps({"labels": labels or None, "classes": list(index.classes)}).encode())
     put(METADATA, ("\n".join(metas) + "\n").encode())
@@ -62,6 +67,10 @@ def _put_all(index: ShardIndex, put: Put, report: Callable[[], object]) -> int:
         if (index.root / beside).is_file():
             put(beside, (index.root / beside).read_bytes())
     return len(metas)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 @contextmanager

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pipeline.contracts import ImageSpec
+from pipeline.contracts import Field, ImageSpec
+from pipeline.data.shards.checked_json import Entries
+from pipeline.data.shards.fields import fields_as_json, parse_fields
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import read_json
 from pipeline.storage.atomic import publish_bytes
@@ -23,13 +25,14 @@ from pipeline.storage.faults import machine_explained, refusal
 INDEX_NAME = "index.json"
 FORMAT = "hrgan-shards"
 VERSION = 1
+VERSION_WITH_FIELDS = 2
+"""Of data sets that version 1, which knows no fields, would call damaged."""
 _MOST_BYTES = 1 << 30  # a million shards are 200 MB
 _LARGEST = 1 << 16  # pixels a side
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _SHARD_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class ShardIndex:
     height, width: pixels of every image. channels: 1 (grey) or 3 (RGB). classes: names by class
     number, () if unlabelled. origin: how it was made, as JSON (source, crop, filter, seed, ...).
     complete: false while a writer is still at it. levels: of the pyramid, if there is one, largest first.
+    fields: what every sample has beside image and label.
     """
 
     root: Path
@@ -69,6 +73,7 @@ class ShardIndex:
     origin: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = True
     levels: tuple[Level, ...] = ()
+    fields: tuple[Field, ...] = ()
 
     @property
     def count(self) -> int:
@@ -78,7 +83,7 @@ class ShardIndex:
     @property
     def spec(self) -> ImageSpec:
         """What a network's shape depends on."""
-        return ImageSpec(self.height, self.width, self.channels, len(self.classes))
+        return ImageSpec(self.height, self.width, self.channels, len(self.classes), self.fields)
 
     @cached_property
     def digest(self) -> str:
@@ -94,7 +99,7 @@ class ShardIndex:
         """The content of index.json."""
         content: dict[str, Any] = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION_WITH_FIELDS if self.fields else VERSION,
             "complete": self.complete,
             "count": self.count,
             "height": self.height,
@@ -106,6 +111,8 @@ class ShardIndex:
                 {"name": s.name, "count": s.count, "bytes": s.bytes, "sha256": s.sha256} for s in self.shards
             ],
         }
+        if self.fields:
+            content["fields"] = fields_as_json(self.fields)
         if self.levels:
             content["levels"] = [
                 {"height": level.height, "width": level.width, "digest": level.digest}
@@ -195,25 +202,30 @@ def locate(path: str | Path) -> Path:
 
 
 def _parse(content: Any, where: Path) -> ShardIndex:
-    fields = _Fields(content, where, "")
-    if fields.take("format", str) != FORMAT or fields.take("version", int) != VERSION:
-        raise UserError(f"{where}: format: not one this version reads; it reads {FORMAT} version {VERSION}")
+    entries = Entries(content, where, "")
+    version = entries.take("version", int)
+    if entries.take("format", str) != FORMAT or version not in (VERSION, VERSION_WITH_FIELDS):
+        raise UserError(
+            f"{where}: format: not one this version reads; it reads {FORMAT} versions {VERSION} and "
+            f"{VERSION_WITH_FIELDS}"
+        )
     index = ShardIndex(
         root=where.parent,
-        shards=_parse_shards(fields.take("shards", list), where),
-        height=fields.take("height", int, low=1, high=_LARGEST),
-        width=fields.take("width", int, low=1, high=_LARGEST),
-        channels=fields.take("channels", int, low=1),
-        classes=tuple(fields.take("classes", list)),
-        origin=fields.take("origin", dict),
-        complete=fields.take("complete", bool),
+        shards=_parse_shards(entries.take("shards", list), where),
+        height=entries.take("height", int, low=1, high=_LARGEST),
+        width=entries.take("width", int, low=1, high=_LARGEST),
+        channels=entries.take("channels", int, low=1),
+        classes=tuple(entries.take("classes", list)),
+        origin=entries.take("origin", dict),
+        complete=entries.take("complete", bool),
         levels=_parse_levels(content.get("levels", []), where),
+        fields=parse_fields(content.get("fields"), where) if version == VERSION_WITH_FIELDS else (),
     )
     if index.channels not in (1, 3):
         raise UserError(f"{where}: channels: {index.channels}; allowed: 1 (grey), 3 (RGB)")
     if not all(isinstance(name, str) for name in index.classes):
         raise UserError(f"{where}: classes: must be a list of names")
-    if fields.take("count", int) != index.count:
+    if entries.take("count", int) != index.count:
         raise UserError(f"{where}: count: differs from the sum over its shards, {index.count}")
     return index
 
@@ -229,15 +241,15 @@ def _parse_shards(rows: list[Any], where: Path) -> tuple[Shard, ...]:
 
 
 def _parse_shard(row: Any, where: Path, number: int) -> Shard:
-    fields = _Fields(row, where, f"shards[{number}].")
-    name = fields.take("name", str)
+    entries = Entries(row, where, f"shards[{number}].")
+    name = entries.take("name", str)
     # A name is opened under root: anything but a plain file name could leave it.
     if not _SHARD_NAME.match(name):
         raise UserError(f"{where}: shards[{number}].name: {name!r}; must be a plain file name ending in .tar")
-    sha256 = fields.take("sha256", str)
+    sha256 = entries.take("sha256", str)
     if not _SHA256.match(sha256):
         raise UserError(f"{where}: shards[{number}].sha256: must be 64 hexadecimal digits")
-    return Shard(name, fields.take("count", int, low=1), fields.take("bytes", int, low=1024), sha256)
+    return Shard(name, entries.take("count", int, low=1), entries.take("bytes", int, low=1024), sha256)
 
 
 def _parse_levels(rows: Any, where: Path) -> tuple[Level, ...]:
@@ -245,30 +257,10 @@ def _parse_levels(rows: Any, where: Path) -> tuple[Level, ...]:
         raise UserError(f"{where}: levels: must be list, not {rows!r:.40}")
     levels = []
     for number, row in enumerate(rows):
-        fields = _Fields(row, where, f"levels[{number}].")
-        height, width = fields.take("height", int, low=1), fields.take("width", int, low=1)
-        digest = fields.take("digest", str)
+        entries = Entries(row, where, f"levels[{number}].")
+        height, width = entries.take("height", int, low=1), entries.take("width", int, low=1)
+        digest = entries.take("digest", str)
         if not _SHA256.match(digest):
             raise UserError(f"{where}: levels[{number}].digest: must be 64 hexadecimal digits")
         levels.append(Level(height, width, digest))
     return tuple(levels)
-
-
-class _Fields:
-    """Checked access to a JSON object; errors name the file and the key."""
-
-    def __init__(self, content: Any, where: Path, prefix: str) -> None:
-        if not isinstance(content, dict):
-            raise UserError(f"{where}: {prefix or 'content'}: must be a JSON object")
-        self._content, self._where, self._prefix = content, where, prefix
-
-    def take(self, key: str, kind: type[_T], low: int | None = None, high: int | None = None) -> _T:
-        value = self._content.get(key)
-        # bool is an int to Python, but not to a reader of JSON.
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise UserError(f"{self._where}: {self._prefix}{key}: must be {kind.__name__}, not {value!r:.40}")
-        if low is not None and isinstance(value, int) and value < low:
-            raise UserError(f"{self._where}: {self._prefix}{key}: {value}; must be at least {low}")
-        if high is not None and isinstance(value, int) and value > high:
-            raise UserError(f"{self._where}: {self._prefix}{key}: {value}; must be at most {high}")
-        return value

@@ -68,7 +68,8 @@ class ShardReader:
 
     def _take(self, shard: int, member: int) -> Encoded:
         try:
-            return take_apart(self._read_block(shard, member), labelled=bool(self._index.classes))
+            block = self._read_block(shard, member)
+            return take_apart(block, bool(self._index.classes), self._index.fields)
         except Damage as damage:
             table = self._tables.get(shard)
             # The last sample before a cut has lost members: the cut is the news.
@@ -89,7 +90,7 @@ class ShardReader:
     def _table(self, shard: int) -> Table:
         if shard not in self._tables:
             entry = self._index.shards[shard]
-            self._tables[shard] = scan(self._index.root / entry.name, entry.count)
+            self._tables[shard] = scan(self._index.root / entry.name, entry.count, self._index.fields)
             if len(self._tables) > _TABLES:
                 self._tables.popitem(last=False)
         self._tables.move_to_end(shard)

@@ -20,7 +20,7 @@ def keep_samples(index: ShardIndex, name: str, wanted: Collection[str]) -> Shard
     """
     path = index.root / name
     try:
-        found = keys(path)
+        found = keys(path, index.fields)
         missing = set(wanted).difference(found)
         if missing:
             raise Damage(f"has no key {min(missing)}")
@@ -31,7 +31,8 @@ def keep_samples(index: ShardIndex, name: str, wanted: Collection[str]) -> Shard
                 for member, key in enumerate(found):
                     if key in wanted:
                         sample = reader.read(0, member)
-                        writer.add(key, sample.image, sample.extension, sample.label, sample.meta)
+                        members = dict(sample.fields.values())
+                        writer.add(key, sample.image, sample.extension, sample.label, sample.meta, members)
             return writer.publish()
         except BaseException:
             writer.abandon()

@@ -1,7 +1,8 @@
 """Samples inside tar shards: where each one lies, and its members taken apart and checked.
 
 A shard is a run of samples; a sample is a run of members `KEY.EXT` with one KEY: one image (png, jpg,
-webp), `cls` (a class number in ASCII) if labelled, and `json`, whose crc32 binds image, label and key.
+webp), `cls` (a class number in ASCII) if labelled, one member a field (see `fields`) if the index lists any,
+and `json`, whose crc32 binds image, label, fields and key.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.contracts import Field
 from pipeline.data.archives.tars import BLOCK, BadTar, Header, headers, parse
+from pipeline.data.shards.fields import members_of, sorted_out
 from pipeline.images.codec import FORMATS
 from pipeline.storage.faults import machine_explained, refusal
 
@@ -43,13 +46,17 @@ def no_damage(mend: str = "restore it or make the data set again") -> Iterator[N
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One sample as stored: `image` is a file of kind `extension`; `label` a class number or None."""
+    """One sample as stored: `image` is a file of kind `extension`; `label` a class number or None.
+
+    fields: (member, content) by the fields' names.
+    """
 
     key: str
     image: bytes
     extension: str
     label: int | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, tuple[str, bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +73,17 @@ class Table:
         return len(self.starts) - 1
 
 
-def binding(key: str, image: bytes, label: int | None) -> int:
-    """The crc32 that ties an image to its key and label."""
+def binding(key: str, image: bytes, label: int | None, members: Iterable[tuple[str, bytes]] = ()) -> int:
+    """The crc32 that ties an image to its key, its label and its fields' members, whatever their order."""
     text = f"{key}\0{'' if label is None else label}\0"
-    return zlib.crc32(image, zlib.crc32(text.encode()))
+    found = zlib.crc32(image, zlib.crc32(text.encode()))
+    for member, data in sorted(members):
+        found = zlib.crc32(data, zlib.crc32(f"\0{member}\0{len(data)}\0".encode(), found))
+    return found
 
 
-def scan(path: Path, count: int) -> Table:
-    """The table of a shard that should hold `count` samples, from its tar headers alone.
+def scan(path: Path, count: int, fields: Sequence[Field] = ()) -> Table:
+    """The table of a shard that should hold `count` samples with these fields, from its tar headers alone.
 
     Never raises for damage: what comes before it can still be read. An OSError says nothing of the shard, and
     is the caller's.
@@ -82,7 +92,7 @@ def scan(path: Path, count: int) -> Table:
     last_key, fault, end = None, None, 0
     try:
         with path.open("rb", buffering=0) as file:
-            for key, start, stop in _members(file.fileno(), os.fstat(file.fileno()).st_size):
+            for key, start, stop in _members(file.fileno(), os.fstat(file.fileno()).st_size, fields):
                 if key != last_key:
                     starts.append(start)
                     last_key = key
@@ -95,19 +105,20 @@ def scan(path: Path, count: int) -> Table:
     return Table(np.array([*starts, end] if starts else [0], dtype=np.int64), fault)
 
 
-def keys(path: Path) -> list[str]:
-    """The keys of a shard's samples, in order, from its tar headers; Damage if it is not whole."""
+def keys(path: Path, fields: Sequence[Field] = ()) -> list[str]:
+    """The keys of a shard's samples, in order, from its tar headers; Damage if it is not whole. fields: that
+    its samples have."""
     with machine_explained(path), path.open("rb", buffering=0) as file:
-        members = _members(file.fileno(), os.fstat(file.fileno()).st_size)
+        members = _members(file.fileno(), os.fstat(file.fileno()).st_size, fields)
         return list(dict.fromkeys(key for key, _, _ in members))
 
 
-def _members(descriptor: int, size: int) -> Iterator[tuple[str, int, int]]:
+def _members(descriptor: int, size: int, fields: Sequence[Field]) -> Iterator[tuple[str, int, int]]:
     """(key, first byte, byte after) of each member; Damage unless the archive ends as it should."""
-    at = 0
+    at, allowed = 0, _allowed(fields)
     with _as_damage():
         for header in headers(descriptor, size):
-            yield _member_name(header)[0], header.at, header.stop
+            yield _member_name(header, allowed)[0], header.at, header.stop
             at = header.stop
     if not TRAILER <= size - at <= _MOST_TRAILER or os.pread(descriptor, size - at, at).strip(b"\0"):
         raise Damage(f"has no whole end mark at byte {at}")
@@ -121,38 +132,48 @@ def _as_damage() -> Iterator[None]:
         raise Damage(str(fault)) from fault
 
 
-def _member_name(header: Header) -> tuple[str, str]:
+def _allowed(fields: Sequence[Field]) -> frozenset[str]:
+    """Of a member's name what may come after the key."""
+    return _EXTENSIONS.union(*(members_of(field) for field in fields)) if fields else _EXTENSIONS
+
+
+def _member_name(header: Header, allowed: frozenset[str]) -> tuple[str, str]:
     """(key, extension) of a member; Damage if it is of no kind that belongs into a shard."""
     if not header.regular:
         raise Damage(f"holds a member {header.name!r:.80} that is not a plain file")
     key, _, extension = header.name.partition(".")
-    if extension not in _EXTENSIONS or not key.isprintable():
+    if extension not in allowed or not key.isprintable():
         raise Damage(f"holds a member {header.name!r:.80} of a kind that is not allowed")
     if header.size > _MOST_MEMBER:
         raise Damage(f"holds a member {header.name!r:.80} of {header.size} bytes; at most {_MOST_MEMBER}")
     return key, extension
 
 
-def take_apart(block: bytes, labelled: bool) -> Encoded:
-    """The sample whose members are `block`; Damage unless whole and bound together by its crc32."""
-    key, parts = "", {}
+def take_apart(block: bytes, labelled: bool, fields: Sequence[Field] = ()) -> Encoded:
+    """The sample whose members are `block`; Damage unless whole, fields included, and bound together by its
+    crc32."""
+    key, parts, allowed = "", dict[str, bytes](), _allowed(fields)
     at = 0
     # Headers were checked when the shard was scanned; what changed since shows in the crc32.
     while at < len(block):
         with _as_damage():
             header = parse(block[at : at + BLOCK], at)
-        key, extension = _member_name(header)
+        key, extension = _member_name(header, allowed)
         parts[extension] = block[header.start : header.start + header.size]
         at = header.stop
     images = [extension for extension in FORMATS if extension in parts]
     if len(images) != 1:
         raise Damage(f"key {key}: has {len(images)} images, must have one")
     label = _label(key, parts, labelled)
+    found = sorted_out(fields, parts)
+    for one in fields:
+        if one.name not in found:
+            raise Damage(f"key {key}: must have one {members_of(one)[0]}")
     meta = _meta(key, parts)
     image = parts[images[0]]
-    if meta.pop("crc32", None) != binding(key, image, label):
+    if meta.pop("crc32", None) != binding(key, image, label, found.values()):
         raise Damage(f"key {key}: image, label and key do not belong together (crc32 differs)")
-    return Encoded(key, image, images[0], label, meta)
+    return Encoded(key, image, images[0], label, meta, found)
 
 
 def _label(key: str, parts: Mapping[str, bytes], labelled: bool) -> int | None:

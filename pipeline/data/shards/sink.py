@@ -8,14 +8,18 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from webdataset.writer import TarWriter
 
+from pipeline.contracts import Field
+from pipeline.data.shards.decode import decode_field
+from pipeline.data.shards.fields import check_fields, member_for
 from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, read_unfinished
-from pipeline.data.shards.samples import binding
+from pipeline.data.shards.samples import Damage, binding
 from pipeline.errors import UserError
 from pipeline.images.codec import FORMATS
 from pipeline.storage.atomic import fsync_folder, is_aside
@@ -25,13 +29,15 @@ from pipeline.storage.lock import only_writer
 _NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,63}$")
 # Letters that every file system and webdataset's split at the first dot leave alone.
 _KEY = re.compile(r"^[A-Za-z0-9_-]{1,90}$")
+_LONGEST_NAME = 99  # what a plain tar header holds
 
 
 class ShardSink:
     """Writes a data set of shards `NAME-00000.tar`, ... and its index into `root`.
 
-    height, width, channels: of every image. classes: names by class number. origin: how the data set
-    is made, as JSON; an interrupted run is continued if it has the same. shard_size: samples a shard.
+    height, width, channels: of every image. classes: names by class number. fields: what every sample has
+    besides. origin: how the data set is made, as JSON; an interrupted run is continued if it has the same.
+    shard_size: samples a shard.
     The bytes written depend on these and on the samples alone. Leaving the context by an exception
     keeps the finished shards and an index marked incomplete; leaving it normally completes the index.
     """
@@ -45,6 +51,7 @@ class ShardSink:
         width: int,
         channels: int,
         classes: Sequence[str] = (),
+        fields: Sequence[Field] = (),
         origin: Mapping[str, Any] | None = None,
         shard_size: int = 1000,
     ) -> None:
@@ -54,8 +61,20 @@ class ShardSink:
             raise UserError(f"shard_size: {shard_size}; must be at least 1 sample")
         self._root, self._name, self._shard_size = Path(root), name, shard_size
         settings = {**(origin or {}), "shard_size": shard_size, "shard_name": name}
+        try:
+            check_fields(fields)
+        except UserError as error:
+            raise UserError(f"fields{error}") from error
         self._index = ShardIndex(
-            self._root, (), height, width, channels, tuple(classes), json.loads(json.dumps(settings)), False
+            self._root,
+            (),
+            height,
+            width,
+            channels,
+            tuple(classes),
+            json.loads(json.dumps(settings)),
+            complete=False,
+            fields=tuple(fields),
         )
         self._writer: ShardWriter | None = None
         self._last_key = ""
@@ -89,15 +108,18 @@ class ShardSink:
         extension: str,
         label: int | None = None,
         meta: Mapping[str, Any] | None = None,
+        extra: Mapping[str, bytes] | None = None,
     ) -> None:
         """Adds a sample. key: unique. image: a whole file of kind `extension` (png, jpg, webp).
 
-        label: class number, given if and only if the data set has classes. meta: JSON kept beside it.
+        label: class number, given if and only if the data set has classes. meta: JSON kept beside it. extra:
+        the content of each field of the data set, encoded (a whole picture, UTF-8, a .npy file).
         """
         self._check(key, extension, label)
+        members = self._members(key, extra or {})
         if self._writer is None:
             self._writer = ShardWriter(self._root / f"{self._name}-{len(self._index.shards):05d}.tar")
-        self._writer.add(key, image, extension, label, meta or {})
+        self._writer.add(key, image, extension, label, meta or {}, members)
         self._last_key = key
         if self._writer.count == self._shard_size:
             self._finish_shard()
@@ -144,6 +166,22 @@ class ShardSink:
         if (label is not None) != bool(classes) or not (label is None or 0 <= label < classes):
             raise ValueError(f"key {key}: label {label!r} does not fit {classes} classes")
 
+    def _members(self, key: str, extra: Mapping[str, bytes]) -> dict[str, bytes]:
+        names = [field.name for field in self._index.fields]
+        if set(names) != extra.keys():
+            raise ValueError(f"key {key!r}: fields {sorted(extra)}, must be {sorted(names)}")
+        members = {}
+        for field in self._index.fields:
+            data = extra[field.name]
+            try:
+                decode_field(field, data)  # what is written can be read
+            except Damage as damage:
+                raise ValueError(f"key {key!r}: field {field.name}: {damage}") from damage
+            members[member_for(field, data)] = data
+        if any(len(key) + 1 + len(member) > _LONGEST_NAME for member in members):
+            raise ValueError(f"key {key!r}: with a field's name longer than {_LONGEST_NAME} letters")
+        return members
+
     def _finish_shard(self) -> None:
         if self._writer is not None:
             shard = self._writer.publish()
@@ -152,16 +190,7 @@ class ShardSink:
 
     def _publish(self, *, complete: bool, shards: tuple[Shard, ...] | None = None) -> None:
         old = self._index
-        self._index = ShardIndex(
-            old.root,
-            old.shards if shards is None else shards,
-            old.height,
-            old.width,
-            old.channels,
-            old.classes,
-            old.origin,
-            complete,
-        )
+        self._index = replace(old, shards=old.shards if shards is None else shards, complete=complete)
         self._index.write()
 
     def _resume(self) -> None:
@@ -190,7 +219,8 @@ class ShardSink:
 def differences(asked: ShardIndex, found: ShardIndex) -> list[str]:
     """In which settings a data set that is there is another one than is asked for, as a person reads it."""
     ours, theirs = asked.as_json(), found.as_json()
-    pairs = [(key, theirs[key], ours[key]) for key in ("height", "width", "channels", "classes")]
+    shown = ("height", "width", "channels", "classes", "fields")
+    pairs = [(key, theirs.get(key, []), ours.get(key, [])) for key in shown]
     names = sorted({*ours["origin"], *theirs["origin"]})
     pairs += [(key, theirs["origin"].get(key), ours["origin"].get(key)) for key in names]
     words = [f"{key}: {had!r:.40} there, {asks!r:.40} asked" for key, had, asks in pairs if had != asks]
@@ -211,10 +241,19 @@ class ShardWriter:
         # mtime, owner and group fixed: the same samples give the same bytes.
         self._tar = TarWriter(self._file, user="", group="", mtime=0, encoder=False)
 
-    def add(self, key: str, image: bytes, extension: str, label: int | None, meta: Mapping[str, Any]) -> None:
-        """Adds a sample, bound together by a checksum (see `binding`)."""
-        about = {**meta, "crc32": binding(key, image, label)}
-        sample: dict[str, Any] = {"__key__": key, extension: image}
+    def add(
+        self,
+        key: str,
+        image: bytes,
+        extension: str,
+        label: int | None,
+        meta: Mapping[str, Any],
+        members: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Adds a sample, bound together by a checksum (see `binding`). members: of its fields, by name."""
+        extra = dict(members or {})
+        about = {**meta, "crc32": binding(key, image, label, extra.items())}
+        sample: dict[str, Any] = {"__key__": key, extension: image, **extra}
         sample["json"] = json.dumps(about, sort_keys=True).encode()
         if label is not None:
             sample["cls"] = str(label).encode()

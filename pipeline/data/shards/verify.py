@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pipeline.data.shards.decode import decode_sample
+from pipeline.data.shards.decode import decode_fields, decode_sample
 from pipeline.data.shards.index import INDEX_NAME, ShardIndex, check_size
 from pipeline.data.shards.levels import open_level
 from pipeline.data.shards.reader import ShardReader
@@ -47,7 +47,9 @@ def first_damage(index: ShardIndex, number: int) -> str | None:
     with ShardReader(index) as reader:
         for member in range(index.shards[number].count):
             try:
-                decode_sample(index, number, reader.read(number, member))
+                sample = reader.read(number, member)
+                decode_sample(index, number, sample)
+                decode_fields(index, number, sample, index.fields)
             except Damage as damage:
                 return str(damage)
     return None

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy.typing as npt
 from PIL import Image
 
+from pipeline.contracts import Field
 from pipeline.errors import UserError
 from pipeline.images.kinds import Others
 from pipeline.images.normalised import MOST_PIXELS, PLAIN, Unreadable, read_picture, size_of
@@ -28,7 +30,8 @@ class Listing:
     labels: a class name for each picture, if the source itself has them; labels_fault: why they cannot be
     used, for a caller who wants them. label_file: name and content of a `dataset.json` that lies above all
     pictures. skipped: (name, reason) of each file that looked like a picture and cannot be one. others: files
-    of other kinds.
+    of other kinds. fields: what every picture has beside it; images and masks without a shape get the size of
+    the picture.
     """
 
     names: Sequence[str]
@@ -38,16 +41,25 @@ class Listing:
     others: Others = field(default_factory=Others)
     labels_fault: str | None = None
     label_file: tuple[str, bytes] | None = None
+    fields: Sequence[Field] = ()
+
+
+Beside = Image.Image | str | npt.NDArray[Any]
+"""An image or a mask (L, or P whose numbers count), a text, an array."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as RGB or L, and what is known about it, as JSON. remarks, values: as in `Plain`."""
+    """A picture as RGB or L, and what is known about it, as JSON. remarks, values: as in `Plain`.
+
+    extra: one a field of the listing, by name; images and masks of the picture's own proportions.
+    """
 
     image: Image.Image
     meta: Mapping[str, Any] = field(default_factory=dict)
     remarks: frozenset[Remark] = frozenset()
     values: tuple[float, float] | None = None
+    extra: Mapping[str, Beside] = field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from torch import Tensor
 
-from pipeline.data.shards.decode import decode_sample
+from pipeline.contracts import Field
+from pipeline.data.shards.decode import decode_fields, decode_sample
+from pipeline.data.shards.fields import size_of
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.levels import reduce
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import Damage, no_damage
 from pipeline.data.streaming.lanes import Order
+from pipeline.data.streaming.slots import Samples, copy_numbers
 from pipeline.errors import UserError
 
 _CHUNK_BYTES = 4 << 20
@@ -37,9 +39,10 @@ class Share:
         return range(begin, begin + self.size * self.step, self.step)
 
 
-def chunk_size(index: ShardIndex) -> int:
-    """Images a chunk: few megabytes, so that little is decoded that is not needed yet."""
-    return max(1, min(_CHUNK_MOST, _CHUNK_BYTES // (index.height * index.width * index.channels)))
+def chunk_size(index: ShardIndex, fields: Sequence[Field] = ()) -> int:
+    """Samples a chunk: few megabytes, so that little is decoded that is not needed yet."""
+    size = index.height * index.width * index.channels + sum(size_of(field) for field in fields)
+    return max(1, min(_CHUNK_MOST, _CHUNK_BYTES // size))
 
 
 @dataclass
@@ -50,10 +53,7 @@ class Notes:
     shards: dict[int, str] = field(default_factory=dict)
 
 
-def copy_pixels(to: Tensor, pixels: Tensor) -> None:
-    """Copies uint8 pixels of the same shape in this thread alone: torch would spread the copy over threads
-    that then spin, waiting for more, on the cores that decode (measured: half of the images a second)."""
-    np.copyto(to.numpy(), pixels.numpy())
+_Decoded = tuple[Tensor, int | None, Mapping[str, Tensor]]
 
 
 class Decoder:
@@ -61,29 +61,34 @@ class Decoder:
 
     skip: take the next good image of the lane for a damaged one; otherwise raise UserError.
     factor: images are reduced by it, as a level of a pyramid is (`pipeline.data.shards.levels`).
+    fields: those that are decoded beside the image.
     """
 
-    def __init__(self, index: ShardIndex, order: Order, *, skip: bool, factor: int = 1) -> None:
-        self._index, self._order = index, order
+    def __init__(
+        self, index: ShardIndex, order: Order, *, skip: bool, factor: int = 1, fields: Sequence[Field] = ()
+    ) -> None:
+        self._index, self._order, self._fields = index, order, tuple(fields)
         self._skip, self._factor = skip, factor
         self._reader = ShardReader(index)
 
-    def fill(self, images: Tensor, labels: Tensor, positions: Sequence[int]) -> Notes:
-        """images: [N, H, W, C] uint8. labels: [N] int64, -1 for no label."""
+    def fill(self, samples: Samples, positions: Sequence[int]) -> Notes:
+        """Makes the first of `samples` those at the positions."""
         notes = Notes()
         chosen = [-1] * len(positions)
         for i, position in enumerate(positions):
-            pixels, label = self._good(position, notes)
-            copy_pixels(images[i], pixels)
+            pixels, label, extra = self._good(position, notes)
+            copy_numbers(samples.images[i], pixels)
+            for name, value in extra.items():
+                copy_numbers(samples.extra[name][i], value)
             chosen[i] = -1 if label is None else label
-        labels.copy_(labels.new_tensor(chosen))
+        samples.labels.copy_(samples.labels.new_tensor(chosen))
         return notes
 
     def close(self) -> None:
         """Closes the shards."""
         self._reader.close()
 
-    def _good(self, position: int, notes: Notes) -> tuple[Tensor, int | None]:
+    def _good(self, position: int, notes: Notes) -> _Decoded:
         if not self._skip:
             with no_damage("restore it, make the data set again, or set data.on_damage=skip"):
                 return self._read(position)
@@ -97,8 +102,9 @@ class Decoder:
                 notes.shards.setdefault(shard, str(damage))
         raise UserError(f"{self._index.root}: no readable image is left in a whole epoch of a lane")
 
-    def _read(self, position: int) -> tuple[Tensor, int | None]:
+    def _read(self, position: int) -> _Decoded:
         _, shard, member = self._order.locate(position)
         sample = self._reader.read(shard, member)
         pixels = decode_sample(self._index, shard, sample)
-        return pixels if self._factor == 1 else reduce(pixels, self._factor), sample.label
+        extra = decode_fields(self._index, shard, sample, self._fields)
+        return pixels if self._factor == 1 else reduce(pixels, self._factor), sample.label, extra

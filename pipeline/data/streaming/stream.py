@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from types import TracebackType
@@ -19,11 +19,14 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.levels import level_sizes, open_level
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import no_damage
-from pipeline.data.streaming.chunks import Decoder, Notes, Share, chunk_size, copy_pixels
+from pipeline.data.streaming.chunks import Decoder, Notes, Share, chunk_size
 from pipeline.data.streaming.lanes import Order
+from pipeline.data.streaming.slots import Extra, Samples, copy_numbers, fields_of
 from pipeline.data.streaming.workers import Chunk, Chunks, InlineChunks, WorkerChunks
 from pipeline.errors import UserError
 from pipeline.randomness import derive_seed
+
+_Collected = tuple[Tensor, Tensor, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class ImageStream:
     Rank r of W gets images r, r + W, r + 2W, ... of each global batch, so a run continues with the
     same global batches on any number of ranks and workers. Workers start at the first draw, and again
     where the resolution changes.
-    labels: give class numbers; the index must have classes then.
+    labels: give class numbers; the index must have classes then. fields: names of those that are given too.
     """
 
     def __init__(
@@ -53,17 +56,19 @@ class ImageStream:
         process: Process,
         images_seen: int,
         labels: bool,
+        fields: Collection[str] = (),
     ) -> None:
         if labels and not index.classes:
             raise UserError(f"{index.root}: data.labels: true, but the shards have no labels; allowed: false")
         self._index, self._process, self._labels = index, process, labels
+        self._fields = fields_of(index, fields)
         self._config, self._seed, self._begin = config, seed, images_seen
         self._others: ImageStream | None = None
         counts = [shard.count for shard in index.shards]
         self._order = Order(counts, seed=seed, lanes=config.lanes)
         self._next = images_seen + process.rank  # position of this rank's next image
         self._view = _View(index, 1, index.spec)
-        self._share = Share(self._next, process.world_size, chunk_size(index))
+        self._share = Share(self._next, process.world_size, chunk_size(index, self._fields))
         self._chunks: Chunks | None = None
         self._chunk: Chunk | None = None
         self._used = 0  # images of the current chunk
@@ -92,6 +97,7 @@ class ImageStream:
                 process=self._process,
                 images_seen=self._begin,
                 labels=self._labels,
+                fields=[field.name for field in self._fields],
             )
         return self._others
 
@@ -100,9 +106,10 @@ class ImageStream:
 
         resolution: their height in pixels, the data's own (None) or that of a level below; from the
         data's pyramid or, slower, reduced here to the same pixels. The order does not depend on it.
-        Images [batch_size / ranks, C, H, W] float32 in [-1, 1]; labels [batch_size / ranks] or None.
-        Raises UserError for damage (shard and key named), for a resolution that the data cannot be halved
-        to, and if the ranks do not divide the batch.
+        Images [batch_size / ranks, C, H, W] float32 in [-1, 1]; labels [batch_size / ranks] or None; fields
+        as `contracts.Field` says. Raises UserError for damage (shard and key named), for a resolution that
+        the data cannot be halved to, for one below their own with fields, and if the ranks do not divide the
+        batch.
         """
         ranks = self._process.world_size
         if batch_size < 1 or batch_size % ranks:
@@ -127,7 +134,7 @@ class ImageStream:
         self._drop()
         self._view, self._used = view, 0
         self._warned.clear()
-        self._share = Share(self._next, self._process.world_size, chunk_size(view.index))
+        self._share = Share(self._next, self._process.world_size, chunk_size(view.index, self._fields))
 
     def _at(self, resolution: int) -> _View:
         index = self._index
@@ -137,6 +144,12 @@ class ImageStream:
             raise UserError(
                 f"{index.root}: its images of {index.height} pixels a side cannot be had at {resolution}; "
                 f"allowed resolutions: {', '.join(map(str, heights))}"
+            )
+        if self._fields and resolution != index.height:
+            names = ", ".join(field.name for field in self._fields)
+            raise UserError(
+                f"{index.root}: its fields ({names}) cannot be had at {resolution} pixels; "
+                f"allowed: {index.height}"
             )
         height, width = sizes[heights.index(resolution)]
         spec = replace(index.spec, height=height, width=width)
@@ -171,24 +184,28 @@ class ImageStream:
 
     def _batch(self, count: int) -> Batch:
         if self._side is None:
-            images, labels = self._collect_floats(count)
+            images, labels, extra = self._collect_floats(count)
         else:
-            images, labels = self._collect_on_device(count, self._side)
-        return Batch(images, labels if self._labels else None)
+            images, labels, extra = self._collect_on_device(count, self._side)
+        return Batch(images, labels if self._labels else None, extra)
 
-    def _collect_floats(self, count: int) -> tuple[Tensor, Tensor]:
+    def _collect_floats(self, count: int) -> _Collected:
         spec = self._view.spec
         images = torch.empty((count, spec.channels, spec.height, spec.width))
         labels = torch.empty(count, dtype=torch.int64)
-        for at, part, classes, mirrored in self._parts(count):
+        flips = torch.empty(count, dtype=torch.bool)
+        extra = Extra(self._fields, count)
+        for at, part, mirrored in self._parts(count):
             # Image by image: the pass that scales it then finds it in the cache.
             for i, flip in enumerate(mirrored):
-                pixels = part[i].flip(1) if flip else part[i]
+                pixels = part.images[i].flip(1) if flip else part.images[i]
                 images[at + i].copy_(pixels.permute(2, 0, 1)).mul_(2 / 255).sub_(1)
-            labels[at : at + len(part)] = classes
-        return images, labels
+            labels[at : at + len(part)] = part.labels
+            flips[at : at + len(part)] = torch.tensor(mirrored)
+            extra.take(part, at)
+        return images, labels, extra.seen(flips)
 
-    def _collect_on_device(self, count: int, side: torch.cuda.Stream) -> tuple[Tensor, Tensor]:
+    def _collect_on_device(self, count: int, side: torch.cuda.Stream) -> _Collected:
         spec = self._view.spec
         # From torch's cache of pinned memory, which gives a block out again only once it was read.
         pixels = torch.empty(
@@ -196,32 +213,35 @@ class ImageStream:
         )
         labels = torch.empty(count, dtype=torch.int64, pin_memory=True)
         flips = torch.empty((count, 1, 1, 1), dtype=torch.bool, pin_memory=True)
-        for at, part, classes, mirrored in self._parts(count):
-            copy_pixels(pixels[at : at + len(part)], part)
-            labels[at : at + len(part)] = classes
+        extra = Extra(self._fields, count, pin_memory=True)
+        for at, part, mirrored in self._parts(count):
+            copy_numbers(pixels[at : at + len(part)], part.images)
+            extra.take(part, at)
+            labels[at : at + len(part)] = part.labels
             flips[at : at + len(part), 0, 0, 0] = torch.tensor(mirrored)
         device = self._process.device
         with torch.cuda.stream(side):
             images = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
-            images = torch.where(flips.to(device, non_blocking=True), images.flip(3), images)
+            flipped = flips.to(device, non_blocking=True)
+            images = torch.where(flipped, images.flip(3), images)
             floats = images.to(torch.float32, memory_format=torch.contiguous_format).mul_(2 / 255).sub_(1)
             classes = labels.to(device, non_blocking=True)
+            seen = extra.seen(flipped.flatten())
         consumer = torch.cuda.current_stream(device)
         consumer.wait_stream(side)
-        floats.record_stream(consumer)
-        classes.record_stream(consumer)
-        return floats, classes
+        for tensor in (floats, classes, *seen.values()):
+            tensor.record_stream(consumer)
+        return floats, classes, seen
 
-    def _parts(self, count: int) -> Iterator[tuple[int, Tensor, Tensor, list[bool]]]:
-        """The next `count` images in pieces: (place in the batch, uint8 [n, H, W, C], labels [n], which
-        to flip)."""
+    def _parts(self, count: int) -> Iterator[tuple[int, Samples, list[bool]]]:
+        """The next `count` samples in pieces: (place in the batch, as stored, which to flip)."""
         at = 0
         while at < count:
             chunk = self._current()
             piece = slice(self._used, min(self._used + count - at, self._share.size))
-            part = chunk.images[piece]
+            part = chunk.samples[piece]
             positions = self._share.positions(chunk.number)[piece]
-            yield at, part, chunk.labels[piece], [self._mirrored(position) for position in positions]
+            yield at, part, [self._mirrored(position) for position in positions]
             at += len(part)
             self._next = positions.stop
             self._used = piece.stop
@@ -252,12 +272,12 @@ class ImageStream:
     def _start(self) -> Chunks:
         spec, config = self._view.spec, self._config
         if config.workers == 0:
-            return InlineChunks(self._decoder(), self._share, spec)
-        return WorkerChunks(self._decoder, self._share, spec, config.workers, config.prefetch)
+            return InlineChunks(self._decoder(), self._share, spec, self._fields)
+        return WorkerChunks(self._decoder, self._share, spec, config.workers, config.prefetch, self._fields)
 
     def _decoder(self) -> Decoder:
-        view = self._view
-        return Decoder(view.index, self._order, skip=self._config.on_damage == "skip", factor=view.factor)
+        view, skip = self._view, self._config.on_damage == "skip"
+        return Decoder(view.index, self._order, skip=skip, factor=view.factor, fields=self._fields)
 
 
 def read_uint8(

@@ -6,23 +6,21 @@ Slots are allocated once: fresh shared memory for each batch costs as much in pa
 from __future__ import annotations
 
 import atexit
-import math
-import mmap
 import multiprocessing
 import multiprocessing.util  # its exit handler must be registered before ours
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import NoReturn, Protocol
 
 import torch
-from torch import Tensor
 
-from pipeline.contracts import ImageSpec
+from pipeline.contracts import Field, ImageSpec
 from pipeline.data.streaming.chunks import Decoder, Notes, Share
+from pipeline.data.streaming.slots import Samples, shared_samples
 from pipeline.errors import RunFailed, UserError
 
 # The trainer answers these at a step boundary; a scheduler sends them to every process of the job.
@@ -36,13 +34,10 @@ class WorkerDied(RunFailed):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Decoded images [N, H, W, C] uint8 and labels [N] int64 (-1: none), valid until `release`.
-
-    number: its place among the rank's chunks."""
+    """Decoded samples, valid until `release`. number: its place among the rank's chunks."""
 
     number: int
-    images: Tensor
-    labels: Tensor
+    samples: Samples
     notes: Notes
     release: Callable[[], None]
 
@@ -58,14 +53,14 @@ class Chunks(Protocol):
 class InlineChunks:
     """Decodes in this process, when asked."""
 
-    def __init__(self, decoder: Decoder, share: Share, spec: ImageSpec) -> None:
+    def __init__(self, decoder: Decoder, share: Share, spec: ImageSpec, fields: Sequence[Field] = ()) -> None:
         self._decoder, self._share, self._number = decoder, share, 0
-        self._images, self._labels = _slots(1, share.size, spec)
+        self._samples = shared_samples((share.size,), spec, fields)
 
     def next(self) -> Chunk:
-        notes = self._decoder.fill(self._images[0], self._labels[0], self._share.positions(self._number))
+        notes = self._decoder.fill(self._samples, self._share.positions(self._number))
         self._number += 1
-        return Chunk(self._number - 1, self._images[0], self._labels[0], notes, lambda: None)
+        return Chunk(self._number - 1, self._samples, notes, lambda: None)
 
     def close(self) -> None:
         self._decoder.close()
@@ -75,12 +70,19 @@ class WorkerChunks:
     """`workers` processes; worker k decodes chunks k, k + workers, ..., at most `prefetch` ahead."""
 
     def __init__(
-        self, make_decoder: Callable[[], Decoder], share: Share, spec: ImageSpec, workers: int, prefetch: int
+        self,
+        make_decoder: Callable[[], Decoder],
+        share: Share,
+        spec: ImageSpec,
+        workers: int,
+        prefetch: int,
+        fields: Sequence[Field] = (),
     ) -> None:
         self._workers: list[_Worker] = []
         self._number = 0
         for number in range(workers):
-            self._workers.append(_Worker(make_decoder, share, spec, number, workers, prefetch))
+            slots = shared_samples((prefetch, share.size), spec, fields)
+            self._workers.append(_Worker(make_decoder, share, slots, number, workers, prefetch))
 
     def next(self) -> Chunk:
         worker = self._workers[self._number % len(self._workers)]
@@ -98,18 +100,18 @@ class _Worker:
         self,
         make_decoder: Callable[[], Decoder],
         share: Share,
-        spec: ImageSpec,
+        slots: Samples,
         number: int,
         workers: int,
         prefetch: int,
     ) -> None:
-        self._images, self._labels = _slots(prefetch, share.size, spec)
+        self._slots = slots
         # Forked: a worker starts in milliseconds and never touches the device.
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(
             target=_work,
-            args=(theirs, make_decoder, share, number, workers, self._images, self._labels, os.getpid()),
+            args=(theirs, make_decoder, share, number, workers, slots, os.getpid()),
             name=f"hrgan-loader-{number}",
             daemon=True,
         )
@@ -130,7 +132,7 @@ class _Worker:
             self._died()
         if error is not None:
             raise error
-        return Chunk(number, self._images[slot], self._labels[slot], notes, lambda: self._free(slot))
+        return Chunk(number, self._slots[slot], notes, lambda: self._free(slot))
 
     def stop(self) -> None:
         atexit.unregister(self.stop)
@@ -155,23 +157,13 @@ class _Worker:
         )
 
 
-def _slots(count: int, size: int, spec: ImageSpec) -> tuple[Tensor, Tensor]:
-    """`count` slots of `size` images and labels, in memory that forked processes share. Anonymous: not
-    bound by the size of /dev/shm, which is 64 MB in many containers."""
-    shape = (count, size, spec.height, spec.width, spec.channels)
-    images = torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
-    labels = torch.frombuffer(mmap.mmap(-1, count * size * 8), dtype=torch.int64).view(count, size)
-    return images, labels
-
-
 def _work(
     pipe: Connection,
     make_decoder: Callable[[], Decoder],
     share: Share,
     number: int,
     workers: int,
-    images: Tensor,
-    labels: Tensor,
+    slots: Samples,
     parent: int,
 ) -> None:
     for name in _TRAINERS_SIGNALS:
@@ -182,7 +174,7 @@ def _work(
         notes: Notes = Notes()
         error: UserError | RunFailed | None = None
         try:
-            notes = decoder.fill(images[slot], labels[slot], share.positions(number))
+            notes = decoder.fill(slots[slot], share.positions(number))
         except (UserError, RunFailed) as found:
             error = found
         try:

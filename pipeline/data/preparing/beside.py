@@ -1,0 +1,85 @@
+"""What a source has beside its pictures -> fields as shards hold them, cut and sized with the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.contracts import Field
+from pipeline.data.shards.arrays import pack
+from pipeline.data.shards.fields import check_fields
+from pipeline.data.sources.source import Beside, Picture
+from pipeline.errors import UserError
+from pipeline.images.codec import encode
+from pipeline.images.normalised import Target, fit
+from pipeline.images.pixels import Unreadable
+
+
+def settled_fields(fields: Sequence[Field], target: Target, title: str) -> tuple[Field, ...]:
+    """The fields of a source with the target's size where they state none; UserError unless each can be."""
+    sizes: Mapping[str, tuple[int, ...]] = {
+        "image": (target.height, target.width, target.channels),
+        "mask": (target.height, target.width),
+    }
+    found = tuple(
+        field if field.shape else replace(field, shape=sizes.get(field.kind, ())) for field in fields
+    )
+    try:
+        check_fields(found)
+    except UserError as error:
+        raise UserError(f"{title}: fields{error}") from error
+    return found
+
+
+def encoded_fields(picture: Picture, fields: Sequence[Field], target: Target) -> dict[str, bytes]:
+    """The content of each field; Unreadable, with its name, if the picture lacks one or it cannot be used."""
+    found = {}
+    for field in fields:
+        if field.name not in picture.extra:
+            raise Unreadable(f"has no {field.name}")
+        try:
+            found[field.name] = _encoded(field, picture.extra[field.name], picture.image.size, target)
+        except Unreadable as reason:
+            raise Unreadable(f"its {field.name} {reason}") from reason
+    return found
+
+
+def _encoded(field: Field, value: Beside, size: tuple[int, int], target: Target) -> bytes:
+    if field.kind == "text" and isinstance(value, str):
+        return _text(value, field.shape[0])
+    if field.kind == "array" and isinstance(value, np.ndarray):
+        return _array(value, field)
+    if field.kind in ("image", "mask") and isinstance(value, Image.Image):
+        return _picture(field, value, size, target)
+    raise Unreadable(f"is no {field.kind}")
+
+
+def _text(text: str, longest: int) -> bytes:
+    data = text.encode(errors="replace")
+    if len(data) > longest or "\0" in text:
+        raise Unreadable(f"has {len(data)} bytes; at most {longest} and no zeros are allowed")
+    return data
+
+
+def _array(array: np.ndarray[Any, Any], field: Field) -> bytes:
+    if array.shape != field.shape or array.dtype != np.dtype(field.dtype):
+        raise Unreadable(f"is {array.dtype} {list(array.shape)}, not {field.dtype} {list(field.shape)}")
+    return pack(array)
+
+
+def _picture(field: Field, picture: Image.Image, size: tuple[int, int], target: Target) -> bytes:
+    height, width, channels = (*field.shape, 1)[:3]
+    own = replace(target, height=height, width=width, channels=channels)
+    # What shows another part of the picture would be no pair: it may be larger or smaller, not another shape.
+    if picture.width * size[1] != picture.height * size[0]:
+        raise Unreadable(f"is {picture.width}x{picture.height}, the picture {size[0]}x{size[1]}")
+    if field.kind == "image":
+        return encode(fit(picture, own), own.format, own.quality, "small")
+    if picture.mode not in ("1", "L", "P"):
+        raise Unreadable(f"has mode {picture.mode}; a mask has one channel of 8 bits")
+    values = Image.fromarray(np.asarray(picture if picture.mode != "1" else picture.convert("L")))
+    return encode(fit(values, own, Image.Resampling.NEAREST), "png", effort="small")
