@@ -187,7 +187,7 @@ class ToyStream:
     @cached_property
     def others(self) -> ToyStream:
         others = ToyStream(self._begin, self.rank, self.world_size)
-        others.order = "other"
+        others.order = "other" if self.order == "real" else f"another {self.order}"
         return others
 
     damaged = 0

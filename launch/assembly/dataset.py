@@ -1,43 +1,79 @@
-"""The data set of a run: opened and checked, and streamed in its order."""
+"""The sets of images that a run learns from: found, checked against configuration and family, read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Family, ImageSpec, Process
+from pipeline.contracts import SECOND, Family, Field, ImageSpec, Process
 from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.second import TwoStreams
 from pipeline.data.streaming.stream import ImageStream
 from pipeline.engines.process import from_all
 from pipeline.errors import UserError
+from pipeline.randomness import derive_seed
 
 
-def open_data(config: RunConfig, *, look: bool = True) -> ShardIndex:
+@dataclass(frozen=True)
+class Sets:
+    """The shards of `data.path`, and those of `data.second` if it is set."""
+
+    first: ShardIndex
+    second: ShardIndex | None = None
+
+    def __iter__(self) -> Iterator[ShardIndex]:
+        yield self.first
+        if self.second is not None:
+            yield self.second
+
+    def claim(self) -> dict[str, Any]:
+        """What a run keeps of them, to know them again."""
+        first, *others = ({"digest": i.digest, "count": i.count, "path": str(i.root)} for i in self)
+        return {**first, SECOND: others[0]} if others else first
+
+
+def open_data(config: RunConfig, *, look: bool = True) -> Sets:
     """The shards that the config names, checked against what it expects of them. look: at each of them."""
-    if config.data.path is None:
+    data = config.data
+    if data.path is None:
         raise UserError(
             "data.path: not set; allowed: a folder of shards (data.path=FOLDER, made by hrgan prepare)"
         )
-    index = ShardIndex.read(config.data.path, damaged=config.data.on_damage if look else "skip")
-    wanted = config.data.resolution
-    if wanted is not None and (index.height, index.width) != (wanted, wanted):
+    damaged = data.on_damage if look else "skip"
+    first = ShardIndex.read(data.path, damaged=damaged)
+    wanted = data.resolution
+    if wanted is not None and (first.height, first.width) != (wanted, wanted):
         raise UserError(
-            f"data.resolution: the config expects {wanted}px, {index.root} holds "
-            f"{index.height}x{index.width}; allowed: prepare the data at that resolution, "
+            f"data.resolution: the config expects {wanted}px, {first.root} holds "
+            f"{first.height}x{first.width}; allowed: prepare the data at that resolution, "
             "or data.resolution=null to take theirs"
         )
-    if config.data.labels and not index.classes:
+    if data.labels and not first.classes:
         raise UserError(
-            f"data.labels=true: {index.root} has no labels; allowed: false, or prepare with labels"
+            f"data.labels=true: {first.root} has no labels; allowed: false, or prepare with labels"
         )
-    return index
+    if data.second is None:
+        return Sets(first)
+    second = ShardIndex.read(data.second, damaged=damaged)
+    shapes = [(index.height, index.width, index.channels) for index in (first, second)]
+    if shapes[0] != shapes[1]:
+        shown = [f"{height}x{width} with {channels} channels" for height, width, channels in shapes]
+        raise UserError(
+            f"data.second: {second.root} holds images of {shown[1]}; allowed: {shown[0]}, as data.path has"
+        )
+    return Sets(first, second)
 
 
-def look_at_shards(config: RunConfig, index: ShardIndex, process: Process) -> None:
+def look_at_shards(config: RunConfig, sets: Sets, process: Process) -> None:
     """What `open_data` does with `look`, by one process of each machine, which tells the others: thousands
     would ask the file system for the sizes of as many shards each."""
     fault = None
     if process.local_rank == 0 and config.data.on_damage == "error":
         try:
-            index.check_sizes()
+            for index in sets:
+                index.check_sizes()
         except UserError as error:
             fault = str(error)
     for found in from_all(fault, process):
@@ -45,21 +81,68 @@ def look_at_shards(config: RunConfig, index: ShardIndex, process: Process) -> No
             raise UserError(found)
 
 
-def trained_spec(config: RunConfig, index: ShardIndex) -> ImageSpec:
-    """The data's shape as the networks see it: without classes if training is unconditional."""
-    labelled = index.spec.classes if config.data.labels is not False else 0
-    return ImageSpec(index.height, index.width, index.channels, labelled)
+def trained_spec(config: RunConfig, sets: Sets) -> ImageSpec:
+    """The data's shape as the networks see it: without classes if training is unconditional; what the second
+    set has among the fields, as in `contracts.Batch.extra`."""
+    classes = sets.first.spec.classes if config.data.labels is not False else 0
+    fields = list(sets.first.fields)
+    if sets.second is not None:
+        fields += [replace(field, name=f"{SECOND}.{field.name}") for field in sets.second.fields]
+        if sets.second.classes:
+            fields.append(Field(f"{SECOND}.labels", "array", (), "int64"))
+    return replace(sets.first.spec, classes=classes, fields=tuple(fields))
+
+
+def check_needs(config: RunConfig, family: Family) -> None:
+    """UserError unless the data have what the family needs of them, and no second set that it knows nothing
+    of."""
+    name, needs = config.family.name, family.needs
+    if needs.second and config.data.second is None:
+        raise UserError(
+            f"data.second: not set, and family {name} learns from two sets; "
+            "allowed: a folder of shards of images of the same size"
+        )
+    if not needs.second and config.data.second is not None:
+        raise UserError(f"data.second={config.data.second}: family {name} learns from one set; allowed: null")
+    there = [field.name for field in family.spec.fields]
+    for field in needs.fields:
+        if field not in there:
+            key = SECOND if _of_second(field) else "path"
+            raise UserError(
+                f"data.{key}: {getattr(config.data, key)}: family {name} needs the field {field}, which its "
+                f"samples lack; there are {', '.join(there) or 'none'}"
+            )
 
 
 def stream_of(
-    config: RunConfig, index: ShardIndex, family: Family, process: Process, images_seen: int = 0
-) -> ImageStream:
-    """This process's part of the images from `images_seen` on; labelled if the family has classes."""
-    return ImageStream(
-        index,
+    config: RunConfig, sets: Sets, family: Family, process: Process, images_seen: int = 0
+) -> ImageStream | TwoStreams:
+    """This process's part of the images from `images_seen` on, labelled if the family has classes, with all
+    that it needs beside them."""
+    needs = family.needs.fields
+    first = ImageStream(
+        sets.first,
         config.data,
         seed=config.seed,
         process=process,
         images_seen=images_seen,
         labels=bool(family.spec.classes),
+        fields=[name for name in needs if not _of_second(name)],
     )
+    if sets.second is None:
+        return first
+    asked = [name.removeprefix(f"{SECOND}.") for name in needs if _of_second(name)]
+    second = ImageStream(
+        sets.second,
+        config.data,
+        seed=derive_seed(config.seed, SECOND),
+        process=process,
+        images_seen=images_seen,
+        labels="labels" in asked,
+        fields=[name for name in asked if name != "labels"],
+    )
+    return TwoStreams(first, second)
+
+
+def _of_second(field: str) -> bool:
+    return field.startswith(f"{SECOND}.")

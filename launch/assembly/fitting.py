@@ -13,7 +13,7 @@ from launch.assembly.fixtures import load_fixtures
 from launch.assembly.memory import out_of_memory
 from launch.assembly.trainer import assemble, family_of
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Batch, Family, ImageSpec, Process, Schedule, Stage
+from pipeline.contracts import SECOND, Batch, Family, Field, ImageSpec, Process, Schedule, Stage
 from pipeline.engines.process import from_all
 from pipeline.engines.replicated import Replicated
 from pipeline.errors import RunFailed, UserError
@@ -91,7 +91,7 @@ def _dry_steps(config: RunConfig, spec: ImageSpec, process: Process, most: int) 
         seed=config.seed,
         micro=most,
         settings=config.engine.model_copy(update={"compile": False, "graphs": "off"}),
-        stream=Noise(spec, process.device),
+        stream=Noise(spec, process.device, second=family.needs.second),
     )
     networks = trainer.networks
     for module in (networks.generator, networks.discriminator, family.memory):
@@ -132,6 +132,7 @@ class Noise:
     spec: ImageSpec
     device: torch.device
     damaged: int = 0
+    second: bool = False
 
     @property
     def others(self) -> Noise:
@@ -143,7 +144,19 @@ class Noise:
         generator = torch.Generator().manual_seed(0)
         images = torch.rand(batch_size, spec.channels, height, width, generator=generator) * 2 - 1
         labels = torch.arange(batch_size, device=self.device) % spec.classes if spec.classes else None
-        return [Batch(images.to(self.device), labels)] * times
+        extra = {field.name: _blank(field, batch_size).to(self.device) for field in spec.fields}
+        if self.second:
+            extra[SECOND] = images.to(self.device)
+        return [Batch(images.to(self.device), labels, extra)] * times
+
+
+def _blank(field: Field, count: int) -> torch.Tensor:
+    """A batch of a field's shape and type, all zeros (see `contracts.Field`)."""
+    if field.kind == "image":
+        height, width, channels = field.shape
+        return torch.zeros(count, channels, height, width)
+    shape = (1, *field.shape) if field.kind == "mask" else field.shape
+    return torch.zeros(count, *shape, dtype=getattr(torch, field.dtype))
 
 
 def _tell_choice(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> None:

@@ -8,7 +8,14 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from launch.assembly.dataset import look_at_shards, open_data, stream_of, trained_spec
+from launch.assembly.dataset import (
+    Sets,
+    check_needs,
+    look_at_shards,
+    open_data,
+    stream_of,
+    trained_spec,
+)
 from launch.assembly.fitting import settled
 from launch.assembly.fixtures import check_fixtures, with_fixtures
 from launch.assembly.operations import prepare_operations, use_operations
@@ -58,8 +65,8 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     most_requeues()  # what is wrong in the environment is said before any work
     check_ranking(config.stop.metric, "stop.metric")
     many = is_one_of_many()
-    index = open_data(config, look=not many)
-    spec = trained_spec(config, index)
+    sets = open_data(config, look=not many)
+    spec = trained_spec(config, sets)
     config = with_auto_settings(as_begun(config, run), spec)
     if processes > 1 and not many:
         _check(config, spec, processes)
@@ -70,7 +77,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     choose_kernels(deterministic=config.engine.deterministic)
     with joined(config.engine.device, config.engine.exchange_minutes) as process:
         if many:
-            look_at_shards(config, index, process)
+            look_at_shards(config, sets, process)
         tell_first = tell if process.is_first else keep_quiet
         config = with_computed_precision(config, process, tell)
         family = _check(config, spec, process.world_size)
@@ -81,13 +88,11 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
                 # After a failed node, what is left of the start before may still be about to end.
                 wait = 2 * config.engine.silence_seconds if restarts() else 0
                 held.enter_context(only_writer(run, wait))
-                claim_run(
-                    run, config, {"digest": index.digest, "count": index.count, "path": str(index.root)}
-                )
+                claim_run(run, config, sets.claim())
                 held.enter_context(recorded(run))
             with contact(process):
                 config = _settled(config, spec, run, process)
-                outcome = _run(config, run, index, family, process, stop)
+                outcome = _run(config, run, sets, family, process, stop)
                 return _finish(run, outcome, stop, process)
 
 
@@ -102,12 +107,12 @@ def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
     """Refuses what `train` would refuse on `processes` processes, on whatever machine; writes nothing.
     Returns `config` as `train` would complete it from the run and the data."""
     check_ranking(config.stop.metric, "stop.metric")
-    index = open_data(config)
-    spec = trained_spec(config, index)
+    sets = open_data(config)
+    spec = trained_spec(config, sets)
     config = with_auto_settings(as_begun(config, run), spec)
     family = _check(config, spec, processes)
     config = with_fixtures(config, family, Process())
-    check_claim(run, config, {"digest": index.digest})
+    check_claim(run, config, sets.claim())
     return config
 
 
@@ -128,11 +133,12 @@ def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
         micro = None if config.batch.micro == "auto" else config.batch.micro
         family.check_batch(images // micro_batches(images, micro))
     check_fixtures(config, family)
+    check_needs(config, family)
     return family
 
 
 def _run(
-    config: RunConfig, run: Path, index: ShardIndex, family: Family, process: Process, stop: StopRequest
+    config: RunConfig, run: Path, sets: Sets, family: Family, process: Process, stop: StopRequest
 ) -> Outcome:
     assert config.batch.micro != "auto", "it is settled before"
     trainer = assemble(
@@ -144,11 +150,12 @@ def _run(
         tell=tell if process.is_first else keep_quiet,
     )
     _resume(trainer, run, config)
+    index = sets.first
     classes = index.classes if family.spec.classes else ()
     attempt = from_first(secrets.token_hex(4), process)
-    keeper = RunKeeper(run, config, index, classes, attempt)
+    keeper = RunKeeper(run, config, index, classes, attempt, sets.second)
     start = trainer.progress.images_seen
-    stream = stream_of(config, index, family, process, start)
+    stream = stream_of(config, sets, family, process, start)
     heartbeat = heartbeat_of(config, run, trainer)
     with stream, heartbeat.running(), ExitStack() as stack:
         trainer.stream = stream

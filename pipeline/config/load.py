@@ -22,6 +22,7 @@ from pipeline.errors import UserError
 MAY_CHANGE = (
     "length",
     "data.path",  # the run remembers the digest of its shards instead
+    "data.second",
     "data.workers",
     "data.prefetch",
     "family.standing_batches",  # how the average is sampled

@@ -25,6 +25,9 @@ class DataConfig(Strict):
 
     path: str | None = None
     """Folder of shards with its index.json, as `hrgan prepare` or `hrgan generate` makes it."""
+    second: str | None = None
+    """Folder of shards of a second set, unpaired, for families that learn from two; its images must have the
+    same size."""
     resolution: PositiveCount | None = None
     """Pixels a side that the shards must have; null takes theirs."""
     labels: bool | None = None

@@ -133,9 +133,9 @@ class Phase:
 
     every: in steps (lazy regularisation). repeats: turns a step, each on fresh reals. gain: factor
     on the loss (lazy regularisation: `every`). settle: done to the trained network after each update
-    (weight clipping). own_reals: its reals are others than those of the other phases: at the same position
-    of another order of the data, so that they do not count as images seen. exact: a pass of its objective
-    asks for `exact`, so that its products compute in full (`float32.of_turn`).
+    (weight clipping). own_reals: 0: the reals that count as images seen; n: those at the same position of
+    the n-th other order of the data, for phases that must not see the others' reals. exact: a pass of its
+    objective asks for `exact`, so that its products compute in full (`float32.of_turn`).
     """
 
     name: str
@@ -145,5 +145,5 @@ class Phase:
     repeats: int = 1
     gain: float = 1.0
     settle: Callable[[nn.Module], None] | None = None
-    own_reals: bool = False
+    own_reals: int = 0
     exact: bool = False

@@ -64,7 +64,7 @@ def generator_phase(
         extras.append(Orthogonal(config.orthogonal_weight, orthogonal))
     loss = ADVERSARIAL[config.loss]
     own_reals = loss.pairs and discriminator_first
-    return Phase("generator", "generator", GeneratorTurn(loss, extras), own_reals=own_reals)
+    return Phase("generator", "generator", GeneratorTurn(loss, extras), own_reals=int(own_reals))
 
 
 def discriminator_phases(

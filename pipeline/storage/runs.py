@@ -34,8 +34,8 @@ def as_begun(config: RunConfig, run: Path) -> RunConfig:
 def claim_run(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
     """Makes `run` this configuration's and this data's, or refuses if it is another's.
 
-    data: `digest` of the shard index and what describes it. Keys that may change between two starts
-    (length, workers, ...) are updated on disk.
+    data: `digest` of the shard index and what describes it; the same of a second set under `second`. Keys
+    that may change between two starts (length, workers, ...) are updated on disk.
     """
     check_claim(run, config, data)
     publish_bytes(run / CONFIG, dump_config(config).encode())
@@ -82,14 +82,24 @@ def _check_config(run: Path, config: RunConfig) -> None:
 def _check_data(run: Path, data: Mapping[str, Any]) -> None:
     path = run / DATA
     try:
-        known = checked(dict[str, Any], read_json(path), str(path)).get("digest")
+        known = checked(dict[str, Any], read_json(path), str(path))
     except FileNotFoundError:
         return
     except Damaged as damage:
         raise UserError(f"{damage}; remove it to accept the data as they are") from damage
-    if known != data.get("digest"):
-        raise UserError(
-            f"data.path: the shards are not the ones that {run} was trained on "
-            f"(index digest {str(data.get('digest'))[:12]}, was {str(known)[:12]}); "
-            f"allowed: the same shards, or another --run folder that begins with start.source={run}"
-        )
+    for key, now, was in (
+        ("data.path", data.get("digest"), known.get("digest")),
+        ("data.second", _second(data), _second(known)),
+    ):
+        if now != was:
+            raise UserError(
+                f"{key}: the shards are not the ones that {run} was trained on "
+                f"(index digest {str(now)[:12]}, was {str(was)[:12]}); "
+                f"allowed: the same shards, or another --run folder that begins with start.source={run}"
+            )
+
+
+def _second(data: Mapping[str, Any]) -> object:
+    """The digest of the second set, None if there is none."""
+    found = data.get("second")
+    return found.get("digest") if isinstance(found, Mapping) else None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -36,7 +36,7 @@ class RunKeeper:
     """Writes into `run`.
 
     With `checkpoints.background`, a rank's share of a checkpoint is copied while training waits and written
-    while it goes on. attempt: of this start, equal on all ranks.
+    while it goes on. attempt: of this start, equal on all ranks. second: the other set of two.
     """
 
     run: Path
@@ -44,6 +44,7 @@ class RunKeeper:
     index: ShardIndex
     classes: tuple[str, ...]
     attempt: str = ""
+    second: ShardIndex | None = None
     _writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
     def checkpoint(self, trainer: Trainer, report: Report | None = None) -> None:
@@ -124,11 +125,19 @@ class RunKeeper:
             step=progress.step,
             world_size=process.world_size,
             config_digest=digest(self.config),
-            data={"digest": self.index.digest, "count": self.index.count, "origin": dict(self.index.origin)},
+            data=self._data(),
             precision=self.config.engine.computed,
             fixtures=self.config.fixtures,
         )
         self._samples(trainer, report)
+
+    def _data(self) -> dict[str, Any]:
+        first, *others = (
+            {"digest": index.digest, "count": index.count, "origin": dict(index.origin)}
+            for index in (self.index, self.second)
+            if index is not None
+        )
+        return {**first, "second": others[0]} if others else first
 
     def _samples(self, trainer: Trainer, report: Report | None) -> None:
         images_seen = trainer.progress.images_seen

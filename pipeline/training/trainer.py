@@ -17,8 +17,8 @@ from pipeline.training.meters import Means, Meters
 from pipeline.training.progress import Progress
 from pipeline.training.turns import Graphs, Turn, Turns
 
-Reals = tuple[list[Batch], list[Batch]]
-"""Of one step: each turn's, and those of phases that have their own."""
+Reals = list[list[Batch]]
+"""Of one step: each turn's, by `Phase.own_reals`: the common ones first."""
 
 
 class Stream(Protocol):
@@ -94,14 +94,14 @@ class Trainer:
         stage = self.family.schedule.at(self.progress.images_seen)
         self._enter(stage)
         due = self._due()
-        reals, others = self._take_fetched()
+        reals = self._take_fetched()
         stats = Means()
         for phase in due:
             with only_trainable(self.networks, phase), of_turn(self._tf32, exact=phase.exact):
                 for turn in range(phase.repeats):
                     with self.around(phase):
-                        self._turn(phase, stage, turn, (others if phase.own_reals else reals)[turn], stats)
-        images = stage.batch_size * len(reals)
+                        self._turn(phase, stage, turn, reals[phase.own_reals][turn], stats)
+        images = stage.batch_size * len(reals[0])
         self._share(stats, images)
         self.averager.update(stage.ema_beta)
         self.progress.advance(images)
@@ -126,10 +126,13 @@ class Trainer:
     def _draw(self) -> Reals:
         stage = self.family.schedule.at(self.progress.images_seen)
         times = max(phase.repeats for phase in self._due())
-        reals = others = self.stream.draw(stage.batch_size, times, resolution=stage.resolution)
-        if any(phase.own_reals for phase in self.family.phases):  # due or not: both orders keep step
-            others = self.stream.others.draw(stage.batch_size, times, resolution=stage.resolution)
-        return reals, others
+        stream = self.stream
+        reals = [stream.draw(stage.batch_size, times, resolution=stage.resolution)]
+        # Of phases that are not due too: all orders keep step.
+        for _ in range(max(phase.own_reals for phase in self.family.phases)):
+            stream = stream.others
+            reals.append(stream.draw(stage.batch_size, times, resolution=stage.resolution))
+        return reals
 
     def _due(self) -> list[Phase]:
         return [phase for phase in self.family.phases if self.progress.step % phase.every == 0]

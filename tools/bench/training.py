@@ -25,13 +25,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from launch.assembly.dataset import stream_of
+from launch.assembly.dataset import Sets, stream_of
 from launch.assembly.trainer import assemble, family_of
 from pipeline.config.families import StyleGAN2Config
 from pipeline.config.run import BatchConfig, DataConfig, RunConfig
 from pipeline.contracts import Batch, Family, ImageSpec, Networks, Process
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.second import TwoStreams
 from pipeline.data.streaming.stream import ImageStream
 from pipeline.float32 import full_float32, of_turn
 from pipeline.kernels import choose_kernels
@@ -50,12 +51,12 @@ _SIDE, _BATCH, _STEPS = 64, 16, 4  # four steps: every lazy phase of this config
 _FAMILY = StyleGAN2Config(channel_base=4096, channel_max=128, mapping_layers=2, r1_every=4)
 
 
-def make_trainer(index: ShardIndex) -> tuple[Trainer, ImageStream]:
+def make_trainer(index: ShardIndex) -> tuple[Trainer, ImageStream | TwoStreams]:
     """A StyleGAN2 run at 64px with its real loader."""
     data = DataConfig(workers=1, lanes=8, mirror=True)
     config = RunConfig(family=_FAMILY, data=data, batch=BatchConfig(size=_BATCH))
     family = family_of(config, index.spec)
-    stream = stream_of(config, index, family, Process())
+    stream = stream_of(config, Sets(index), family, Process())
     return assemble(family, stream=stream), stream
 
 
