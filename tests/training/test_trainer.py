@@ -171,6 +171,22 @@ def test_a_restart_with_reals_of_a_phases_own_is_bitwise(stop_after):
         assert torch.equal(weights(second)[name], value), name
 
 
+def test_phases_may_have_an_order_each():
+    family = ToyFamily()
+    numbers = {"generator": 1, "discriminator": 0, "r1": 2}
+    family.phases = tuple(replace(p, own_reals=numbers[p.name]) for p in family.phases)
+    trainer = toy_trainer(family)
+    for _ in range(5):
+        trainer.step()
+    orders = [trainer.stream, trainer.stream.others, trainer.stream.others.others]
+    assert [order.drawn for order in orders] == [list(range(40))] * 3
+    images = [ToyStream().draw(8)[0].images, ToyStream().others.draw(8)[0].images]
+    images.append(ToyStream().others.others.draw(8)[0].images)
+    assert not any(torch.equal(a, b) for i, a in enumerate(images) for b in images[:i])
+    reals = trainer._draw()
+    assert len(reals) == 3
+
+
 def test_growth_resets_both_optimizers():
     trainer = toy_trainer(ToyFamily(grow_at=16))
     for _ in range(2):
