@@ -14,11 +14,10 @@ import typer
 from typer.main import get_command
 
 from launch.assembly.memory import memory_line
-from launch.commands import train_options as option
 from launch.commands.board import board
 from launch.commands.configs import configs
 from launch.commands.doctor import doctor
-from launch.commands.evaluate import Processes, evaluate
+from launch.commands.evaluate import evaluate
 from launch.commands.explore import explore
 from launch.commands.export import export
 from launch.commands.generate import generate
@@ -26,6 +25,7 @@ from launch.commands.importing import import_weights
 from launch.commands.prepare import prepare
 from launch.commands.runs import runs
 from launch.commands.submit import submit
+from launch.commands.train import train
 from pipeline.errors import RunFailed, UserError
 from pipeline.reading import shown
 from pipeline.storage.faults import line_of
@@ -58,33 +58,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-def train(
-    config: option.Config,
-    overrides: option.Overrides = None,
-    run: option.Run = None,
-    processes: Processes = 1,
-) -> int:
-    """Train a generator, or go on where the run stands.
-
-    The same command again resumes. SIGTERM, SIGUSR1, SIGUSR2 or Ctrl-C saves and exits 0; with HRGAN_REQUEUE
-    set, as in a job that may go back into the queue, 75.
-
-    \b
-    Examples:
-      hrgan train configs/quickstart.yaml --run out/quickstart/run
-      hrgan train configs/stylegan2-256.yaml data.path=shards batch.size=32
-      hrgan train configs/stylegan2-1024.yaml data.path=shards --processes 8
-    """
-    from launch.cluster.srun import join_srun
-    from pipeline.config.load import load_config
-
-    settings = load_config(config, overrides or ())
-    join_srun()
-    from launch.assembly.training import train as start
-
-    return start(settings, option.run_folder(run, config), processes)
 
 
 for _command in (prepare, train, generate, evaluate):

@@ -24,5 +24,10 @@ def tell(line: str) -> None:
         print(shown(line), file=sys.stderr, flush=True)
 
 
+def note(line: str) -> None:
+    """The same with the program's name before it, as for what interrupts other output."""
+    tell(f"hrgan: {line}")
+
+
 def keep_quiet(line: str) -> None:
     """Takes a line like `tell` and drops it: for all ranks but the first, so that people read it once."""

@@ -25,7 +25,7 @@ from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
 from pipeline.storage.snapshots import Snapshot
 from pipeline.storage.start import load_start
-from pipeline.words import tell
+from pipeline.words import note
 
 PIXELS = "pixels"
 _LARGEST_GROUP = 64
@@ -61,7 +61,7 @@ class Judges:
         score, group = (None, 1) if self.discriminator is None else self._scorer()
         training = None
         if self._index is not None:
-            cache = StatisticsCache(cache_folder(self._index.root, out / ".work"), tell)
+            cache = StatisticsCache(cache_folder(self._index.root, out / ".work"), note)
             training = TrainingImages(self._index, self._features, cache, self.device)
         return Panel(filters, score, training, group)
 

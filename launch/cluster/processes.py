@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from launch.cluster.record import EXIT_REQUEUE
-from pipeline.words import tell
+from pipeline.words import note
 
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 _WELL = (0, EXIT_REQUEUE)  # each of the ranks ends so by itself, when it has saved
@@ -71,7 +71,7 @@ def _wait(
         failed = [(number, code) for number, code in left.items() if code not in (None, *_WELL)]
         if spare and failed and failed[0][1] == -signal.SIGKILL and len(lost) + 1 < len(ranks):
             lost.add(failed[0][0])
-            tell(f"hrgan: warning: rank {failed[0][0]} was killed; the others take over its work")
+            note(f"warning: rank {failed[0][0]} was killed; the others take over its work")
         elif failed:
             for rank in ranks:
                 rank.kill()
@@ -89,7 +89,7 @@ def _explain(rank: int, code: int, go_on: str, record: Callable[[str], None]) ->
     name = signal.Signals(-code).name
     line = f"rank {rank} was ended by {name}; {go_on}"
     record(line)
-    tell(f"hrgan: error: {line}")
+    note(f"error: {line}")
     return 1
 
 

@@ -27,7 +27,7 @@ from pipeline.reading import read_text
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.job import JOBS, Job, write_job
 from pipeline.storage.positions import numbered_folders
-from pipeline.words import tell
+from pipeline.words import note
 
 CRASH = f"{JOBS}/crash"
 _EXIT_WRONG = 2
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _settle(options.run, options.status, most_requeues())
     except UserError as error:
-        tell(f"hrgan: error: {error}")
+        note(f"error: {error}")
         return 2
     return 0
 
@@ -129,7 +129,7 @@ def _settle(run: Path, status: int, most: int | None) -> None:
         complaint = _put_back(job_id)
         if complaint is not None:
             write_job(run, replace(job, state="failed", requeues=restarts(), reason=f"{reason}; {complaint}"))
-            tell(f"hrgan: error: {complaint}")
+            note(f"error: {complaint}")
 
 
 def _of_this_start(recorded: Job, job_id: str) -> bool:

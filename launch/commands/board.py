@@ -22,7 +22,7 @@ import typer
 
 from launch.cluster.processes import end_with_parent
 from pipeline.errors import RunFailed, UserError
-from pipeline.words import tell
+from pipeline.words import note
 
 PORT = 6006
 """TensorBoard's own."""
@@ -55,14 +55,14 @@ def board(
         raise UserError(f"tensorboard: not installed beside {sys.executable}; pip install tensorboard")
     chosen = choose_port(host, port)
     if host not in _LOCAL:
-        tell(
-            f"hrgan: --host {host}: everybody who can reach this machine can read what lies in {runs}, "
+        note(
+            f"--host {host}: everybody who can reach this machine can read what lies in {runs}, "
             "without a password; for yourself alone leave --host out and use ssh -L"
         )
     from launch.cluster.run_states import find_runs
 
     if next(find_runs(runs), None) is None:
-        tell(f"hrgan: {runs}: holds no runs yet; they appear here as they begin")
+        note(f"{runs}: holds no runs yet; they appear here as they begin")
     with tempfile.TemporaryFile("w+") as said, _running(_command(runs, host, chosen), said) as server:
         _wait_until_it_answers(server, host, chosen, said)
         typer.echo(f"http://{_shown(host)}:{chosen}/   ({runs}; Ctrl-C ends it)")

@@ -2,74 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from launch.commands.evaluate import Device
-from launch.commands.explore_options import (
-    Batch,
-    Classes,
-    Layers,
-    Moving,
-    Out,
-    PerSecond,
-    Psi,
-    Seeds,
-    Steps,
-    Strength,
-    Way,
-    Where,
-    done,
-    points_of,
-    subject_of,
-)
+from launch.options.declared import takes_options
+from launch.options.explore import InterpolateOptions, MixOptions, TruncationOptions, WalkOptions
 from pipeline.errors import UserError
 
 
-def truncation(
-    context: typer.Context,
-    out: Out,
-    seeds: Seeds = "0-7",
-    psi: Annotated[
-        str, typer.Option(metavar="LIST", help="Truncations, a column each.")
-    ] = "0,0.25,0.5,0.75,1",
-    classes: Classes = None,
-    batch: Batch = 16,
-    device: Where = Device.auto,
-) -> int:
-    """A row a seed, a column a truncation.
+@takes_options
+def truncation(context: typer.Context, options: TruncationOptions) -> int:
+    """Show each seed in a row, and each truncation in a column.
 
     \b
     Examples:
       hrgan explore runs/faces truncation psi.png --seeds 0-7 --psi 0,0.5,0.7,1
     """
+    from launch.assembly.exploring import done, points_of, subject_of
     from pipeline.exploration.numbers import parse_values
     from pipeline.exploration.views import sweep
 
-    values = parse_values(psi, "--psi", -2, 2)
-    subject = subject_of(context, batch, device, out)
-    return done(out, sweep(subject, out, points_of(subject, seeds, classes, 1.0), values))
+    psis = parse_values(options.psi, "--psi", -2, 2)
+    subject = subject_of(context, options.compute, options.out)
+    return done(options.out, sweep(subject, options.out, points_of(subject, options.images), psis))
 
 
-def interpolate(
-    context: typer.Context,
-    out: Moving,
-    seeds: Seeds = "0-3",
-    classes: Classes = None,
-    way: Annotated[
-        Way, typer.Option(help="w: linear, after the mapping network. z: spherical, before it.")
-    ] = Way.w,
-    steps: Steps = 8,
-    grid: Annotated[bool, typer.Option("--grid", help="Between four points, one a corner.")] = False,
-    loop: Annotated[bool, typer.Option("--loop", help="From the last point back to the first.")] = False,
-    fps: PerSecond = 20.0,
-    psi: Psi = 1.0,
-    batch: Batch = 16,
-    device: Where = Device.auto,
-) -> int:
-    """From seed to seed, from class to class: strips, grids, films.
+@takes_options
+def interpolate(context: typer.Context, options: InterpolateOptions) -> int:
+    """Go from seed to seed and from class to class: strips, grids, films.
 
     \b
     Examples:
@@ -77,80 +36,60 @@ def interpolate(
       hrgan explore runs/faces interpolate corners.png --seeds 3,8,11,40 --grid --way z
       hrgan explore runs/digits interpolate classes.gif --seeds 7 --classes 0-9 --steps 20 --loop
     """
+    from launch.assembly.exploring import done, points_of, subject_of
     from pipeline.exploration.animation import is_animation
     from pipeline.exploration.views import corners
     from pipeline.exploration.views import interpolate as between
 
-    if grid and (loop or is_animation(out)):
-        raise UserError(f"{out}: --grid makes a picture, and no --loop; allowed endings: .png, .jpg")
-    subject = subject_of(context, batch, device, out)
-    points = points_of(subject, seeds, classes, psi)
-    if grid:
-        return done(out, corners(subject, out, points, way=way.value, steps=steps))
-    kept = between(subject, out, points, way=way.value, steps=steps, loop=loop, per_second=fps)
+    out, way, steps = options.out, options.way, options.steps
+    if options.grid and (options.loop or is_animation(out)):
+        raise UserError(f"{out}: --grid makes one picture, without --loop; allowed endings: .png, .jpg")
+    subject = subject_of(context, options.compute, out)
+    points = points_of(subject, options.points)
+    if options.grid:
+        return done(out, corners(subject, out, points, way=way, steps=steps))
+    kept = between(subject, out, points, way=way, steps=steps, loop=options.loop, per_second=options.fps)
     return done(out, kept)
 
 
-def mix(
-    context: typer.Context,
-    out: Out,
-    seeds: Seeds = "0-4",
-    columns: Annotated[
-        str, typer.Option(metavar="LIST", help="Seeds that give the layers' styles.")
-    ] = "10-15",
-    layers: Layers = None,
-    classes: Classes = None,
-    psi: Psi = 1.0,
-    batch: Batch = 16,
-    device: Where = Device.auto,
-) -> int:
-    """Style mixing: some layers' styles from another seed.
+@takes_options
+def mix(context: typer.Context, options: MixOptions) -> int:
+    """Mix styles: some layers take theirs from another seed.
 
-    Rows take the layers' styles of the columns; without --layers, the upper half of the layers.
+    In each row, the layers take the styles of the columns; without --layers, the upper half of the layers.
 
     \b
     Examples:
       hrgan explore runs/faces mix mix.png --seeds 0-4 --columns 20-25 --layers 8-17
     """
+    from launch.assembly.exploring import done, points_of, subject_of
     from pipeline.exploration.numbers import parse_seeds
     from pipeline.exploration.views import mix as mixed
 
-    subject = subject_of(context, batch, device, out)
-    points = points_of(subject, seeds, classes, psi)
-    return done(out, mixed(subject, out, points, parse_seeds(columns, "--columns"), layers))
+    subject = subject_of(context, options.compute, options.out)
+    points = points_of(subject, options.points)
+    columns = parse_seeds(options.columns, "--columns")
+    return done(options.out, mixed(subject, options.out, points, columns, options.layers))
 
 
-def walk(
-    context: typer.Context,
-    out: Moving,
-    along: Annotated[Path, typer.Option(metavar="FILE", help="The .safetensors of a direction.")],
-    number: Annotated[int, typer.Option(min=0, help="Which of its directions.")] = 0,
-    start: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Codes that a tool kept, instead of seeds.")
-    ] = None,
-    seeds: Seeds = "0-3",
-    strength: Strength = 1.0,
-    steps: Steps = 7,
-    fps: PerSecond = 10.0,
-    classes: Classes = None,
-    psi: Psi = 1.0,
-    batch: Batch = 16,
-    device: Where = Device.auto,
-) -> int:
-    """Walk along a direction that was kept.
+@takes_options
+def walk(context: typer.Context, options: WalkOptions) -> int:
+    """Walk along a direction that a tool has kept.
 
-    From seeds, or from a projected photograph.
+    The walk begins at seeds, or at a photograph that was projected.
 
     \b
     Examples:
       hrgan explore runs/faces walk older.png --along age.safetensors --seeds 0-5 --strength 2
       hrgan explore runs/faces walk me.gif --along sefa.safetensors --number 2 --from me.safetensors
     """
+    from launch.assembly.exploring import points_of, subject_of
     from pipeline.exploration.directions import Walked, walk_along
     from pipeline.exploration.numbers import spread
 
-    subject = subject_of(context, batch, device)
-    points = points_of(subject, seeds, classes, psi)
-    walk_along(subject, out, points, Walked(along, number, start), spread(strength, steps), fps)
-    typer.echo(f"{out}")
+    subject = subject_of(context, options.compute)
+    points = points_of(subject, options.points)
+    walked = Walked(options.along, options.number, options.start)
+    walk_along(subject, options.out, points, walked, spread(options.strength, options.steps), options.fps)
+    typer.echo(f"{options.out}")
     return 0

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from pipeline.contracts import Process
 from pipeline.errors import Damaged, RunFailed
 from pipeline.reading import read_as
-from pipeline.words import tell
+from pipeline.words import note
 
 _NETWORK = "the network between processes is cut or too slow"
 _RECORD = 512  # bytes: rewritten in place, which a full disk does not prevent
@@ -248,5 +248,5 @@ def lost_contact(error: RuntimeError) -> bool:
 
 def end_process(line: str) -> None:
     """Says `line` and ends this process, whatever its threads wait for."""
-    tell(f"hrgan: error: {line}")
+    note(f"error: {line}")
     os._exit(1)

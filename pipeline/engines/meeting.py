@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from pipeline.errors import RunFailed, UserError
-from pipeline.words import tell
+from pipeline.words import note
 
 _POLL_SECONDS = 0.05
 _FIRST_WORD_SECONDS, _WORD_SECONDS = 10.0, 60.0
@@ -33,7 +33,7 @@ class Meeting:
         rank: int,
         count: int,
         seconds: float,
-        tell: Callable[[str], None] = tell,
+        tell: Callable[[str], None] = note,
         *,
         gpu: str | None = None,
     ) -> None:
@@ -171,7 +171,7 @@ class Meeting:
         if self._waited >= self._next_word:
             self._next_word = self._waited + _WORD_SECONDS
             self._tell(
-                f"hrgan: rank {self._rank} waits at {self._where} for {who()} of {self._count}: "
+                f"rank {self._rank} waits at {self._where} for {who()} of {self._count}: "
                 f"{self._waited:.0f} s of {self._seconds:.0f}"
             )
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch_fidelity import feature_extractor_clip
 
-from launch.commands.evaluate import ExtractorName
 from launch.main import main
+from launch.options.evaluate import EvaluateOptions
 from pipeline.errors import UserError
 from pipeline.evaluation.features import extractors
 from pipeline.evaluation.features.dinov2 import DINOV2
@@ -181,7 +181,8 @@ def test_one_that_is_written_by_the_docs_alone_is_measured_by(
 
 
 def test_what_a_factory_needs_stands_in_readme_help_and_docstring() -> None:
-    readme, help_text = (ROOT / "README.md").read_text(), typing.get_args(ExtractorName)[1].help
+    hints = typing.get_type_hints(EvaluateOptions, include_extras=True)
+    readme, help_text = (ROOT / "README.md").read_text(), hints["extractor"].__metadata__[0].help
     one_line = " ".join(readme.split())
     for text in (one_line, help_text, str(extractors.__doc__)):
         assert "package.module:factory" in text

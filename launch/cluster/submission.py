@@ -26,37 +26,37 @@ from submitit.helpers import clean_env
 from pipeline.config.cluster import ClusterConfig
 from pipeline.errors import RunFailed, UserError
 
-Kind = Literal["train", "evaluate", "generate"]
+CommandName = Literal["train", "evaluate", "generate"]
 _LIMIT_STATUS = 128 + 12  # ended by USR2, which SLURM sends before the limit
 _WRONG = ("invalid", "unrecognized", "requested", "violates")  # in what sbatch says to a wrong option
 
 
 @dataclass(frozen=True)
-class Work:
-    """One command of a job.
+class JobCommand:
+    """One command of `hrgan` that a job runs.
 
-    words: after `hrgan`. typed: the same as the person gave it. jobs: the folder for the output of its
-    processes. run: of a training, which goes back into the queue when it is stopped.
+    arguments: its own, after `hrgan`. typed: the same as the person gave them. jobs: the folder for what its
+    processes print. run: of a training, which goes back into the queue when it is stopped.
     """
 
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     typed: tuple[str, ...]
     jobs: Path
     run: Path | None = None
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One job or, with several works, one array of jobs.
+class Submission:
+    """One job or, with several commands, one array of jobs.
 
-    folder: of the script and of what it says itself. nodes, tasks: of each job; processes are tasks a node.
+    folder: of the script and of its own output. nodes, tasks: of each job; tasks are processes on each node.
     after: a job that must have ended well before this one starts. each: task i of this array waits for task i
     of that array instead of for all of it.
     """
 
-    kind: Kind
-    name: str
-    works: tuple[Work, ...]
+    name: CommandName
+    job_name: str
+    commands: tuple[JobCommand, ...]
     folder: Path
     cluster: ClusterConfig
     nodes: int
@@ -67,7 +67,7 @@ class Batch:
     @property
     def comment(self) -> str:
         """By which `hrgan runs` knows the job in the queue."""
-        return f"hrgan {self.kind} {self.folder.parent.resolve()}"
+        return f"hrgan {self.name} {self.folder.parent.resolve()}"
 
     @property
     def share(self) -> float:
@@ -75,24 +75,24 @@ class Batch:
         return min(self.tasks / self.cluster.tasks, 1.0)
 
 
-def script(batch: Batch) -> str:
+def script(submission: Submission) -> str:
     """The text that would be given to sbatch."""
-    return _executor(batch)._make_submission_file_text(_command(batch), "")
+    return _executor(submission)._make_submission_file_text(_command(submission), "")
 
 
-def submit(batch: Batch) -> str:
+def submit(submission: Submission) -> str:
     """Gives the job to SLURM and returns its number. UserError or RunFailed with what sbatch said."""
-    batch.folder.mkdir(parents=True, exist_ok=True)
-    executor = _executor(batch)
+    submission.folder.mkdir(parents=True, exist_ok=True)
+    executor = _executor(submission)
     try:
         with _outside_jobs(), redirect_stderr(StringIO()):  # submitit prints what its error says again
-            return str(executor._submit_command(_command(batch)).job_id)
+            return str(executor._submit_command(_command(submission)).job_id)
     except (FailedJobError, FailedSubmissionError) as error:
         said = " ".join(line.removeprefix("sbatch: ").strip() for line in str(error).splitlines())
         wrong = any(word in said.lower() for word in _WRONG)
         raise (UserError if wrong else RunFailed)(f"sbatch refused the job: {said}") from error
     finally:
-        (batch.folder / f".submission_file_{executor.uid}.sh").unlink(missing_ok=True)
+        (submission.folder / f".submission_file_{executor.uid}.sh").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -108,9 +108,9 @@ def _outside_jobs() -> Iterator[None]:
         yield
 
 
-def log_pattern(work: Work, array: bool) -> str:
+def log_pattern(command: JobCommand, array: bool) -> str:
     """Where each process writes, with SLURM's marks for job (%j or %A_%a) and rank (%t)."""
-    return f"{work.jobs.resolve()}/{'%A_%a' if array else '%j'}_%t_log.out"
+    return f"{command.jobs.resolve()}/{'%A_%a' if array else '%j'}_%t_log.out"
 
 
 class _Executor(SlurmExecutor):
@@ -128,20 +128,20 @@ class _Executor(SlurmExecutor):
         return super()._make_submission_file_text(command, uid)
 
 
-def _executor(batch: Batch) -> _Executor:
-    cluster, executor = batch.cluster, _Executor(batch.folder)
+def _executor(submission: Submission) -> _Executor:
+    cluster, executor = submission.cluster, _Executor(submission.folder)
     given = {
-        "job_name": batch.name,
-        "comment": batch.comment,
+        "job_name": submission.job_name,
+        "comment": submission.comment,
         "partition": cluster.partition,
         "account": cluster.account,
         "qos": cluster.qos,
         "constraint": cluster.constraint,
-        "nodes": batch.nodes,
-        "ntasks_per_node": batch.tasks,
+        "nodes": submission.nodes,
+        "ntasks_per_node": submission.tasks,
         "cpus_per_task": cluster.cpus_per_task,
-        "gpus_per_node": math.ceil(cluster.gpus_per_node * batch.share) or None,
-        "mem": f"{math.ceil(1024 * cluster.memory_gb * batch.share)}M" if cluster.memory_gb else None,
+        "gpus_per_node": math.ceil(cluster.gpus_per_node * submission.share) or None,
+        "mem": f"{math.ceil(1024 * cluster.memory_gb * submission.share)}M" if cluster.memory_gb else None,
         "exclusive": True if cluster.exclusive else None,
         "time": cluster.minutes,
         "signal_delay_s": cluster.signal_seconds,
@@ -152,19 +152,19 @@ def _executor(batch: Batch) -> _Executor:
         stderr_to_stdout=True,
         use_srun=False,  # the command says srun itself
         setup=_setup(cluster),
-        additional_parameters=_further(batch),
+        additional_parameters=_further(submission),
     )
-    if len(batch.works) > 1:
-        executor.parameters["map_count"] = len(batch.works)
+    if len(submission.commands) > 1:
+        executor.parameters["map_count"] = len(submission.commands)
     return executor
 
 
-def _further(batch: Batch) -> dict[str, str | bool]:
+def _further(submission: Submission) -> dict[str, str | bool]:
     further: dict[str, str | bool] = {"requeue": True}  # after a node failure
-    if batch.after is not None:
-        further["dependency"] = f"{'aftercorr' if batch.each else 'afterok'}:{batch.after}"
+    if submission.after is not None:
+        further["dependency"] = f"{'aftercorr' if submission.each else 'afterok'}:{submission.after}"
         further["kill-on-invalid-dep"] = "yes"
-    further.update({name: value for name, value in batch.cluster.options.items() if value is not False})
+    further.update({name: value for name, value in submission.cluster.options.items() if value is not False})
     return further
 
 
@@ -173,10 +173,10 @@ def _setup(cluster: ClusterConfig) -> list[str]:
     return [*cluster.setup, *exports]
 
 
-def _command(batch: Batch) -> str:
+def _command(submission: Submission) -> str:
     """The end of the script, in shell; every word in it that comes from outside is quoted."""
-    array = len(batch.works) > 1
-    parts = [_part(work, batch, array) for work in batch.works]
+    array = len(submission.commands) > 1
+    parts = [_part(command, submission, array) for command in submission.commands]
     if not array:
         return "\n".join(parts[0])
     lines = ['case "$SLURM_ARRAY_TASK_ID" in']
@@ -185,29 +185,29 @@ def _command(batch: Batch) -> str:
     return "\n".join([*lines, "esac"])
 
 
-def _part(work: Work, batch: Batch, array: bool) -> list[str]:
-    cluster = batch.cluster
+def _part(command: JobCommand, submission: Submission, array: bool) -> list[str]:
+    cluster = submission.cluster
     srun = [
         *("srun", "--unbuffered", "--kill-on-bad-exit=1", "--open-mode=append"),
-        *(f"--cpus-per-task={cluster.cpus_per_task}", f"--output={log_pattern(work, array)}"),
+        *(f"--cpus-per-task={cluster.cpus_per_task}", f"--output={log_pattern(command, array)}"),
     ]
-    command = [*srun, *cluster.container, *_program(cluster), *work.words]
-    lines = [f"# {shlex.join(('hrgan', *work.typed))}"]
-    if work.run is not None:
+    run = [*srun, *cluster.container, *_program(cluster), *command.arguments]
+    lines = [f"# {shlex.join(('hrgan', *command.typed))}"]
+    if command.run is not None:
         settle = shlex.join(
-            (sys.executable, "-m", "launch.cluster.requeue", "--run", str(work.run), "--status")
+            (sys.executable, "-m", "launch.cluster.requeue", "--run", str(command.run), "--status")
         )
         return [
             *lines,
             f"export HRGAN_REQUEUE={cluster.max_requeues}",
             f"trap {shlex.quote(f'{settle} $?')} EXIT",
-            shlex.join(command),
+            shlex.join(run),
         ]
     return [
         *lines,
-        shlex.join(command),
+        shlex.join(run),
         "status=$?",
-        "# Ended by the sign that comes before the limit: the command goes on from what it has finished.",
+        "# Ended by the signal before the time limit: the command continues from what it has finished.",
         f'if [ "$status" = {_LIMIT_STATUS} ] && '
         f'[ "${{SLURM_RESTART_COUNT:-0}}" -lt {cluster.max_requeues} ]; then',
         '  scontrol requeue "$SLURM_JOB_ID"',

@@ -1,0 +1,129 @@
+"""Options of `hrgan prepare`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline.data.sources.labels import ALLOWED
+from pipeline.errors import UserError
+from pipeline.images.kinds import KINDS
+
+OnFault = Literal["skip", "error"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """What `hrgan prepare` is asked for. UserError for a size or a range that is none."""
+
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, .zip or .tar of pictures, demo:digits or demo:faces. Kinds of pictures: "
+            f"{', '.join(kind.name for kind in KINDS)}.",
+        ),
+    ]
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder of the data set: shards and their index.json.")
+    ]
+    resolution: Annotated[
+        int | None, typer.Option(help="Pixels a side; without it, the size that all pictures share.")
+    ] = None
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Height and width of pictures that are not square. Only `family.name: mlp` trains on them; "
+            "every other family needs --resolution.",
+        ),
+    ] = None
+    grey: Annotated[bool, typer.Option("--grey", help="Keep one channel instead of three.")] = False
+    filter: Annotated[
+        Literal["box", "bilinear", "bicubic", "lanczos"],
+        typer.Option(help="Resize filter. It changes FID, so use the same one for all sets."),
+    ] = "lanczos"
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|folders|folders:2|none|FILE",
+            help="Where classes come from. auto: what the source brings along (dataset.json, .cls), else its "
+            "top folders, unless they look like splits or blocks. folders: the top folders in any case; "
+            f"folders:2: the folders in them. FILE: a name and a class in each row; {ALLOWED}.",
+        ),
+    ] = "auto"
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Column of FILE with the classes, by its title or its number from 1."
+        ),
+    ] = None
+    on_absent: Annotated[
+        OnFault,
+        typer.Option(help="What to do about a row of FILE whose picture is not in SOURCE: skip it, or stop."),
+    ] = "error"
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links", help="In a folder, follow links to folders and links that lead out of it, too."
+        ),
+    ] = False
+    range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH",
+            help="Values that become black and white in pictures with more than 8 bits; without it, 0:65535.",
+        ),
+    ] = None
+    background: Annotated[
+        str,
+        typer.Option(metavar="COLOUR", help="Colour behind transparent parts: a name, or #rrggbb."),
+    ] = "white"
+    format: Annotated[
+        Literal["png", "jpg", "webp"], typer.Option(help="Format of the pictures in the shards.")
+    ] = "png"
+    quality: Annotated[
+        int, typer.Option(min=1, max=100, help="Quality of jpg and webp; webp at 100 is lossless.")
+    ] = 95
+    shard_size: Annotated[int, typer.Option(min=1, help="Pictures in each shard.")] = 1000
+    seed: Annotated[int, typer.Option(help="Seed of the shuffle, and of demo:faces.")] = 0
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Take at most this many pictures, drawn by the seed.")
+    ] = None
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one for each core.")] = (
+        None
+    )
+    on_unreadable: Annotated[
+        OnFault, typer.Option(help="What to do about a file that cannot be read: name and skip it, or stop.")
+    ] = "skip"
+    pyramid: Annotated[
+        bool,
+        typer.Option("--pyramid", help="Make every lower resolution as well, for networks that grow."),
+    ] = False
+
+    @property
+    def height_width(self) -> tuple[int | None, int | None]:
+        """`size` in pixels."""
+        if self.size is None:
+            return None, None
+        match = re.fullmatch(r"(\d+)[xX×](\d+)", self.size.strip())
+        if not match:
+            raise UserError(f"--size {self.size}: must be HEIGHTxWIDTH in pixels, such as 256x192")
+        return int(match[1]), int(match[2])
+
+    @property
+    def low_high(self) -> tuple[float, float] | None:
+        """`range` as numbers."""
+        if self.range is None:
+            return None
+        low, _, high = self.range.partition(":")
+        try:
+            return float(low), float(high)
+        except ValueError as error:
+            raise UserError(
+                f"--range {self.range}: must be LOW:HIGH, such as 0:4095 or -1000:3000"
+            ) from error
