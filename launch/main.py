@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
-from launch.assembly.memory import memory_line
 from launch.commands.board import board
 from launch.commands.configs import configs
 from launch.commands.doctor import doctor
@@ -26,9 +25,9 @@ from launch.commands.prepare import prepare
 from launch.commands.runs import runs
 from launch.commands.submit import submit
 from launch.commands.train import train
+from launch.failures import failure_line
 from pipeline.errors import RunFailed, UserError
 from pipeline.reading import shown
-from pipeline.storage.faults import line_of
 
 # Typer brings its own copy of click since 0.20 or so, and used the real one before: its public error
 # type leads to whichever it is.
@@ -85,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("interrupted", EXIT_INTERRUPTED)
     except (OSError, RuntimeError, MemoryError) as error:
         given = sys.argv[1:] if arguments is None else arguments
-        line = line_of(error) if isinstance(error, OSError) else memory_line(error, given)
+        line = failure_line(error, given)
         if line is None:
             raise
         return _complain(line, EXIT_FAILED)

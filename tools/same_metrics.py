@@ -8,7 +8,6 @@ those of the first). torch-fidelity's own command sees the very images, and take
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ from pipeline.evaluation.comparison import RANDOM_WEIGHTS, torch_fidelitys, writ
 from pipeline.evaluation.metrics.registry import METRICS
 from pipeline.evaluation.results import read_result
 from pipeline.evaluation.sources import draw_fakes
+from pipeline.storage.manifest import digest_file
 from pipeline.storage.snapshots import open_snapshot
 
 _MEASURED = [name for name, metric in METRICS.items() if metric.plain or metric.weights in RANDOM_WEIGHTS]
@@ -47,7 +47,7 @@ def ours(arguments: argparse.Namespace, weights: Mapping[str, Path], processes: 
     command += ["--data", str(data), "--metrics", ",".join(_MEASURED), "--count", str(arguments.count)]
     command += ["--batch", str(_BATCH), "--processes", str(processes), "--device", "cpu"]
     for name, path in weights.items():
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = digest_file(path)
         command += [f"--{name}-weights", str(path), f"--{name}-digest", digest]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     result = read_result(folder / "metrics-snapshot.json")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from launch.assembly.fixtures import load_fixtures
-from launch.assembly.memory import out_of_memory
 from launch.assembly.trainer import assemble, family_of
+from launch.failures import out_of_memory
 from pipeline.config.run import RunConfig
 from pipeline.contracts import SECOND, Batch, Family, Field, ImageSpec, Process, Schedule, Stage
 from pipeline.engines.process import from_all

@@ -11,10 +11,11 @@ from typing import Literal
 
 from launch.cluster.srun import join_srun
 from pipeline.contracts import Process
-from pipeline.engines.heartbeat import Heartbeat, Place, lost_contact
+from pipeline.engines.contact import contact
+from pipeline.engines.heartbeat import Heartbeat, Place
 from pipeline.engines.peers import ProcessPeers
 from pipeline.engines.process import joined
-from pipeline.errors import RunFailed, UserError
+from pipeline.errors import UserError
 from pipeline.storage.atomic import aside_of
 
 # The group's own time-out comes later than that of the heartbeat, which knows names.
@@ -68,11 +69,8 @@ def _watched(group: Group, process: Process, peers: ProcessPeers) -> Iterator[No
         patience=60 * group.patience_minutes,
         words=lambda *_: group.go_on,
     )
-    with heartbeat.running():
-        try:
-            yield
-        except RuntimeError as error:
-            if process.world_size == 1 or not lost_contact(error):
-                raise
-            first = str(error).splitlines()[0]
-            raise RunFailed(f"{heartbeat.name_the_lost()} ({first}); {group.go_on}") from error
+    with (
+        heartbeat.running(),
+        contact(process, lambda said: f"{heartbeat.name_the_lost()} ({said}); {group.go_on}"),
+    ):
+        yield

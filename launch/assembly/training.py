@@ -21,7 +21,7 @@ from launch.assembly.fixtures import check_fixtures, with_fixtures
 from launch.assembly.operations import prepare_operations, use_operations
 from launch.assembly.precision import with_computed_precision
 from launch.assembly.trainer import assemble, family_of
-from launch.assembly.watching import contact, heartbeat_of, in_short
+from launch.assembly.watching import heartbeat_of
 from launch.cluster.processes import is_one_of_many, run_ranks
 from launch.cluster.record import EXIT_REQUEUE, most_requeues, record_end, record_failure, recorded, restarts
 from pipeline.config.load import dump_config, identity
@@ -30,11 +30,12 @@ from pipeline.contracts import Family, ImageSpec, Process
 from pipeline.data.shards.card import data_card
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import ImageStream
+from pipeline.engines.contact import contact
 from pipeline.engines.devices import check_processes
-from pipeline.engines.heartbeat import lost_contact
+from pipeline.engines.heartbeat import Heartbeat
 from pipeline.engines.process import from_all, from_first, joined
 from pipeline.engines.select import check_engine
-from pipeline.errors import RunFailed, UserError
+from pipeline.errors import UserError
 from pipeline.evaluation.metrics.registry import check_ranking
 from pipeline.float32 import full_float32
 from pipeline.images.pictures import compose_grid, write_picture
@@ -90,7 +91,8 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
                 held.enter_context(only_writer(run, wait))
                 claim_run(run, config, sets.claim())
                 held.enter_context(recorded(run))
-            with contact(process):
+            # Whoever has failed says why itself: this rank needs no traceback.
+            with contact(process, "lost contact with another process, which says why ({})".format):
                 config = _settled(config, spec, run, process)
                 outcome = _run(config, run, sets, family, process, stop)
                 return _finish(run, outcome, stop, process)
@@ -168,19 +170,19 @@ def _run(
                 _begin(report, run, config, index, summary)
             else:
                 report.introduce(identity(config))
-        try:
-            stack.callback(keeper.give_up)  # of no account when the run has ended well
-            end = partial(asked_to_end, run, config.stop)
-            return Loop(trainer, config, keeper, report, stop, end).run()
-        except RuntimeError as error:
-            if process.world_size == 1 or not lost_contact(error):
-                raise
-            lost = heartbeat.name_the_lost(told=lambda: stop.by_signal)
-            progress, said = trainer.progress, in_short(error)
-            raise RunFailed(
-                f"{lost}; the last step was {progress.step}, at {progress.images_seen} images ({said}); "
-                "the same command goes on from the last checkpoint"
-            ) from error
+        stack.callback(keeper.give_up)  # of no account when the run has ended well
+        stack.enter_context(contact(process, partial(_loss, trainer, heartbeat, stop)))
+        end = partial(asked_to_end, run, config.stop)
+        return Loop(trainer, config, keeper, report, stop, end).run()
+
+
+def _loss(trainer: Trainer, heartbeat: Heartbeat, stop: StopRequest, said: str) -> str:
+    """The line for people where a rank is lost. said: by the process group."""
+    lost, progress = heartbeat.name_the_lost(told=lambda: stop.by_signal), trainer.progress
+    return (
+        f"{lost}; the last step was {progress.step}, at {progress.images_seen} images ({said}); "
+        "the same command goes on from the last checkpoint"
+    )
 
 
 def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:

@@ -1,37 +1,14 @@
-"""How the processes of a training run watch over each other, and what a lost one is called."""
+"""How the processes of a training run watch over each other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from textwrap import shorten
 
 from launch.cluster.record import record_failure
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Process
-from pipeline.engines.heartbeat import Heartbeat, Place, end_process, lost_contact
-from pipeline.errors import RunFailed
+from pipeline.engines.heartbeat import Heartbeat, Place, end_process
 from pipeline.training.trainer import Trainer
-
-
-@contextmanager
-def contact(process: Process) -> Iterator[None]:
-    """Where another rank has failed, with a line of its own, this one needs no traceback."""
-    try:
-        yield
-    except RunFailed:
-        raise
-    except RuntimeError as error:
-        if process.world_size == 1 or not lost_contact(error):
-            raise
-        raise RunFailed(f"lost contact with another process, which says why ({in_short(error)})") from error
-
-
-def in_short(error: BaseException) -> str:
-    """An error in few words."""
-    return shorten(str(error), 120, placeholder=" ...")
 
 
 def heartbeat_of(config: RunConfig, run: Path, trainer: Trainer) -> Heartbeat:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from launch.cluster.record import EXIT_REQUEUE
+from pipeline.engines.signals import STOPS, handling
 from pipeline.words import note
 
-_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 _WELL = (0, EXIT_REQUEUE)  # each of the ranks ends so by itself, when it has saved
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.1
@@ -52,13 +52,8 @@ def run_ranks(
             if rank.poll() is None:
                 rank.send_signal(number)
 
-    heard = [number for number in _FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
-    old = {number: signal.signal(number, forward) for number in heard}
-    try:
+    with handling(STOPS, forward):
         return _wait(ranks, spare, go_on, record)
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def _wait(

@@ -9,10 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from launch.assembly.memory import memory_line
+from launch.failures import failure_line
 from pipeline.errors import Damaged, RunFailed, UserError
 from pipeline.storage.atomic import move_away
-from pipeline.storage.faults import line_of
 from pipeline.storage.job import JOB, Job, State, read_job, write_job
 from pipeline.words import tell
 
@@ -66,8 +65,7 @@ def make_way(run: Path) -> None:
 
 def _reason(error: BaseException) -> str:
     """The first line of an error, with its type where the line alone would be a riddle."""
-    said = line_of(error) if isinstance(error, OSError) else memory_line(error, ("train",))
-    lines = (said or str(error)).splitlines() or [
+    lines = (failure_line(error, ("train",)) or str(error)).splitlines() or [
         "interrupted" if isinstance(error, KeyboardInterrupt) else ""
     ]
     known = isinstance(error, UserError | RuntimeError | OSError | MemoryError) and lines[0]

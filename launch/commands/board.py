@@ -21,6 +21,7 @@ from typing import IO, Annotated
 import typer
 
 from launch.cluster.processes import end_with_parent
+from pipeline.engines.signals import handling
 from pipeline.errors import RunFailed, UserError
 from pipeline.words import note
 
@@ -134,13 +135,12 @@ def _running(command: Sequence[str], said: IO[str]) -> Iterator[subprocess.Popen
         start_new_session=True,
         preexec_fn=end_with_parent,
     )
-    old = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        yield server
+        with handling((signal.SIGTERM,), _interrupt):
+            yield server
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     finally:
-        signal.signal(signal.SIGTERM, old)
         _end(server)
 
 

@@ -19,7 +19,7 @@ class RunOptions:
         Path,
         typer.Argument(
             metavar="CONFIG",
-            help="A configuration: a file, or the name of one that comes with hrgan (hrgan configs lists them).",
+            help="A configuration: a file, or the name of one that hrgan brings (hrgan configs lists them).",
         ),
     ]
     overrides: Annotated[

@@ -18,10 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch.distributed as dist
-
 from pipeline.contracts import Process
-from pipeline.errors import Damaged, RunFailed
+from pipeline.errors import Damaged
 from pipeline.reading import read_as
 from pipeline.words import note
 
@@ -236,14 +234,6 @@ class Heartbeat:
 def host() -> str:
     """The name of this machine; under SLURM, the node's."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-
-
-def lost_contact(error: RuntimeError) -> bool:
-    """True for what a process group raises when another process is gone."""
-    if isinstance(error, RunFailed):
-        return False  # says itself what happened
-    text = str(error)
-    return isinstance(error, dist.DistError) or "gloo" in text.lower() or "connection closed" in text.lower()
 
 
 def end_process(line: str) -> None:

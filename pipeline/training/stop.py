@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)
+from pipeline.engines.signals import STOPS, handling
 
 
 class StopRequest:
@@ -38,14 +38,8 @@ class StopRequest:
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
         """Catches the signals for as long as the run lasts, then puts the old handlers back."""
-        # What is ignored stays ignored: nohup says so of SIGHUP.
-        heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        old = {number: signal.signal(number, self._handle) for number in heard}
-        try:
+        with handling(STOPS, self._handle):
             yield self
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         # A second Ctrl-C means now: the checkpoints on disk are whole whatever happens here.

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from pipeline.contracts import Process
-from pipeline.engines.heartbeat import Heartbeat, Place, Sign, Watch, lost_contact
+from pipeline.engines.contact import lost_contact
+from pipeline.engines.heartbeat import Heartbeat, Place, Sign, Watch
 
 
 def sign(beat: int, step: int = 3, collectives: int = 30) -> Sign:

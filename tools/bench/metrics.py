@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import hashlib
 import sys
 import tempfile
 import time
@@ -42,6 +41,7 @@ from pipeline.evaluation.metrics.by_features import Features, Moments
 from pipeline.evaluation.peers import Alone
 from pipeline.evaluation.plan import Settings
 from pipeline.randomness import seeded
+from pipeline.storage.manifest import digest_file
 from pipeline.training.meters import peak_gib
 from tools.bench.budget import Budget, add_minutes
 from tools.bench.machine import write_rows
@@ -56,7 +56,7 @@ def bench_extraction(device: torch.device, images: int, rounds: int, seconds: fl
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "inception.pth")
         torch.save(random_inception(), path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = digest_file(path)
         extractor = InceptionExtractor(InceptionWeights(path, digest), device)
     pixels = torch.randint(0, 256, (images, 3, 256, 256), dtype=torch.uint8)
     settings = Settings((), batch_size=_BATCH, device=device)

@@ -10,7 +10,6 @@ other alone. Without a snapshot, an untrained StyleGAN2 at 32 pixels.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from pipeline.evaluation.plan import PathSettings
 from pipeline.latents import LatentSpace
 from pipeline.models.registry import build_family
 from pipeline.randomness import seed_everything
+from pipeline.storage.manifest import digest_file
 from pipeline.storage.snapshots import open_snapshot
 from tools.bench.machine import write_rows
 
@@ -98,7 +98,7 @@ def _random_perceptual() -> Iterator[Perceptual]:
         files = Path(folder, "vgg.pth"), Path(folder, "lpips.pth")
         for path, weights in zip(files, (vgg, linear), strict=True):
             torch.save(weights, path)
-        first, second = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+        first, second = map(digest_file, files)
         yield Perceptual(PerceptualWeights(*files, first, second))
 
 

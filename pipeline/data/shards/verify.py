@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 from pipeline.data.shards.decode import decode_fields, decode_sample
 from pipeline.data.shards.index import INDEX_NAME, ShardIndex, check_size
 from pipeline.data.shards.levels import open_level
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import Damage
 from pipeline.errors import UserError
+from pipeline.storage.manifest import digest_file
 
 
 def verify(index: ShardIndex) -> None:
@@ -29,17 +27,9 @@ def verify_shard(index: ShardIndex, number: int) -> None:
     if found is not None:
         raise UserError(f"{found}; make the data set again or restore this shard")
     check_size(index.root, shard)
-    digest = _sha256(path)
+    digest = digest_file(path)
     if digest != shard.sha256:
         raise UserError(f"{path}: shard damaged: its sha256 is {digest[:12]}..., not as {INDEX_NAME} says")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def first_damage(index: ShardIndex, number: int) -> str | None:

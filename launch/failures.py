@@ -1,10 +1,12 @@
-"""What is said when memory does not suffice: what was asked for, what was held, and what to do."""
+"""What is said when a machine fails a command: no disk, no permission, no memory, and what to do."""
 
 from __future__ import annotations
 
 import re
 import sys
 from collections.abc import Sequence
+
+from pipeline.storage.faults import line_of
 
 _TEXTS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "alloc_failed")
 _ASKED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTP]iB)")
@@ -21,11 +23,16 @@ _MENDS = {
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory does not suffice, of a GPU or of this machine."""
+    """Whether the memory of a GPU or of this machine was not enough."""
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(part in text for part in _TEXTS)
+
+
+def failure_line(error: BaseException, arguments: Sequence[str]) -> str | None:
+    """One line for people, where the error is of a known kind. arguments: of the command that failed."""
+    return line_of(error) if isinstance(error, OSError) else memory_line(error, arguments)
 
 
 def memory_line(error: BaseException, arguments: Sequence[str]) -> str | None:

@@ -13,7 +13,7 @@ import torch
 
 from launch.assembly import fitting
 from launch.assembly.fitting import candidates, largest_stage, settled
-from launch.assembly.memory import memory_line, out_of_memory
+from launch.failures import memory_line, out_of_memory
 from launch.main import main
 from pipeline.config.load import read_dump
 from pipeline.config.run import RunConfig
