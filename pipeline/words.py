@@ -1,11 +1,15 @@
-"""What a person reads: counts and names in words, lines at the terminal."""
+"""What a person reads: counts and names in words, tables, lines at the terminal."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Literal
 
 from pipeline.reading import shown
+
+_LONGEST_LINE = 1 << 20
 
 
 def counted(count: int, one: str, more: str = "") -> str:
@@ -16,6 +20,35 @@ def counted(count: int, one: str, more: str = "") -> str:
 def printable(name: str) -> str:
     """A file's name as a terminal takes it."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def table(
+    rows: Sequence[Sequence[str]],
+    heads: Sequence[str] | None = None,
+    *,
+    align: Literal["left", "right"] = "left",
+    indent: int = 0,
+) -> str:
+    """Rows in columns, a line each, under their heads; two spaces between columns, `indent` before the first.
+
+    At a terminal, cells are wrapped where its width does not suffice. Elsewhere a row is a line, however
+    long, so that programs can read it.
+    """
+    from rich.console import Console  # takes a tenth of a second, which help does not need
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, show_header=heads is not None, header_style="")
+    for head in heads if heads is not None else [""] * max(map(len, rows), default=0):
+        drawn.add_column(Text(shown(head)), justify=align, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(shown(cell)) for cell in row))
+    widest = Console(width=_LONGEST_LINE).measure(drawn).maximum
+    width = Console().width - indent if sys.stdout.isatty() else widest
+    console = Console(width=max(width, 1), color_system=None)
+    with console.capture() as capture:
+        console.print(drawn)
+    return "\n".join(" " * indent + line.rstrip() for line in capture.get().splitlines())
 
 
 def tell(line: str) -> None:

@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Annotated
 import typer
 
 from pipeline.evaluation.metrics.registry import METRICS, PLAIN
+from pipeline.words import table
 
 GIB = 2**30
 REQUIRED = (
@@ -273,15 +275,10 @@ def _first_line(text: str) -> str:
 
 def _table(findings: list[Finding]) -> str:
     marks = {True: "ok", None: "-", False: "WRONG"}
-    width = max(len(finding.name) for finding in findings)
-    lines: list[str] = []
-    section = ""
+    sections: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for finding in findings:
-        if finding.section != section:
-            section = finding.section
-            lines += ["", section] if lines else [section]
-        lines.append(f"  {marks[finding.fine]:5} {finding.name:{width}}  {finding.found}")
-    return "\n".join(lines)
+        sections[finding.section].append((marks[finding.fine], finding.name, finding.found))
+    return "\n\n".join(f"{name}\n{table(rows, indent=2)}" for name, rows in sections.items())
 
 
 def _json(findings: list[Finding]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline import words
 from pipeline.errors import UserError
 from pipeline.reading import shown
 
@@ -97,10 +98,8 @@ def table(
     notes += [f"{parent}: {job}" for parent, jobs in (arrays or {}).items() for job in jobs]
     if not states:
         return "\n".join([shown(f"{folder}: no runs"), *map(shown, notes)])
-    rows = [_HEADS, *(tuple(map(shown, _row(state))) for state in states)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{c:{w}}" for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *([""] if notes else []), *map(shown, notes)])
+    rows = [_row(state) for state in states]
+    return "\n".join([words.table(rows, _HEADS), *([""] if notes else []), *map(shown, notes)])
 
 
 def _row(state: RunState) -> tuple[str, ...]:

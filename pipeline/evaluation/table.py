@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.evaluation.metrics.registry import METRICS, about, base_of
 from pipeline.evaluation.results import Result
-from pipeline.reading import shown
+from pipeline.words import table
 
 _TOLD = (
     *("truncation", "truncation_order", "classes", "class_weights"),
@@ -32,7 +32,7 @@ def results_table(results: Sequence[Result]) -> str:
         ]
         for result in results
     ]
-    return _aligned([heads, *rows], _footnotes(results))
+    return "\n".join([table(rows, heads, align="right"), *_footnotes(results)])
 
 
 def _place(results: Sequence[Result]) -> str:
@@ -102,10 +102,3 @@ def _made(origin: Mapping[str, Any]) -> str:
 
 def _told(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _aligned(rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    rows = [[shown(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([*lines, *notes])
