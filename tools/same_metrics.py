@@ -24,9 +24,9 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_labels
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.evaluation.comparison import RANDOM_WEIGHTS, torch_fidelitys, write_weights
+from pipeline.evaluation.fakes import draw_fakes
 from pipeline.evaluation.metrics.registry import METRICS
 from pipeline.evaluation.results import read_result
-from pipeline.evaluation.sources import draw_fakes
 from pipeline.storage.manifest import digest_file
 from pipeline.storage.snapshots import open_snapshot
 

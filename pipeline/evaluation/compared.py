@@ -21,7 +21,7 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Walkable:
     """The generator behind a set of fakes: what draws them, the seed of the first, and the reals' labels, by
-    which each has its class (see `sources.classes_of`)."""
+    which each has its class (see `fakes.classes_of`)."""
 
     sampler: Sampler
     origin: int

@@ -16,10 +16,10 @@ from pipeline.data.shards.index import INDEX_NAME, ShardIndex
 from pipeline.data.shards.reader import read_labels
 from pipeline.data.streaming.stream import UnflippedReader
 from pipeline.errors import UserError
+from pipeline.evaluation.fakes import classes_of, draw_fakes, shifted
 from pipeline.evaluation.metrics.registry import METRICS
 from pipeline.evaluation.plan import SEED_STRIDE, Settings, check_count
 from pipeline.evaluation.results import Result, about_data, result_path, set_result_path
-from pipeline.images.pictures import to_uint8
 from pipeline.randomness import derive_seed, seeded
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 
@@ -50,7 +50,7 @@ class Source(Protocol):
         ...
 
     def opened(self, number: int, labels: list[int] | None) -> Any:
-        """A context that gives the `Images` of set `number`. labels: of the reals, see `classes_of`."""
+        """A context that gives the `Images` of set `number`. labels: of the reals, see `fakes.classes_of`."""
         ...
 
     def classes_here(self, number: int, count: int, labels: list[int] | None) -> list[int] | None:
@@ -171,22 +171,3 @@ def stored_images(index: ShardIndex, order: Sequence[int] | None = None) -> Iter
     numbers = range(index.count) if order is None else order
     with UnflippedReader(index) as reader:
         yield lambda places: reader.read([numbers[place] for place in places])[0]
-
-
-def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) -> Tensor:
-    """uint8 fakes [N, C, H, W] of `seeds`, psi 1. labels: of the reals, see `classes_of`."""
-    with torch.inference_mode():
-        return to_uint8(sampler.draw(seeds, classes=classes_of(seeds, labels)).images)
-
-
-def classes_of(seeds: range, labels: list[int] | None) -> list[int] | None:
-    """The class of each fake: that of a real which is drawn by the fake's seed, so that classes are as
-    frequent as in the data. None without labels: a conditional model draws classes from the seed."""
-    if labels is None:
-        return None
-    return [labels[derive_seed("evaluation-class", seed) % len(labels)] for seed in seeds]
-
-
-def shifted(places: range, origin: int) -> range:
-    """Seeds of places in the set that begins at `origin`."""
-    return range(places.start + origin, places.stop + origin)

@@ -15,13 +15,13 @@ from torch import Tensor
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.evaluation import reference
+from pipeline.evaluation.fakes import draw_fakes
 from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.metrics import cmmd
 from pipeline.evaluation.metrics.cmmd import mean_kernel
 from pipeline.evaluation.peers import Alone
 from pipeline.evaluation.plan import Settings
-from pipeline.evaluation.sources import draw_fakes
 from pipeline.randomness import seeded
 from tests.evaluation.worlds import CoarseExtractor, SmoothSampler, write_shards, write_toy_snapshot
 

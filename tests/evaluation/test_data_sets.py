@@ -17,11 +17,11 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.sink import ShardSink
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
+from pipeline.evaluation.fakes import draw_fakes
 from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import Settings
-from pipeline.evaluation.sources import draw_fakes
 from pipeline.images.codec import encode
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 

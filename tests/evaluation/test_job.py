@@ -14,11 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from pipeline.contracts import Sampler
 from pipeline.errors import UserError
 from pipeline.evaluation import results
+from pipeline.evaluation.fakes import classes_of
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import PathSettings, Settings
 from pipeline.evaluation.results import Result, add_metrics, read_result, result_path
-from pipeline.evaluation.sources import classes_of
 from pipeline.storage.job import Job, write_job
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot

@@ -19,10 +19,10 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.evaluation import reference
 from pipeline.evaluation.comparison import torch_fidelitys, write_weights
+from pipeline.evaluation.fakes import draw_fakes
 from pipeline.evaluation.features.weights import InceptionWeights, PerceptualWeights
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import PathSettings, Settings
-from pipeline.evaluation.sources import draw_fakes
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 
 COUNT, REALS = 12, 11

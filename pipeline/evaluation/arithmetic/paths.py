@@ -9,16 +9,18 @@ anywhere on the path, `end` at its beginning. Images are not quantised; those ab
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.evaluation.features.lpips import Perceptual, as_perceived
-from pipeline.evaluation.plan import PathSettings
 from pipeline.latents import LatentSpace, lerp, slerp
 from pipeline.randomness import SampleRandomness, derive_seed
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.plan import PathSettings
 
 EPSILON = 1e-4
 _PERCENTILES = (1, 99)

@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.evaluation.metrics.registry import PLAIN, WITHOUT_WEIGHTS
 from pipeline.storage.faults import explained
 
 OPTION = "--extractor-weights FILE"
-WITHOUT = f"the extractors inception and vgg16 and the metrics {' and '.join(PLAIN)} do without"
+# Named nowhere here: metrics stand above weights, and ask for them.
+WITHOUT_WEIGHTS = "hrgan evaluate --help names the metrics that need no weights"
+WITHOUT = "the extractors inception and vgg16, and metrics without weights, do without"
 _PATIENCE_SECONDS = 30.0
 
 

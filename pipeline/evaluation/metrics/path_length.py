@@ -54,8 +54,8 @@ class PathLength(Metric):
 
         from pipeline.errors import UserError
         from pipeline.evaluation.arithmetic.paths import Steps, path_length
+        from pipeline.evaluation.fakes import classes_of, shifted
         from pipeline.evaluation.peers import blocks, in_order
-        from pipeline.evaluation.sources import classes_of, shifted
         from pipeline.latents import LatentSpace, StyledSpace
 
         walk, settings = compared.walkable, compared.asked.settings

@@ -44,8 +44,6 @@ METRICS: Mapping[str, Metric] = {
 PLAIN = tuple(name for name, metric in METRICS.items() if metric.plain)
 """Those that can be measured of any two sets of images, anywhere."""
 
-WITHOUT_WEIGHTS = f"{' and '.join(PLAIN)} need no weights"
-
 _ALL_PARTS = dict.fromkeys(part for metric in METRICS.values() for part in metric.shown.parts)
 PARTS = tuple(part for part in _ALL_PARTS if part != "value")
 """Keys of figures that people know metrics by, instead of by `value`."""

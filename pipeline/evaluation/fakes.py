@@ -1,0 +1,29 @@
+"""Fakes of a set of seeds, with classes as frequent as in the data."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipeline.contracts import Sampler
+from pipeline.images.pictures import to_uint8
+from pipeline.randomness import derive_seed
+
+
+def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) -> Tensor:
+    """uint8 fakes [N, C, H, W] of `seeds`, psi 1. labels: of the reals, see `classes_of`."""
+    with torch.inference_mode():
+        return to_uint8(sampler.draw(seeds, classes=classes_of(seeds, labels)).images)
+
+
+def classes_of(seeds: range, labels: list[int] | None) -> list[int] | None:
+    """The class of each fake: that of a real which is drawn by the fake's seed, so that classes are as
+    frequent as in the data. None without labels: a conditional model draws classes from the seed."""
+    if labels is None:
+        return None
+    return [labels[derive_seed("evaluation-class", seed) % len(labels)] for seed in seeds]
+
+
+def shifted(places: range, origin: int) -> range:
+    """Seeds of places in the set that begins at `origin`."""
+    return range(places.start + origin, places.stop + origin)
