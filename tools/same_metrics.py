@@ -91,7 +91,7 @@ def table(columns: Mapping[str, Figures]) -> str:
     return "\n".join(lines)
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Prints the table; 1 if processes differ by a bit, or from torch-fidelity by more than 1e-6."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("source", type=Path, help="a snapshot or a run")
@@ -102,7 +102,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "--processes", type=int, nargs="*", default=[1, 2, 3], help="none: torch-fidelity alone"
     )
     parser.add_argument("--share-reals", action="store_true", help="measure the reals once")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(given)
     home = arguments.folder / "torch"
     weights = dict(zip(("inception", "vgg"), write_weights(home), strict=True))
     if not arguments.processes:

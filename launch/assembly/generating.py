@@ -13,7 +13,7 @@ from launch.assembly.judging import Judges
 from launch.assembly.operations import prepare_operations
 from launch.assembly.sampling import choose_device, sampler_of
 from launch.cluster.processes import is_one_of_many, run_ranks
-from launch.cluster.srun import place_of
+from launch.cluster.srun import task_place
 from launch.options.declared import command_line
 from launch.options.generate import EXTRACTOR, GenerateOptions
 from pipeline.data.shards.index import ShardIndex
@@ -141,7 +141,7 @@ def make_shards(options: GenerateOptions) -> int:
     if several and not take_folder(request, out, shard_size).complete:
         prepare_operations("auto", options.device)
         return run_ranks(sys.argv[1:], options.processes, spare=True)
-    place = place_of(os.environ)
+    place = task_place(os.environ)
     # In one process, as the images do not depend on their number.
     command = ["hrgan", "generate", *command_line(options, without=("processes",))]
     index = generate_shards(
@@ -163,4 +163,4 @@ def _own(device: torch.device) -> torch.device:
     """This process's one of several devices."""
     if device.type != "cuda":
         return device
-    return own_device(place_of(os.environ).local_rank)
+    return own_device(task_place(os.environ).local_rank)

@@ -12,7 +12,7 @@ from typing import Literal
 from launch.cluster.srun import join_srun
 from pipeline.contracts import Process
 from pipeline.engines.contact import contact
-from pipeline.engines.heartbeat import Heartbeat, Place
+from pipeline.engines.heartbeat import Heartbeat, RankProgress
 from pipeline.engines.peers import ProcessPeers
 from pipeline.engines.process import joined
 from pipeline.errors import UserError
@@ -64,10 +64,10 @@ def _watched(group: Group, process: Process, peers: ProcessPeers) -> Iterator[No
     heartbeat = Heartbeat(
         folder,
         process,
-        lambda: Place(0, 0, peers.collectives),
+        lambda: RankProgress(0, 0, peers.collectives),
         silence=group.silence_seconds,
         patience=60 * group.patience_minutes,
-        words=lambda *_: group.go_on,
+        outlook=lambda *_: group.go_on,
     )
     with (
         heartbeat.running(),

@@ -16,7 +16,7 @@ from launch.assembly import evaluating, generating
 from launch.assembly.training import check_start
 from launch.cluster.queue import Queue, ask_queue
 from launch.cluster.submission import CommandName, JobCommand, Submission, log_pattern, script, submit
-from launch.cluster.sweep import Point, points
+from launch.cluster.sweep import SweepRun, sweep_runs
 from launch.options.declared import parsed
 from launch.options.evaluate import EvaluateOptions
 from launch.options.generate import GenerateOptions
@@ -56,7 +56,7 @@ def submit_training(options: SubmitTrainOptions) -> None:
     """One job or, for a sweep, an array; then, with `evaluate`, one that evaluates once it has ended well."""
     job, run = options.job, options.folder
     cluster = load_cluster(job.cluster)
-    trainings = [_training(options, point) for point in points(options.sweep)]
+    trainings = [_training(options, point) for point in sweep_runs(options.sweep)]
     nodes, tasks = job.nodes or cluster.nodes, cluster.tasks
     queue = ask_queue()
     for number, training in enumerate(trainings):
@@ -149,7 +149,7 @@ def _submit_other(
     _tell(submission, submit(submission), [str(jobs.parent)] * len(own))
 
 
-def _training(options: SubmitTrainOptions, point: Point) -> Training:
+def _training(options: SubmitTrainOptions, point: SweepRun) -> Training:
     overrides = (*options.overrides, *point.overrides)
     settings = load_config(options.config, overrides)
     return Training(settings, options.folder / point.name, ("train", str(options.config), *overrides))

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from launch.cluster.record import record_failure
 from pipeline.config.run import RunConfig
-from pipeline.engines.heartbeat import Heartbeat, Place, end_process
+from pipeline.engines.heartbeat import Heartbeat, RankProgress, end_process
 from pipeline.training.trainer import Trainer
 
 
 def heartbeat_of(config: RunConfig, run: Path, trainer: Trainer) -> Heartbeat:
     """This rank's signs of life, which end the run with a line where another is lost."""
 
-    def where() -> Place:
+    def where() -> RankProgress:
         progress = trainer.progress
-        return Place(progress.step, progress.images_seen, trainer.engine.collectives)
+        return RankProgress(progress.step, progress.images_seen, trainer.engine.collectives)
 
     def end(line: str) -> None:
         record_failure(run, line)

@@ -24,7 +24,7 @@ def join_srun() -> None:
 
 
 @dataclass(frozen=True)
-class Place:
+class TaskPlace:
     """Where a process stands among others that need not talk to each other.
 
     first: it speaks for all. local_rank: its number on its machine. beside: processes there, itself included.
@@ -35,14 +35,14 @@ class Place:
     beside: int
 
 
-def place_of(environment: Mapping[str, str]) -> Place:
+def task_place(environment: Mapping[str, str]) -> TaskPlace:
     """From what a launcher or srun says; alone if none does."""
     rank = environment.get("RANK", environment.get("SLURM_PROCID", "0"))
     local = environment.get("LOCAL_RANK", environment.get("SLURM_LOCALID", "0"))
     node = int(environment.get("SLURM_NODEID", "0"))
     tasks = tasks_per_node(environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
     here = tasks[node] if node < len(tasks) else 1
-    return Place(rank == "0", int(local), int(environment.get("LOCAL_WORLD_SIZE", here)))
+    return TaskPlace(rank == "0", int(local), int(environment.get("LOCAL_WORLD_SIZE", here)))
 
 
 def srun_group(

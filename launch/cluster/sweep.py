@@ -14,14 +14,14 @@ _CLOSING = {"[": "]", "{": "}", "'": "'", '"': '"'}
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepRun:
     """One run of a sweep: its folder's name and its settings, as `key.path=value`."""
 
     name: str
     overrides: tuple[str, ...]
 
 
-def points(sweeps: Sequence[str]) -> list[Point]:
+def sweep_runs(sweeps: Sequence[str]) -> list[SweepRun]:
     """All combinations of `key.path=v1,v2,...`; the last varies fastest. No sweep: one run without a name.
 
     Errors: UserError names a wrong sweep.
@@ -30,7 +30,7 @@ def points(sweeps: Sequence[str]) -> list[Point]:
     keys = [axis[0].partition("=")[0] for axis in axes]
     if len(set(keys)) < len(keys):
         raise UserError(f"--sweep: {_first_double(keys)} is given twice; allowed: each key once")
-    found = [Point(_name(overrides), overrides) for overrides in itertools.product(*axes)]
+    found = [SweepRun(_name(overrides), overrides) for overrides in itertools.product(*axes)]
     names = [point.name for point in found]
     if len(set(names)) < len(names):
         raise UserError(

@@ -63,7 +63,7 @@ def parsed(options: type[Options], name: str, arguments: Sequence[str]) -> Optio
 
 
 def command_line(options: Any, *, without: Collection[str] = ()) -> list[str]:
-    """The words that give these options again: arguments first, then what differs from the defaults.
+    """What is typed to give these options again: arguments first, then what differs from the defaults.
 
     without: fields that are left out.
     """

@@ -42,11 +42,6 @@ class Buckets:
         for parameter in parameters:
             parameter.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
 
-    @property
-    def under_way(self) -> int:
-        """How many pieces have been sent since the last `finish`."""
-        return len(self._sent)
-
     def expect(self, loss: Tensor) -> None:
         """The backward pass of `loss` that comes next is the last before `finish`."""
         self._missing = [0] * len(self._pieces)

@@ -28,7 +28,7 @@ _RECORD = 512  # bytes: rewritten in place, which a full disk does not prevent
 
 
 @dataclass(frozen=True)
-class Place:
+class RankProgress:
     """How far a rank is: steps done, images seen, exchanges with the other ranks begun."""
 
     step: int
@@ -47,11 +47,11 @@ class Sign:
     collectives: int
 
 
-Words = Callable[[int, int], str]
+Outlook = Callable[[int, int], str]
 """How far the work is and what to do, for people, from the last step and the images seen."""
 
 
-def training_words(step: int, images_seen: int) -> str:
+def training_outlook(step: int, images_seen: int) -> str:
     """Of a training run."""
     where = f"the last step was {step}, at {images_seen} images"
     return f"{where}; the same command goes on from the last checkpoint"
@@ -65,14 +65,14 @@ class Watch:
     """
 
     def __init__(
-        self, rank: int, silence: float, patience: float, now: float, words: Words = training_words
+        self, rank: int, silence: float, patience: float, now: float, outlook: Outlook = training_outlook
     ) -> None:
-        self._rank, self._silence, self._patience, self._words = rank, silence, patience, words
+        self._rank, self._silence, self._patience, self._outlook = rank, silence, patience, outlook
         self._sign: Sign | None = None
         self._heard, self._moved = now, now
         self._left = False
 
-    def look(self, sign: Sign | None, mine: Place, now: float) -> str | None:
+    def look(self, sign: Sign | None, mine: RankProgress, now: float) -> str | None:
         """Why to end the run, if there is a reason. sign: the newest; None if there is no file."""
         if sign is None and self._sign is not None:
             self._left = True  # it was here and has taken its file away: it ended in good order
@@ -90,7 +90,7 @@ class Watch:
             return f"hangs: others have waited for it for {now - self._moved:.0f} s"
         return None
 
-    def describe(self, why: str, mine: Place) -> str:
+    def describe(self, why: str, mine: RankProgress) -> str:
         """The line for people. mine: of the rank that watches."""
         sign = self._sign
         where = f" on {sign.host}" if sign else ""
@@ -99,7 +99,7 @@ class Watch:
         step, images = mine.step, mine.images_seen
         if sign is not None:
             step, images = max((step, images), (sign.step, sign.images_seen))
-        return f"rank {self._rank}{where} {why}; {self._words(step, images)}"
+        return f"rank {self._rank}{where} {why}; {self._outlook(step, images)}"
 
 
 class Heartbeat:
@@ -108,24 +108,24 @@ class Heartbeat:
     folder: of all ranks' files. where: how far this rank is, asked from a thread. end: what to do about a
     rank that is lost, with a line for people; by default it prints the line and ends this process, whose
     main thread may wait in an exchange for ever. standstill: seconds for which no rank may begin an exchange,
-    where a group does not end by itself; longer than `patience`. words: how far the work is and what to do.
+    where a group does not end by itself; longer than `patience`. outlook: how far the work is and what to do.
     """
 
     def __init__(
         self,
         folder: Path,
         process: Process,
-        where: Callable[[], Place],
+        where: Callable[[], RankProgress],
         *,
         silence: float,
         patience: float,
         standstill: float = math.inf,
         end: Callable[[str], None] | None = None,
-        words: Words = training_words,
+        outlook: Outlook = training_outlook,
     ) -> None:
         self._folder, self._process, self._where = folder, process, where
         self._standstill = standstill
-        self._silence, self._patience, self._words = silence, patience, words
+        self._silence, self._patience, self._outlook = silence, patience, outlook
         self._end = end or end_process
         self._over = threading.Event()
         self._beat = 0
@@ -183,7 +183,7 @@ class Heartbeat:
 
     def _live(self) -> None:
         following = self._following
-        watch = Watch(following, self._silence, self._patience, time.monotonic(), self._words)
+        watch = Watch(following, self._silence, self._patience, time.monotonic(), self._outlook)
         last = time.monotonic()
         moved, begun = last, -1
         while not self._over.wait(self._interval):
@@ -191,7 +191,7 @@ class Heartbeat:
             now = time.monotonic()
             if now - last > self._silence / 2:
                 # This process itself was stopped, or starved: what it missed meanwhile is no evidence.
-                watch = Watch(following, self._silence, self._patience, now, self._words)
+                watch = Watch(following, self._silence, self._patience, now, self._outlook)
                 moved = now
             last = now
             mine = self._where()
@@ -202,8 +202,8 @@ class Heartbeat:
                 self._end(watch.describe(why, mine))
                 return
             if now - moved > self._standstill:
-                words = self._words(mine.step, mine.images_seen)
-                self._end(f"{self._me} waits in an exchange for {now - moved:.0f} s, {_NETWORK}; {words}")
+                outlook = self._outlook(mine.step, mine.images_seen)
+                self._end(f"{self._me} waits in an exchange for {now - moved:.0f} s, {_NETWORK}; {outlook}")
                 return
 
     def _give_sign(self) -> None:

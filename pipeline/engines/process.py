@@ -20,11 +20,13 @@ from pipeline.engines.meeting import Meeting, number
 from pipeline.errors import UserError
 
 Value = TypeVar("Value")
-Kind = Literal["auto", "cpu", "cuda"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
 _GOODBYE_SECONDS = 20.0
 
 
-def start_process(device: Kind = "auto", timeout_minutes: float = 30, *, share_gpus: bool = False) -> Process:
+def start_process(
+    device: DeviceChoice = "auto", timeout_minutes: float = 30, *, share_gpus: bool = False
+) -> Process:
     """Joins the process group that RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT describe.
 
     Without them this is a run of one process. timeout_minutes: after which a collective that a peer
@@ -70,7 +72,7 @@ def nccl_settings(timeout_minutes: float) -> dict[str, str]:
 
 
 @contextmanager
-def joined(device: Kind, timeout_minutes: float, *, share_gpus: bool = False) -> Iterator[Process]:
+def joined(device: DeviceChoice, timeout_minutes: float, *, share_gpus: bool = False) -> Iterator[Process]:
     """`start_process`, and `stop_process` in the end. After an error the group is given up in short time and
     without another: the first is what people must read."""
     process = start_process(device, timeout_minutes, share_gpus=share_gpus)

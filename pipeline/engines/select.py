@@ -8,7 +8,7 @@ from typing import cast
 from pipeline.config.run import EngineConfig
 from pipeline.contracts import Engine, Process
 from pipeline.engines.replicated import Replicated
-from pipeline.engines.zero import Stage, Zero, missing_deepspeed
+from pipeline.engines.zero import Zero, ZeroStage, missing_deepspeed
 
 
 def check_engine(config: EngineConfig) -> None:
@@ -20,5 +20,5 @@ def check_engine(config: EngineConfig) -> None:
 def select_engine(config: EngineConfig, process: Process) -> Engine:
     """An engine of `config.kind` on this process, not yet attached to networks."""
     if config.kind == "zero":
-        return Zero(process, cast(Stage, config.stage))
+        return Zero(process, cast(ZeroStage, config.stage))
     return Replicated(process, config.bucket_mb, config.exchange_minutes)

@@ -27,7 +27,7 @@ from pipeline.engines.optimizers import by_parameter, clip, new_optimizer, set_r
 from pipeline.engines.replicated import AveragesOverRanks, by_player, of_net, trainable
 from pipeline.errors import UserError
 
-Stage = Literal[0, 1, 2]
+ZeroStage = Literal[0, 1, 2]
 _LARGEST_BUCKET = 50_000_000  # elements reduced at once: 200 MB of float32
 
 
@@ -58,7 +58,7 @@ def _local_rank_is(index: int | None) -> Iterator[None]:
 class _Player:
     """One network under a DeepSpeed engine."""
 
-    def __init__(self, module: nn.Module, rule: Rule, stage: Stage, process: Process) -> None:
+    def __init__(self, module: nn.Module, rule: Rule, stage: ZeroStage, process: Process) -> None:
         self._rule, self._stage, self._process = rule, stage, process
         self._names, self._parameters = trainable(module)
         self.optimizer = new_optimizer(self._parameters, rule)
@@ -206,7 +206,7 @@ class Zero(AveragesOverRanks):
 
     backward_is_local = False
 
-    def __init__(self, process: Process, stage: Stage) -> None:
+    def __init__(self, process: Process, stage: ZeroStage) -> None:
         super().__init__(process)
         self._stage = stage
         self._players: dict[Net, _Player] = {}
@@ -252,7 +252,7 @@ def missing_deepspeed(why: str) -> UserError:
     )
 
 
-def settings(stage: Stage, parameters: int) -> dict[str, Any]:
+def settings(stage: ZeroStage, parameters: int) -> dict[str, Any]:
     """DeepSpeed's settings for a network of that many parameters; nothing is left to its defaults
     (clipping, for one, would be 1.0 under some launchers)."""
     bucket = min(parameters + parameters % 2, _LARGEST_BUCKET)  # even, as NCCL's alignment asks

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from launch.cluster.processes import free_port, rank_variables
-from launch.cluster.srun import place_of, srun_group
+from launch.cluster.srun import srun_group, task_place
 from pipeline.config.run import EngineConfig
 from pipeline.engines import devices, meeting, process
 from pipeline.engines.devices import check_processes, gpu_name, own_index
@@ -78,7 +78,7 @@ def test_every_launcher_comes_to_the_same_one(
 ) -> None:
     gpus = Gpus(visible)
     gpus.install(monkeypatch)
-    assert devices.own_device(place_of(variables).local_rank) == torch.device("cuda", index)
+    assert devices.own_device(task_place(variables).local_rank) == torch.device("cuda", index)
     assert gpus.current == index
 
 

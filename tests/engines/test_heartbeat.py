@@ -11,14 +11,14 @@ import pytest
 
 from pipeline.contracts import Process
 from pipeline.engines.contact import lost_contact
-from pipeline.engines.heartbeat import Heartbeat, Place, Sign, Watch
+from pipeline.engines.heartbeat import Heartbeat, RankProgress, Sign, Watch
 
 
 def sign(beat: int, step: int = 3, collectives: int = 30) -> Sign:
     return Sign("node7", beat, step, 8 * step, collectives)
 
 
-HERE = Place(3, 24, 30)
+HERE = RankProgress(3, 24, 30)
 
 
 def test_silence_names_rank_host_and_last_step():
@@ -29,8 +29,8 @@ def test_silence_names_rank_host_and_last_step():
     why = watch.look(sign(2), HERE, 81)
     assert why == "has given no sign of life for 61 s"
     start = "rank 5 on node7 has given no sign of life for 61 s; the last step was "
-    assert watch.describe(why, Place(2, 16, 20)).startswith(f"{start}3, at 24 images; ")
-    assert watch.describe(why, Place(4, 32, 41)).startswith(f"{start}4, at 32 images; ")
+    assert watch.describe(why, RankProgress(2, 16, 20)).startswith(f"{start}3, at 24 images; ")
+    assert watch.describe(why, RankProgress(4, 32, 41)).startswith(f"{start}4, at 32 images; ")
 
 
 def test_a_rank_that_never_came_is_silent_too():
@@ -41,7 +41,7 @@ def test_a_rank_that_never_came_is_silent_too():
 
 def test_a_rank_that_lives_but_is_behind_hangs():
     watch = Watch(1, silence=60, patience=300, now=0.0)
-    ahead = Place(3, 24, 31)
+    ahead = RankProgress(3, 24, 31)
     for now in range(0, 301, 10):
         assert watch.look(sign(now), ahead, now) is None
     assert watch.look(sign(310), ahead, 310).startswith("hangs: others have waited for it for 310 s")
@@ -50,10 +50,10 @@ def test_a_rank_that_lives_but_is_behind_hangs():
 def test_a_rank_that_moves_or_is_not_behind_does_not_hang():
     watch = Watch(1, silence=60, patience=300, now=0.0)
     for now in range(0, 2000, 10):
-        assert watch.look(sign(now, collectives=30), Place(3, 24, 30), now) is None
+        assert watch.look(sign(now, collectives=30), RankProgress(3, 24, 30), now) is None
     watch = Watch(1, silence=60, patience=300, now=0.0)
     for now in range(0, 2000, 10):
-        assert watch.look(sign(now, collectives=now // 200), Place(3, 24, 10**6), now) is None
+        assert watch.look(sign(now, collectives=now // 200), RankProgress(3, 24, 10**6), now) is None
 
 
 def test_a_rank_that_takes_its_file_away_has_ended_well():
@@ -125,12 +125,12 @@ def test_an_exchange_in_which_nobody_is_behind_ends_too(tmp_path):
     said = {0: [], 1: []}
     count = itertools.count()
 
-    def moves() -> Place:
-        return Place(3, 24, next(count))
+    def moves() -> RankProgress:
+        return RankProgress(3, 24, next(count))
 
     hearts = [
         Heartbeat(tmp_path, Process(r, 2), where, silence=9, patience=60, standstill=3, end=said[r].append)
-        for r, where in enumerate((moves, lambda: Place(3, 24, 5)))
+        for r, where in enumerate((moves, lambda: RankProgress(3, 24, 5)))
     ]
     with hearts[0].running(), hearts[1].running():
         deadline = time.monotonic() + 30

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launch.assembly.training import check_start
-from launch.cluster.sweep import points, split_values
+from launch.cluster.sweep import split_values, sweep_runs
 from launch.main import main
 from pipeline.config.load import digest, load_cluster, load_config, read_dump
 from pipeline.errors import UserError
@@ -318,10 +318,13 @@ def test_values_of_a_sweep(text, expected):
 
 
 def test_points_of_a_sweep():
-    assert [point.name for point in points(["a.b=/x/y,z", "c=1e-4"])] == ["a.b=-x-y,c=1e-4", "a.b=z,c=1e-4"]
-    assert [(point.name, point.overrides) for point in points([])] == [("", ())]
+    assert [point.name for point in sweep_runs(["a.b=/x/y,z", "c=1e-4"])] == [
+        "a.b=-x-y,c=1e-4",
+        "a.b=z,c=1e-4",
+    ]
+    assert [(point.name, point.overrides) for point in sweep_runs([])] == [("", ())]
     with pytest.raises(UserError, match="too long a name"):
-        points([f"a={'x' * 300}"])
+        sweep_runs([f"a={'x' * 300}"])
 
 
 @pytest.mark.parametrize("path", sorted(CLUSTERS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -13,7 +13,7 @@ from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
 from tools.bench.dispatch import Dispatched
-from tools.bench.host import CONSTANTS, Work, count, main, waits
+from tools.bench.host import CONSTANTS, GpuWork, count, main, waits
 from tools.tiny_families import PLAIN, TINY, seeded_networks, tiny_family, tiny_trainer
 
 
@@ -71,16 +71,16 @@ def test_who_is_slower_is_waited_for():
 
 def test_an_operation_takes_the_longest_of_arithmetic_bytes_and_launch():
     x = torch.empty(1 << 22, device="meta")
-    with Work(CONSTANTS) as work:
+    with GpuWork(CONSTANTS) as work:
         x + 1
         x.view(-1, 2)
     assert work.seconds == pytest.approx(2 * 4 * (1 << 22) / CONSTANTS["bandwidth"])
     for dtype, rate in ((torch.float32, "float32"), (torch.bfloat16, "bfloat16")):
         a = torch.empty(4096, 4096, device="meta", dtype=dtype)
-        with Work(CONSTANTS) as work:
+        with GpuWork(CONSTANTS) as work:
             a @ a
         assert work.seconds == pytest.approx(2 * 4096**3 / CONSTANTS[rate])
-    with Work(CONSTANTS) as work:
+    with GpuWork(CONSTANTS) as work:
         torch.empty(2, device="meta") + 1
     assert work.seconds == CONSTANTS["launch"]
 

@@ -11,7 +11,7 @@ import torch
 import ops
 from tools.bench import ops as bench_ops
 from tools.bench.op_rows import SIZES, cases, demand
-from tools.bench.ops import Target
+from tools.bench.ops import SpeedTarget
 from tools.bench.timing import Contestant, race
 
 KEYS = {"op", "size", "mode", "ms", "vs_reference", "vs_peer", "floor_ms"}
@@ -82,7 +82,7 @@ def test_rounds_take_turns_and_each_is_prepared() -> None:
 
 
 def test_a_target_speaks_of_its_rows_alone() -> None:
-    target = Target("generator forward", 2, mode="fwd", size="1024px", peer="p")
+    target = SpeedTarget("generator forward", 2, mode="fwd", size="1024px", peer="p")
     row = {
         "op": "generator forward",
         "size": "1024px batch 1",

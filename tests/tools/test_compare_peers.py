@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tools.research import compare_peers
-from tools.research.parity import Row, apart, whole
+from tools.research.parity import ParityRow, apart, whole
 from tools.research.peers import isolated
 
 
@@ -32,7 +32,7 @@ def test_a_whole_gradient_is_one_vector_and_what_is_no_number_is_not_ok():
     )
     assert whole([one, two]) == pytest.approx(1 / 5)
     assert whole([one]) == 0
-    assert not Row("", "", whole([one, (torch.tensor([math.nan]), one[1])]), 1.0).ok
+    assert not ParityRow("", "", whole([one, (torch.tensor([math.nan]), one[1])]), 1.0).ok
     with pytest.raises(ValueError, match=r"ours has shape \(1,\), theirs \(1, 2\)"):
         whole([(one[0], two[1])])
 
@@ -43,8 +43,8 @@ def toy(monkeypatch, tmp_path):
     module = ModuleType("toy")
     module.LANDMARK, module.bad = "model.py", False
     module.compare = lambda checkout: [
-        Row("toy", "output", 1e-6, 1e-4),
-        *([Row("toy", "gradient", 2e-3, 1e-3)] if module.bad else []),
+        ParityRow("toy", "output", 1e-6, 1e-4),
+        *([ParityRow("toy", "gradient", 2e-3, 1e-3)] if module.bad else []),
     ]
     monkeypatch.setattr(compare_peers, "peers", lambda: {"toy": module})
     (tmp_path / "model.py").touch()

@@ -27,47 +27,47 @@ from pipeline.contracts import Process
 from pipeline.errors import RunFailed, UserError
 from tools.gpu_check import commands, convolutions, kernels, pack, report, training
 from tools.gpu_check.__main__ import main
-from tools.gpu_check.runner import Order, run
-from tools.gpu_check.step import LeftOut, Place, Result, Step, figure
+from tools.gpu_check.runner import CheckSettings, run
+from tools.gpu_check.step import Conditions, LeftOut, Step, StepResult, figure
 from tools.gpu_check.steps import STEPS
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
 
-def quick(place):
-    yield figure("seven", place.sizes.get("number", 7), "things")
+def quick(conditions):
+    yield figure("seven", conditions.sizes.get("number", 7), "things")
 
 
-def hanging(place):
+def hanging(conditions):
     """One figure, then a child that outlives everything unless its session is killed."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     yield figure("child", child.pid, "")
     time.sleep(600)
 
 
-def failing(place):
+def failing(conditions):
     yield figure("before", 1, "")
     raise ArithmeticError("not finite\nand more")
 
 
-def lacking(place):
+def lacking(conditions):
     raise LeftOut("no such program")
     yield
 
 
-def dying(place):
+def dying(conditions):
     yield figure("before", 1, "")
     os._exit(9)
 
 
-def slow(place):
+def slow(conditions):
     time.sleep(1.5)
     yield figure("slept", 1.5, "s")
 
 
 def results_of(steps, out, budget=100.0, **more):
-    order = Order(out, CPU, budget, **more)
+    order = CheckSettings(out, CPU, budget, **more)
     return {result.step: result for result in run(steps, order, lambda result: None)}
 
 
@@ -160,9 +160,11 @@ def test_every_step_runs_in_the_rehearsal(tmp_path):
 
 def test_lines_of_the_ledger():
     rows = tuple(figure(f"copy {i}", 4300.04, "GB/s") for i in range(20))
-    ran = Result("ceilings", "ok", 3.0, rows)
-    died = Result("peer", "killed", 70.0, (figure("a|b", 1, "ms"),), "not done after 70 s")
-    lines = report.ledger([ran, died, Result("ncu", "left out", 0.0, (), "no ncu")], "python -m x", "H200")
+    ran = StepResult("ceilings", "ok", 3.0, rows)
+    died = StepResult("peer", "killed", 70.0, (figure("a|b", 1, "ms"),), "not done after 70 s")
+    lines = report.ledger(
+        [ran, died, StepResult("ncu", "left out", 0.0, (), "no ncu")], "python -m x", "H200"
+    )
     assert len(lines) == 2
     assert all(line.count(" | ") == 4 for line in lines)
     assert "`python -m x --only ceilings` | copy 0 4300 GB/s; copy 1" in lines[0]
@@ -240,7 +242,7 @@ print({NCU!r}) if subprocess.run(command).returncode == 0 else sys.exit(5)
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     sizes = {"images": 2, "channels": 8, "side": 8, "type": "float32"}
-    found = {row["what"]: row["value"] for row in kernels.ncu(Place(CPU, tmp_path, (), sizes))}
+    found = {row["what"]: row["value"] for row in kernels.ncu(Conditions(CPU, tmp_path, (), sizes))}
     kernel = "0 affine_kernel<float, 1>"
     assert found == {
         f"{kernel}: Memory Throughput": 81.5,
@@ -248,7 +250,7 @@ print({NCU!r}) if subprocess.run(command).returncode == 0 else sys.exit(5)
         f"{kernel}: Registers Per Thread": 40.0,
     }
     with pytest.raises(RuntimeError, match="ncu"):  # the program fails
-        list(kernels.ncu(Place(CPU, tmp_path, (), {**sizes, "type": "nothing"})))
+        list(kernels.ncu(Conditions(CPU, tmp_path, (), {**sizes, "type": "nothing"})))
     with pytest.raises(ValueError, match="no kernel of ours"):
         list(kernels.metrics("==PROF== nothing"))
 

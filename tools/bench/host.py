@@ -82,7 +82,7 @@ class Turn:
     replayed: int
 
 
-class Work(Dispatched):  # type: ignore[no-untyped-call]
+class GpuWork(Dispatched):  # type: ignore[no-untyped-call]
     """Also the seconds of a GPU, operation by operation."""
 
     def __init__(self, constants: Mapping[str, float]) -> None:
@@ -127,7 +127,7 @@ class _Turns(dict[str, Turn]):
 
     @contextmanager
     def around(self, phase: Phase) -> Iterator[None]:
-        with Work(self._constants) as work:
+        with GpuWork(self._constants) as work:
             yield
         share = phase.repeats / phase.every
         counts = work.operations, work.kernels, work.convolutions

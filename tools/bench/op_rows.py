@@ -1,6 +1,6 @@
 """The operations that are timed, as a table: sizes, types, layouts, the bytes and FLOPs they need at least.
 
-A new operation is one more function that returns a `Case`, and one more line in `cases`.
+A new operation is one more function that returns a `OperationCase`, and one more line in `cases`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class Case:
+class OperationCase:
     """One operation at one size.
 
     inputs: float32, the first of them in the variant's type and layout for us, as it stands for peers; all
@@ -61,7 +61,7 @@ class Case:
     size: str = ""
 
 
-def cases(sizes: Sizes, device: str) -> Iterator[Case]:
+def cases(sizes: Sizes, device: str) -> Iterator[OperationCase]:
     """The table."""
     yield bias_act_case(sizes.pointwise, device, None)
     yield bias_act_case(sizes.pointwise, device, 256.0)
@@ -76,13 +76,13 @@ def cases(sizes: Sizes, device: str) -> Iterator[Case]:
     yield minibatch_stddev_case(sizes.filtered, device)
 
 
-def bias_act_case(shape: tuple[int, ...], device: str, clamp: float | None) -> Case:
+def bias_act_case(shape: tuple[int, ...], device: str, clamp: float | None) -> OperationCase:
     """Bias and leaky ReLU: reads x and writes y; backward reads dy and y and writes dx."""
 
     def inputs() -> tuple[Tensor, ...]:
         return torch.randn(shape, device=device), torch.randn(shape[1], device=device)
 
-    return Case(
+    return OperationCase(
         "bias_act lrelu" if clamp is None else "bias_act lrelu clamp",
         inputs,
         lambda x, b: ops.bias_act(x, b, act="lrelu", clamp=clamp),
@@ -90,7 +90,7 @@ def bias_act_case(shape: tuple[int, ...], device: str, clamp: float | None) -> C
     )
 
 
-def affine_act_case(shape: tuple[int, ...], device: str) -> Case:
+def affine_act_case(shape: tuple[int, ...], device: str) -> OperationCase:
     """Each image's scale and shift, then ReLU: what follows a conditional normalisation."""
 
     def inputs() -> tuple[Tensor, ...]:
@@ -98,17 +98,19 @@ def affine_act_case(shape: tuple[int, ...], device: str) -> Case:
         return torch.randn(shape, device=device), scale, shift
 
     # Backward needs both x, for the scale, and the sign of the result.
-    return Case("affine_act relu", inputs, lambda x, a, b: ops.affine_act(x, a, b, act="relu"), kept=2)
+    return OperationCase(
+        "affine_act relu", inputs, lambda x, a, b: ops.affine_act(x, a, b, act="relu"), kept=2
+    )
 
 
-def resample_case(shape: tuple[int, ...], device: str, kind: str) -> Case:
+def resample_case(shape: tuple[int, ...], device: str, kind: str) -> OperationCase:
     """A [1,3,3,1] filter, up or down by two or at the same size: linear, so that backward reads dy alone."""
     taps = ops.setup_filter(TAPS, device=device)
     functions: Mapping[str, Callable[..., Tensor]] = {
         "up": ops.upsample2d, "down": ops.downsample2d, "blur": ops.filter2d,
     }  # fmt: skip
     function = functions[kind]
-    return Case(
+    return OperationCase(
         {"up": "upfirdn2d up2", "down": "upfirdn2d down2", "blur": "upfirdn2d blur"}[kind],
         lambda: (torch.randn(shape, device=device),),
         lambda x: function(x, taps),
@@ -118,7 +120,7 @@ def resample_case(shape: tuple[int, ...], device: str, kind: str) -> Case:
     )
 
 
-def modulated_case(shape: tuple[int, ...], device: str, up: int) -> Case:
+def modulated_case(shape: tuple[int, ...], device: str, up: int) -> OperationCase:
     """A modulated 3x3 convolution; gradients of image, weight and styles."""
     n, channels, height, width = shape
     taps = ops.setup_filter(TAPS, device=device)
@@ -129,7 +131,7 @@ def modulated_case(shape: tuple[int, ...], device: str, up: int) -> Case:
         styles = 1 + 0.1 * torch.randn(n, channels, device=device)
         return torch.randn(shape, device=device), weight, styles
 
-    return Case(
+    return OperationCase(
         f"modulated_conv2d 3x3 up{up}",
         inputs,
         lambda x, w, s: ops.modulated_conv2d(x, w, s, up=up, padding=1, resample_filter=taps),
@@ -140,7 +142,7 @@ def modulated_case(shape: tuple[int, ...], device: str, up: int) -> Case:
     )
 
 
-def blur_act_case(shape: tuple[int, ...], device: str) -> Case:
+def blur_act_case(shape: tuple[int, ...], device: str) -> OperationCase:
     """Filter, each image's scale, bias, leaky ReLU: what follows an up-sampling convolution."""
     taps = ops.setup_filter(TAPS, device=device)
 
@@ -148,7 +150,7 @@ def blur_act_case(shape: tuple[int, ...], device: str) -> Case:
         scale, shift = torch.rand(shape[:2], device=device) + 0.5, torch.randn(shape[1], device=device)
         return torch.randn(shape, device=device), scale, shift
 
-    return Case(
+    return OperationCase(
         "blur_act lrelu",
         inputs,
         lambda x, a, b: ops.blur_act(x, taps, a, b, padding=(2, 1, 2, 1), act="lrelu"),
@@ -156,19 +158,19 @@ def blur_act_case(shape: tuple[int, ...], device: str) -> Case:
     )
 
 
-def pixel_norm_case(shape: tuple[int, ...], device: str) -> Case:
+def pixel_norm_case(shape: tuple[int, ...], device: str) -> OperationCase:
     """Latents, or the pixels of images, over their root mean square."""
     variants = [(torch.float32, "NCHW")] if len(shape) == 2 else BOTH
-    return Case(
+    return OperationCase(
         "pixel_norm", lambda: (torch.randn(shape, device=device),), ops.pixel_norm,
         peer=("pixel_norm", {}), variants=variants,
     )  # fmt: skip
 
 
-def minibatch_stddev_case(shape: tuple[int, ...], device: str) -> Case:
+def minibatch_stddev_case(shape: tuple[int, ...], device: str) -> OperationCase:
     """One map of the batch's deviation; the images are copied into the larger result."""
     group = min(4, shape[0])
-    return Case(
+    return OperationCase(
         "minibatch_stddev",
         lambda: (torch.randn(shape, device=device),),
         lambda x: ops.minibatch_stddev(x, group),
@@ -210,7 +212,7 @@ def switch(backend: ops.Backend, memory: Callable[[], object]) -> None:
     memory()
 
 
-def rows_of(case: Case, setting: Setting) -> Iterator[dict[str, Any]]:
+def rows_of(case: OperationCase, setting: Setting) -> Iterator[dict[str, Any]]:
     """A row for each variant, pass and peer."""
     peers: Sequence[Peer | None] = [p for p in setting.peers if case.peer and p.forms(*case.peer)] or [None]
     for dtype, layout in case.variants:
@@ -222,7 +224,7 @@ def rows_of(case: Case, setting: Setting) -> Iterator[dict[str, Any]]:
 
 
 def row_of(
-    case: Case, setting: Setting, dtype: torch.dtype, layout: str, mode: str, peer: Peer | None
+    case: OperationCase, setting: Setting, dtype: torch.dtype, layout: str, mode: str, peer: Peer | None
 ) -> dict[str, Any]:
     """One comparison."""
     torch.manual_seed(0)
@@ -272,7 +274,7 @@ def figures(result: Race, floor_ms: float | None, scale: float = 1.0) -> dict[st
     }
 
 
-def demand(case: Case, x: Tensor, mode: str) -> tuple[float, float]:
+def demand(case: OperationCase, x: Tensor, mode: str) -> tuple[float, float]:
     """Bytes that must move and FLOPs that must be done.
 
     Forward reads x and writes y; backward reads dy and what was kept, and writes dx.

@@ -31,12 +31,12 @@ from tools.bench.timing import DISTURBED, Floor, measure_floor
 from tools.bench.whole_rows import generator_rows, training_rows, update_rows
 from tools.research.peers import PEERS, load_peer
 
-Row = dict[str, Any]
-Part = Callable[[], Iterator[Row]]
+BenchRow = dict[str, Any]
+Part = Callable[[], Iterator[BenchRow]]
 
 
 @dataclass(frozen=True)
-class Target:
+class SpeedTarget:
     """How many times faster than `peer` the rows must be whose operation begins with `op`."""
 
     op: str
@@ -46,20 +46,20 @@ class Target:
     size: str = ""
     peer: str = "stylegan2-ada-pytorch"
 
-    def fits(self, row: Row) -> bool:
+    def fits(self, row: BenchRow) -> bool:
         """True if it speaks of this row."""
         same = row["mode"] == self.mode and row.get("dtype") == self.dtype and row.get("peer") == self.peer
         return bool(same and row["op"].startswith(self.op) and row["size"].startswith(self.size))
 
 
 TARGETS = (
-    Target("bias_act", 6),
-    Target("upfirdn2d up2", 20),
-    Target("upfirdn2d down2", 20),
-    Target("modulated_conv2d 3x3 up2", 5),
-    Target("training step", 2.5, size="256px"),
-    Target("generator forward", 2, mode="fwd", size="1024px"),
-    Target("generator forward", 3.5, mode="fwd", dtype="bfloat16", size="1024px"),
+    SpeedTarget("bias_act", 6),
+    SpeedTarget("upfirdn2d up2", 20),
+    SpeedTarget("upfirdn2d down2", 20),
+    SpeedTarget("modulated_conv2d 3x3 up2", 5),
+    SpeedTarget("training step", 2.5, size="256px"),
+    SpeedTarget("generator forward", 2, mode="fwd", size="1024px"),
+    SpeedTarget("generator forward", 3.5, mode="fwd", dtype="bfloat16", size="1024px"),
 )
 
 
@@ -95,7 +95,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run(options: argparse.Namespace) -> list[Row]:
+def run(options: argparse.Namespace) -> list[BenchRow]:
     """All rows, printed as they come."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no CUDA device is visible; allowed: cpu")
@@ -156,7 +156,7 @@ def wanted_parts(options: argparse.Namespace, setting: Setting) -> dict[str, Par
     return {name: part for name, part in parts.items() if options.only in name}
 
 
-def timely_rows(parts: Mapping[str, Part], budget: Budget) -> Iterator[Row]:
+def timely_rows(parts: Mapping[str, Part], budget: Budget) -> Iterator[BenchRow]:
     """The rows of those parts that begin in time."""
     for name, part in parts.items():
         if budget.begins(name):
@@ -164,7 +164,7 @@ def timely_rows(parts: Mapping[str, Part], budget: Budget) -> Iterator[Row]:
             gc.collect()
 
 
-def floor_rows(floor: Floor, memory: str) -> list[Row]:
+def floor_rows(floor: Floor, memory: str) -> list[BenchRow]:
     """What the floors are computed with, as rows: gigabytes and GFLOPs a second."""
     settings = {"tensors": memory}
     settings |= {key: os.environ[key] for key in ("GLIBC_TUNABLES", "LD_PRELOAD") if key in os.environ}
@@ -199,7 +199,7 @@ def print_head(floor: Floor, setting: Setting) -> None:
 _FORMAT = "{:<26} {:<26} {:<8} {:<13} {:<7} {:>9} {:>19} {:>8} {:>17} {:>17} {}"
 
 
-def print_row(row: Row) -> None:
+def print_row(row: BenchRow) -> None:
     """One line: milliseconds, and for reference and peer how many times longer they took."""
     low, high = row.get("spread_ms", {}).get("ours", (row["ms"], row["ms"]))
     against = [
@@ -212,7 +212,7 @@ def print_row(row: Row) -> None:
     print(_FORMAT.format(*cells, *times, *against, remarks(row)), flush=True)
 
 
-def remarks(row: Row) -> str:
+def remarks(row: BenchRow) -> str:
     """The peer and its form, how far results differ, and whether others used the processor."""
     words = [f"{row['peer']} {row.get('peer_form') or ''}".strip()] if row.get("peer") else []
     if row.get("difference") is not None:
@@ -229,7 +229,7 @@ def remarks(row: Row) -> str:
     return "; ".join(words)
 
 
-def print_targets(rows: Sequence[Row]) -> None:
+def print_targets(rows: Sequence[BenchRow]) -> None:
     """For each row that has a target: what is wanted, what was seen."""
     found = [(target, row) for target in TARGETS for row in rows if target.fits(row)]
     if found:

@@ -66,7 +66,7 @@ def race(
     ends = time.monotonic() + seconds
     for contestant in contestants.values():
         turn(contestant, clock, burst=0)
-    found: list[tuple[float, dict[str, Turn]]] = []
+    found: list[tuple[float, dict[str, TurnTimes]]] = []
     while sum(others <= DISTURBED for others, _ in found) < rounds and len(found) < 2 * rounds:
         if found and time.monotonic() > ends:
             break
@@ -80,21 +80,21 @@ def race(
 
 
 @dataclass(frozen=True)
-class Turn:
+class TurnTimes:
     """Seconds of each call, and a call's mean seconds of all cores together."""
 
     seconds: list[float]
     cores: float
 
 
-def turn(contestant: Contestant, clock: Callable[..., float], burst: float) -> Turn:
+def turn(contestant: Contestant, clock: Callable[..., float], burst: float) -> TurnTimes:
     """Calls until `burst` seconds are over; at least one."""
     contestant.prepare()
     began = time.process_time()
     times = [clock(contestant.call)]
     while sum(times) < burst:
         times.append(clock(contestant.call))
-    return Turn(times, (time.process_time() - began) / len(times))
+    return TurnTimes(times, (time.process_time() - began) / len(times))
 
 
 def clock_of(device: str) -> Callable[..., float]:

@@ -24,8 +24,8 @@ import torch
 import ops
 from pipeline.errors import RunFailed, UserError
 from tools.gpu_check import pack, report
-from tools.gpu_check.runner import Order, run
-from tools.gpu_check.step import Result, Step
+from tools.gpu_check.runner import CheckSettings, run
+from tools.gpu_check.step import Step, StepResult
 from tools.gpu_check.steps import STEPS
 from tools.research.peers import PEERS
 
@@ -89,7 +89,7 @@ def chosen(only: str | None, patience: float = 1.0) -> list[Step]:
     return [step for step in steps if step.name in names]
 
 
-def ordered(options: argparse.Namespace) -> Order:
+def ordered(options: argparse.Namespace) -> CheckSettings:
     """UserError without a GPU, unless this is a rehearsal; for what is no peer; for no budget."""
     if not options.rehearse and not torch.cuda.is_available():
         raise UserError("no CUDA device is visible; allowed: --rehearse, which runs every step on a CPU")
@@ -101,7 +101,7 @@ def ordered(options: argparse.Namespace) -> Order:
     if not budget > 0:
         raise UserError(f"--budget {options.budget}: allowed: seconds above 0")
     device = torch.device("cpu") if options.rehearse else torch.device("cuda", 0)
-    return Order(options.out.absolute(), device, budget, tuple(options.peer), options.rehearse)
+    return CheckSettings(options.out.absolute(), device, budget, tuple(options.peer), options.rehearse)
 
 
 def prepared(device: torch.device) -> float:
@@ -111,7 +111,7 @@ def prepared(device: torch.device) -> float:
     return time.monotonic() - began
 
 
-def say(order: Order, results: Sequence[Result]) -> None:
+def say(order: CheckSettings, results: Sequence[StepResult]) -> None:
     """The report, printed and written."""
     peers = [word for peer in order.peers for word in ("--peer", peer)]
     command = shlex.join(["python", "-m", "tools.gpu_check", *["--rehearse"] * order.tiny, *peers])

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from tools.bench.timing import wait
 from tools.gpu_check.clock import float32_products, median_ms
-from tools.gpu_check.step import Place, Row, figure
+from tools.gpu_check.step import Conditions, Figure, figure
 
 
-def ceilings(place: Place) -> Iterator[Row]:
+def ceilings(conditions: Conditions) -> Iterator[Figure]:
     """The rate of a copy, bytes read and written, and of square matrix products of random numbers. sizes:
     copied (MiB), side, rounds."""
-    sizes, device = place.sizes, place.device
+    sizes, device = conditions.sizes, conditions.device
     source = torch.randn(sizes["copied"] << 18, device=device)
     target = torch.empty_like(source)
     ms = median_ms(lambda: target.copy_(source), device, sizes["rounds"])
@@ -33,10 +33,10 @@ def ceilings(place: Place) -> Iterator[Row]:
         yield figure(name, 2e-9 * side**3 / ms, "TFLOP/s")
 
 
-def waits(place: Place) -> Iterator[Row]:
+def waits(conditions: Conditions) -> Iterator[Figure]:
     """Milliseconds that each call keeps the host while the device has a queue of work. A call that takes as
     long as the queue waits for the device. sizes: side of the queued products, and their number."""
-    device, sizes = place.device, place.sizes
+    device, sizes = conditions.device, conditions.sizes
     matrix = torch.randn(sizes["side"], sizes["side"], device=device).to(torch.bfloat16)
 
     def queue() -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tools.gpu_check.step import LeftOut, Place, Row, figure
+from tools.gpu_check.step import Conditions, Figure, LeftOut, figure
 
 _ROOT = Path(__file__).parents[2]
 _MODULES = ("pydantic", "yaml", "typer", "safetensors", "webdataset", "accelerate",
@@ -23,7 +23,7 @@ _MODULES = ("pydantic", "yaml", "typer", "safetensors", "webdataset", "accelerat
 _POLL = 0.05
 
 
-def doctor(place: Place) -> Iterator[Row]:
+def doctor(conditions: Conditions) -> Iterator[Figure]:
     """Whatever the product imports, and what `hrgan doctor` calls wrong."""
     began = time.perf_counter()
     for name in _MODULES:
@@ -48,15 +48,24 @@ def _flat(found: object) -> Iterator[dict[str, object]]:
             yield from _flat(inner)
 
 
-def tests(place: Place) -> Iterator[Row]:
-    """The suite's own tests. sizes: words for pytest; workers, where pytest-xdist is."""
+def tests(conditions: Conditions) -> Iterator[Figure]:
+    """The suite's own tests. sizes: arguments for pytest; workers, where pytest-xdist is."""
     if importlib.util.find_spec("pytest") is None:
         raise LeftOut("pytest is not installed")
-    words = list(place.sizes["words"])
-    if place.sizes["workers"] > 1 and importlib.util.find_spec("xdist"):
-        words += ["-n", str(place.sizes["workers"])]
-    report = place.folder / "junit.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *words]
+    arguments = list(conditions.sizes["arguments"])
+    if conditions.sizes["workers"] > 1 and importlib.util.find_spec("xdist"):
+        arguments += ["-n", str(conditions.sizes["workers"])]
+    report = conditions.folder / "junit.xml"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={report}",
+        *arguments,
+    ]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     print(done.stdout[-20_000:], done.stderr[-5_000:])
     counts = counted(done.stdout)
@@ -74,28 +83,28 @@ def counted(text: str) -> dict[str, int]:
     return {word: int(count) for count, word in re.findall(kinds, lines[-1])} if lines else {}
 
 
-def run(place: Place) -> Iterator[Row]:
+def run(conditions: Conditions) -> Iterator[Figure]:
     """Prepare, train, stop by SIGUSR1, go on to the end, generate, evaluate. sizes: config, resolution,
     pictures, settings, seen (images after which it is stopped), length, generated, measured."""
-    sizes, folder = place.sizes, place.folder
+    sizes, folder = conditions.sizes, conditions.folder
     data, made, out = folder / "data", folder / "run", folder / "generated"
     prepare = ["prepare", "demo:faces", str(data), "--resolution", str(sizes["resolution"])]
     prepare += ["--labels", "none", "--count", str(sizes["pictures"]), "--format", "jpg"]
     yield _timed("prepare", prepare)
     train = ["train", sizes["config"], f"data.path={data}", "--run", str(made)]
-    train += [*sizes["settings"], f"engine.device={place.device.type}"]
+    train += [*sizes["settings"], f"engine.device={conditions.device.type}"]
     yield from _stopped(train, made, sizes["seen"])
     yield _timed("train goes on to the end", [*train, f"length.images={sizes['length']}"])
     newest = max(int(path.name) for path in (made / "snapshots").iterdir())
     if newest < sizes["length"]:
         raise RuntimeError(f"the newest snapshot is of {newest} images, not of {sizes['length']}")
     generate = ["generate", str(made), str(out), "--count", str(sizes["generated"]), "--deterministic"]
-    yield _timed("generate --deterministic", [*generate, "--device", place.device.type])
-    evaluate = ["evaluate", str(made), "--data", str(data), "--device", place.device.type]
+    yield _timed("generate --deterministic", [*generate, "--device", conditions.device.type])
+    evaluate = ["evaluate", str(made), "--data", str(data), "--device", conditions.device.type]
     yield _timed("evaluate", [*evaluate, "--count", str(sizes["measured"])])
 
 
-def _stopped(train: Sequence[str], made: Path, seen: int) -> Iterator[Row]:
+def _stopped(train: Sequence[str], made: Path, seen: int) -> Iterator[Figure]:
     """Starts training, sends SIGUSR1 once `seen` images are in the log, and waits for its good end."""
     began = time.perf_counter()
     started = subprocess.Popen(_command(train), cwd=_ROOT, env=_environment())
@@ -123,24 +132,24 @@ def _images(made: Path) -> int:
     return int(json.loads(lines[-1]).get("images_seen", 0)) if lines and lines[-1].endswith("}") else 0
 
 
-def _timed(what: str, words: Sequence[str]) -> Row:
+def _timed(what: str, arguments: Sequence[str]) -> Figure:
     began = time.perf_counter()
-    _hrgan(words)
+    _hrgan(arguments)
     return figure(what, time.perf_counter() - began, "s")
 
 
-def _hrgan(words: Sequence[str], *, capture: bool = False) -> subprocess.CompletedProcess[str]:
+def _hrgan(arguments: Sequence[str], *, capture: bool = False) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        _command(words), cwd=_ROOT, env=_environment(), text=True, check=False,
+        _command(arguments), cwd=_ROOT, env=_environment(), text=True, check=False,
         stdout=subprocess.PIPE if capture else None,
     )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"hrgan {words[0]}: exit code {done.returncode}: see log.txt")
+        raise RuntimeError(f"hrgan {arguments[0]}: exit code {done.returncode}: see log.txt")
     return done
 
 
-def _command(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "launch.main", *words]
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "launch.main", *arguments]
 
 
 def _environment() -> dict[str, str]:

@@ -13,11 +13,11 @@ from torch import Tensor
 from ops.convolution import conv2d
 from tools.bench.dispatch import Dispatched
 from tools.gpu_check.clock import float32_products, median_ms
-from tools.gpu_check.step import Place, Row, figure
+from tools.gpu_check.step import Conditions, Figure, figure
 
 
 @dataclass(frozen=True)
-class Kind:
+class Computation:
     """How a convolution is computed. error: of its forward pass, relative to float64, that it may have."""
 
     dtype: torch.dtype
@@ -26,29 +26,29 @@ class Kind:
     error: float
 
 
-KINDS: Mapping[str, Kind] = {
-    "bfloat16 NHWC": Kind(torch.bfloat16, torch.channels_last, False, 1e-2),
-    "TF32 NCHW": Kind(torch.float32, torch.contiguous_format, True, 1e-3),
-    "TF32 NHWC": Kind(torch.float32, torch.channels_last, True, 1e-3),
-    "float32 NCHW": Kind(torch.float32, torch.contiguous_format, False, 1e-5),
+COMPUTATIONS: Mapping[str, Computation] = {
+    "bfloat16 NHWC": Computation(torch.bfloat16, torch.channels_last, False, 1e-2),
+    "TF32 NCHW": Computation(torch.float32, torch.contiguous_format, True, 1e-3),
+    "TF32 NHWC": Computation(torch.float32, torch.channels_last, True, 1e-3),
+    "float32 NCHW": Computation(torch.float32, torch.contiguous_format, False, 1e-5),
 }
 
 
-def convolutions(place: Place) -> Iterator[Row]:
+def convolutions(conditions: Conditions) -> Iterator[Figure]:
     """TFLOP/s of 3x3 convolutions forward and backward. sizes: shapes (images, channels, side), rounds.
 
     Raises ArithmeticError where a kind is further from float64 than it may be: float32 that is TF32.
     """
-    for name, kind in KINDS.items():
-        yield figure(f"error of {name}", relative_error(name, place.device), "", may=kind.error)
-    for images, channels, side in place.sizes["shapes"]:
+    for name, kind in COMPUTATIONS.items():
+        yield figure(f"error of {name}", relative_error(name, conditions.device), "", may=kind.error)
+    for images, channels, side in conditions.sizes["shapes"]:
         flops = 6 * images * channels**2 * 9 * side**2
-        for name, kind in KINDS.items():
+        for name, kind in COMPUTATIONS.items():
             float32_products(tf32=kind.tf32)
-            run = _both_ways(place.device, kind, images, channels, side)
+            run = _both_ways(conditions.device, kind, images, channels, side)
             for benchmark in (False, True):
                 torch.backends.cudnn.benchmark = benchmark
-                ms = median_ms(run, place.device, place.sizes["rounds"])
+                ms = median_ms(run, conditions.device, conditions.sizes["rounds"])
                 yield figure(
                     f"[{images}, {channels}, {side}, {side}] {name}{', benchmark' * benchmark}",
                     1e-9 * flops / ms, "TFLOP/s", ms=ms,
@@ -57,7 +57,7 @@ def convolutions(place: Place) -> Iterator[Row]:
 
 def relative_error(name: str, device: torch.device) -> float:
     """Of one convolution of that kind, against float64. ArithmeticError beyond what the kind may have."""
-    kind, generator = KINDS[name], torch.Generator().manual_seed(0)
+    kind, generator = COMPUTATIONS[name], torch.Generator().manual_seed(0)
     float32_products(tf32=kind.tf32)
     x = torch.randn(2, 64, 32, 32, generator=generator).to(device, kind.dtype, memory_format=kind.layout)
     weight = torch.randn(64, 64, 3, 3, generator=generator).to(device, kind.dtype)
@@ -70,7 +70,7 @@ def relative_error(name: str, device: torch.device) -> float:
 
 
 def _both_ways(
-    device: torch.device, kind: Kind, images: int, channels: int, side: int
+    device: torch.device, kind: Computation, images: int, channels: int, side: int
 ) -> Callable[[], object]:
     def drawn(*shape: int) -> Tensor:
         return torch.randn(shape, device=device).to(kind.dtype).contiguous(memory_format=kind.layout)
@@ -86,18 +86,18 @@ def _both_ways(
     return run
 
 
-def grouped(place: Place) -> Iterator[Row]:
+def grouped(conditions: Conditions) -> Iterator[Figure]:
     """A penalty on the gradient of an R3GAN block's convolutions (1x1, grouped 3x3, 1x1), with torch's second
     derivatives and with ours. sizes: blocks (images, width, groups, side), rounds."""
     float32_products(tf32=False)
-    for images, width, groups, side in place.sizes["blocks"]:
+    for images, width, groups, side in conditions.sizes["blocks"]:
         results = {}
         for name, convolve in (("F.conv2d", F.conv2d), ("ops.convolution", conv2d)):
             torch.manual_seed(0)
-            run = _penalty(convolve, place.device, images, width, groups, side)
+            run = _penalty(convolve, conditions.device, images, width, groups, side)
             with Dispatched() as counted:
                 results[name] = run()
-            ms = median_ms(run, place.device, place.sizes["rounds"])
+            ms = median_ms(run, conditions.device, conditions.sizes["rounds"])
             what = f"{name} [{images}, {width}, {side}, {side}] in {groups} groups"
             yield figure(what, ms, "ms", convolutions=counted.convolutions)
         torch.testing.assert_close(*results.values(), rtol=1e-3, atol=1e-4)

@@ -18,27 +18,27 @@ from pipeline.engines.process import stop_process
 from pipeline.engines.select import select_engine
 from tools.bench.timing import wait
 from tools.gpu_check.clock import median_ms
-from tools.gpu_check.step import Place, Row, figure
+from tools.gpu_check.step import Conditions, Figure, figure
 from tools.tiny_families import TINY, tiny_family, tiny_trainer
 
 
-def exchange(place: Place) -> Iterator[Row]:
+def exchange(conditions: Conditions) -> Iterator[Figure]:
     """An all-reduce, and steps of a tiny family under each engine. sizes: megabytes, rounds."""
-    device = place.device
+    device = conditions.device
     os.environ.update(rank_variables(0, 1, free_port()))
     use_operations("auto" if device.type == "cpu" else "native", device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     began = time.perf_counter()
     dist.init_process_group(backend, rank=0, world_size=1)
     try:
-        tensor = torch.ones(place.sizes["megabytes"] << 18, device=device)
+        tensor = torch.ones(conditions.sizes["megabytes"] << 18, device=device)
         dist.all_reduce(tensor)
         wait(device)
         yield figure(f"{backend} has come up", time.perf_counter() - began, "s")
-        ms = median_ms(lambda: dist.all_reduce(tensor), device, place.sizes["rounds"])
+        ms = median_ms(lambda: dist.all_reduce(tensor), device, conditions.sizes["rounds"])
         if not bool((tensor == 1).all()):
             raise ArithmeticError("an all-reduce of one rank changed its tensor")
-        yield figure(f"all-reduce of {place.sizes['megabytes']} MiB", ms, "ms")
+        yield figure(f"all-reduce of {conditions.sizes['megabytes']} MiB", ms, "ms")
         yield from _engines(device)
     finally:
         stop_process()
@@ -47,7 +47,7 @@ def exchange(place: Place) -> Iterator[Row]:
 _FAMILY = sorted(TINY)[-1]  # one with penalties and lazy phases
 
 
-def _engines(device: torch.device) -> Iterator[Row]:
+def _engines(device: torch.device) -> Iterator[Figure]:
     for kind, stage in (("replicated", 0), ("zero", 1), ("zero", 2)):
         if kind == "zero" and find_spec("deepspeed") is None:
             yield figure(f"engine.kind=zero, stage {stage}: left out, deepspeed is not installed", 0, "steps")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import ops
-from tools.gpu_check.step import LeftOut, Place, Row, figure
+from tools.gpu_check.step import Conditions, Figure, LeftOut, figure
 
 WANTED = {
     "Duration": "",
@@ -28,18 +28,21 @@ WANTED = {
 _ROOT = Path(__file__).parents[2]
 
 
-def ncu(place: Place) -> Iterator[Row]:
+def ncu(conditions: Conditions) -> Iterator[Figure]:
     """sizes: images, channels, side, type of the operands."""
     found = shutil.which("ncu")
     if found is None:
         raise LeftOut("ncu is not on PATH")
-    sizes = place.sizes
-    words = [place.device.type, *(str(sizes[name]) for name in ("images", "channels", "side", "type"))]
+    sizes = conditions.sizes
+    arguments = [
+        conditions.device.type,
+        *(str(sizes[name]) for name in ("images", "channels", "side", "type")),
+    ]
     sections = [word for name in ("SpeedOfLight", "SchedulerStats", "LaunchStats")
                 for word in ("--section", name)]  # fmt: skip
     command = [found, "--clock-control", "none", "--csv", "--page", "details", *sections,
                "--kernel-name-base", "demangled", "--kernel-name", "regex:hrgan",
-               sys.executable, "-m", "tools.gpu_check.kernels", *words]  # fmt: skip
+               sys.executable, "-m", "tools.gpu_check.kernels", *arguments]  # fmt: skip
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
@@ -47,7 +50,7 @@ def ncu(place: Place) -> Iterator[Row]:
     yield from metrics(done.stdout)
 
 
-def metrics(text: str) -> Iterator[Row]:
+def metrics(text: str) -> Iterator[Figure]:
     """The wanted figures in ncu's CSV, which begins after what the program printed. ValueError for none."""
     lines = text.splitlines()
     start = next((place for place, line in enumerate(lines) if line.startswith('"ID"')), None)

@@ -11,27 +11,27 @@ from pipeline.config.families import StyleGAN2Config
 from pipeline.config.load import load_config
 from pipeline.config.shipped import shipped
 from tools.gpu_check.clock import float32_products, median_ms
-from tools.gpu_check.step import LeftOut, Place, Row, figure
+from tools.gpu_check.step import Conditions, Figure, LeftOut, figure
 from tools.gpu_check.training import release
 from tools.research.peers import Peer, load_peer
 
 
-def plugins(place: Place) -> Iterator[Row]:
+def plugins(conditions: Conditions) -> Iterator[Figure]:
     """Compiles what the peers compile, beside other steps; `phases` waits for it."""
-    for peer in _peers(place):
+    for peer in _peers(conditions):
         yield figure(f"{peer.name}: there", 1, "")
 
 
-def phases(place: Place) -> Iterator[Row]:
+def phases(conditions: Conditions) -> Iterator[Figure]:
     """Milliseconds of its phases, and s/kimg with lazy phases spread out; cuDNN's algorithms are searched
     for, as its own loop has it. sizes: resolution, batches, low_levels (resolutions in float16), rounds,
     config, settings."""
-    sizes, device = place.sizes, place.device
+    sizes, device = conditions.sizes, conditions.device
     torch.backends.cudnn.benchmark = True
     family = load_config(shipped(sizes["config"]), sizes["settings"]).family
     assert isinstance(family, StyleGAN2Config)
     every = {"Greg": family.path_length_every, "Dreg": family.r1_every}
-    for peer in _peers(place):
+    for peer in _peers(conditions):
         for batch in sizes["batches"]:
             images = torch.rand(batch, 3, sizes["resolution"], sizes["resolution"], device=device) * 2 - 1
             for tf32 in (False, True):
@@ -47,11 +47,11 @@ def phases(place: Place) -> Iterator[Row]:
                 release(device)
 
 
-def _peers(place: Place) -> Iterator[Peer]:
-    if not place.peers:
+def _peers(conditions: Conditions) -> Iterator[Peer]:
+    if not conditions.peers:
         raise LeftOut("no --peer")
-    for argument in place.peers:
+    for argument in conditions.peers:
         name, _, folder = argument.partition("=")
-        peer = load_peer(f"{name}={Path(folder).expanduser()}", place.device.type)
+        peer = load_peer(f"{name}={Path(folder).expanduser()}", conditions.device.type)
         if peer.trains:
             yield peer

@@ -15,17 +15,17 @@ from pipeline.contracts import ImageSpec
 from pipeline.kernels import choose_kernels
 from tools.bench.timing import wait
 from tools.gpu_check.clock import float32_products, host_ms, median_ms
-from tools.gpu_check.step import Place, Row, figure
+from tools.gpu_check.step import Conditions, Figure, figure
 
 
-def replay(place: Place) -> Iterator[Row]:
+def replay(conditions: Conditions) -> Iterator[Figure]:
     """Milliseconds with and without a graph, and whether gradients are the same to the bit. On a CPU, which
     has no graphs, the phase is called again. sizes: runs (configuration, resolution, batch, settings),
     rounds."""
-    for name, resolution, batch, overrides in place.sizes["runs"]:
+    for name, resolution, batch, overrides in conditions.sizes["runs"]:
         what = f"{resolution}px batch {batch}"
-        gradients, run = _phase(name, resolution, batch, overrides, place.device)
-        again = captured(run, place.device)
+        gradients, run = _phase(name, resolution, batch, overrides, conditions.device)
+        again = captured(run, conditions.device)
         again()
         first = [gradient.clone() for gradient in gradients()]
         again()
@@ -33,8 +33,8 @@ def replay(place: Place) -> Iterator[Row]:
         if not all(bool(torch.isfinite(one).all()) for one in first):
             raise ArithmeticError(f"{what}: gradients of the replayed phase are not finite")
         for way, call in (("dispatched", run), ("replayed", again)):
-            ms = median_ms(call, place.device, place.sizes["rounds"])
-            yield figure(f"{what} {way}", ms, "ms", host_ms=host_ms(call, place.device, 3))
+            ms = median_ms(call, conditions.device, conditions.sizes["rounds"])
+            yield figure(f"{what} {way}", ms, "ms", host_ms=host_ms(call, conditions.device, 3))
         yield figure(f"{what} replays to the bit", float(same), "")
 
 

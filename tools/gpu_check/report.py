@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.bench.machine import cpu_model
-from tools.gpu_check.step import Result, Row
+from tools.gpu_check.step import Figure, StepResult
 
 _ROOT = Path(__file__).parents[2]
 _MOST = 16  # figures of a step in the ledger; the file has all
 
 
-def shown(row: Row) -> str:
+def shown(row: Figure) -> str:
     """ "copy 4300 GB/s"."""
     return f"{row['what']} {row['value']:.4g} {row['unit']}".strip()
 
 
-def line(result: Result) -> str:
+def line(result: StepResult) -> str:
     """One line a step."""
     why = f"  {result.why}" if result.why else ""
     return f"{result.step:14} {result.state:8} {result.seconds:6.1f} s{why}"
 
 
-def table(results: Sequence[Result]) -> list[str]:
+def table(results: Sequence[StepResult]) -> list[str]:
     """Every step with every figure that it found."""
     lines = []
     for result in results:
@@ -34,7 +34,7 @@ def table(results: Sequence[Result]) -> list[str]:
     return lines
 
 
-def ledger(results: Sequence[Result], command: str, device: str) -> list[str]:
+def ledger(results: Sequence[StepResult], command: str, device: str) -> list[str]:
     """Rows of the ledger's table; a step that was left out has run nothing and gets none."""
     today = datetime.date.today().isoformat()
     return [
@@ -44,12 +44,12 @@ def ledger(results: Sequence[Result], command: str, device: str) -> list[str]:
     ]
 
 
-def _seen(result: Result) -> str:
+def _seen(result: StepResult) -> str:
     left = len(result.rows) - _MOST
     parts = [shown(row) for row in result.rows[:_MOST]] + [f"{left} more in steps.json"] * (left > 0)
     figures = "; ".join(parts)
-    words = [] if result.state == "ok" else [f"{result.state.upper()}: {result.why}"]
-    return ". ".join([*words, figures]).replace("|", "/").replace("\n", " ")
+    fault = [] if result.state == "ok" else [f"{result.state.upper()}: {result.why}"]
+    return ". ".join([*fault, figures]).replace("|", "/").replace("\n", " ")
 
 
 def commit() -> str:

@@ -25,14 +25,14 @@ from pathlib import Path
 import torch
 
 from tools.bench.machine import machine
-from tools.gpu_check.step import LeftOut, Place, Result, Row, State, Step
+from tools.gpu_check.step import Conditions, Figure, LeftOut, State, Step, StepResult
 
 _LEFT_OUT = 3  # exit code of a step that has nothing to do
 _GONE = 5.0  # seconds until a killed process must be gone; a GPU can hold it longer
 
 
 @dataclass(frozen=True)
-class Order:
+class CheckSettings:
     """What is asked of all steps. out: folder of the results. budget: seconds of all steps together. tiny:
     sizes of the rehearsal. scratch: where steps may write what nobody wants; gone at the end."""
 
@@ -52,12 +52,12 @@ class _Started:
     until: float
 
 
-def run(steps: Sequence[Step], order: Order, tell: Callable[[Result], None]) -> list[Result]:
+def run(steps: Sequence[Step], order: CheckSettings, tell: Callable[[StepResult], None]) -> list[StepResult]:
     """The results, in the order in which steps ended."""
     order.out.mkdir(parents=True, exist_ok=True)
     for name in ("rows.jsonl", "log.txt"):
         (order.out / name).write_text("")
-    found: list[Result] = []
+    found: list[StepResult] = []
     try:
         for result in _each(steps, order):
             found.append(result)
@@ -68,7 +68,7 @@ def run(steps: Sequence[Step], order: Order, tell: Callable[[Result], None]) -> 
     return found
 
 
-def _each(steps: Sequence[Step], order: Order) -> Iterator[Result]:
+def _each(steps: Sequence[Step], order: CheckSettings) -> Iterator[StepResult]:
     """Steps that run beside others are waited for at the end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tools.gpu_check.steps"])  # imported once, not once a step
@@ -80,7 +80,7 @@ def _each(steps: Sequence[Step], order: Order) -> Iterator[Result]:
         for step in steps:
             planned += 0.0 if step.beside else step.seconds
             if planned > order.budget:
-                yield Result(step.name, "left out", 0.0, why=f"beyond the budget of {order.budget:.0f} s")
+                yield StepResult(step.name, "left out", 0.0, why=f"beyond the budget of {order.budget:.0f} s")
                 continue
             process = context.Process(target=_work, args=(step, order), name=step.name)
             process.start()
@@ -101,7 +101,7 @@ def _nothing() -> None:
     pass
 
 
-def _ended(started: _Started, order: Order) -> Result:
+def _ended(started: _Started, order: CheckSettings) -> StepResult:
     """Waits for a step until its limit, then kills it and whatever it started."""
     process = started.process
     process.join(max(0.0, started.until - time.monotonic()))
@@ -118,7 +118,7 @@ def _ended(started: _Started, order: Order) -> Result:
         why = f"not done after {seconds:.0f} s"
     elif state == "failed" and not why:
         why = f"exit code {process.exitcode}: see log.txt"
-    return Result(started.step.name, state, seconds, kept, why)
+    return StepResult(started.step.name, state, seconds, kept, why)
 
 
 def _kill(process: ForkServerProcess) -> None:
@@ -131,7 +131,7 @@ def _kill(process: ForkServerProcess) -> None:
     process.join(_GONE)
 
 
-def _work(step: Step, order: Order) -> None:
+def _work(step: Step, order: CheckSettings) -> None:
     """In the process of the step. What it prints goes to the log."""
     os.setsid()
     log = os.open(order.out / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -141,9 +141,9 @@ def _work(step: Step, order: Order) -> None:
     folder = order.scratch / step.name
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    place = Place(order.device, folder, order.peers, step.tiny if order.tiny else step.sizes)
+    conditions = Conditions(order.device, folder, order.peers, step.tiny if order.tiny else step.sizes)
     try:
-        for row in step.measure(place):
+        for row in step.measure(conditions):
             _note(step, order, row=row)
     except LeftOut as reason:
         _note(step, order, why=str(reason))
@@ -156,7 +156,7 @@ def _work(step: Step, order: Order) -> None:
         _note(step, order, took=time.monotonic() - began)
 
 
-def _note(step: Step, order: Order, **what: Row | str | float) -> None:
+def _note(step: Step, order: CheckSettings, **what: Figure | str | float) -> None:
     """A line of `rows.jsonl`, written whole."""
     line = json.dumps({"step": step.name, **what}) + "\n"
     print(line, end="", flush=True)
@@ -167,12 +167,12 @@ def _note(step: Step, order: Order, **what: Row | str | float) -> None:
         os.close(handle)
 
 
-def _rows_of(step: Step, order: Order) -> list[Row]:
+def _rows_of(step: Step, order: CheckSettings) -> list[Figure]:
     lines = [json.loads(line) for line in (order.out / "rows.jsonl").read_text().splitlines()]
     return [line for line in lines if line["step"] == step.name]
 
 
-def _publish(order: Order, results: Sequence[Result]) -> None:
+def _publish(order: CheckSettings, results: Sequence[StepResult]) -> None:
     text = json.dumps({"machine": machine(), "steps": [asdict(one) for one in results]}, indent=1)
     aside = order.out / "steps.json.partial"
     aside.write_text(text + "\n")

@@ -1,4 +1,4 @@
-"""The words of the check: a step, where it runs, what it finds, how it ended."""
+"""The nouns of the check: a step, where it runs, what it finds, how it ended."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-Row = dict[str, Any]
+Figure = dict[str, Any]
 """A figure: `what`, `value`, `unit`, and whatever else belongs to it."""
 State = Literal["ok", "failed", "killed", "left out"]
 
@@ -19,7 +19,7 @@ class LeftOut(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class Conditions:
     """Where a step runs: a device, a folder of its own, checkouts of peers (NAME=FOLDER), and how large it
     is to be."""
 
@@ -29,7 +29,7 @@ class Place:
     sizes: Mapping[str, Any]
 
 
-Measure = Callable[[Place], Iterator[Row]]
+Measure = Callable[[Conditions], Iterator[Figure]]
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Result:
+class StepResult:
     """How a step ended: the seconds it took, the figures it found until then, and why it found no more."""
 
     step: str
     state: State
     seconds: float
-    rows: tuple[Row, ...] = ()
+    rows: tuple[Figure, ...] = ()
     why: str = ""
 
 
-def figure(what: str, value: float, unit: str, **more: Any) -> Row:
+def figure(what: str, value: float, unit: str, **more: Any) -> Figure:
     """A row."""
     return {"what": what, "value": value, "unit": unit, **more}

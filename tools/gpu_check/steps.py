@@ -40,14 +40,14 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         "training", 40, "are steps right, finite and bitwise", commands.tests,
-        {"words": ["-m", "gpu", "tests/gpu", "--ignore=tests/gpu/test_ops_gpu.py"], "workers": 3},
-        {"words": ["tests/tools/test_tf32.py"], "workers": 1},
+        {"arguments": ["-m", "gpu", "tests/gpu", "--ignore=tests/gpu/test_ops_gpu.py"], "workers": 3},
+        {"arguments": ["tests/tools/test_tf32.py"], "workers": 1},
     ),
     Step("syncs", 15, "where a step makes the host wait", training.syncs, {"steps": 3}, {"steps": 1}),
     Step(
         "operations", 65, "are the compiled operations right", commands.tests,
-        {"words": ["-m", "gpu", "tests/gpu/test_ops_gpu.py"], "workers": 6},
-        {"words": ["tests/test_randomness.py"], "workers": 2},
+        {"arguments": ["-m", "gpu", "tests/gpu/test_ops_gpu.py"], "workers": 6},
+        {"arguments": ["tests/test_randomness.py"], "workers": 2},
     ),
     Step(
         "full-size", 95, "s/kimg and memory at full size", training.full_size,

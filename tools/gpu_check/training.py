@@ -26,35 +26,35 @@ from pipeline.training.meters import peak_gib
 from pipeline.training.trainer import Trainer
 from tools.bench.families import FixedBatch, NoiseStream
 from tools.bench.timing import wait
-from tools.gpu_check.step import Place, Row, figure
+from tools.gpu_check.step import Conditions, Figure, figure
 from tools.tiny_families import BATCH, TINY, tiny_family, tiny_trainer
 
 _WARM = 3  # steps
 _GROWN = 10**9  # images seen: every schedule has ended, and every lazy phase is due
 _SWITCHES: Mapping[str, Sequence[str]] = {"tf32": ("main", "off"), "graphs": ("auto", "off")}
-"""Keys of `engine` whose words are compared, as far as the schema knows them; the first are the quickest."""
+"""Keys of `engine` whose values are compared, as far as the schema knows them; the first are the quickest."""
 
 
-def full_size(place: Place) -> Iterator[Row]:
+def full_size(conditions: Conditions) -> Iterator[Figure]:
     """s/kimg over a whole cycle of lazy phases, and peak memory. sizes: runs (configuration, resolution,
     batch, further settings)."""
-    for name, resolution, batch, overrides in place.sizes["runs"]:
+    for name, resolution, batch, overrides in conditions.sizes["runs"]:
         for switches in combinations():
             settings = [f"batch.size={batch}", *overrides, *switches]
             what = " ".join([f"{resolution}px batch {batch}", *overrides[:1], *switches])
             try:
-                yield from _measured(what, trainer_of(name, resolution, settings, place.device), batch)
+                yield from _measured(what, trainer_of(name, resolution, settings, conditions.device), batch)
             except torch.OutOfMemoryError:
                 yield figure(f"{what}: out of memory", batch, "images")
-            release(place.device)
+            release(conditions.device)
 
 
 def combinations() -> list[list[str]]:
-    """Overrides for each word of each switch that the schema knows."""
+    """Overrides for each value of each switch that the schema knows."""
     found: list[list[str]] = [[]]
-    for key, words in _SWITCHES.items():
+    for key, values in _SWITCHES.items():
         if key in EngineConfig.model_fields:
-            found = [[*before, f"engine.{key}={word}"] for before in found for word in words]
+            found = [[*before, f"engine.{key}={value}"] for before in found for value in values]
     return found
 
 
@@ -79,7 +79,7 @@ def trainer_of(name: str, resolution: int, overrides: Sequence[str], device: tor
     )
 
 
-def _measured(what: str, trainer: Trainer, batch: int) -> Iterator[Row]:
+def _measured(what: str, trainer: Trainer, batch: int) -> Iterator[Figure]:
     device = trainer.engine.process.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -112,9 +112,9 @@ def begin(trainer: Trainer) -> None:
     trainer.progress.step, trainer.progress.images_seen = 0, _GROWN
 
 
-def syncs(place: Place) -> Iterator[Row]:
+def syncs(conditions: Conditions) -> Iterator[Figure]:
     """How often a step of each tiny family makes the host wait for the device, and where. sizes: steps."""
-    device, steps = place.device, place.sizes["steps"]
+    device, steps = conditions.device, conditions.sizes["steps"]
     use_operations("auto" if device.type == "cpu" else "native", device)
     for name in sorted(TINY):
         trainer = tiny_trainer(tiny_family(name), process=Process(device=device))
@@ -143,21 +143,21 @@ def waits_of(trainer: Trainer, steps: int) -> Counter[str]:
     return Counter(f"{Path(one.filename).name}:{one.lineno}" for one in found)
 
 
-def profile(place: Place) -> Iterator[Row]:
+def profile(conditions: Conditions) -> Iterator[Figure]:
     """The share of a step in which the device is busy, and the kernels that take longest. sizes: runs
     (configuration, resolution, batch, further settings)."""
-    for name, resolution, batch, overrides in place.sizes["runs"]:
-        trainer = trainer_of(name, resolution, [f"batch.size={batch}", *overrides], place.device)
+    for name, resolution, batch, overrides in conditions.sizes["runs"]:
+        trainer = trainer_of(name, resolution, [f"batch.size={batch}", *overrides], conditions.device)
         begin(trainer)
         trainer.step()
         trainer.step()  # of the main phases alone, as most are
         trainer.meters.flush()
         yield from _profiled(f"{resolution}px batch {batch}", trainer)
         del trainer
-        release(place.device)
+        release(conditions.device)
 
 
-def _profiled(what: str, trainer: Trainer) -> Iterator[Row]:
+def _profiled(what: str, trainer: Trainer) -> Iterator[Figure]:
     device = trainer.engine.process.device
     cuda = device.type == "cuda"
     kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA][: 1 + cuda]

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.errors import UserError
 from tools.bench.machine import write_rows
 from tools.research import parity
-from tools.research.parity import Row, lockstep, name_of, offering
+from tools.research.parity import ParityRow, lockstep, name_of, offering
 from tools.research.parity.lockstep import Distance
 from tools.research.parity.lockstep.recorded import Record
 from tools.research.parity.lockstep.recorded import save as save_lockstep
@@ -158,9 +158,9 @@ def recorded_training(chosen: Sequence[tuple[ModuleType, Path]], file: Path, ste
     return 0
 
 
-def compared(peer: ModuleType, checkout: Path) -> list[Row]:
+def compared(peer: ModuleType, checkout: Path) -> list[ParityRow]:
     """The rows of one peer, printed."""
-    rows: list[Row] = peer.compare(checkout)
+    rows: list[ParityRow] = peer.compare(checkout)
     for row in rows:
         verdict = "" if row.ok else "  ABOVE ITS LIMIT"
         print(f"{row.name:42} {row.what:40} {row.difference:9.2e}  (limit {row.limit:.0e}){verdict}")

@@ -128,7 +128,7 @@ class PointStream:
 
 
 @dataclass(frozen=True)
-class Result:
+class LabResult:
     """One recipe's samples [2500, 2] and figures; `control`: of the untrained generator."""
 
     name: str
@@ -139,7 +139,7 @@ class Result:
     seconds: float
 
 
-def train(name: str, mixture: Mixture, *, images: int, seed: int = 0) -> Result:
+def train(name: str, mixture: Mixture, *, images: int, seed: int = 0) -> LabResult:
     """Trains recipe `name` until `images` real points were shown."""
     config = MLPConfig(**{**NETWORKS, **RECIPES[name]})
     family = build_family(config, POINTS, batch_size=BATCH)
@@ -154,10 +154,10 @@ def train(name: str, mixture: Mixture, *, images: int, seed: int = 0) -> Result:
         trainer.step()
     seconds = time.perf_counter() - start
     points = samples()
-    return Result(name, points, *mixture.score(points), control, seconds)
+    return LabResult(name, points, *mixture.score(points), control, seconds)
 
 
-def picture(results: Sequence[Result], mixture: Mixture, side: int = 260) -> np.ndarray[Any, Any]:
+def picture(results: Sequence[LabResult], mixture: Mixture, side: int = 260) -> np.ndarray[Any, Any]:
     """One panel a recipe, [H, W, 3] uint8: the modes' circles of three deviations, samples over them, and
     the figures above."""
     columns = min(len(results), 3)
@@ -190,7 +190,7 @@ def _panel(
         draw.rectangle((px - 0.5, py - 0.5, px + 0.5, py + 0.5), fill="#1f4e9c")
 
 
-def row(result: Result, mixture_name: str, modes: int) -> dict[str, Any]:
+def row(result: LabResult, mixture_name: str, modes: int) -> dict[str, Any]:
     """What the JSON file says of a recipe."""
     return {
         "op": result.name,

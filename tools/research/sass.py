@@ -68,7 +68,7 @@ class Instruction:
 
 
 @dataclass(frozen=True)
-class Row:
+class Kernel:
     """A kernel. hot: instructions of `hot_path`. in_flight: its 16-byte loads under way at once."""
 
     name: str
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read(library: Path, arch: str, tools: Path | None = None) -> list[Row]:
+def read(library: Path, arch: str, tools: Path | None = None) -> list[Kernel]:
     """Every kernel of a library for one architecture. NoTool if a program is missing or fails."""
     folder = find_tools(tools)
     code = _output(folder, "-sass", "-arch", f"sm_{arch}", str(library))
@@ -164,10 +164,10 @@ def instructions(text: str) -> list[Instruction]:
     return found
 
 
-def _row(name: str, arch: str, used: tuple[int, int], code: list[Instruction]) -> Row:
+def _row(name: str, arch: str, used: tuple[int, int], code: list[Instruction]) -> Kernel:
     hot = hot_path(code)
     wide = sum(i.is_wide_load for i in hot)
-    return Row(name, arch, *used, len(code), len(hot), wide, _in_flight(hot))
+    return Kernel(name, arch, *used, len(code), len(hot), wide, _in_flight(hot))
 
 
 def hot_path(code: list[Instruction]) -> list[Instruction]:
@@ -231,7 +231,7 @@ def _reads(sources: str, register: str) -> bool:
     return any(first <= int(number) < first + 4 for number in re.findall(r"\bR(\d+)", sources))
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Kernel]) -> str:
     """A line a kernel."""
     lines = [COLUMNS, *(tuple(map(str, vars(row).values())) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]

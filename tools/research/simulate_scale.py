@@ -25,7 +25,7 @@ from tools.research.scale.constants import Constants, constants
 from tools.research.scale.constants import table as constants_table
 from tools.research.scale.counting import count_run
 from tools.research.scale.drawing import picture
-from tools.research.scale.model import Row, row, setting
+from tools.research.scale.model import ScaleRow, row, setting
 
 FULL_SIZES = {
     "stylegan2-1024": (1024, 0),
@@ -43,7 +43,7 @@ _COLUMNS = (
 GPUS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
-def simulate(name: str, chosen: Constants, gpus: Sequence[int], *, recompute: bool) -> list[Row]:
+def simulate(name: str, chosen: Constants, gpus: Sequence[int], *, recompute: bool) -> list[ScaleRow]:
     """All rows of one configuration, strong scaling first; none where the batch cannot be split."""
     resolution, classes = FULL_SIZES[name]
     config, spans = count_run(shipped(name), resolution, classes, recompute=recompute)
@@ -52,7 +52,7 @@ def simulate(name: str, chosen: Constants, gpus: Sequence[int], *, recompute: bo
     return [one for one in made if one is not None]
 
 
-def table(rows: Sequence[Row], room: float) -> list[str]:
+def table(rows: Sequence[ScaleRow], room: float) -> list[str]:
     """Lines of markdown. room: bytes of a GPU; what needs more is marked."""
     lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * len(_COLUMNS)]
     for one in rows:
@@ -72,7 +72,7 @@ def table(rows: Sequence[Row], room: float) -> list[str]:
     return lines
 
 
-def sent_table(rows: Sequence[Row]) -> list[str]:
+def sent_table(rows: Sequence[ScaleRow]) -> list[str]:
     """What a step exchanges, by kind: markdown, one line a configuration (at its fewest GPUs)."""
     lines = ["| configuration | MB a step, mean over lazy phases |", "|---|---|"]
     seen = set()
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError(f"--gpus: {min(options.gpus)}; allowed: 1 or more")
     if options.picture is not None:
         format_of(options.picture)  # before the work, not after it
-    chosen, rows = constants(options.set), list[Row]()
+    chosen, rows = constants(options.set), list[ScaleRow]()
     for name in names:
         print(f"counting {name} ...", file=sys.stderr, flush=True)
         rows += simulate(name, chosen, options.gpus, recompute=options.recompute)

@@ -82,11 +82,11 @@ def main() -> int:
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
     straight, broken = options.out / "undisturbed", options.out / "killed"
-    words = ["--count", str(options.count), *(word for word in more if word != "--")]
-    several = command(options.source, broken, [*words, "--processes", str(options.processes)])
+    arguments = ["--count", str(options.count), *(word for word in more if word != "--")]
+    several = command(options.source, broken, [*arguments, "--processes", str(options.processes)])
 
     began = time.monotonic()
-    subprocess.run(command(options.source, straight, words), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command(options.source, straight, arguments), check=True, stdout=subprocess.DEVNULL)
     shards = made(straight)
     print(f"one process: {options.count} images in {shards} shards, {time.monotonic() - began:.0f} s")
     began = time.monotonic()

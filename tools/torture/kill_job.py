@@ -101,7 +101,7 @@ class ClusterRun:
         found = {}
         for process in psutil.process_iter():
             try:
-                variables, words = process.environ(), process.cmdline()
+                variables, arguments = process.environ(), process.cmdline()
                 parent = process.parent()
                 child = parent is not None and "launch.main" in parent.cmdline()
             except psutil.Error:
@@ -109,7 +109,7 @@ class ClusterRun:
             mine = variables.get("SLURM_JOB_ID") == self.id and variables.get("SLURM_CONF") == str(
                 self.slurm.conf
             )
-            if mine and "launch.main" in words and not child:
+            if mine and "launch.main" in arguments and not child:
                 found[variables["SLURM_PROCID"]] = process
         return found
 

@@ -3,7 +3,7 @@
 Each module is a peer and offers:
 
 - `LANDMARK: str`, a file that tells a checkout of it from another folder;
-- `compare(checkout: Path) -> list[Row]`, how far ours and theirs are apart;
+- `compare(checkout: Path) -> list[ParityRow]`, how far ours and theirs are apart;
 - `PEER: str`, its name; the module's own if it has none;
 - `record(checkout: Path) -> list[recorded.Case]`, if it can: outputs that tests keep (tests/models/parity).
 
@@ -40,7 +40,7 @@ FORWARD, GRADIENT = 1e-4, 1e-3
 
 
 @dataclass(frozen=True)
-class Row:
+class ParityRow:
     """One comparison. name: the network and its size. what: the output or gradient. difference, limit:
     relative, as `apart` measures."""
 

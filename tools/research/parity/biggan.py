@@ -24,10 +24,9 @@ from pipeline.models.biggan.discriminator import Discriminator
 from pipeline.models.biggan.foreign import from_ajbrock, infer
 from pipeline.models.biggan.generator import Generator
 from pipeline.models.biggan.shape import shape_of
-from tools.research.parity import FORWARD, GRADIENT, Row, apart
+from tools.research.parity import FORWARD, GRADIENT, ParityRow, apart
 from tools.research.parity.filling import Rule, drawn
-from tools.research.parity.recorded import Case as Recorded
-from tools.research.parity.recorded import summary
+from tools.research.parity.recorded import RecordedNetwork, summary
 from tools.research.peers import isolated
 
 PEER = "biggan-pytorch"
@@ -38,7 +37,7 @@ Judges = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]  # logits
 
 
 @dataclass(frozen=True)
-class Case:
+class TheirNetwork:
     """One network of theirs. module: the file that it is in. attention: of the generator; the
     discriminator's is at 64px. judges: whether their discriminator exists at this resolution.
     derives: whether gradients are compared, which takes twice the memory."""
@@ -59,26 +58,26 @@ class Case:
 
 
 CASES = (
-    Case("BigGAN.py", 32, 64, 128, images=4, classes=10),
-    Case("BigGAN.py", 64, 64, 120),
-    Case("BigGAN.py", 128, 96, 120),
-    Case("BigGANdeep.py", 128, 128, 128),
-    Case("BigGAN.py", 256, 96, 140, attention="128", images=1, derives=False),
-    Case("BigGANdeep.py", 256, 128, 128, images=1, derives=False),
-    Case("BigGAN.py", 512, 96, 160, images=1, judges=False, derives=False),
+    TheirNetwork("BigGAN.py", 32, 64, 128, images=4, classes=10),
+    TheirNetwork("BigGAN.py", 64, 64, 120),
+    TheirNetwork("BigGAN.py", 128, 96, 120),
+    TheirNetwork("BigGANdeep.py", 128, 128, 128),
+    TheirNetwork("BigGAN.py", 256, 96, 140, attention="128", images=1, derives=False),
+    TheirNetwork("BigGANdeep.py", 256, 128, 128, images=1, derives=False),
+    TheirNetwork("BigGAN.py", 512, 96, 160, images=1, judges=False, derives=False),
 )
 
 
-def compare(checkout: Path) -> list[Row]:
+def compare(checkout: Path) -> list[ParityRow]:
     """Every case's outputs in training and in eval mode, and the gradients of the hinge losses."""
-    rows: list[Row] = []
+    rows: list[ParityRow] = []
     with isolated(checkout):
         for case in CASES:
             rows += list(compare_case(importlib.import_module(Path(case.module).stem), case))
     return rows
 
 
-def compare_case(module: Any, case: Case) -> Iterator[Row]:
+def compare_case(module: Any, case: TheirNetwork) -> Iterator[ParityRow]:
     """The rows of one case."""
     torch.manual_seed(0)
     theirs = _their_networks(module, case)
@@ -101,18 +100,18 @@ def compare_case(module: Any, case: Case) -> Iterator[Row]:
 
 @torch.no_grad()
 def _outputs(
-    case: Case, mode: str, ours: Pair, theirs: Pair, z: Tensor, reals: Tensor, labels: Tensor
-) -> Iterator[Row]:
+    case: TheirNetwork, mode: str, ours: Pair, theirs: Pair, z: Tensor, reals: Tensor, labels: Tensor
+) -> Iterator[ParityRow]:
     images = ours[0](z, labels), theirs[0](z, theirs[0].shared(labels))
-    yield Row(case.name, f"generator, {mode}", apart(*images), FORWARD)
+    yield ParityRow(case.name, f"generator, {mode}", apart(*images), FORWARD)
     if case.judges:
         logits = ours[1](reals, labels).logits, theirs[1](reals, labels)[:, 0]
-        yield Row(case.name, f"discriminator, {mode}", apart(*logits), FORWARD)
+        yield ParityRow(case.name, f"discriminator, {mode}", apart(*logits), FORWARD)
 
 
 def _gradient_rows(
-    case: Case, ours: Pair, theirs: Pair, z: Tensor, reals: Tensor, labels: Tensor
-) -> Iterator[Row]:
+    case: TheirNetwork, ours: Pair, theirs: Pair, z: Tensor, reals: Tensor, labels: Tensor
+) -> Iterator[ParityRow]:
     """One turn of each network by the hinge losses, in float64: in float32 a ReLU on the edge of 0 that falls
     to the other side by rounding moves gradients of the generator by up to a hundredth, and says nothing."""
     hinge = ADVERSARIAL["hinge"]
@@ -138,7 +137,7 @@ def _settle(network: Any) -> None:
             module.u0.copy_(u / u.norm())
 
 
-def _derived(case: Case, net: str, pair: tuple[Any, Any], losses: list[Tensor]) -> Row:
+def _derived(case: TheirNetwork, net: str, pair: tuple[Any, Any], losses: list[Tensor]) -> ParityRow:
     """The gradients of a loss by all parameters: the largest difference, each against its own peak, or a
     millionth of the largest where it is 0 (biases before a normalisation)."""
     ours, theirs = (dict(network.named_parameters()) for network in pair)
@@ -149,7 +148,7 @@ def _derived(case: Case, net: str, pair: tuple[Any, Any], losses: list[Tensor]) 
         float((gradient - wanted[name]).abs().max()) / max(float(wanted[name].abs().max()), floor)
         for name, gradient in found.items()
     ]
-    return Row(case.name, f"{net}, gradients of its loss", max(far), GRADIENT)
+    return ParityRow(case.name, f"{net}, gradients of its loss", max(far), GRADIENT)
 
 
 def _gradients(parameters: Mapping[str, nn.Parameter], loss: Tensor) -> dict[str, Tensor]:
@@ -157,7 +156,7 @@ def _gradients(parameters: Mapping[str, nn.Parameter], loss: Tensor) -> dict[str
     return dict(zip(parameters, gradients, strict=True))
 
 
-def _their_networks(module: Any, case: Case) -> Pair:
+def _their_networks(module: Any, case: TheirNetwork) -> Pair:
     common = {"resolution": case.resolution, "n_classes": case.classes, "SN_eps": 1e-6, "BN_eps": 1e-5}
     with contextlib.redirect_stdout(io.StringIO()):
         networks = [
@@ -181,7 +180,7 @@ def _stir(network: Any) -> None:
             tensor.add_(torch.rand_like(tensor) * 0.5)
 
 
-def _our_networks(theirs: Pair, case: Case) -> Pair:
+def _our_networks(theirs: Pair, case: TheirNetwork) -> Pair:
     states = [{name: value.clone() for name, value in net.state_dict().items()} for net in theirs]
     fields, spec = infer(states[0])
     shape = shape_of(BigGANConfig(**fields), spec, None)
@@ -199,9 +198,9 @@ RULES: tuple[Rule, ...] = (
     (r"(bias|gamma)$", 0.3, 0.3),
     (r"running_var$", 0.2, 1.0),
 )
-_SMALL = Case("BigGAN.py", 32, 4, 32, images=4, classes=5)
+_SMALL = TheirNetwork("BigGAN.py", 32, 4, 32, images=4, classes=5)
 _SMALL_DEEP = replace(_SMALL, module="BigGANdeep.py", ch=8)
-_RECORDED: tuple[tuple[str, Case, Net], ...] = (
+_RECORDED: tuple[tuple[str, TheirNetwork, Net], ...] = (
     ("tiny generator, biggan", _SMALL, "generator"),
     ("tiny discriminator, biggan", _SMALL, "discriminator"),
     ("tiny generator, biggan-deep", _SMALL_DEEP, "generator"),
@@ -209,7 +208,7 @@ _RECORDED: tuple[tuple[str, Case, Net], ...] = (
 )
 
 
-def record(checkout: Path) -> list[Recorded]:
+def record(checkout: Path) -> list[RecordedNetwork]:
     """The outputs that tests keep: in training mode, where both take one step of power iteration."""
     with isolated(checkout):
         return [
@@ -219,13 +218,13 @@ def record(checkout: Path) -> list[Recorded]:
 
 
 @torch.no_grad()
-def _recorded(module: Any, name: str, case: Case, net: Net) -> Recorded:
+def _recorded(module: Any, name: str, case: TheirNetwork, net: Net) -> RecordedNetwork:
     theirs = _their_networks(module, case)
     fields, spec = infer(theirs[0].state_dict())
     numbers = {key: getattr(spec, key) for key in ("height", "width", "channels", "classes")}
     generates = net == "generator"
     shape = [case.images, case.z_dim] if generates else [case.images, 3, case.resolution, case.resolution]
-    recorded = Recorded(name, fields, numbers, net, RULES, [shape], labelled=True, training=True)
+    recorded = RecordedNetwork(name, fields, numbers, net, RULES, [shape], labelled=True, training=True)
     network = theirs[0 if generates else 1].train()
     fill(network)
     first, labels = recorded.tensors()

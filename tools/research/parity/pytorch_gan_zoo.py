@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from pipeline.config.families import ProGANConfig
 from pipeline.contracts import ImageSpec, Net, Networks
 from pipeline.models.registry import build_family
-from tools.research.parity import FORWARD, GRADIENT, Row, apart, whole
+from tools.research.parity import FORWARD, GRADIENT, ParityRow, apart, whole
 from tools.research.parity.filling import Rule
-from tools.research.parity.recorded import Case, summary
+from tools.research.parity.recorded import RecordedNetwork, summary
 from tools.research.peers import isolated
 
 PEER = "pytorch_GAN_zoo"
@@ -36,13 +36,13 @@ FADES = (1.0, 0.3)
 Judge = Callable[[Tensor], Tensor]
 
 
-def compare(checkout: Path) -> list[Row]:
+def compare(checkout: Path) -> list[ParityRow]:
     """Forward passes of both networks, grown and in the middle of a fade, and the gradients of the critic's
     penalties."""
     return compare_at(checkout, 1024, ProGANConfig())
 
 
-def compare_at(checkout: Path, resolution: int, config: ProGANConfig) -> list[Row]:
+def compare_at(checkout: Path, resolution: int, config: ProGANConfig) -> list[ParityRow]:
     """The same at another size. config: fmap_base of twice fmap_max at least, as theirs has it."""
     with isolated(checkout):
         module = importlib.import_module("models.networks.progressive_conv_net")
@@ -93,27 +93,27 @@ class Pair:
         return scale
 
 
-def _generator_rows(ours: Any, module: Any) -> Iterator[Row]:
+def _generator_rows(ours: Any, module: Any) -> Iterator[ParityRow]:
     theirs = _their_generator(ours, module)
     z = torch.randn(IMAGES, ours.z_dim)
     for fade in FADES:
         theirs.setNewAlpha(1 - fade)
         with torch.no_grad():
             difference = apart(ours(z, fade=fade, exact=True), theirs(z))
-        yield Row(f"ProGAN generator {ours.resolution}px", f"images, fade {fade}", difference, FORWARD)
+        yield ParityRow(f"ProGAN generator {ours.resolution}px", f"images, fade {fade}", difference, FORWARD)
 
 
-def _logit_rows(ours: Any, module: Any, resolution: int) -> Iterator[Row]:
+def _logit_rows(ours: Any, module: Any, resolution: int) -> Iterator[ParityRow]:
     theirs, _ = _their_discriminator(ours, module)
     reals = torch.randn(IMAGES, 3, resolution, resolution)
     for fade in FADES:
         theirs.setNewAlpha(1 - fade)
         with torch.no_grad():
             difference = apart(_judge(ours, fade)(reals), theirs(reals)[:, 0])
-        yield Row(f"ProGAN discriminator {resolution}px", f"logits, fade {fade}", difference, FORWARD)
+        yield ParityRow(f"ProGAN discriminator {resolution}px", f"logits, fade {fade}", difference, FORWARD)
 
 
-def _gradient_rows(ours: Any, module: Any, resolution: int) -> Iterator[Row]:
+def _gradient_rows(ours: Any, module: Any, resolution: int) -> Iterator[ParityRow]:
     theirs, pairs = _their_discriminator(ours, module)
     for fade in FADES:
         theirs.setNewAlpha(1 - fade)
@@ -121,7 +121,7 @@ def _gradient_rows(ours: Any, module: Any, resolution: int) -> Iterator[Row]:
         judges = _judge(ours, fade), lambda x: theirs(x)[:, 0]
         difference = _gradients_apart(judges, reals, between, pairs)
         what = f"gradients of penalty and drift, fade {fade}"
-        yield Row(f"ProGAN discriminator {resolution}px", what, difference, GRADIENT)
+        yield ParityRow(f"ProGAN discriminator {resolution}px", what, difference, GRADIENT)
 
 
 def _gradients_apart(
@@ -201,7 +201,7 @@ _RECORDED: tuple[tuple[str, dict[str, Any], int, Net, float, list[int]], ...] = 
 )
 
 
-def record(checkout: Path) -> list[Case]:
+def record(checkout: Path) -> list[RecordedNetwork]:
     """The outputs that tests keep."""
     with isolated(checkout):
         module = importlib.import_module("models.networks.progressive_conv_net")
@@ -211,12 +211,12 @@ def record(checkout: Path) -> list[Case]:
 @torch.no_grad()
 def _recorded(
     module: Any, name: str, widths: dict[str, Any], side: int, net: Net, fade: float, shape: list[int]
-) -> Case:
+) -> RecordedNetwork:
     changes = {"name": ProGANConfig().name, "fused_scale": False, "minibatch_stddev_group": 1, **widths}
     if net == "generator":
         changes["z_dim"] = shape[1]
     spec = {"height": side, "width": side, "channels": 3, "classes": 0}
-    case = Case(name, changes, spec, net, RULES, [shape], call={"fade": fade})
+    case = RecordedNetwork(name, changes, spec, net, RULES, [shape], call={"fade": fade})
     ours: Any = case.ours()
     theirs = _their_generator(ours, module) if net == "generator" else _their_discriminator(ours, module)[0]
     theirs.setNewAlpha(1 - fade)

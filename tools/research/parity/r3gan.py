@@ -22,17 +22,16 @@ from torch.torch_version import TorchVersion
 from pipeline.config.families import R3GANConfig
 from pipeline.contracts import Batch, Fakes, Game, ImageSpec, Net, Networks, Terms, Verdict
 from pipeline.models.r3gan import R3GAN
-from tools.research.parity import FORWARD, GRADIENT, Row, apart, whole
+from tools.research.parity import FORWARD, GRADIENT, ParityRow, apart, whole
 from tools.research.parity.filling import Rule, drawn
-from tools.research.parity.recorded import Case as Recorded
-from tools.research.parity.recorded import summary
+from tools.research.parity.recorded import RecordedNetwork, summary
 from tools.research.peers import isolated
 
 LANDMARK = "R3GAN/Trainer.py"
 
 
 @dataclass(frozen=True)
-class Case:
+class Preset:
     """One of their presets. images: how many at once."""
 
     name: str
@@ -58,8 +57,8 @@ _INNER = {
 """Our names of what a stage holds, by theirs."""
 
 CASES = (
-    Case("CIFAR10", (768,) * 4, (96,) * 4, 0.05, classes=10),
-    Case("FFHQ-256", (768, 768, 768, 768, 384, 192, 96), (96, 96, 96, 96, 48, 24, 12), 150, images=1),
+    Preset("CIFAR10", (768,) * 4, (96,) * 4, 0.05, classes=10),
+    Preset("FFHQ-256", (768, 768, 768, 768, 384, 192, 96), (96, 96, 96, 96, 48, 24, 12), 150, images=1),
 )
 
 
@@ -86,7 +85,7 @@ class Played:
         return fake, self.judge(reals.images, reals.labels, exact=exact)
 
 
-def compare(checkout: Path) -> list[Row]:
+def compare(checkout: Path) -> list[ParityRow]:
     """Every case's outputs and gradients."""
     with importing(checkout) as (networks, trainer):
         return [row for case in CASES for row in compare_case(networks, trainer, case)]
@@ -102,7 +101,7 @@ def importing(checkout: Path) -> Iterator[tuple[Any, Any]]:
         yield importlib.import_module("R3GAN.Networks"), importlib.import_module("R3GAN.Trainer")
 
 
-def compare_case(networks: Any, trainer: Any, case: Case) -> Iterator[Row]:
+def compare_case(networks: Any, trainer: Any, case: Preset) -> Iterator[ParityRow]:
     """The rows of one case."""
     torch.manual_seed(0)
     theirs = _their_networks(networks, case)
@@ -113,9 +112,9 @@ def compare_case(networks: Any, trainer: Any, case: Case) -> Iterator[Row]:
     onehot = None if labels is None else F.one_hot(labels, case.classes).float()
     with torch.no_grad():
         fakes = ours.generator(z, labels), theirs[0](z, onehot)
-        yield Row(case.name, "generator", apart(*fakes), FORWARD)
+        yield ParityRow(case.name, "generator", apart(*fakes), FORWARD)
         logits = ours.discriminator(reals, labels).logits, theirs[1](reals, onehot)
-        yield Row(case.name, "discriminator", apart(*logits), FORWARD)
+        yield ParityRow(case.name, "discriminator", apart(*logits), FORWARD)
     game: Game = Played(family, ours, z)
     turns = trainer.AdversarialTraining(*theirs)
     played: tuple[Callable[[], object], ...] = (
@@ -128,7 +127,7 @@ def compare_case(networks: Any, trainer: Any, case: Case) -> Iterator[Row]:
         play()
         terms: Terms = phase.objective(game, Batch(reals, labels))
         far = _derived(ours[phase.trains], theirs[index], terms.loss.mean())
-        yield Row(case.name, f"{phase.trains}, gradients of its turn", far, GRADIENT)
+        yield ParityRow(case.name, f"{phase.trains}, gradients of its turn", far, GRADIENT)
 
 
 def _derived(ours: nn.Module, theirs: Any, loss: Tensor) -> float:
@@ -165,7 +164,7 @@ def _our_name(name: str, generates: bool) -> str:
     return f"stages.{stage}.{int(layer) - before}.{_INNER[inner]}"
 
 
-def _their_networks(networks: Any, case: Case) -> tuple[Any, Any]:
+def _their_networks(networks: Any, case: Preset) -> tuple[Any, Any]:
     blocks = [2] * len(case.widths)
     labelled = {"ConditionDimension": case.classes} if case.classes else {}
     made = networks.Generator(
@@ -189,7 +188,7 @@ def _stir(network: nn.Module) -> None:
             parameter.normal_(0, 0.3 / fan_in**0.5)
 
 
-def _our_networks(theirs: tuple[Any, Any], case: Case) -> tuple[R3GAN, Networks]:
+def _our_networks(theirs: tuple[Any, Any], case: Preset) -> tuple[R3GAN, Networks]:
     config = R3GANConfig(
         widths=case.widths,
         cardinalities=case.cardinalities,
@@ -226,7 +225,7 @@ _RECORDED: tuple[tuple[str, dict[str, Any], int, Net, list[int]], ...] = (
 )
 
 
-def record(checkout: Path) -> list[Recorded]:
+def record(checkout: Path) -> list[RecordedNetwork]:
     """The outputs that tests keep."""
     with importing(checkout) as (networks, _):
         return [_recorded(networks, *row) for row in _RECORDED]
@@ -235,12 +234,12 @@ def record(checkout: Path) -> list[Recorded]:
 @torch.no_grad()
 def _recorded(
     networks: Any, name: str, changes: dict[str, Any], classes: int, net: Net, shape: list[int]
-) -> Recorded:
+) -> RecordedNetwork:
     config = R3GANConfig(**changes)
-    case = Case(name, config.widths, config.cardinalities, 0.0, classes)
+    case = Preset(name, config.widths, config.cardinalities, 0.0, classes)
     side = case.resolution
     spec = {"height": side, "width": side, "channels": 3, "classes": classes}
-    recorded = Recorded(name, changes, spec, net, RULES, [shape], bool(classes))
+    recorded = RecordedNetwork(name, changes, spec, net, RULES, [shape], bool(classes))
     theirs = _their_networks(networks, case)[0 if net == "generator" else 1]
     fill(theirs, generates=net == "generator")
     first, *labels = recorded.tensors()

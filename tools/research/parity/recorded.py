@@ -27,7 +27,7 @@ BATCH = 32
 
 
 @dataclass(frozen=True)
-class Case:
+class RecordedNetwork:
     """name: of the case. family: its config's keys. spec: of the images. network: which of the two. rules:
     of the weights, by our names. inputs: shape of each in order, drawn as "input.0", ...; "labelled": then
     labels 0, 1, ... of the classes. call: further arguments of ours. given: mean, std, largest and sampled
@@ -93,12 +93,12 @@ def drift(output: Tensor, given: Mapping[str, Any]) -> float:
     return float(max(far) / given["largest"])
 
 
-def load(path: Path) -> list[Case]:
+def load(path: Path) -> list[RecordedNetwork]:
     """The cases of a file."""
-    return [Case(**case) for case in json.loads(path.read_text())["cases"]]
+    return [RecordedNetwork(**case) for case in json.loads(path.read_text())["cases"]]
 
 
-def save(path: Path, peer: str, checkout: Path, cases: Iterable[Case]) -> None:
+def save(path: Path, peer: str, checkout: Path, cases: Iterable[RecordedNetwork]) -> None:
     """Writes the cases of a peer, with the checkout's commit."""
     body = {"peer": peer, "commit": commit_of(checkout), "cases": [asdict(case) for case in cases]}
     path.write_text(json.dumps(body, indent=1) + "\n")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.importing import Part
 from pipeline.models.stylegan2.foreign import ROSINALITY, rosinality_name
-from tools.research.parity import Row
+from tools.research.parity import ParityRow
 from tools.research.parity.filling import drawn
 from tools.research.parity.stylegan2 import (
     PATH_MEAN,
@@ -29,7 +29,7 @@ LANDMARK = "op/upfirdn2d.py"
 NEEDED = ("lmdb", "wandb", "tqdm")  # by its training script, for what is not run here
 
 
-def compare(checkout: Path) -> list[Row]:
+def compare(checkout: Path) -> list[ParityRow]:
     """Networks of config f at 1024px and 256px; gradients at 256px with half as many channels."""
     with isolated(checkout, stand_ins=NEEDED):
         found = []

@@ -18,9 +18,9 @@ from pipeline.importing import Part
 from pipeline.models.foreign import Format, convert
 from pipeline.models.registry import build_family
 from pipeline.models.stylegan2.game import StyleGAN2Game
-from tools.research.parity import FORWARD, GRADIENT, Row, apart, whole
+from tools.research.parity import FORWARD, GRADIENT, ParityRow, apart, whole
 from tools.research.parity.filling import Rule, drawn
-from tools.research.parity.recorded import Case, summary
+from tools.research.parity.recorded import RecordedNetwork, summary
 
 RULES: tuple[Rule, ...] = (
     (r"noise_strength$", 0.05, 0.1),
@@ -87,22 +87,27 @@ def converted(theirs: Theirs, known: Format) -> tuple[Any, Networks]:
 
 
 @torch.no_grad()
-def forward_rows(name: str, theirs: Theirs, known: Format, *, images: int, judged: int) -> list[Row]:
+def forward_rows(name: str, theirs: Theirs, known: Format, *, images: int, judged: int) -> list[ParityRow]:
     """Mapping, images with and without truncation, and logits."""
     family, networks = converted(theirs, known)
     generator: Any = networks.generator
     spec = family.spec
     z, labels = drawn("input.0", (images, generator.z_dim)), labels_of(images, spec)
-    rows = [Row(name, "w", apart(generator.mapping(z, labels), theirs.latents(z, labels)), FORWARD)]
+    rows = [ParityRow(name, "w", apart(generator.mapping(z, labels), theirs.latents(z, labels)), FORWARD)]
     for psi in (1.0, PSI):
         ours = generator(z, labels, truncation=psi, exact=True)
-        rows.append(Row(name, f"images, psi {psi:g}", apart(ours, theirs.images(z, labels, psi)), FORWARD))
+        rows.append(
+            ParityRow(name, f"images, psi {psi:g}", apart(ours, theirs.images(z, labels, psi)), FORWARD)
+        )
     pictures, classes = (
         drawn("input.1", (judged, spec.channels, spec.height, spec.width)),
         labels_of(judged, spec),
     )
     logits = networks.discriminator(pictures, classes, exact=True)
-    return [*rows, Row(name, "logits", apart(logits, theirs.logits(pictures, classes).reshape(-1)), FORWARD)]
+    return [
+        *rows,
+        ParityRow(name, "logits", apart(logits, theirs.logits(pictures, classes).reshape(-1)), FORWARD),
+    ]
 
 
 def labels_of(count: int, spec: ImageSpec) -> Tensor | None:
@@ -150,7 +155,7 @@ class _ConstantGame(StyleGAN2Game):
 
 def gradient_rows(
     name: str, theirs: Theirs, known: Format, their_losses: Callable[[str, Inputs], None], count: int
-) -> list[Row]:
+) -> list[ParityRow]:
     """Gradients of each turn: their_losses runs one, "generator", "discriminator", "r1" or "path_length",
     and leaves gradients in their parameters."""
     family, networks = converted(theirs, known)
@@ -174,13 +179,13 @@ def gradient_rows(
     return rows
 
 
-def _gradient_rows(name: str, turn: str, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[Row]:
+def _gradient_rows(name: str, turn: str, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[ParityRow]:
     """The whole gradient, and the worst of the weights by itself. Biases and noise strengths are sums over
     all pixels, which may cancel: by themselves they would show rounding."""
     weights = [whole([pair]) for pair in pairs.values() if pair[1].ndim > 1 and pair[1].any()]
     return [
-        Row(name, f"gradient of {turn}", whole(pairs.values()), GRADIENT),
-        Row(name, f"gradient of {turn}, weight by weight", max(weights), GRADIENT),
+        ParityRow(name, f"gradient of {turn}", whole(pairs.values()), GRADIENT),
+        ParityRow(name, f"gradient of {turn}, weight by weight", max(weights), GRADIENT),
     ]
 
 
@@ -204,7 +209,7 @@ def given_noise(noise: Tensor) -> Iterator[None]:
         yield
 
 
-def cases(theirs: Callable[[Mapping[str, Any], ImageSpec], Theirs]) -> list[Case]:
+def cases(theirs: Callable[[Mapping[str, Any], ImageSpec], Theirs]) -> list[RecordedNetwork]:
     """The recorded cases: a tiny pair with classes, a generator and a discriminator of full size."""
     small = {"z_dim": 24, "w_dim": 16, "mapping_layers": 2, "channel_base": 256, "channel_max": 32}
     faces, half = ImageSpec(1024, 1024, 3), {"channel_base": 16384}
@@ -220,11 +225,11 @@ def cases(theirs: Callable[[Mapping[str, Any], ImageSpec], Theirs]) -> list[Case
 
 
 @torch.no_grad()
-def _case(name: str, changes: Any, spec: ImageSpec, network: Any, inputs: Any, build: Any) -> Case:
+def _case(name: str, changes: Any, spec: ImageSpec, network: Any, inputs: Any, build: Any) -> RecordedNetwork:
     family = {"name": StyleGAN2Config().name, **changes}
     numbers = {key: getattr(spec, key) for key in ("height", "width", "channels", "classes")}
     call = {"truncation": PSI} if network == "generator" else {}
-    case = Case(name, family, numbers, network, RULES, inputs, bool(spec.classes), call)
+    case = RecordedNetwork(name, family, numbers, network, RULES, inputs, bool(spec.classes), call)
     theirs: Theirs = build(changes, spec)
     first, *more = case.tensors()
     labels = more[0] if more else None

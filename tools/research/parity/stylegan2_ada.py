@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pipeline.contracts import ImageSpec
 from pipeline.importing import Part
 from pipeline.models.stylegan2.foreign import STYLEGAN2_ADA, ada_name
-from tools.research.parity import Row
-from tools.research.parity.recorded import Case
+from tools.research.parity import ParityRow
+from tools.research.parity.recorded import RecordedNetwork
 from tools.research.parity.stylegan2 import (
     PATH_MEAN,
     R1_GAMMA,
@@ -34,19 +34,19 @@ LANDMARK = "training/networks.py"
 SMALL = {"z_dim": 24, "w_dim": 16, "mapping_layers": 2, "channel_base": 256, "channel_max": 32}
 
 
-def compare(checkout: Path) -> list[Row]:
+def compare(checkout: Path) -> list[ParityRow]:
     """Networks of config f at 1024px and 256px and a small one with classes; gradients at 256px."""
     with isolated(checkout, stand_ins=("requests",)):
         return rows("training.networks", AdaLosses)
 
 
-def record(checkout: Path) -> list[Case]:
+def record(checkout: Path) -> list[RecordedNetwork]:
     """The outputs that tests keep."""
     with isolated(checkout, stand_ins=("requests",)):
         return cases(lambda changes, spec: built("training.networks", changes, spec))
 
 
-def rows(networks: str, losses: Any) -> list[Row]:
+def rows(networks: str, losses: Any) -> list[ParityRow]:
     """networks: their module. losses: their turns, made from generator and discriminator."""
     found = []
     for name, changes, spec, images, judged in (

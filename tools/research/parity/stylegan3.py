@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
-from tools.research.parity import Row
+from tools.research.parity import ParityRow
 from tools.research.parity.stylegan2 import Inputs
 from tools.research.parity.stylegan2_ada import AdaLosses, ConstantNoise, rows
 from tools.research.peers import isolated
@@ -21,7 +21,7 @@ from tools.research.peers import isolated
 LANDMARK = "training/networks_stylegan2.py"
 
 
-def compare(checkout: Path) -> list[Row]:
+def compare(checkout: Path) -> list[ParityRow]:
     """As with stylegan2-ada-pytorch."""
     with with_versions(), isolated(checkout, stand_ins=("requests",)):
         return rows("training.networks_stylegan2", _Losses)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tools.research.scale.model import Row
+from tools.research.scale.model import ScaleRow
 
 _SIDE, _HEAD, _EDGE = 320, 34, 40
 _COLORS = {"strong": "#1f4e9c", "weak": "#d62728"}
 
 
-def picture(rows: Sequence[Row]) -> np.ndarray[Any, Any]:
+def picture(rows: Sequence[ScaleRow]) -> np.ndarray[Any, Any]:
     """[H, W, 3] uint8. Both axes are logarithmic; grey: each line's first point without any loss."""
     names = list(dict.fromkeys(one.family for one in rows))
     columns = min(len(names), 2)
@@ -28,7 +28,7 @@ def picture(rows: Sequence[Row]) -> np.ndarray[Any, Any]:
     return np.asarray(sheet)
 
 
-def _panel(draw: ImageDraw.ImageDraw, rows: Sequence[Row], corner: tuple[int, int]) -> None:
+def _panel(draw: ImageDraw.ImageDraw, rows: Sequence[ScaleRow], corner: tuple[int, int]) -> None:
     x, y = corner
     draw.text((x + 6, y + 4), f"{rows[0].family}: s/kimg over GPUs", fill="black")
     for number, (scaling, color) in enumerate(_COLORS.items()):

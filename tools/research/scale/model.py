@@ -169,7 +169,7 @@ def checkpoint_bytes(count: Count) -> int:
 
 
 @dataclass(frozen=True)
-class Row:
+class ScaleRow:
     """One line of the table: a run on `gpus`. batch: global, of the last stage. at_once: images that a GPU
     holds at once. efficiency: against one GPU with the same images at once and no exchange."""
 
@@ -191,7 +191,7 @@ class Row:
     checkpoint_write: float
 
 
-def row(family: str, spans: Sequence[Span], gpus: int, scaling: str, how: Setting) -> Row | None:
+def row(family: str, spans: Sequence[Span], gpus: int, scaling: str, how: Setting) -> ScaleRow | None:
     """A run of all spans; None if a stage's batch cannot be split over so many GPUs."""
     seconds = alone = 0.0
     for span in spans:
@@ -209,7 +209,7 @@ def row(family: str, spans: Sequence[Span], gpus: int, scaling: str, how: Settin
     node = speed / Cluster(gpus, constants).nodes
     size = checkpoint_bytes(last)
     kinds = {"replicated": None, "zero1": 1, "zero2": 2}
-    return Row(
+    return ScaleRow(
         family, scaling, gpus, gpus * images, images // micro_batches(images, how.micro), step,
         1000 / speed, seconds / 86400, alone / seconds,
         {name: memory(last, gpus, images, replace(how, zero=zero)) for name, zero in kinds.items()},

@@ -30,7 +30,7 @@ _MOST_LINES = 6  # of what a command may say of one fault
 
 
 @dataclass(frozen=True)
-class Case:
+class FaultCase:
     """What came of one fault. said: how the command took it. wrong: what is not as it should be."""
 
     kind: str
@@ -53,14 +53,14 @@ class Bench:
         (self._root / workload.out).rename(folder / "undisturbed")
         self.counts = read_state(self._state)[1]
 
-    def _succeed(self, words: Sequence[str]) -> None:
-        ended = self._commands.run(words, self._folder / "making.txt", {}, self._seconds)
+    def _succeed(self, arguments: Sequence[str]) -> None:
+        ended = self._commands.run(arguments, self._folder / "making.txt", {}, self._seconds)
         if ended.code != 0:
-            raise RuntimeError(f"hrgan {' '.join(words)}: exit code {ended.code}\n{ended.text}")
+            raise RuntimeError(f"hrgan {' '.join(arguments)}: exit code {ended.code}\n{ended.text}")
 
     def _run(self, name: str, environment: dict[str, str]) -> Ended:
-        words = self._workload.words(self._root)
-        return self._commands.run(words, self._folder / f"{name}.txt", environment, self._seconds)
+        arguments = self._workload.arguments(self._root)
+        return self._commands.run(arguments, self._folder / f"{name}.txt", environment, self._seconds)
 
     def _disturb(self, fault: Fault | None, log: Path | None = None) -> Ended:
         self._state.unlink(missing_ok=True)
@@ -70,7 +70,7 @@ class Bench:
         shutil.rmtree(self._root)
         shutil.copytree(self._start, self._root)
 
-    def case(self, fault: Fault) -> Case | None:
+    def case(self, fault: Fault) -> FaultCase | None:
         """None if the call never came: threads do not always make as many."""
         self._begin()
         ended = self._disturb(fault)
@@ -81,7 +81,7 @@ class Bench:
         wrong = self._untrue(ended) if fault.action == "once" else []
         return self._case(fault.kind, str(fault), said, wrong, ended)
 
-    def loss(self, fault: Fault, chance: random.Random) -> Case | None:
+    def loss(self, fault: Fault, chance: random.Random) -> FaultCase | None:
         """Power is lost after the fault's call."""
         self._begin()
         disk, log = Disk(self._root), self._folder / "log"
@@ -96,14 +96,14 @@ class Bench:
             "power loss", f"power loss after {fault.call} {fault.number} ({model})", "killed", [], ended
         )
 
-    def _case(self, kind: str, what: str, said: str, wrong: list[str], ended: Ended) -> Case:
+    def _case(self, kind: str, what: str, said: str, wrong: list[str], ended: Ended) -> FaultCase:
         lines = ended.text.splitlines()
         again = self._run("again", {})
         if again.code != 0:
             wrong = [*wrong, f"the same command again: {_said(again)}"]
             lines += ["-- again:", *again.text.splitlines()]
         wrong += differences(self._folder / "undisturbed", self._root / self._workload.out)
-        return Case(kind, what, said, tuple(wrong), tuple(lines))
+        return FaultCase(kind, what, said, tuple(wrong), tuple(lines))
 
     def _untrue(self, ended: Ended) -> list[str]:
         """Where job.json says something else than the exit code."""
@@ -146,7 +146,7 @@ def kills(counts: dict[str, int], chance: random.Random) -> Iterator[Fault]:
         yield Fault(call, chance.randint(1, counts[call]), action)
 
 
-def cases(bench: Bench, faults: int, killed: int, losses: int, seed: int) -> Iterator[Case]:
+def cases(bench: Bench, faults: int, killed: int, losses: int, seed: int) -> Iterator[FaultCase]:
     """That many of each, mixed."""
     chance = random.Random(seed)
     failing, ending = errors(bench.counts, chance), kills(bench.counts, chance)
@@ -160,7 +160,7 @@ def cases(bench: Bench, faults: int, killed: int, losses: int, seed: int) -> Ite
         yield found
 
 
-def table(found: Sequence[Case]) -> str:
+def table(found: Sequence[FaultCase]) -> str:
     """Counts by kind of fault, in Markdown."""
     rows = [
         "| fault | cases | same to the bit | went on | clear line | traceback | hang | something wrong |",
@@ -171,7 +171,7 @@ def table(found: Sequence[Case]) -> str:
     return "\n".join([*rows, _row("all", found)])
 
 
-def _row(kind: str, found: Sequence[Case]) -> str:
+def _row(kind: str, found: Sequence[FaultCase]) -> str:
     said = Counter(case.said.split(",")[0] for case in found)
     same = sum(not case.wrong for case in found)
     figures = [

@@ -32,8 +32,8 @@ class Fault:
     @property
     def kind(self) -> str:
         """What it is called in a table."""
-        words = {"once": "once", "on": "for good", "before": "killed before", "after": "killed after"}
-        text = words.get(self.action, "torn write, killed")
+        names = {"once": "once", "on": "for good", "before": "killed before", "after": "killed after"}
+        text = names.get(self.action, "torn write, killed")
         return f"{self.error} {text}" if self.error else text
 
     def __str__(self) -> str:

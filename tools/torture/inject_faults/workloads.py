@@ -29,11 +29,11 @@ Run = Callable[[Sequence[str]], None]
 
 @dataclass(frozen=True)
 class Workload:
-    """make: fills a new folder with what the command reads. words: the command in that folder. out: what it
-    writes there."""
+    """make: fills a new folder with what the command reads. arguments: of the command, in that folder. out: what
+    it writes there."""
 
     make: Callable[[Path, Run], None]
-    words: Callable[[Path], list[str]]
+    arguments: Callable[[Path], list[str]]
     out: str
 
 
@@ -72,8 +72,8 @@ def _snapshot(folder: Path, run: Run) -> None:
 
 
 def _generate(folder: Path) -> list[str]:
-    words = ["generate", str(folder / "snapshot"), str(folder / "out"), "--count", "40"]
-    return [*words, "--shard-size", "10", "--device", "cpu"]
+    arguments = ["generate", str(folder / "snapshot"), str(folder / "out"), "--count", "40"]
+    return [*arguments, "--shard-size", "10", "--device", "cpu"]
 
 
 WORKLOADS: Mapping[str, Workload] = {
