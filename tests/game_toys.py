@@ -180,8 +180,8 @@ class Coded(MLP):
 
 
 def finite_difference(step: float) -> Objective:
-    """((D(T(x + step * e)) - D(T(x))) / step)^2, e standard normal: for a small step its expectation over e
-    is |grad D(T(x))|^2, without a second derivative."""
+    """((D(T(x + step * e)) - D(T(x))) / step)^2 for standard normal e: with a small step its expectation is
+    |grad D(T(x))|^2, without a second derivative."""
 
     def objective(game: Game, reals: Batch) -> Terms:
         assert isinstance(game, AugmentedGame)

@@ -12,7 +12,7 @@ from pipeline.config.run import RunConfig
 from pipeline.errors import RunFailed
 from pipeline.training.flags import Flags
 from pipeline.training.progress import crossed
-from pipeline.training.report import Report
+from pipeline.training.report import Report, stage_figures
 from pipeline.training.stop import StopRequest
 from pipeline.training.trainer import Trainer
 
@@ -133,7 +133,8 @@ class Loop:
     def _tick(self) -> None:
         progress = self._trainer.progress
         now = {name: float(value) for name, value in self._trainer.family.figures().items()}
-        figures = {**self._trainer.meters.flush(), **now, **self._damaged()}
+        stage = stage_figures(self._trainer.family.schedule.at(progress.images_seen))
+        figures = {**self._trainer.meters.flush(), **now, **stage, **self._damaged()}
         if self._report is not None:
             self._report.tick(progress.images_seen, progress.step, figures)
         self._look_for_end()

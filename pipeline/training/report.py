@@ -27,6 +27,7 @@ from pipeline.board.events import (
     scalar_summary,
     text_summary,
 )
+from pipeline.contracts import Stage
 from pipeline.errors import Damaged, RunFailed, UserError
 from pipeline.reading import read_lines
 from pipeline.storage.atomic import fsync_file, fsync_folder, publish_bytes
@@ -45,6 +46,15 @@ _CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "classes recognised": ("classified/",),
     },
     "regularisers": {"": ("penalty/", "path_length")},
+    "stage": {
+        "learning rates": ("stage/rate/",),
+        "weights": ("stage/weight/",),
+        "fade": ("stage/fade",),
+        "resolution": ("stage/resolution",),
+        "batch size": ("stage/batch_size",),
+        "decay of the averaged generator": ("stage/ema_beta",),
+        "second decay": ("stage/beta2/",),
+    },
     "ADA": {"probability of augmentation": ("state/ada_p",)},
     "gradients": {"gradient norms": ("gradient_norm/",), "skipped updates": ("skipped_updates",)},
     "throughput": {
@@ -197,6 +207,19 @@ class Report:
             self._curves.add(event_of(layout_summary(curves_layout(figures)), 0))
             self._is_laid_out = True
         self._curves.flush()
+
+
+def stage_figures(stage: Stage) -> Figures:
+    """The conditions, by the names of the log; nothing of it is asked of the device."""
+    return {
+        "stage/resolution": stage.resolution,
+        "stage/fade": float(stage.fade),
+        "stage/batch_size": stage.batch_size,
+        "stage/ema_beta": stage.ema_beta,
+        **{f"stage/rate/{net}": rate for net, rate in stage.rates.items()},
+        **{f"stage/beta2/{net}": beta2 for net, beta2 in stage.adam_beta2.items()},
+        **{f"stage/weight/{name}": float(weight) for name, weight in stage.weights.items()},
+    }
 
 
 def curves_layout(tags: Iterable[str]) -> Layout:

@@ -19,9 +19,9 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from pipeline.config.run import RunConfig
 from pipeline.errors import RunFailed
 from pipeline.training.loop import Loop
-from pipeline.training.report import Figures, Report, curves_layout
+from pipeline.training.report import Figures, Report, curves_layout, stage_figures
 from pipeline.training.stop import StopRequest
-from tests.tiny_families import tiny_config
+from tests.tiny_families import PLAIN, tiny_config, tiny_family, tiny_trainer
 from tests.toy import toy_trainer
 from tests.training.test_ending import Kept
 
@@ -113,6 +113,53 @@ def test_a_tick_has_the_memory_as_it_is_at_its_end_and_means_of_the_rest() -> No
     Loop(trainer, config, Kept(), shown, StopRequest()).run()  # type: ignore[arg-type]
     assert given == now
     assert len(set(given)) == 4
+
+
+def test_a_tick_has_the_stage_at_its_position() -> None:
+    """As the schedule has it there, so that whoever reads a line knows under which conditions it went on."""
+    trainer = tiny_trainer(tiny_family("r3gan", PLAIN, burn_in_images=64))
+    given: dict[int, Figures] = {}
+
+    def tick(images_seen: int, step: int, figures: Figures) -> None:
+        given[images_seen] = figures
+
+    shown = SimpleNamespace(say=print, tick=tick, advance=lambda _: None)
+    config = RunConfig(family=tiny_config("r3gan"), length={"images": 96}, report={"every_images": 24})
+    Loop(trainer, config, Kept(), shown, StopRequest()).run()  # type: ignore[arg-type]
+    assert sorted(given) == [24, 48, 72, 96]
+    for images_seen, figures in given.items():
+        stage = trainer.family.schedule.at(images_seen)
+        found = {name: value for name, value in figures.items() if name.startswith("stage/")}
+        assert found == {
+            "stage/resolution": 8,
+            "stage/fade": 1.0,
+            "stage/batch_size": 8,
+            "stage/ema_beta": stage.ema_beta,
+            "stage/rate/generator": stage.rates["generator"],
+            "stage/rate/discriminator": stage.rates["discriminator"],
+            "stage/beta2/generator": stage.adam_beta2["generator"],
+            "stage/beta2/discriminator": stage.adam_beta2["discriminator"],
+            "stage/weight/r1_gamma": stage.weights["r1_gamma"],
+            "stage/weight/r2_gamma": stage.weights["r2_gamma"],
+            "stage/weight/augment_p": stage.weights["augment_p"],
+        }
+        assert all(type(value) in (int, float) for value in found.values())
+    assert given[24]["stage/rate/generator"] > given[48]["stage/rate/generator"]
+
+
+def test_a_fading_stage_is_shown(tmp_path: Path) -> None:
+    schedule = tiny_family("progan", PLAIN).schedule
+    places = range(0, 100, 7)
+    for place in places:
+        stage = schedule.at(place)
+        figures = stage_figures(stage)
+        assert figures["stage/fade"] == stage.fade
+        assert figures["stage/resolution"] == stage.resolution
+        assert figures["stage/batch_size"] == stage.batch_size
+    assert len({schedule.at(place).fade for place in places}) > 2
+    charts = curves_layout(figures)["stage"]
+    assert charts["learning rates"][1] == ["^stage/rate/discriminator$", "^stage/rate/generator$"]
+    assert {"fade", "resolution", "batch size", "decay of the averaged generator"} <= set(charts)
 
 
 def test_a_full_disk_is_said_once_and_the_curves_follow(tmp_path, monkeypatch, capsys) -> None:
