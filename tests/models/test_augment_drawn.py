@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.families import AdaConfig
 from pipeline.contracts import AugmentedGame, Terms
-from pipeline.models.augment import Augment, Chain
+from pipeline.models.augment import Augment, Chain, corruption
 from pipeline.models.registry import FAMILIES
 from pipeline.randomness import SampleRandomness
 from tests.game_toys import finite_difference, toy_family
@@ -80,6 +82,22 @@ def test_a_chain_draws_all_before_it_shows_anything():
     picture = images()
     assert Chain()(picture) is picture
     assert Chain().moved(picture) is picture
+
+
+@pytest.mark.parametrize("part", ["moves", "affine", "colors", "gains", "noise", "hole"])
+def test_each_group_acts_beside_all_others(part):
+    drawn = Augment(AdaConfig(mode="fixed", kinds=KINDS), SIDE, 3).draw(streams(), torch.tensor(1.0))
+    changed = (drawn(images()) != replace(drawn, **{part: None})(images())).flatten(1).any(dim=1)
+    assert changed.float().mean() >= 0.75  # half of the flips and turns are none
+
+
+def test_the_hole_is_cut_last():
+    """Nothing that comes before shows in it (Karras et al. 2020b, appendix B)."""
+    drawn = Augment(AdaConfig(mode="fixed", kinds=KINDS), SIDE, 3).draw(streams(), torch.tensor(1.0))
+    hidden = corruption.cut_out(torch.ones(N, 1, SIDE, SIDE), drawn.hole) == 0
+    shown = drawn(images())
+    assert (shown[hidden.expand_as(shown)] == 0).all()
+    assert hidden.any()
 
 
 # ---- games

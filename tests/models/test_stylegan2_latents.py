@@ -10,7 +10,7 @@ import torch
 from pipeline.contracts import ImageSpec, Process
 from pipeline.engines.replicated import Replicated
 from pipeline.models.layers import ModulatedConv2d, ToImage
-from pipeline.models.stylegan2.mapping import Mapping
+from pipeline.models.stylegan2.mapping import MappingNetwork
 from pipeline.randomness import SampleRandomness
 from pipeline.training.trainer import Trainer
 from tests.small_stylegan2 import game_of, reals, tiny
@@ -21,8 +21,8 @@ def unit(x: torch.Tensor) -> torch.Tensor:
     return x / x.norm(dim=1, keepdim=True) * math.sqrt(x.shape[1])
 
 
-def written_out(mapping: Mapping, z: torch.Tensor | None, labels: torch.Tensor | None) -> torch.Tensor:
-    """Mapping with 8 layers, rate .01, embedding at rate 1 (Karras et al. 2019, section 2)."""
+def written_out(mapping: MappingNetwork, z: torch.Tensor | None, labels: torch.Tensor | None) -> torch.Tensor:
+    """MappingNetwork with 8 layers, rate .01, embedding at rate 1 (Karras et al. 2019, section 2)."""
     parts = [] if z is None else [unit(z)]
     if mapping.embed is not None:
         width = mapping.embed.weight.shape[1]
@@ -37,7 +37,7 @@ def written_out(mapping: Mapping, z: torch.Tensor | None, labels: torch.Tensor |
 @pytest.mark.parametrize(("z_dim", "classes"), [(12, 0), (12, 3), (0, 3)])
 def test_mapping_is_its_formula(z_dim, classes):
     torch.manual_seed(0)
-    mapping = Mapping(z_dim=z_dim, classes=classes, w_dim=10, layers=8)
+    mapping = MappingNetwork(z_dim=z_dim, classes=classes, w_dim=10, layers=8)
     for parameter in mapping.parameters():
         parameter.data += torch.randn_like(parameter)  # biases away from zero
     z = 5 * torch.randn(6, z_dim) if z_dim else None
@@ -48,13 +48,13 @@ def test_mapping_is_its_formula(z_dim, classes):
 
 def test_w_has_about_unit_size_at_the_start():
     torch.manual_seed(0)
-    w = Mapping(z_dim=512, classes=0, w_dim=512, layers=8)(torch.randn(256, 512), None)
+    w = MappingNetwork(z_dim=512, classes=0, w_dim=512, layers=8)(torch.randn(256, 512), None)
     assert 0.5 < w.square().mean() < 2  # 1.04^8 = 1.37 expected
 
 
 def test_the_size_of_an_embedding_does_not_matter():
     torch.manual_seed(0)
-    mapping = Mapping(z_dim=4, classes=3, w_dim=10, layers=2)
+    mapping = MappingNetwork(z_dim=4, classes=3, w_dim=10, layers=2)
     z, labels = torch.randn(3, 4), torch.arange(3)
     before = mapping(z, labels)
     mapping.embed.weight.data *= 40
@@ -63,7 +63,7 @@ def test_the_size_of_an_embedding_does_not_matter():
 
 def test_a_conditional_mapping_without_labels_says_so():
     with pytest.raises(ValueError, match="conditional: it needs labels"):
-        Mapping(z_dim=4, classes=3, w_dim=10, layers=2)(torch.randn(3, 4), None)
+        MappingNetwork(z_dim=4, classes=3, w_dim=10, layers=2)(torch.randn(3, 4), None)
 
 
 @pytest.mark.parametrize("classes", [0, 3])

@@ -11,7 +11,7 @@ import ops
 from pipeline.errors import UserError
 from pipeline.models.groups import check_groups
 from pipeline.models.layers import Compilable, Conv2d, Linear, Recomputable
-from pipeline.models.stylegan2.mapping import Mapping
+from pipeline.models.stylegan2.mapping import MappingNetwork
 from pipeline.models.stylegan2.shape import LOWEST, Shape
 
 
@@ -92,7 +92,7 @@ class Discriminator(Compilable):
         self.head = DiscriminatorHead(shape, self.label_dim or 1 + self.classifies)
         self.mapping = None
         if projects:
-            self.mapping = Mapping(
+            self.mapping = MappingNetwork(
                 z_dim=0,
                 classes=shape.classes,
                 w_dim=self.label_dim,

@@ -20,7 +20,7 @@ from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
 from pipeline.models.foreign import Format, Imported, Part, Parts
-from pipeline.models.stylegan2.mapping import Mapping as MappingNetwork
+from pipeline.models.stylegan2.mapping import MappingNetwork
 
 Weights = dict[str, Tensor]
 _AVERAGED_OVER = 16384

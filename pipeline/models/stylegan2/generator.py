@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.models.layers import Compilable, Conv2d, Linear, ModulatedConv2d, Recomputable, ToImage
-from pipeline.models.stylegan2.mapping import Mapping
+from pipeline.models.stylegan2.mapping import MappingNetwork
 from pipeline.models.stylegan2.shape import LOWEST, Shape
 
 Noise = Sequence[Tensor] | Literal["const", "none"]
@@ -137,7 +137,7 @@ class Generator(nn.Module):
         config = shape.config
         self.z_dim, self.classes = config.z_dim, shape.classes
         self.synthesis = Synthesis(shape)
-        self.mapping = Mapping(
+        self.mapping = MappingNetwork(
             z_dim=config.z_dim,
             classes=shape.classes,
             w_dim=config.w_dim,

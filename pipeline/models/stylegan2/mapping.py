@@ -11,7 +11,7 @@ import ops
 from pipeline.models.layers import Linear, one_hot
 
 
-class Mapping(nn.Module):
+class MappingNetwork(nn.Module):
     """w = f(z, label), `layers` fully connected layers (Karras et al. 2019, section 2).
 
     z is normalised to unit mean square; so is the label's embedding, which is concatenated to it. Without
