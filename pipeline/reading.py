@@ -128,14 +128,14 @@ def checked(schema: type[_T], value: object, where: str) -> _T:
         if unknown:
             raise Damaged(f"{where}: {unknown[0]:.80}: unknown key")
     try:
-        found: _T = _adapter(schema).validate_python(value)  # type: ignore[arg-type]
+        typed: _T = _adapter(schema).validate_python(value)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         said = first["msg"].replace("Input should be", "must be")
         said = "must be an object" if first["type"] == "dataclass_type" else said
         key = ".".join(map(str, first["loc"]))
         raise Damaged(f"{where}: {f'{key:.80}: ' if key else ''}{said[:1].lower()}{said[1:]}") from error
-    return found
+    return typed
 
 
 @cache

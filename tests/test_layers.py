@@ -22,7 +22,7 @@ PRODUCT = ("ops", "pipeline", "launch", "tools")
 # What everybody may import: errors, seeds, true float32, kernels, and the reader of small files.
 FREE = {
     *("pipeline.errors", "pipeline.randomness", "pipeline.float32", "pipeline.kernels", "pipeline.reading"),
-    "pipeline.words",
+    *("pipeline.words", "pipeline.versions"),
 }
 BASE = {"pipeline.contracts", "pipeline.latents", "pipeline.config"}
 # What reads a data set that is there; `sources` and `preparing` make one.
@@ -78,6 +78,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pipeline.kernels": {"torch"},
     "pipeline.reading": {"pydantic"},
     "pipeline.words": {"rich"},
+    "pipeline.versions": set(),
     "pipeline.contracts": {"torch"},
     "pipeline.latents": {"torch"},
     "pipeline.config": {"pydantic", "pydantic_core", "yaml"},

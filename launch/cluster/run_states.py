@@ -167,7 +167,7 @@ def _last_sign(run: Path, job: Job | None) -> float:
 def _job(run: Path, state: RunState) -> Job | None:
     try:
         return read_job(run)
-    except Damaged as damage:
+    except (Damaged, UserError) as damage:  # of a newer version: the other runs are shown all the same
         state.damaged.append(str(damage))
     return None
 

@@ -25,7 +25,7 @@ _THUMBNAIL, _SHEET = 64, 8192  # pixels a side: of a thumbnail, and what browser
 
 
 @dataclass(frozen=True)
-class Points:
+class Embedding:
     """vectors [N, D]; images [N, C, H, W] uint8, one a point; columns: what is known of each, by name."""
 
     vectors: Tensor
@@ -33,7 +33,7 @@ class Points:
     columns: Mapping[str, Sequence[object]]
 
 
-def publish_points(folder: Path, spaces: Mapping[str, Points], about: str) -> None:
+def publish_points(folder: Path, spaces: Mapping[str, Embedding], about: str) -> None:
     """Makes `spaces`, by name, all the projector shows of `folder`. about: what `shown_points` returns."""
     config = ProjectorConfig()
     for name, points in spaces.items():

@@ -16,7 +16,7 @@ from pipeline.config.cluster import ClusterConfig
 from pipeline.config.explain import explain, line
 from pipeline.config.run import RunConfig
 from pipeline.config.shipped import CLUSTERS, locate
-from pipeline.config.sources import Key, Layer, ScalarLoader, read_layers, read_override
+from pipeline.config.sources import FORMAT, Key, Layer, ScalarLoader, read_layers, read_override
 from pipeline.errors import UserError
 
 MAY_CHANGE = (
@@ -131,7 +131,8 @@ def _value(config: BaseModel, key: Key) -> object:
 
 def dump_config(config: RunConfig) -> str:
     """The resolved configuration as YAML: every key, defaults included; `read_dump` reads it back."""
-    text: str = yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    content = FORMAT.stamped(config.model_dump(mode="json"))
+    text: str = yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ import yaml
 from pipeline.config.shipped import absent, find
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import read_text
+from pipeline.versions import Stored
+
+FORMAT = Stored(version=1, unstated=1)
+"""Of configurations: those that people write state none."""
 
 Key = tuple[str, ...]
 """Where a value stands: ("batch", "size")."""
@@ -172,6 +176,11 @@ def read_section(path: Path, name: str) -> Any:
 def read_layers(path: Path, chain: Sequence[Path] = ()) -> list[Layer]:
     """The file's layers, most basic first: what it inherits (recursively), then itself."""
     layer = _read_layer(path)
+    try:
+        tree = FORMAT.current(layer.tree, layer.place(("format",)) or str(path))
+    except Damaged as damage:
+        raise UserError(str(damage)) from damage
+    layer = replace(layer, tree=tree)
     parents = layer.tree.pop("inherit", [])
     place = layer.place(("inherit",))
     if isinstance(parents, str):

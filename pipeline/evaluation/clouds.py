@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.board.events import EVALUATION
-from pipeline.board.projector import Points, publish_points, shown_points
+from pipeline.board.projector import Embedding, publish_points, shown_points
 from pipeline.contracts import Sampler
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import UnflippedReader
@@ -59,9 +59,9 @@ def show_clouds(
         "class": [*_names(labels, snapshot.classes, count), *_names(classes, index.classes, count)],
     }
     name = "pixels" if extractor is None else f"features-{extractor.name.replace('/', '-')}"
-    spaces = {name: Points(_features(both, extractor), both, columns)}
+    spaces = {name: Embedding(_features(both, extractor), both, columns)}
     if codes is not None:
-        spaces["w"] = Points(codes, fakes, {"seed": seeds, "class": columns["class"][:count]})
+        spaces["w"] = Embedding(codes, fakes, {"seed": seeds, "class": columns["class"][:count]})
     publish_points(run / EVALUATION, spaces, snapshot.digest)
 
 

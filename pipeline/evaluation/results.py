@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.data.shards.index import ShardIndex
-from pipeline.errors import Damaged
+from pipeline.errors import Damaged, UserError
 from pipeline.evaluation.metrics.registry import PARTS, by_name
 from pipeline.reading import checked, read_json, shown
 from pipeline.storage.atomic import move_away, publish_bytes
 from pipeline.storage.manifest import MANIFEST, code_version
 from pipeline.storage.snapshots import Snapshot
+from pipeline.versions import Stored
 
 RESULTS = "metrics"
 """Of a run or a data set, the folder of its results."""
 
+FORMAT = Stored(version=1, unstated=1)
 Figures = Mapping[str, Any]
 Report = Callable[[str], None]
 _T = TypeVar("_T")
@@ -63,7 +65,7 @@ class Result:
             "data": self.data,
             "versions": self.versions,
         }
-        return (json.dumps(body, indent=1, sort_keys=True) + "\n").encode()
+        return (json.dumps(FORMAT.stamped(body), indent=1, sort_keys=True) + "\n").encode()
 
 
 def run_of(snapshot: Snapshot) -> Path | None:
@@ -109,9 +111,10 @@ def _run_around(folder: Path) -> Path | None:
 
 
 def read_result(path: Path) -> Result | None:
-    """The result at `path`; None if there is none. Damaged if the file is not a result."""
+    """The result at `path`; None if there is none. Damaged if the file is not a result; UserError if a newer
+    version wrote it."""
     try:
-        body = read_json(path)
+        body = FORMAT.current(read_json(path), str(path))
     except FileNotFoundError:
         return None
     result = _checked(Result, _placed(body), str(path))
@@ -180,7 +183,7 @@ def read_results(run: Path, report: Report = lambda line: None) -> list[Result]:
     for path in sorted((run / RESULTS).glob("[0-9]*.json")):
         try:
             found.append(read_result(path))
-        except Damaged as damage:
+        except (Damaged, UserError) as damage:
             report(shown(f"{damage}; passed over"))
     return sorted((result for result in found if result is not None), key=lambda r: r.images_seen)
 

@@ -62,10 +62,10 @@ def write_animation(out: Path, frames: Sequence[Pixels], per_second: float) -> N
 
 
 def _ffmpeg(out: Path) -> str:
-    found = shutil.which("ffmpeg")
-    if found is None:
+    program = shutil.which("ffmpeg")
+    if program is None:
         raise UserError(f"{out}: an .mp4 needs ffmpeg on PATH; install it, or allowed: .gif, .apng, .webp")
-    return found
+    return program
 
 
 def _write_mp4(out: Path, frames: Sequence[Pixels], per_second: float) -> None:

@@ -113,10 +113,12 @@ def shown_points(subject: Subject, points: Points) -> tuple[Tensor, list[str]]:
 
 def kept_direction(vectors: Vectors, shape: tuple[int, ...], number: int) -> Tensor:
     """Direction `number` of a file, [layers, dim]. UserError if it is not there or another generator's."""
-    found = vectors.of(NAME, shape)
-    if number >= len(found):
-        raise UserError(f"--number {number}: {vectors.path} has {len(found)}; allowed: 0 to {len(found) - 1}")
-    return found[number]
+    directions = vectors.of(NAME, shape)
+    if number >= len(directions):
+        raise UserError(
+            f"--number {number}: {vectors.path} has {len(directions)}; allowed: 0 to {len(directions) - 1}"
+        )
+    return directions[number]
 
 
 def on_layers(directions: Tensor, layers: Sequence[int]) -> Tensor:

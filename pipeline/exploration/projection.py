@@ -95,7 +95,7 @@ def project(
     start = mean.expand(1, width, -1)
     w = start.clone().requires_grad_()
     learns = plan.noise_weight > 0
-    noise = [found.requires_grad_(learns) for found in space.noise_maps()]
+    noise = [level.requires_grad_(learns) for level in space.noise_maps()]
     optimizer = torch.optim.Adam([w, *noise] if learns else [w], betas=(0.9, 0.999))
     numbers = seeded(derive_seed("project", plan.seed))
     with tqdm(total=plan.steps, unit="step", desc="project", disable=not progress) as bar:
@@ -115,7 +115,7 @@ def project(
             bar.set_postfix(distance=f"{distance.item():.4f}", refresh=False)
     with torch.no_grad():
         codes = w.detach().expand(-1, space.layers, -1)
-        noise = [found.detach() for found in noise]
+        noise = [level.detach() for level in noise]
         middle = mean.expand(1, space.layers, -1)
         near = float(measure(space.synthesise_with(codes, noise)))
         return Found(codes, noise, middle, near, float(measure(space.synthesise(middle))), label)
@@ -152,8 +152,8 @@ def noise_regularisation(noise: Sequence[Tensor]) -> Tensor:
     """Squared correlation of each map with itself moved by a pixel, down and across, summed over a pyramid
     that keeps the variance: noise stays noise, and does not draw the photograph."""
     total = torch.zeros([], device=noise[0].device if noise else None)
-    for found in noise:
-        level = found[None, None]
+    for noise_map in noise:
+        level = noise_map[None, None]
         while True:
             for dim in (2, 3):
                 total = total + (level * level.roll(1, dim)).mean().square()
@@ -166,9 +166,9 @@ def noise_regularisation(noise: Sequence[Tensor]) -> Tensor:
 @torch.no_grad()
 def normalise(noise: Sequence[Tensor]) -> None:
     """Each map to mean 0 and variance 1, in place."""
-    for found in noise:
-        found.sub_(found.mean())
-        found.mul_(found.square().mean().rsqrt())
+    for noise_map in noise:
+        noise_map.sub_(noise_map.mean())
+        noise_map.mul_(noise_map.square().mean().rsqrt())
 
 
 def prepared_photo(subject: Subject, out: Path, photo: Path) -> Tensor:
@@ -186,26 +186,26 @@ def show_projection(
     [1, layers, dim], noise.0, noise.1, ..., the mean's codes."""
     space = subject.space
     assert isinstance(space, StyledSpace)
-    found = project(space, pixels, plan, classes=classes, progress=subject.progress)
+    projection = project(space, pixels, plan, classes=classes, progress=subject.progress)
     with torch.no_grad():
-        near = space.synthesise_with(found.codes, found.noise)
-        images = [pixels, near, space.synthesise(found.codes), space.synthesise(found.mean)]
-    mean = "mean" if found.label is None else f"mean of {subject.name_of(found.label)}"
+        near = space.synthesise_with(projection.codes, projection.noise)
+        images = [pixels, near, space.synthesise(projection.codes), space.synthesise(projection.mean)]
+    mean = "mean" if projection.label is None else f"mean of {subject.name_of(projection.label)}"
     columns = [
         "photograph",
-        f"projected: {found.distance:.3g}",
+        f"projected: {projection.distance:.3g}",
         "without its noise",
-        f"{mean}: {found.distance_of_mean:.3g}",
+        f"{mean}: {projection.distance_of_mean:.3g}",
     ]
     title = f"{name} in {plan.into}, {plan.steps} steps; distance by {plan.distance.name}"
     Sheet(torch.cat([to_uint8(image).cpu() for image in images]), [""], columns, title).write(out)
-    tensors = {"codes": found.codes, "mean": found.mean}
-    tensors |= {f"noise.{i}": noise for i, noise in enumerate(found.noise)}
-    about = {"photo": name, "into": plan.into, "steps": plan.steps, "distance": found.distance}
+    tensors = {"codes": projection.codes, "mean": projection.mean}
+    tensors |= {f"noise.{i}": noise for i, noise in enumerate(projection.noise)}
+    about = {"photo": name, "into": plan.into, "steps": plan.steps, "distance": projection.distance}
     about |= {
         "measured_by": plan.distance.name,
-        "distance_of_mean": found.distance_of_mean,
-        "class": found.label,
+        "distance_of_mean": projection.distance_of_mean,
+        "class": projection.label,
         "seed": plan.seed,
     }
-    return save_vectors(out, tensors, subject.snapshot, tool="project", **about), found
+    return save_vectors(out, tensors, subject.snapshot, tool="project", **about), projection

@@ -30,19 +30,19 @@ class Vectors:
 
     def of(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """The float32 tensor `name` of [N, *shape]. UserError if it is another generator's, or none."""
-        found = self.tensors.get(name)
-        if found is None:
+        vectors = self.tensors.get(name)
+        if vectors is None:
             there = ", ".join(sorted(self.tensors)) or "nothing"
             raise UserError(f"{self.path}: holds {there}; must hold {name}")
-        if found.ndim != len(shape) + 1 or tuple(found.shape[1:]) != shape or len(found) == 0:
+        if vectors.ndim != len(shape) + 1 or tuple(vectors.shape[1:]) != shape or len(vectors) == 0:
             raise UserError(
-                f"{self.path}: its {name} are {list(found.shape)}; this generator takes "
+                f"{self.path}: its {name} are {list(vectors.shape)}; this generator takes "
                 f"{['N', *shape]}: layers and components".replace("'", "")
             )
-        found = found.float()
-        if not torch.isfinite(found).all():
+        vectors = vectors.float()
+        if not torch.isfinite(vectors).all():
             raise UserError(f"{self.path}: its {name} are not all finite numbers")
-        return found
+        return vectors
 
 
 def vectors_path(picture: Path) -> Path:

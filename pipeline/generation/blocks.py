@@ -43,7 +43,7 @@ class Record:
     shard: Shard | None
 
 
-class Claim:
+class HeldBlock:
     """A block that this process alone works on, until it is recorded or released."""
 
     def __init__(self, block: int, numbers: range, shard: Path, record: Path, lock: IO[str]) -> None:
@@ -130,19 +130,19 @@ class Blocks:
         """What a finished block came to; None if it is not, or if its shard is gone or was cut."""
         if block not in self._records:
             try:
-                found = self._read(block)
-                if found.shard is not None:
-                    check_size(self.root, found.shard)
+                record = self._read(block)
+                if record.shard is not None:
+                    check_size(self.root, record.shard)
             except (FileNotFoundError, Damaged, UserError):
                 return None
-            self._records[block] = found
+            self._records[block] = record
         return self._records[block]
 
     def recorded(self) -> list[int]:
         """The blocks that have a record, at one look."""
         return sorted(int(path.stem) for path in self._work.glob("*.json") if path.stem.isdigit())
 
-    def claim(self) -> Claim | None:
+    def take(self) -> HeldBlock | None:
         """The first block that is neither finished nor in somebody's hands; None if there is none."""
         for block in range(self.count):
             if block in self._held or self.record(block) is not None:
@@ -153,7 +153,7 @@ class Blocks:
             # It may have been finished between the two looks, and so may all of it.
             if self.record(block) is None and not self.complete:
                 self._held.add(block)
-                return Claim(block, self.numbers(block), self._shard(block), self._path(block), lock)
+                return HeldBlock(block, self.numbers(block), self._shard(block), self._path(block), lock)
             lock.close()
         return None
 
@@ -163,17 +163,17 @@ class Blocks:
         path = self._work / f"{name}.json"
         with in_turn(self._work / f"{name}.lock"):
             try:
-                found = read_as(dict[str, float], path)
+                agreed = read_as(dict[str, float], path)
             except (FileNotFoundError, Damaged):
-                found = {}
-            if found.keys() != set(keys):
-                found = make()
-                publish_bytes(path, json.dumps(found).encode())
-        return found
+                agreed = {}
+            if agreed.keys() != set(keys):
+                agreed = make()
+                publish_bytes(path, json.dumps(agreed).encode())
+        return agreed
 
     def finish(self, make: Callable[[], Sequence[Shard]]) -> None:
         """Completes the index with the shards that `make` gives, unless another process has. The caller
-        must hold no claim."""
+        must hold no block."""
         with in_turn(self._work / "finish.lock"):
             if self.complete:
                 return

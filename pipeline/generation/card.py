@@ -93,8 +93,8 @@ def describe(
         "contact_sheet": SHEET,
     }
     if index.classes:
-        found = Counter(row["class"] for row in selection.rows())
-        card["classes"] = {index.classes[number]: count for number, count in sorted(found.items())}
+        counts = Counter(row["class"] for row in selection.rows())
+        card["classes"] = {index.classes[number]: count for number, count in sorted(counts.items())}
     return card
 
 

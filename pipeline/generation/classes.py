@@ -58,9 +58,9 @@ def classes_like(index: ShardIndex, names: Sequence[str], count: int) -> Classes
     known = tuple(names) or tuple(str(number) for number in range(count))
     if index.classes != known:
         raise UserError(f"--classes-like {index.root}: its classes are not the generator's")
-    found = Counter(read_labels(index))
-    numbers = tuple(sorted(found))
-    return Classes(numbers, tuple(float(found[number]) for number in numbers))
+    counts = Counter(read_labels(index))
+    numbers = tuple(sorted(counts))
+    return Classes(numbers, tuple(float(counts[number]) for number in numbers))
 
 
 def _weighed(word: str, names: Sequence[str]) -> tuple[str, float | None]:

@@ -71,15 +71,15 @@ class Filters:
 
 def parse_filters(words: Sequence[str]) -> dict[str, Any]:
     """`["discriminator:50%", "duplicates:10"]` as fields of `Filters`; UserError for what is none."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for word in words:
         name, _, value = word.partition(":")
         if name not in _NAMES:
             raise UserError(f"--filter {word}: unknown; allowed: {', '.join(f'{n}:VALUE' for n in _NAMES)}")
-        if name in found:
+        if name in settings:
             raise UserError(f"--filter {word}: {name} is given twice")
-        found[name] = _bits(word, value) if name == "duplicates" else _least(word, value)
-    return found
+        settings[name] = _bits(word, value) if name == "duplicates" else _least(word, value)
+    return settings
 
 
 def _bits(word: str, value: str) -> int:
@@ -133,11 +133,11 @@ class Panel:
     @torch.no_grad()
     def opinions(self, pixels: Tensor, labels: Tensor | None) -> list[Opinion]:
         """Of uint8 images [N, C, H, W], the first of which begins a group."""
-        found: list[Opinion] = []
+        opinions: list[Opinion] = []
         for start in range(0, len(pixels), self.together):
             part = slice(start, start + self.together)
-            found += self._group(pixels[part], None if labels is None else labels[part])
-        return found
+            opinions += self._group(pixels[part], None if labels is None else labels[part])
+        return opinions
 
     @property
     def scored(self) -> list[str]:

@@ -20,7 +20,7 @@ from pipeline.contracts import Fakes, Sampler
 from pipeline.data.shards.index import Shard, ShardIndex
 from pipeline.errors import RunFailed
 from pipeline.float32 import full_float32
-from pipeline.generation.blocks import NAME, Blocks, Claim
+from pipeline.generation.blocks import NAME, Blocks, HeldBlock
 from pipeline.generation.card import About, write_card
 from pipeline.generation.computing import own_cores, repeatable
 from pipeline.generation.filters import SAMPLE, Opinion, Panel
@@ -133,7 +133,7 @@ class Crew:
     def sample(self) -> list[Opinion]:
         """What the panel says of the first candidates."""
         parts = self.batches(range(min(SAMPLE, self.request.candidates)))
-        return [one for found in self._drawing.map(self._judged, parts) for one in found[2]]
+        return [one for judged in self._drawing.map(self._judged, parts) for one in judged[2]]
 
     def _judged(self, numbers: range) -> tuple[Tensor, list[int] | None, list[Opinion]]:
         fakes = self._fakes(numbers)
@@ -177,20 +177,20 @@ class Crew:
 class _Batch:
     """Images of a block in the making; the last ones of it or not."""
 
-    claim: Claim
+    block: HeldBlock
     images: Future[list[Image]]
     last: bool
 
 
 class _Work:
-    """Claims blocks, has them drawn and encoded ahead, writes them, until the data set is complete."""
+    """Takes blocks, has them drawn and encoded ahead, writes them, until the data set is complete."""
 
     def __init__(
         self, blocks: Blocks, selection: Selection, crew: Crew, bar: tqdm[Any], about: About
     ) -> None:
         self._blocks, self._selection, self._crew = blocks, selection, crew
         self._bar, self._about = bar, about
-        self._open: list[Claim] = []
+        self._open: list[HeldBlock] = []
         self._written = 0  # images of blocks that are not finished
 
     def run(self) -> None:
@@ -222,29 +222,29 @@ class _Work:
 
     def _tasks(self) -> Iterator[_Batch | None]:
         """Batches of one block after another, drawn from the moment they are asked for; None while there is
-        nothing to claim."""
+        nothing to take."""
         while True:
             enough = self._selection.promised >= self._crew.request.count
-            claim = None if enough else self._blocks.claim()
-            if claim is None:
+            block = None if enough else self._blocks.take()
+            if block is None:
                 yield None
                 continue
-            self._open.append(claim)
-            for numbers in self._crew.batches(claim.numbers):
-                yield _Batch(claim, self._crew.draw(numbers), numbers.stop == claim.numbers.stop)
+            self._open.append(block)
+            for numbers in self._crew.batches(block.numbers):
+                yield _Batch(block, self._crew.draw(numbers), numbers.stop == block.numbers.stop)
 
     def _write(self, batch: _Batch) -> None:
-        claim = batch.claim
+        block = batch.block
         for image in batch.images.result():
             if isinstance(image.file, str):
-                claim.refuse(image.file)
+                block.refuse(image.file)
                 continue
-            claim.add(image.row, image.key, image.file.result(), self._crew.request.kind, image.meta)
+            block.add(image.row, image.key, image.file.result(), self._crew.request.kind, image.meta)
             self._written += 1
             self._bar.update()
         if batch.last:
-            record = claim.finish()
-            self._open.remove(claim)
+            record = block.finish()
+            self._open.remove(block)
             self._written -= len(record.images)
             self._bar.n = min(self._selection.promised + self._written, self._crew.request.count)
             self._bar.refresh()  # with what others have made meanwhile

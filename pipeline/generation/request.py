@@ -24,7 +24,7 @@ _SEEDS = 2**63
 _CANDIDATES = 20
 """An image, where filters refuse some and nothing else is said."""
 
-Order = Literal["sequence", "mixed"]
+TruncationOrder = Literal["sequence", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Request:
     count: int
     seed: int = 0
     truncation: float | tuple[float, ...] = 1.0
-    order: Order = "sequence"
+    order: TruncationOrder = "sequence"
     classes: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
     kind: FormatName = "png"
@@ -75,8 +75,10 @@ class Request:
         for psi in self.psis:
             if not math.isfinite(psi):
                 raise UserError(f"--truncation {psi}: must be a number, usually 0 to 1")
-        if self.order not in get_args(Order):
-            raise UserError(f"--truncation-order {self.order}: allowed: {', '.join(get_args(Order))}")
+        if self.order not in get_args(TruncationOrder):
+            raise UserError(
+                f"--truncation-order {self.order}: allowed: {', '.join(get_args(TruncationOrder))}"
+            )
         if len(self.psis) > 1 and self.order == "sequence" and self.filters.refuse:
             raise UserError(
                 "--truncation-order sequence: with --filter nobody knows beforehand whose turn an image is; "

@@ -114,13 +114,13 @@ def _balls(index: ShardIndex, features: Features, cache: StatisticsCache, device
     rows = gathered["features"].to(device)  # once: they are compared with every image
 
     def measure() -> dict[str, Tensor]:
-        found = []
+        nearest = []
         for start in range(0, len(rows), 512):
             apart = distances(rows[start : start + 512], rows, device)
             own = torch.arange(len(apart))
             apart[own, own + start] = torch.inf
-            found.append(apart.topk(NEIGHBOURS, largest=False).values)
-        near = torch.cat(found)
+            nearest.append(apart.topk(NEIGHBOURS, largest=False).values)
+        near = torch.cat(nearest)
         return {"nearest": near[:, 0].contiguous(), "radius": near[:, -1].contiguous()}
 
     radii = cache.made("radii", {**key, "neighbours": NEIGHBOURS}, measure)

@@ -57,8 +57,8 @@ def read_picture(data: bytes, reading: Reading = PLAIN) -> Plain:
         if picture.format == "PNG" and lacks_rows(data, picture.crop(last).tobytes()):
             raise Unreadable("its pixels end before the last row")
         low_bytes = _other_byte(data) if is_deep else None
-        found = plain(ImageOps.exif_transpose(picture), reading, low_bytes)
-        return replace(found, remarks=found.remarks | {"frames"}) if more else found
+        upright = plain(ImageOps.exif_transpose(picture), reading, low_bytes)
+        return replace(upright, remarks=upright.remarks | {"frames"}) if more else upright
 
 
 def load(data: bytes) -> Image.Image:

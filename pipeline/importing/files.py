@@ -130,10 +130,10 @@ def _stored(what: Any, storages: dict[str, Storage], *, views: bool) -> Storage:
         raise Refused("a storage without a name")
     if type(count) is not int or not 0 <= count <= MOST_NUMBERS or (views and any(view)):
         raise Refused(f"a storage of {shown(count)} numbers")
-    found = storages.setdefault(name, Storage(STORAGES[kind], count))
-    if (found.dtype, found.count) != (STORAGES[kind], count):
+    storage = storages.setdefault(name, Storage(STORAGES[kind], count))
+    if (storage.dtype, storage.count) != (STORAGES[kind], count):
         raise Refused("a storage of two sizes")
-    return found
+    return storage
 
 
 def _zip(data: bytes) -> Any:
@@ -192,7 +192,7 @@ def _contents(data: bytes, members: dict[str, zipfile.ZipInfo], name: str) -> me
         raise Refused(fault)
     names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     start = info.header_offset + 30 + names
-    found = memoryview(data)[start : start + info.file_size]
-    if len(found) != info.file_size or zlib.crc32(found) != info.CRC:
+    content = memoryview(data)[start : start + info.file_size]
+    if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
         raise Refused(fault)
-    return found
+    return content

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.importing.rebuild import finished
-from pipeline.importing.values import Budget, Record, Refused, StoredTensor
+from pipeline.importing.values import Budget, ForeignObject, Refused, StoredTensor
 
 _DEEPEST, _MOST = 32, 1_000_000  # modules in modules; values of all of them
 _MOST_TEXT = 1 << 30  # bytes of text, which is not copied here: their reading has bounded it
@@ -48,7 +48,7 @@ class Part:
 
 def parts_of(value: Any) -> dict[str, Part]:
     """The parts of a file by name; "" is what lies beside them. Errors: Refused."""
-    if isinstance(value, Record):
+    if isinstance(value, ForeignObject):
         return _checked({"": _network(value, Budget(_MOST, _MOST_TEXT))})
     if not isinstance(value, dict):
         raise Refused(f"it holds a {type(value).__name__}; allowed: networks or state dicts by name")
@@ -57,7 +57,7 @@ def parts_of(value: Any) -> dict[str, Part]:
     beside: dict[str, Any] = {}
     for name, item in value.items():
         budget.spend(item)
-        if isinstance(item, Record):
+        if isinstance(item, ForeignObject):
             parts[str(name)] = _network(item, budget)
         elif isinstance(item, dict) and any(isinstance(finished(x), StoredTensor) for x in item.values()):
             parts[str(name)] = _state(item)
@@ -82,10 +82,10 @@ def _state(values: Mapping[Any, Any]) -> Part:
     return Part("", Tensors(tensors), {str(k): x for k, x in values.items() if _is_plain(x)})
 
 
-def _network(record: Record, budget: Budget) -> Part:
+def _network(record: ForeignObject, budget: Budget) -> Part:
     tensors: dict[str, StoredTensor] = {}
     settings: dict[str, Any] = {}
-    waiting: list[tuple[str, Record, int]] = [("", record, 0)]
+    waiting: list[tuple[str, ForeignObject, int]] = [("", record, 0)]
     while waiting:
         prefix, module, depth = waiting.pop()
         if depth > _DEEPEST:
@@ -98,14 +98,16 @@ def _network(record: Record, budget: Budget) -> Part:
     return Part(record.name, Tensors(tensors), settings)
 
 
-def _contents(module: Record) -> tuple[dict[str, StoredTensor], dict[str, Record], dict[str, Any]]:
+def _contents(
+    module: ForeignObject,
+) -> tuple[dict[str, StoredTensor], dict[str, ForeignObject], dict[str, Any]]:
     """A module's own tensors, the modules below it, and its plain attributes."""
     named: dict[str, Any] = {}
     for group in _PARTS:
         held = module.state.get(group)
         named |= {str(k): finished(x) for k, x in held.items()} if isinstance(held, dict) else {}
     tensors = {name: x for name, x in named.items() if isinstance(x, StoredTensor)}
-    below = {name: x for name, x in named.items() if isinstance(x, Record)}
+    below = {name: x for name, x in named.items() if isinstance(x, ForeignObject)}
     plain = {str(k): x for k, x in module.state.items() if _is_plain(x) and not str(k).startswith("_")}
     return tensors, below, plain
 

@@ -15,8 +15,8 @@ from pipeline.importing.values import (
     MOST_NUMBERS,
     Bag,
     Budget,
+    ForeignObject,
     Global,
-    Record,
     Refused,
     Storage,
     StoredTensor,
@@ -120,12 +120,12 @@ def _parameter(data: Any, *_: object) -> StoredTensor:
     return data
 
 
-def _persistent(meta: Any) -> Record:
+def _persistent(meta: Any) -> ForeignObject:
     """Its `module_src`, source that the usual loader would run, is dropped unread."""
     if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str):
         raise Refused("a persistent object without a class")
     state = meta.get("state")
-    return Record(meta["class_name"], state if isinstance(state, dict) else {})
+    return ForeignObject(meta["class_name"], state if isinstance(state, dict) else {})
 
 
 def _mapping(pairs: Any = ()) -> dict[Any, Any]:
@@ -229,7 +229,7 @@ def build(value: Any, state: Any, budget: Budget) -> None:
     budget.spend(state)
     if isinstance(value, _Dtype | _Array):
         value.build(state)
-    elif isinstance(value, Bag | Record) and isinstance(state, dict):
+    elif isinstance(value, Bag | ForeignObject) and isinstance(state, dict):
         fields = value if isinstance(value, Bag) else value.state
         fields.update({plain_key(key): item for key, item in state.items()})
     elif not (isinstance(value, dict) and isinstance(state, dict)):

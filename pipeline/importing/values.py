@@ -71,7 +71,7 @@ class Bag(dict[Any, Any]):
 
 
 @dataclass(slots=True)
-class Record:
+class ForeignObject:
     """An object that would have been made by code in the file: its class's name and its attributes."""
 
     name: str

@@ -114,8 +114,8 @@ class Claims:
         return age > self._stale or (owner is not None and owner.is_dead_here)
 
     def _held(self, name: str) -> list[int]:
-        found = (_CLAIM.fullmatch(entry) for entry in os.listdir(self._folder))
-        return sorted(int(match[2]) for match in found if match and match[1] == name)
+        matches = (_CLAIM.fullmatch(entry) for entry in os.listdir(self._folder))
+        return sorted(int(match[2]) for match in matches if match and match[1] == name)
 
     def _path(self, name: str, number: int) -> Path:
         return self._folder / f".{name}.claim-{number}"

@@ -21,12 +21,12 @@ def read_fixture(where: str, file: Path, sha256: str | None) -> tuple[dict[str, 
     Errors: UserError, in one line, for a file that is missing, is another, or holds no tensors.
     """
     data = _content(where, file)
-    found = hashlib.sha256(data).hexdigest()
-    if sha256 is not None and found != sha256.lower():
-        raise UserError(f"{where}: {file}: sha256 is {found}, must be {sha256.lower()}; allowed: that file")
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256.lower():
+        raise UserError(f"{where}: {file}: sha256 is {digest}, must be {sha256.lower()}; allowed: that file")
     try:
         # Of the bytes that were checked: the file may be another by now.
-        return load(data), found
+        return load(data), digest
     except (SafetensorError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{where}: {file}: not a file of safetensors ({reason:.80})") from error

@@ -8,14 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.reading import read_as, shown
+from pipeline.reading import checked, read_json, shown
 from pipeline.storage.atomic import publish_bytes
+from pipeline.versions import Stored
 
 JOB = "job.json"
 JOBS = "jobs"
 """Folder in a run for the scripts of its jobs and what they say."""
 SETTINGS = "train.yaml"
 """In it: the settings a job was submitted with. The file they came from may change while the job waits."""
+FORMAT = Stored(version=1, unstated=1)
 State = Literal["pending", "running", "requeued", "stopped", "finished", "failed"]
 
 
@@ -41,12 +43,14 @@ def write_job(run: Path, job: Job) -> None:
     """Publishes `job`, stamped with the time, as RUN/job.json."""
     reason = None if job.reason is None else shown(job.reason)
     stamped = replace(job, reason=reason, updated=round(time.time(), 3))
-    publish_bytes(run / JOB, (json.dumps(asdict(stamped), indent=1) + "\n").encode())
+    publish_bytes(run / JOB, (json.dumps(FORMAT.stamped(asdict(stamped)), indent=1) + "\n").encode())
 
 
 def read_job(run: Path) -> Job | None:
-    """What RUN/job.json says; None if there is none. Errors: Damaged, which names the file."""
+    """What RUN/job.json says; None if there is none. Errors: Damaged, which names the file; UserError if a
+    newer version wrote it."""
+    path = run / JOB
     try:
-        return read_as(Job, run / JOB)
+        return checked(Job, FORMAT.current(read_json(path), str(path)), str(path))
     except FileNotFoundError:
         return None

@@ -12,12 +12,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import Damaged, UserError
+from pipeline.errors import Damaged
 from pipeline.reading import checked, read_json
 from pipeline.storage.faults import machine_explained
+from pipeline.versions import Stored
 
 MANIFEST = "manifest.json"
-_FORMAT = 1
+FORMAT = Stored(version=1)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Manifest:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        body = {"format": _FORMAT, **asdict(self)}
+        body = FORMAT.stamped(asdict(self))
         return (json.dumps(body, indent=1, sort_keys=True) + "\n").encode()
 
 
@@ -84,15 +85,7 @@ def read_manifest(folder: Path) -> Manifest:
         body = read_json(path)
     except FileNotFoundError as error:
         raise Damaged(f"{path}: {error.strerror}") from error
-    found = body.pop("format", None) if isinstance(body, dict) else None
-    if isinstance(found, int) and found > _FORMAT:
-        raise UserError(
-            f"{path}: format {found}, of a newer version of hrgan; this one reads format {_FORMAT}: use that "
-            "version, or another folder"
-        )
-    if found != _FORMAT:
-        raise Damaged(f"{path}: unknown format (this version reads format {_FORMAT})")
-    return checked(Manifest, body, str(path))
+    return checked(Manifest, FORMAT.current(body, str(path)), str(path))
 
 
 def verify(folder: Path) -> Manifest:

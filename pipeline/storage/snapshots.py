@@ -227,10 +227,10 @@ def open_snapshot(path: Path | str) -> Snapshot:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; allowed: a snapshot or a run folder")
     if not (folder / MANIFEST).exists():
-        found = list_snapshots(folder)
-        if not found:
+        snapshots = list_snapshots(folder)
+        if not snapshots:
             raise UserError(f"{folder}: neither a snapshot (no {MANIFEST}) nor a run with snapshots")
-        folder = found[-1]
+        folder = snapshots[-1]
     return _read(folder)
 
 

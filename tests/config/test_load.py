@@ -109,7 +109,7 @@ def test_model_dump_round_trip(minimal: Path) -> None:
 
 def test_dump_holds_every_key(minimal: Path) -> None:
     dumped = yaml.safe_load(dump_config(load_config(minimal)))
-    assert set(dumped) == set(RunConfig.model_fields)
+    assert set(dumped) == {"format", *RunConfig.model_fields}
     assert dumped["family"]["adam_beta2"] == 0.99
 
 

@@ -99,11 +99,11 @@ def test_w_of_a_styled_family(tmp_path: Path) -> None:
 
 
 def test_large_and_oblong_images_are_made_small_in_proportion(tmp_path: Path) -> None:
-    from pipeline.board.projector import Points, publish_points
+    from pipeline.board.projector import Embedding, publish_points
 
     images = torch.zeros(5, 3, 64, 128, dtype=torch.uint8)
     images[3, :, :, 64:] = 255
-    points = Points(torch.eye(5), images, {"a": list("12345"), "b": list("12345")})
+    points = Embedding(torch.eye(5), images, {"a": list("12345"), "b": list("12345")})
     publish_points(tmp_path / EVALUATION, {"x": points}, "digest")
     (space,) = spaces(tmp_path).values()
     assert list(space.sprite.single_image_dim) == [64, 32]

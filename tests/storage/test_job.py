@@ -24,6 +24,7 @@ def test_comes_back_as_it_was_written_with_the_time(tmp_path):
     assert before - 1 <= job.updated <= time.time() + 1
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["job.json"]
     assert set(json.loads((tmp_path / "run/job.json").read_text())) == {
+        "format",
         "state",
         "job_id",
         "requeues",

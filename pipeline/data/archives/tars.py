@@ -168,12 +168,12 @@ def _pax_records(data: bytes) -> dict[str, str]:
     """Records of the form b"LENGTH KEY=VALUE\\n", whose length counts all of it."""
     records, at = {}, 0
     while at < len(data):
-        found = _PAX_RECORD.match(data, at)
-        end = at + int(found[1]) if found else 0
-        if found is None or end < found.end() + 1 or data[end - 1 : end] != b"\n":
+        head = _PAX_RECORD.match(data, at)
+        end = at + int(head[1]) if head else 0
+        if head is None or end < head.end() + 1 or data[end - 1 : end] != b"\n":
             raise BadTar("has a damaged pax record")
-        value = data[found.end() : end - 1]
-        records[found[2].decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        value = data[head.end() : end - 1]
+        records[head[2].decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
         at = end
     return records
 

@@ -89,8 +89,8 @@ def prepare(
     if not listing.names:
         raise UserError(f"{source}: holds no images{nothing_found(listing.skipped, listing.others)}")
     report = PrepareReport(Path(out), list(listing.skipped), others=listing.others, reading=reading)
-    found = labelling(listing, str(source), str(labels), label_column, on_absent)
-    numbers = _numbers(_worth_having(found, report), report.classes)
+    labelled = labelling(listing, str(source), str(labels), label_column, on_absent)
+    numbers = _numbers(_worth_having(labelled, report), report.classes)
     target = Target(*(size or common_size(pictures, str(source))), channels, filter, format, quality)
     if pyramid:
         check_levels(target.height, target.width)
@@ -215,31 +215,31 @@ class _Run:
         return "could not be read when the data set was begun"
 
 
-def _worth_having(found: Labelling, report: PrepareReport) -> Sequence[str] | None:
+def _worth_having(labelled: Labelling, report: PrepareReport) -> Sequence[str] | None:
     """The class of each picture, unless all are one: what all images share tells a network nothing."""
-    report.labels_from, report.absent = found.where, found.absent
-    classes = class_names(found.classes or ())
+    report.labels_from, report.absent = labelled.where, labelled.absent
+    classes = class_names(labelled.classes or ())
     if len(classes) == 1:
         report.one_class = classes[0]
         return None
     report.classes = classes
-    return found.classes
+    return labelled.classes
 
 
 def _say_range(source: Source, order: Sequence[int], reading: Reading, say: Callable[[str], object]) -> None:
     """Says, before many pictures are made, if the first ones use little of the range of their values."""
     if len(order) <= _LOOKED_AT:
         return  # the report comes as soon
-    found = PrepareReport(Path(), reading=reading)
+    first = PrepareReport(Path(), reading=reading)
     for number in order[:_LOOKED_AT]:
         with suppress(Unreadable):
             picture = source.picture(number)
             if picture.values is None:
                 return
-            found.take(Rendered(b"", values=picture.values))
-    words = narrow_range(found.values, reading)
+            first.take(Rendered(b"", values=picture.values))
+    words = narrow_range(first.values, reading)
     if words:
-        say(f"the first {found.deep} pictures have more than 8 bits: {words}")
+        say(f"the first {first.deep} pictures have more than 8 bits: {words}")
 
 
 def _origin(

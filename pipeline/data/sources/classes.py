@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.data.sources.label_rows import Absent, classes_of_rows
-from pipeline.data.sources.labels import ALLOWED, Table, parse_table, read_table
+from pipeline.data.sources.labels import ALLOWED, LabelTable, parse_table, read_table
 from pipeline.data.sources.source import Listing
 from pipeline.errors import UserError
 
@@ -26,9 +26,9 @@ _BLOCKS = (100, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000)
 """Numbers of files for which people begin a new folder."""
 
 
-def class_names(found: Iterable[str]) -> tuple[str, ...]:
+def class_names(labels: Iterable[str]) -> tuple[str, ...]:
     """The distinct names in their order: by number if all are numbers, else by letters."""
-    names = set(found)
+    names = set(labels)
     numbers = all(name.isascii() and name.isdigit() for name in names)
     return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else None))
 
@@ -99,7 +99,7 @@ def _own_labels(
 
 
 def _rows(
-    table: Table | None, names: Sequence[str], column: str | None, on_absent: Absent, where: str
+    table: LabelTable | None, names: Sequence[str], column: str | None, on_absent: Absent, where: str
 ) -> Labelling:
     if table is None:
         return Labelling(None, where)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pipeline.data.sources.labels import Table
+from pipeline.data.sources.labels import LabelTable
 from pipeline.errors import UserError
 from pipeline.images.kinds import SUFFIXES, suffix_of
 
@@ -19,7 +19,7 @@ _LOOKED_AT = 200  # rows, to tell which column has the names
 
 
 def classes_of_rows(
-    table: Table, names: Sequence[str], column: str | None = None, on_absent: Absent = "error"
+    table: LabelTable, names: Sequence[str], column: str | None = None, on_absent: Absent = "error"
 ) -> tuple[list[str], int]:
     """The class of each of `names`, and how many rows were left out.
 
@@ -41,9 +41,9 @@ def classes_of_rows(
                 left_out += 1
                 continue
             raise UserError(_absent(table.where, row[key], names))
-        found = words.word(number, f"{where}: {row[key]}")
-        if classes.setdefault(picture, found) != found:
-            raise UserError(f"{where}: {row[key]} has two classes, {classes[picture]} and {found}")
+        name = words.word(number, f"{where}: {row[key]}")
+        if classes.setdefault(picture, name) != name:
+            raise UserError(f"{where}: {row[key]} has two classes, {classes[picture]} and {name}")
     missing = [name for number, name in enumerate(names) if number not in classes]
     if missing:
         have = "has" if len(missing) == 1 else "have"
@@ -54,7 +54,7 @@ def classes_of_rows(
 
 
 def _open(
-    table: Table, pictures: _Pictures
+    table: LabelTable, pictures: _Pictures
 ) -> tuple[int, Sequence[str] | None, Sequence[Sequence[Any]], int]:
     """(column of the names, header, rows below it, number of the first of these)"""
     rows, header, first = table.rows, table.header, table.first
@@ -79,7 +79,7 @@ def _name_column(rows: Sequence[Sequence[Any]], pictures: _Pictures) -> int:
 
 
 def _value_column(
-    table: Table, header: Sequence[str] | None, key: int, width: int, column: str | None
+    table: LabelTable, header: Sequence[str] | None, key: int, width: int, column: str | None
 ) -> int:
     # A table written with its row numbers has a first column without a name.
     others = [n for n in range(width) if n != key and not (header and n < key and not header[n])]
@@ -103,7 +103,7 @@ def _value_column(
 class _Words:
     """The cells of the column of classes, as names of classes."""
 
-    def __init__(self, table: Table, cells: Sequence[Any]) -> None:
+    def __init__(self, table: LabelTable, cells: Sequence[Any]) -> None:
         self._cells, self._names = cells, table.classes
         self._all_numbers = all(_is_number(cell) for cell in cells)
 
@@ -172,13 +172,13 @@ class _Pictures:
         """The number of the picture that it means; None if there is none."""
         if not isinstance(label, str | int) or isinstance(label, bool):
             raise UserError(f"{where}: {label!r:.60}: must be a picture's name")
-        found = self.find(str(label))
-        if len(found) > 1:
+        numbers = self.find(str(label))
+        if len(numbers) > 1:
             raise UserError(
-                f"{where}: {label} may be {self._names[found[0]]} or {self._names[found[1]]}; "
+                f"{where}: {label} may be {self._names[numbers[0]]} or {self._names[numbers[1]]}; "
                 "write it with its folder and suffix"
             )
-        return found[0] if found else None
+        return numbers[0] if numbers else None
 
     def _files(self) -> Mapping[str, list[int]]:
         by_file: dict[str, list[int]] = defaultdict(list)

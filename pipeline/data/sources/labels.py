@@ -27,7 +27,7 @@ _SEPARATORS = (",", ";", "\t")
 
 
 @dataclass(frozen=True)
-class Table:
+class LabelTable:
     """The rows of a label file, all of one length, 2 or more. where: its name, for errors.
 
     header: names of the columns, if the form of the file itself has them; the first row may still be one.
@@ -41,7 +41,7 @@ class Table:
     first: int = 1
 
 
-def read_table(path: Path) -> Table | None:
+def read_table(path: Path) -> LabelTable | None:
     """The rows of a label file; None if it says that there are no labels."""
     try:
         data = path.read_bytes()
@@ -50,7 +50,7 @@ def read_table(path: Path) -> Table | None:
     return parse_table(str(path), data)
 
 
-def parse_table(where: str, data: bytes) -> Table | None:
+def parse_table(where: str, data: bytes) -> LabelTable | None:
     """The same of a file's content. where: its name, whose suffix says what it is."""
     suffix = where.lower().rpartition(".")[2]
     if suffix not in ("json", "jsonl", "csv", "tsv", "txt"):
@@ -79,7 +79,7 @@ def _parse(where: str, text: str) -> Any:
         raise UserError(f"{where}: not valid JSON ({error})") from error
 
 
-def _from_json(where: str, content: Any) -> Table | None:
+def _from_json(where: str, content: Any) -> LabelTable | None:
     classes: Sequence[str] = ()
     if isinstance(content, dict) and isinstance(content.get("labels", ""), list | None):
         names = content.get("classes")
@@ -96,7 +96,7 @@ def _from_json(where: str, content: Any) -> Table | None:
     for number, row in enumerate(rows, 1):
         if not isinstance(row, list) or len(row) != len(header):
             raise UserError(f"{where}: entry {number}: {row!r:.60}; must be a name and a class")
-    return Table(where, rows, header, classes)
+    return LabelTable(where, rows, header, classes)
 
 
 def _columns(entries: list[Any]) -> tuple[list[Any], list[str]]:
@@ -119,7 +119,7 @@ def _columns(entries: list[Any]) -> tuple[list[Any], list[str]]:
     return entries, ["name", "class"]
 
 
-def _from_text(where: str, text: str, separator: str | None) -> Table:
+def _from_text(where: str, text: str, separator: str | None) -> LabelTable:
     lines = text.splitlines()
     if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == 5:  # a spreadsheet's own mark
         separator, lines = lines[0][4], lines[1:]
@@ -144,7 +144,7 @@ def _even_rows(rows: list[list[str]]) -> int:
     return count if width > 1 else 0
 
 
-def _checked(where: str, rows: list[list[str]]) -> Table:
+def _checked(where: str, rows: list[list[str]]) -> LabelTable:
     width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
     first = 1
     if len(rows) > 2 and len(rows[0]) == 1 and rows[0][0].isdigit():
@@ -155,4 +155,4 @@ def _checked(where: str, rows: list[list[str]]) -> Table:
     for number, row in enumerate(rows, first):
         if len(row) != width or width < 2:
             raise UserError(f"{where}: entry {number}: {row!r:.60}; must be a name and a class")
-    return Table(where, rows, header, (), first)
+    return LabelTable(where, rows, header, (), first)

@@ -29,8 +29,8 @@ Run = Callable[[Sequence[str]], None]
 
 @dataclass(frozen=True)
 class Workload:
-    """make: fills a new folder with what the command reads. arguments: of the command, in that folder. out: what
-    it writes there."""
+    """make: fills a new folder with what the command reads. arguments: of the command, in that folder. out:
+    what it writes there."""
 
     make: Callable[[Path, Run], None]
     arguments: Callable[[Path], list[str]]
