@@ -39,8 +39,7 @@ def shell_lines() -> list[str]:
 
 def hrgan_lines() -> list[str]:
     """Those that run hrgan, by itself or below srun; placeholders that stand for more are left out."""
-    plain = (re.sub(r"\$\([^)]*\)", "X", line.split(" > ")[0]) for line in shell_lines())
-    found = (re.sub(r"^srun .*? hrgan ", "hrgan ", line) for line in plain)
+    found = (re.sub(r"^srun .*? hrgan ", "hrgan ", line.split(" > ")[0]) for line in shell_lines())
     return [
         line for line in found if line.startswith("hrgan ") and "..." not in line and "COMMAND" not in line
     ]
