@@ -7,17 +7,13 @@ import re
 import statistics
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from pipeline.config.run import RunConfig
 from pipeline.evaluation.metrics.registry import METRICS
-
-ROOT = Path(__file__).parents[1]
-PRODUCT = ("ops", "pipeline", "launch", "tools")
+from tests.product import PRODUCT, ROOT, Source, sources
 
 # What everybody may import: errors, seeds, true float32, kernels, and the reader of small files.
 FREE = {
@@ -42,8 +38,14 @@ ROOMS: dict[str, set[str]] = {
     "pipeline.board": {"pipeline.images", "pipeline.storage"},
     "pipeline.data.archives": set(),
     "pipeline.data.shards": BASE | {"pipeline.data.archives", "pipeline.images", "pipeline.storage"},
-    "pipeline.data.sources": {"pipeline.data.archives", "pipeline.images", "pipeline.storage"},
+    "pipeline.data.sources": {
+        "pipeline.contracts",
+        "pipeline.data.archives",
+        "pipeline.images",
+        "pipeline.storage",
+    },
     "pipeline.data.preparing": {
+        "pipeline.contracts",
         "pipeline.data.shards",
         "pipeline.data.sources",
         "pipeline.images",
@@ -97,28 +99,6 @@ KNOW_METRICS = ("pipeline.evaluation.metrics", "pipeline.evaluation.arithmetic")
 LONGEST_FUNCTION, LONGEST_FILE, MEDIAN_FUNCTION = 80, 350, 12
 
 
-@dataclass(frozen=True)
-class Source:
-    """One Python file: its dotted module name and its text."""
-
-    module: str
-    text: str
-
-    @property
-    def tree(self) -> ast.Module:
-        return ast.parse(self.text)
-
-
-def sources(*folders: str) -> list[Source]:
-    """Every Python file below `folders`."""
-    found = []
-    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found.append(Source(name, path.read_text(encoding="utf-8")))
-    return found
-
-
 def within(module: str, room: str) -> bool:
     return module == room or module.startswith(f"{room}.")
 
@@ -166,54 +146,6 @@ def _import_fault(module: str, room: str, name: str) -> str | None:
     return None
 
 
-def circles(files: Sequence[Source]) -> list[str]:
-    """Files that import each other, in however many steps and wherever they do; each circle in one line."""
-    known = {source.module for source in files}
-    graph = {
-        source.module: {name for name in _files(source, known) if name != source.module} for source in files
-    }
-    return [" -> ".join([*circle, circle[0]]) for circle in _circles(graph)]
-
-
-def _files(source: Source, known: set[str]) -> Iterator[str]:
-    """The files that are imported by name, in functions too, but not for types alone, which nothing that runs
-    waits for. The file of a package is its __init__."""
-    for node in _run_nodes(source.tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield whole if whole in known else str(node.module)
-
-
-def _run_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    yield tree
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-            yield from _run_nodes(node)
-
-
-def _circles(graph: Mapping[str, set[str]]) -> Iterator[list[str]]:
-    left = _without_ends(graph)
-    while left:
-        way = [min(left)]
-        while (following := min(left[way[-1]] & left.keys())) not in way:
-            way.append(following)
-        circle = way[way.index(following) :]
-        yield circle
-        left = _without_ends({name: others for name, others in left.items() if name not in circle})
-
-
-def _without_ends(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    """What is left where files that import nothing that is left are taken out, again and again."""
-    left = dict(graph)
-    while ends := [name for name, others in left.items() if not others & left.keys()]:
-        for name in ends:
-            del left[name]
-    return left
-
-
 def family_names() -> set[str]:
     union = typing.get_args(RunConfig.model_fields["family"].annotation) or (
         RunConfig.model_fields["family"].annotation,
@@ -257,34 +189,6 @@ def size_faults(source: Source) -> list[str]:
 
 def test_rooms_import_only_what_the_plan_allows() -> None:
     assert [fault for source in sources(*PRODUCT) for fault in import_faults(source)] == []
-
-
-def test_no_files_import_each_other() -> None:
-    assert circles(sources(*PRODUCT)) == []
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"p.a": "import p.b", "p.b": "import p.c", "p.c": "import os"}, []),
-        ({"p.a": "import p.b", "p.b": "from p import a"}, ["p.a -> p.b -> p.a"]),
-        ({"p.a": "from p.b import f", "p.b": "def f():\n    from p.a import g"}, ["p.a -> p.b -> p.a"]),
-        (
-            {"p.a": "import p.b", "p.b": "import p.c", "p.c": "import p.d, p.a", "p.d": ""},
-            ["p.a -> p.b -> p.c -> p.a"],
-        ),
-        ({"p": "from p.a import f", "p.a": "from p.b import f", "p.b": ""}, []),
-        ({"a": "import b", "b": "if TYPE_CHECKING:\n    import a"}, []),
-        ({"a": "import b", "b": "if x:\n    import a"}, ["a -> b -> a"]),
-        ({"p": "from p.a import f", "p.a": "from p import other"}, ["p -> p.a -> p"]),
-        (
-            {"a": "import b", "b": "import a", "c": "import d", "d": "import c, a", "e": "import a"},
-            ["a -> b -> a", "c -> d -> c"],
-        ),
-    ],
-)
-def test_the_rule_on_circles(files: dict[str, str], expected: list[str]) -> None:
-    assert circles([Source(module, text) for module, text in files.items()]) == expected
 
 
 def test_family_names_stay_with_the_families() -> None:
