@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contracts import (
+    PIXELS,
     SECOND,
     AdamRule,
     AdamWRule,
@@ -99,6 +100,7 @@ def randomness_of(seed: int) -> SampleRandomness:
 class Toy:
     """What they share."""
 
+    codec = PIXELS
     needs = Needs()
     fixtures: Mapping[str, nn.Module] = {}
     rules: Mapping[Net, Rule] = {
@@ -285,8 +287,7 @@ TOYS: dict[str, type[Toy]] = {"two ways": TwoWays, "alone": Alone, "filled": Fil
 def instead(kind: type[Toy]) -> Iterator[None]:
     """Whatever a configuration names, runs and snapshots get this family."""
     with (
-        patch("launch.assembly.training.build_family", kind),
-        patch("launch.assembly.fitting.build_family", kind),
+        patch("launch.assembly.trainer.build_family", kind),
         patch("launch.assembly.sampling.build_family", kind),
     ):
         yield

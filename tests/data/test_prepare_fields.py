@@ -13,7 +13,8 @@ from pipeline.data.shards.arrays import unpack
 from pipeline.data.shards.decode import decode_field
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_samples
-from pipeline.data.sources.source import Listing, Picture
+from pipeline.data.shards.verify import verify
+from pipeline.data.sources.source import Listing, Picture, SourceKind
 from pipeline.errors import UserError
 
 FIELDS = (
@@ -52,7 +53,8 @@ class Pairs:
 
 
 def made(monkeypatch, out, source: Pairs, **settings) -> ShardIndex:
-    monkeypatch.setattr(preparing, "open_source", lambda *_, **__: source)
+    kind = SourceKind("pairs", lambda given: True, lambda given, wanted: source)
+    monkeypatch.setattr(preparing, "source_kind", lambda given: kind)
     settings = {"resolution": 8, "channels": 1, "workers": 1, **settings}
     prepare("pairs", out, **settings)
     return ShardIndex.read(out)
@@ -62,7 +64,7 @@ def made(monkeypatch, out, source: Pairs, **settings) -> ShardIndex:
 def test_fields_are_cut_and_sized_with_their_picture(monkeypatch, tmp_path, workers):
     index = made(monkeypatch, tmp_path, Pairs(20), workers=workers)
     assert [field.shape for field in index.fields] == [(8, 8, 1), (4, 4, 1), (8, 8), (20,), (2, 2)]
-    index.verify()
+    verify(index)
     for sample in read_samples(index):
         content = {field.name: (field, sample.fields[field.name][1]) for field in index.fields}
         seen = {name: decode_field(*pair).numpy() for name, pair in content.items()}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from launch.assembly.data import open_data, open_stream, trained_spec
-from launch.assembly.training import make_trainer
+from launch.assembly.dataset import open_data, stream_of, trained_spec
+from launch.assembly.trainer import assemble
 from pipeline.config.load import load_config
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Process
@@ -40,10 +40,10 @@ def config_of(folder: Path, name: str, kind: str) -> RunConfig:
 def begun(config: RunConfig, name: str, process: Process, groups=None) -> Trainer:
     sets = open_data(config)
     family = TOYS[name](config.family, trained_spec(config, sets), batch_size=config.batch.size)
-    trainer = make_trainer(config, family, process)
+    trainer = assemble(family, process, seed=config.seed, settings=config.engine)
     if groups is not None:
         put_back(trainer, groups)
-    trainer.stream = open_stream(config, sets, family, process, trainer.progress.images_seen)
+    trainer.stream = stream_of(config, sets, family, process, trainer.progress.images_seen)
     return trainer
 
 

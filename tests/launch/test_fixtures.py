@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from launch.assembly import fitting, sampling, training
+from launch.assembly import sampling, trainer, training
 from launch.assembly.fixtures import load_fixtures, with_fixtures
 from pipeline.config.load import digest, load_config, read_dump
-from pipeline.contracts import Needs, Process, Terms
+from pipeline.contracts import ImageSpec, Needs, Process, Terms
 from pipeline.data.preparing.prepare import prepare
 from pipeline.errors import UserError
 from pipeline.models.mlp import MLP
@@ -78,7 +78,7 @@ def taught(monkeypatch):
     def build(config, spec, *, batch_size, low_precision=None):
         return Taught(config, spec, batch_size=batch_size, low_precision=low_precision)
 
-    for module in (training, sampling, fitting):
+    for module in (trainer, sampling):
         monkeypatch.setattr(module, "build_family", build)
 
 
@@ -186,7 +186,7 @@ def test_a_digest_or_a_file_that_is_none_is_refused_by_the_schema(shards, tmp_pa
 
 def test_the_place_of_a_fixture_is_no_part_of_a_run_but_its_digest_is(taught, shards, weights, tmp_path):
     plain = config_of(tmp_path, shards)
-    family = training.build_family(plain.family, training.ImageSpec(SIDE, SIDE, 1), batch_size=8)
+    family = trainer.family_of(plain, ImageSpec(SIDE, SIDE, 1))
     found = [
         with_fixtures(config_of(tmp_path, shards, f"fixtures.teacher.file={file}"), family, Process())
         for file in (weights, weights.parent / "." / weights.name, written(tmp_path / "b.safetensors", 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from launch.assembly.data import open_data, open_stream, trained_spec
+from launch.assembly.dataset import open_data, stream_of, trained_spec
 from pipeline.config.run import RunConfig
 from pipeline.contracts import SECOND, Needs, Process
 from tests.data.fields import make_fields_set
@@ -41,7 +41,7 @@ def drawn(config, batches=9, *, world=1, seen=0, others=0):
     family = Asking(None, trained_spec(config, sets), batch_size=6)
     parts = []
     for rank in range(world):
-        with open_stream(config, sets, family, Process(rank, world), seen) as stream:
+        with stream_of(config, sets, family, Process(rank, world), seen) as stream:
             order = stream
             for _ in range(others):
                 order = order.others
@@ -113,7 +113,7 @@ def test_damage_of_either_set_is_counted(folder, tmp_path):
     config = config_of(tmp_path, on_damage="skip")
     sets = open_data(config)
     family = Asking(None, trained_spec(config, sets), batch_size=8)
-    with open_stream(config, sets, family, Process(), 0) as stream:
+    with stream_of(config, sets, family, Process(), 0) as stream:
         batch = stream.draw(8)[0]
         assert stream.damaged == 2 * stream._first.damaged > 0  # in as many epochs of each
         assert 3 not in numbers(batch.images)
