@@ -61,6 +61,8 @@ class _Sigma(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor, product: Tensor) -> Tensor:
+        # This pass's own u and v, as constants: by the backward pass the layer's buffer has moved on, and a
+        # gradient through the iteration would be another than the paper's.
         ctx.save_for_backward(u, v)
         ctx.weight = weight.shape, weight.dtype
         return torch.dot(u, product)
@@ -89,5 +91,6 @@ class _Divided(torch.autograd.Function):
         dy, dsigma = grads
         along = torch.dot(dy.flatten().to(u.dtype), y.flatten().to(u.dtype))
         dw = (dy / sigma.to(dy.dtype)).flatten(1)
+        # In place even where this is recorded for a second derivative: division saves its operands, not dw.
         dw = dw.addr_((u * (dsigma - along / sigma)).to(dw.dtype), v.to(dw.dtype))
         return dw.view(y.shape), None, None, None

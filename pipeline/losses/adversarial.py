@@ -28,6 +28,7 @@ class Adversarial:
 
 def _cross_entropy(r: Tensor, f: Tensor) -> Tensor:
     """-log D(x) - log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1)."""
+    # As softplus: the logarithm of a rounded probability is infinite from a logit of about 17 on.
     return F.softplus(-r) + F.softplus(f)
 
 

@@ -114,6 +114,7 @@ class Orthogonal:
 def off_diagonal(w: Tensor) -> Tensor:
     """|W W^T * (1 - I)|^2 of w [O, I], 0-d: |W W^T|^2 = |W^T W|^2, of which the smaller one is made, less
     the diagonal, the squared lengths of the rows."""
+    # Near the minimum this is a small difference of large sums: rounding may leave it just below 0.
     gram = w @ w.t() if len(w) <= w.shape[1] else w.t() @ w
     return gram.square().sum() - w.square().sum(dim=1).square().sum()
 

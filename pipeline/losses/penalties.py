@@ -114,4 +114,6 @@ def path_lengths(images: Tensor, latents: Tensor, normal: Callable[..., Tensor])
     _, c, h, w = images.shape
     noise = normal(c, h, w) / math.sqrt(h * w)
     (gradient,) = torch.autograd.grad((images * noise).sum(), latents, create_graph=True)
+    # No constant below the root, as in the authors' code: of a generator that ignores w altogether the
+    # derivative is infinite, and that update is skipped.
     return gradient.square().sum(dim=2).mean(dim=1).sqrt()

@@ -42,6 +42,7 @@ class GeneratorTurn:
     def __call__(self, game: Game, reals: Batch) -> Terms:
         fakes = game.generate(len(reals), reals.labels)
         fake = judge_fakes(game, fakes)
+        # No graph of this pass is kept: the discriminator is frozen in this turn, and reals are no leaves.
         real = game.judge(reals.images, reals.labels) if self.loss.pairs else None
         compared = fake if real is None else real
         loss = per_image(list(map(self.loss.generator, compared.heads, fake.heads)))

@@ -24,6 +24,9 @@ def linear_map(x: Tensor, forth: Map, back: Map) -> Tensor:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, forth: Map, back: Map) -> Tensor:
+        # Attributes, not saved tensors: autograd would not notice if something that the maps close over were
+        # changed in place before the backward pass. Grids, taps and filters are made anew for each batch, or
+        # never change.
         ctx.maps = back, forth
         return forth(x)
 

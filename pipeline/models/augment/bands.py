@@ -50,6 +50,7 @@ class BandFilter(nn.Module):
         y = _convolve(y, taps[:, None, None, :]).view(n, c, h, w)
         y = reflect_pad(y, 0, reach).reshape(1, n * c, -1, w)
         y = _convolve(y, taps[:, None, :, None]).view(n, c, h, w)
+        # The filters add up to 1 only up to rounding, so an untouched image is taken as it came.
         untouched = (gains == 1).all(dim=1)
         return torch.where(untouched[:, None, None, None], images, y)
 

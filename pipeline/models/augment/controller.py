@@ -37,8 +37,10 @@ class AdaController(nn.Module):
         self.images += finite * images
         self.steps += finite
         due = self.steps == self.config.every
+        # Before any finite step this is 0 / 0; it is not due then, and what is not due is not taken.
         direction = torch.sign(self.sign_sum / self.images - self.config.target)  # r_t of eq. 1
         moved = (self.p + direction * self.images / self.config.adjust_images).clamp(0, 1)
         self.p.copy_(torch.where(due, moved, self.p))
+        # Not an `if`: whether it is due is known on the device alone.
         for count in (self.sign_sum, self.images, self.steps):
             count.mul_(~due)

@@ -20,6 +20,7 @@ def draw_noise_level(draws: Draws) -> Tensor:
 
 def add_noise(images: Tensor, level: Tensor, noise: Tensor) -> Tensor:
     """images, noise: [N, C, H, W], noise standard normal; level: [N]."""
+    # Where nothing fires 0 * noise is added, which changes no value: what is drawn is finite.
     return torch.addcmul(images, level.to(images.dtype)[:, None, None, None], noise.to(images.dtype))
 
 

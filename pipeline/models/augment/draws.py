@@ -24,6 +24,7 @@ class Draws:
 
     def fires(self, p: Tensor | None = None) -> Tensor:
         """[N] bool, true with probability p: never at 0, always at 1."""
+        # "<", since a uniform number may be 0 and is never 1.
         return next(self._uniforms) < (self.p if p is None else p)
 
     def uniform(self, low: float, high: float) -> Tensor:

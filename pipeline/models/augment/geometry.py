@@ -28,6 +28,8 @@ class Affine:
     @property
     def still(self) -> Tensor:
         """[N] bool: the identity, exactly."""
+        # Without a tolerance: what was not drawn is 1, 0, cos 0 and sin 0, whose products are the identity to
+        # the bit, and small moves that were drawn have to be made.
         eye = torch.eye(2, device=self.linear.device, dtype=self.linear.dtype)
         return (self.linear == eye).flatten(1).all(dim=1) & (self.offset == 0).all(dim=1)
 

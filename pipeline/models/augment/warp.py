@@ -40,6 +40,7 @@ class Warp(nn.Module):
     def forward(self, images: Tensor, affine: Affine) -> Tensor:
         """images: [N, C, S, S] -> the same, type and all."""
         n, c, side, _ = images.shape
+        # Where a pixel comes from was drawn: a constant, which no gradient goes to.
         with torch.no_grad():
             linear, offset = affine.linear.to(images.dtype), affine.offset.to(images.dtype)
             grid = ops.warp_grid(linear, offset, side, taps=self.taps, margin=self.margin, centre=self.centre)
