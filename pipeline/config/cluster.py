@@ -65,44 +65,46 @@ class ClusterConfig(Strict):
     """One cluster, or one partition of it."""
 
     partition: Word | None = None
-    """null: the cluster's default."""
+    """Partition of the cluster; null: its default."""
     account: Word | None = None
-    """Whom the hours are charged to."""
+    """Account that the hours are charged to."""
     qos: Word | None = None
     """Quality of service."""
     constraint: Word | None = None
     """Features that nodes must have, such as a100&nvlink."""
     nodes: PositiveCount = 1
-    """Of a training job; --nodes overrides it."""
+    """How many nodes a training job takes; --nodes overrides it."""
     gpus_per_node: Annotated[int, Field(ge=0)] = 0
-    """0: none is asked for."""
+    """How many GPUs are asked for on each node; 0: none."""
     tasks_per_node: PositiveCount | None = None
-    """Training processes on each node; null: one a GPU, else 1."""
+    """Training processes on each node; null: one for each GPU, or 1 without GPUs."""
     cpus_per_task: PositiveCount = 1
     """Cores of each process; its loader workers (data.workers) share them."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
-    """Of each node, in GB; null: the partition's default."""
+    """Memory of each node, in GB; null: the partition's default."""
     exclusive: bool = False
-    """Shares nodes with no other job."""
+    """Whether the job shares its nodes with no other."""
     time: Seconds
-    """Limit of one start, such as 2h; SLURM counts whole minutes, so it is rounded up."""
+    """Time limit of one start, such as 2h. SLURM counts whole minutes, so it is rounded up."""
     signal_seconds: Annotated[int, Field(gt=0, le=65535)] = 120
-    """How long before the limit a job is told to save and stop. It must exceed a save plus a step (and SLURM
-    may give the sign up to 60 s early); what a job has not saved at the limit is lost."""
+    """How many seconds before the limit a job is told to save and stop. Allow for a step plus a save: what a
+    job has not saved at the limit is lost. SLURM may send the signal up to 60 s early."""
     max_requeues: Annotated[int, Field(ge=0)] = 20
-    """How often a job that was stopped by the limit goes back into the queue and then goes on."""
+    """How often a job that the limit has stopped goes back into the queue, to go on from there."""
     container: tuple[Word, ...] = ()
-    """Command before the command, word by word, such as [apptainer, exec, --nv, hrgan.sif]."""
+    """A command that runs ours, word by word, such as [apptainer, exec, --nv, hrgan.sif]."""
     program: tuple[Word, ...] = ()
-    """What runs as `hrgan`, word by word; []: in a container its `hrgan`, else this installation."""
+    """The command that stands for `hrgan`, word by word. []: the container's `hrgan` if there is a container,
+    otherwise this installation's."""
     setup: tuple[str, ...] = ()
-    """Lines of shell before the command, such as `module load cuda/13`, as they are, on the first node."""
+    """Lines of shell that run before the command on the first node, such as `module load cuda/13`."""
     environment: dict[str, Word] = Field(default={})
-    """Variables of all processes: NCCL's, and HRGAN_OPS_CACHE, a folder that all nodes see, where operations
-    are compiled once for all."""
+    """Environment variables of all processes, such as NCCL's, and HRGAN_OPS_CACHE: a folder that all nodes
+    see, where operations are compiled once for all of them."""
     options: dict[str, bool | Word] = Field(default={})
-    """Further options of sbatch that ask for resources or say when and who hears of it, by their long names,
-    _ for -, such as mail_user; true: without a value. None that changes what is run."""
+    """Further options of sbatch, by their long names with _ for -, such as mail_user; true stands for an
+    option without a value. Only options that ask for resources, or say when the job runs and who hears of it,
+    are allowed: none may change what is run."""
 
     @property
     def tasks(self) -> int:

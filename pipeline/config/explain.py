@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in one line an error: where, which key, what is allowed."""
+"""Tells what is wrong with a configuration, an error a line: where it is, which key, and what is allowed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECTION_TYPES = {"model_type", "model_attributes_type", "dict_type"}
 def explain(
     error: ValidationError, schema: type[BaseModel], tree: Mapping[str, Any], layers: Sequence[Layer]
 ) -> UserError:
-    """The validation error as a UserError of one line each."""
+    """The UserError for a validation error: a line for each thing that is wrong."""
     keys = KnownKeys(schema, tree)
     lines = [_line(detail, keys, layers) for detail in error.errors()[:_MOST_LINES]]
     if error.error_count() > _MOST_LINES:
@@ -30,14 +30,14 @@ def explain(
 
 
 def line(layers: Sequence[Layer], key: Key, value: object, text: str) -> str:
-    """`configs/a.yaml line 3: batch.size=-4: must be greater than 0`."""
+    """An error's line, such as `configs/a.yaml line 3: batch.size=-4: must be greater than 0`."""
     shown = "" if isinstance(value, Mapping) or value is None else f"={_short(value)}"
     where = _where(layers, key)
     return ": ".join(part for part in (where, ".".join(key) + shown, text) if part)
 
 
 class KnownKeys:
-    """The schema's keys, as far as they exist for this configuration's family."""
+    """The keys of a schema that exist for the family which this configuration chooses."""
 
     def __init__(self, schema: type[BaseModel], tree: Mapping[str, Any]) -> None:
         self._all: dict[Key, tuple[type[BaseModel], ...]] = {(): (schema,)}
@@ -56,7 +56,7 @@ class KnownKeys:
                 yield from self._walk(key, inner)
 
     def _chosen(self, key: Key, models: tuple[type[BaseModel], ...]) -> tuple[type[BaseModel], ...]:
-        """Of a union's members, the one whose `name` the configuration chose."""
+        """The member of a union whose `name` the configuration chose; all of them if it chose none."""
         section: Any = self._tree
         for name in key:
             section = section.get(name) if isinstance(section, Mapping) else None
@@ -65,12 +65,12 @@ class KnownKeys:
         return matching or models
 
     def children(self, key: Key) -> list[str]:
-        """Names allowed directly under `key`; the one that chooses among the others first."""
+        """The names allowed directly under `key`, beginning with the one that chooses which others exist."""
         names = [k[-1] for k in self._all if len(k) == len(key) + 1 and k[:-1] == key]
         return sorted(names, key=lambda name: name != "name")
 
     def tags(self, key: Key) -> list[str]:
-        """Allowed `name`s of the union at `key`, whichever was chosen."""
+        """The `name`s that the union at `key` allows, whichever was chosen."""
         schema = self._all[key[:-1]][0]
         members = _models_in(schema.model_fields[key[-1]].annotation)
         return [tag for member in members for tag in _tags(member)]
@@ -87,7 +87,7 @@ class KnownKeys:
         return key
 
     def nearest(self, key: Key) -> str:
-        """Advice on an unknown key: the nearest valid one, or those allowed there."""
+        """Advice on an unknown key: the nearest valid one, or which keys are allowed in its place."""
         siblings = self.children(key[:-1])
         names = [".".join(k) for k in self._all if k and not self.children(k)]
         joined = key[-1].replace("_", "")
@@ -153,7 +153,7 @@ def _text(detail: ErrorDetails) -> str:
 
 
 def _where(layers: Sequence[Layer], key: Key) -> str:
-    """The last layer that sets `key` or, failing that, the nearest section around it."""
+    """Where the last layer sets `key`, or else the nearest section around it."""
     for length in range(len(key), 0, -1):
         for layer in reversed(layers):
             place = layer.place(key[:length])

@@ -44,8 +44,8 @@ MAY_CHANGE = (
     "stop",
     "report",
 )
-"""Keys (or sections) that a run may be continued under with other values: they decide how long, how
-fast and how visibly it computes, not what."""
+"""Keys and sections whose values a run may change when it goes on: they decide how long, how fast and how
+visibly it computes, but not what."""
 
 
 _FIXTURE_FILE = re.compile(r"fixtures\..+\.file")
@@ -142,10 +142,10 @@ def read_dump(path: str | Path) -> RunConfig:
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """What decides the computation, as `{"batch.size": 32, ...}`: equal for every start of a run.
+    """The settings that decide what is computed, as `{"batch.size": 32, ...}`: equal at every start of a run.
 
-    Everything except `MAY_CHANGE` and where fixtures lie, whose digests tell them; engine.computes where it
-    is not what engine.precision asks for.
+    Everything except `MAY_CHANGE` and the paths of fixtures, which their digests stand for; engine.computes
+    only where it differs from what engine.precision asks for.
     """
     leaves = {".".join(key): value for key, value in _leaves(config.model_dump(mode="json"))}
     if config.engine.computed == config.engine.precision:
@@ -159,13 +159,13 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
 
 def digest(config: RunConfig) -> str:
-    """sha256 (hex) of `identity`: equal digests may continue each other's runs."""
+    """The sha256 of `identity`, in hex: configurations of one digest may continue each other's runs."""
     canonical = json.dumps(identity(config), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
-    """`batch.size: 32 -> 64` for each key of `identity` that differs, in the schema's order."""
+    """`batch.size: 32 -> 64`, and so on: each key of `identity` that differs, in the schema's order."""
     before, after = identity(old), identity(new)
     return [
         f"{name}: {_json(before.get(name))} -> {_json(after.get(name))}"

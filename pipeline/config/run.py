@@ -14,14 +14,14 @@ class LengthConfig(Strict):
     """When the run is finished."""
 
     images: PositiveCount = 25_000_000
-    """Real images shown to the discriminator over the whole run, such as 25M."""
+    """How many real images the discriminator sees over the whole run, such as 25M."""
     time: Seconds | None = None
-    """Wall-clock limit of one start of the run, such as 23h30m: saves and stops; starting again
-    goes on. null: none."""
+    """Wall-clock limit of one start, such as 23h30m: the run then saves and stops, and goes on when it is
+    started again. null: no limit."""
 
 
 class DataConfig(Strict):
-    """Which images, in which order, read how."""
+    """Which images the run sees, in which order, and how they are read."""
 
     path: str | None = None
     """Folder of shards with its index.json, as `hrgan prepare` or `hrgan generate` makes it."""
@@ -29,44 +29,47 @@ class DataConfig(Strict):
     """Folder of shards of a second set, unpaired, for families that learn from two; its images must have the
     same size."""
     resolution: PositiveCount | None = None
-    """Pixels a side that the shards must have; null takes theirs."""
+    """Pixels a side that the shards must have, or the run does not begin; null: any."""
     labels: bool | None = None
-    """Train class-conditionally; null: if and only if the shards have labels."""
+    """Whether to train class-conditionally; null: if and only if the shards have labels."""
     mirror: bool = False
-    """Flip half of the images left to right, as a function of their position in the run; wrong for whatever
-    has a left and a right, such as text, digits and anatomy."""
+    """Flip half of the images left to right; which half follows from their positions in the run. Wrong for
+    anything that has a left and a right, such as text, digits and anatomy."""
     lanes: Annotated[int, Field(gt=0, le=65536)] = 64
-    """Places of the data set that are read side by side; part of the order, so fixed for a run.
-    A multiple of the number of processes keeps reads sequential."""
+    """How many places of the data set are read side by side. This decides the order of the images, so it is
+    fixed for a run. A multiple of the number of processes keeps reads sequential."""
     workers: Annotated[int, Field(ge=0, le=256)] = 2
-    """Loader processes a rank, and as many again if a phase has reals of its own (R3GAN's generator); 0
-    decodes in the training process."""
+    """Loader processes for each training process, and as many again if a phase has real images of its own
+    (R3GAN's generator). 0 decodes in the training process."""
     prefetch: Annotated[int, Field(gt=0)] = 4
     """Chunks of images that each worker decodes ahead."""
     on_damage: Literal["error", "skip"] = "error"
-    """A damaged shard or image: stop and name it, or take the next good one and count."""
+    """What to do about a damaged shard or image. error: stop and name it. skip: take the next good image
+    instead, and count it."""
 
 
 class BatchConfig(Strict):
     """How many images a step sees."""
 
     size: PositiveCount = 32
-    """Global batch, over all processes, in images."""
+    """Global batch, in images: the sum over all processes."""
     micro: CountOrAuto | None = None
-    """Most images of one process in memory at once; the rest is accumulated. null: all. auto: as many as fit,
-    found by a few steps before the run's first, and kept by the run."""
+    """How many images a process computes at once; gradients are accumulated over the rest. null: all. auto:
+    as many as fit in memory, which a few trial steps find out before the run's first; the run keeps the
+    number."""
 
 
 class StartConfig(Strict):
-    """Which weights a run begins with; `source` is of no account once it has a checkpoint."""
+    """Which weights a run begins with. Once it has a checkpoint, these keys no longer matter."""
 
     source: str | None = None
-    """A snapshot, checkpoint or run whose weights are taken where name and shape fit, of any resolution
-    and number of classes (transfer learning); the rest starts fresh. null: all fresh."""
+    """A snapshot, checkpoint or run whose weights are taken over where name and shape fit (transfer
+    learning). Its resolution and number of classes may differ; whatever does not fit starts fresh. null:
+    everything starts fresh."""
     transfer: bool | None = None
-    """Go on with the source's averaged generator: the average neither ramps nor begins as a copy, and ADA's p
-    moves faster. null: if and only if there is a source. false is better where layers start fresh and the
-    average's half-life is long. A run keeps what it began with."""
+    """Whether to go on with the source's averaged generator. The average then neither ramps up nor begins as
+    a copy, and ADA's p moves faster. null: if and only if there is a source. Choose false where layers start
+    fresh and the average has a long half-life. A run keeps what it began with."""
 
 
 class FixtureConfig(Strict):
@@ -79,51 +82,56 @@ class FixtureConfig(Strict):
 
 
 class EngineConfig(Strict):
-    """Where gradients meet."""
+    """How the processes exchange gradients, in which precision they compute, and on what device."""
 
     kind: Literal["replicated", "zero"] = "replicated"
-    """replicated: every process holds all weights and moments; one flat all-reduce a phase. zero: DeepSpeed,
-    with `stage` (the extra `deepspeed`). A run may change it between two starts: equal to rounding."""
+    """replicated: every process holds all weights and moments, and a phase ends with one flat all-reduce.
+    zero: DeepSpeed, with `stage` (needs the extra `deepspeed`). A run may change it between two starts; the
+    results agree up to rounding."""
     stage: Annotated[int, Field(ge=0)] = 1
-    """Of `zero`: 0 splits nothing over the processes, 1 Adam's moments, 2 the reduced gradients too."""
+    """With kind=zero, what is split over the processes. 0: nothing. 1: Adam's moments. 2: the reduced
+    gradients too."""
     bucket_mb: Annotated[float, Field(ge=0, le=10_000)] = 0
-    """Of `replicated`: megabytes of gradients that go out together while others are still computed; 0: all at
-    once after the backward pass. Equal to rounding, on two processes to the bit. Neither was clearly faster
-    on a CPU; not measured on a GPU."""
+    """With kind=replicated: send gradients in buckets of so many megabytes while others are still being
+    computed. 0: all at once, after the backward pass. The results agree up to rounding, on two processes to
+    the bit. Neither was clearly faster on a CPU; it has not been measured on a GPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: the family's low-precision blocks compute in it; weights and penalties stay float32. Refused
-    where a family has none."""
+    """bfloat16: the family's low-precision blocks compute in bfloat16; weights and penalties stay in float32.
+    Refused if the family has no such blocks."""
     tf32: Literal["off", "main", "on"] = "main"
-    """Which convolutions and products of float32 may take TF32's ten bits of mantissa, on a GPU that has it.
-    off: none. main: those of phases without a penalty on gradients. on: also, in the other phases, those that
-    make fakes without a gradient. Such penalties, samples and metrics compute in full, whatever it says."""
+    """Which float32 convolutions and matrix products may use TF32, with its ten bits of mantissa, on a GPU
+    that has it. off: none. main: those of phases without a gradient penalty. on: in the other phases, also
+    those that make fakes without a gradient. Gradient penalties, samples and metrics always compute in full
+    float32."""
     computes: Literal["float32", "bfloat16"] | None = None
-    """What `precision` comes to. null: float32 where a run that asks for bfloat16 begins on a CPU without
-    instructions for it, which would take several times as long. A run keeps what it began with."""
+    """What the low-precision blocks really compute in. null: as `precision` says, but float32 if the run
+    begins on a CPU without bfloat16 instructions, where bfloat16 would take several times as long. A run
+    keeps what it began with."""
     compile: bool = False
-    """Runs the networks of the main phases through torch.compile; penalties stay eager. The first step
-    takes minutes longer. On a CPU it gains nothing: the compiled operations leave it nothing to fuse.
-    Refused where no part of a family's networks can be compiled."""
+    """Run the networks of the main phases through torch.compile; penalties stay eager. The first step takes
+    minutes longer. It gains nothing on a CPU, where the compiled operations leave it nothing to fuse. Refused
+    if no part of the family's networks can be compiled."""
     graphs: Literal["auto", "off"] = "auto"
-    """auto: on a GPU a phase that comes every step is captured in a CUDA graph once a stage, and launched
-    as one from then on: the same operations, less waiting for the host, memory of its own. Not with
-    `compile`, nor where processes exchange gradients or batch statistics within a phase."""
+    """auto: on a GPU, a phase that comes at every step is captured in a CUDA graph once a stage and launched
+    as a whole from then on. The operations are the same; the GPU waits less for the host, and the graph needs
+    memory of its own. Not used with `compile`, nor where processes exchange gradients or batch statistics
+    within a phase."""
     recompute: Literal["off", "blocks"] = "off"
-    """blocks: each block of the networks is computed again in the backward pass, instead of its activations
-    being kept: half the memory of a main phase, the same gradients, a forward pass more. Penalties, which
-    differentiate twice, gain a tenth at most. Not together with compile."""
+    """blocks: compute each block of the networks again in the backward pass instead of keeping its
+    activations. A main phase then takes half the memory, for the same gradients and one more forward pass.
+    Penalties, which differentiate twice, save a tenth at most. Cannot be combined with `compile`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: a GPU if there is one."""
+    """Where to compute. auto: on a GPU if there is one."""
     deterministic: bool = False
-    """true: on a GPU only algorithms that repeat, so that a restart goes on to the bit, as it always does on
-    a CPU; slower. false: cuDNN takes what it measures to be fastest, and some sums have no fixed order."""
+    """true: use only repeatable algorithms on a GPU, so that a restart goes on bit for bit, as it always does
+    on a CPU; slower. false: cuDNN takes what it measures to be fastest, and some sums have no fixed order."""
     bad_steps: PositiveCount = 20
-    """Updates in a row of one phase that a gradient that was not finite made it skip: the run stops."""
+    """Stop the run when a phase has skipped so many updates in a row because a gradient was not finite."""
 
     timeout_minutes: Annotated[float, Field(gt=0, le=1440)] = 30
-    """Minutes that processes wait for one that is behind; then the run ends and names it."""
+    """How long processes wait for one that is behind, in minutes, before the run ends and names it."""
     silence_seconds: Annotated[float, Field(ge=1, le=3600)] = 60
-    """Seconds without a sign of life after which a process counts as dead: the run ends and names it."""
+    """After so many seconds without a sign of life a process counts as dead: the run ends and names it."""
 
     @property
     def computed(self) -> Literal["float32", "bfloat16"]:
@@ -158,82 +166,84 @@ class EngineConfig(Strict):
 
 
 class OpsConfig(Strict):
-    """Which implementation of the fused operations to use."""
+    """Which implementation of the fused operations is used."""
 
     backend: Literal["auto", "native", "reference"] = "auto"
-    """auto: compiled where it can be, else plain PyTorch. native: compiled or an error. reference: plain."""
+    """auto: compiled where that is possible, else plain PyTorch. native: compiled, or an error. reference:
+    plain PyTorch."""
 
 
 class CheckpointsConfig(Strict):
-    """Everything needed to continue."""
+    """Checkpoints hold everything that a run needs to go on."""
 
     every_images: PositiveCount = 200_000
-    """Images between checkpoints: what a crash can cost."""
+    """Images between two checkpoints: the most work that a crash can cost."""
     keep: PositiveCount = 2
-    """Newest checkpoints kept."""
+    """How many checkpoints are kept, the newest ones."""
     background: bool = True
-    """Training waits for a copy in memory alone and goes on while it is written; false: it waits for the
-    disk and saves that memory."""
+    """true: training waits only until a copy is in memory, and goes on while that is written. false: it waits
+    for the disk, and needs no memory for a copy."""
 
 
 class SnapshotsConfig(Strict):
-    """The averaged generator, to sample from and to evaluate; all are kept."""
+    """Snapshots hold the averaged generator, to sample from and to evaluate. All of them are kept."""
 
     every_images: PositiveCount = 200_000
-    """Images between snapshots (one at 0 and one at the end besides)."""
+    """Images between two snapshots. There is also one at 0 images and one at the end."""
     grid: Annotated[int, Field(gt=0, le=1024)] = 32
-    """Images in the sample grid drawn with each snapshot."""
+    """How many images the sample grid of each snapshot shows."""
 
 
 class StopConfig(Strict):
-    """An end before the run's length, when `hrgan evaluate RUN --watch` finds no progress."""
+    """Ending a run before its length, when `hrgan evaluate RUN --watch` sees no more progress."""
 
     metric: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=80)] | None = None
-    """By which metric, as evaluation names it: fid, swd, fid-dinov2, ... null: no such end."""
+    """The metric that progress is judged by, under its name in evaluation: fid, swd, fid-dinov2, ... null:
+    the run never ends early."""
     patience_images: PositiveCount = 2_000_000
-    """Images since the best snapshot after which a run that gets no better ends, as finished."""
+    """The run ends, as finished, when so many images after its best snapshot none has been better."""
     least_improvement: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the best value by which another must be better to count."""
+    """By which share of the best value another must be better to count as better."""
 
 
 class ReportConfig(Strict):
-    """How often progress is written."""
+    """How progress is reported."""
 
     every_images: PositiveCount = 4_000
-    """Images between two lines of the log (a tick)."""
+    """Images between two lines of the log; such an interval is called a tick."""
     tensorboard: bool = True
-    """Write TensorBoard event files."""
+    """Whether TensorBoard's event files are written."""
 
 
 class RunConfig(Strict):
     """A whole training run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of everything random."""
+    """The seed from which everything random follows."""
     length: LengthConfig = LengthConfig()
     """When the run is finished."""
     data: DataConfig = DataConfig()
-    """Which images."""
+    """Which images the run sees, and how they are read."""
     batch: BatchConfig = BatchConfig()
-    """Images a step."""
+    """How many images a step sees."""
     start: StartConfig = StartConfig()
-    """Weights to begin with."""
+    """Which weights the run begins with."""
     family: FamilyConfig
     """Which kind of GAN, and its settings; `family.name` chooses."""
     fixtures: dict[str, FixtureConfig] = Field(default_factory=dict)
     """Frozen networks that the family asks for, by its names for them."""
     engine: EngineConfig = EngineConfig()
-    """Processes, precision, device."""
+    """Processes, precision and device."""
     ops: OpsConfig = OpsConfig()
-    """Fused operations."""
+    """Which implementation of the fused operations is used."""
     checkpoints: CheckpointsConfig = CheckpointsConfig()
-    """What a restart needs."""
+    """When everything that a restart needs is saved."""
     snapshots: SnapshotsConfig = SnapshotsConfig()
-    """What sampling needs."""
+    """When the averaged generator is saved for sampling and evaluation."""
     stop: StopConfig = StopConfig()
-    """When no progress ends it."""
+    """When the run ends early for want of progress."""
     report: ReportConfig = ReportConfig()
-    """What a person reads."""
+    """How progress is reported."""
 
     def begun(self, *, transfer: bool) -> RunConfig:
         """With `start.transfer` decided, and what the family makes of it."""

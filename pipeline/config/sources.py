@@ -61,14 +61,15 @@ for _name, (_pattern, _first) in _SCALARS.items():
 
 @dataclass(frozen=True)
 class Layer:
-    """One source of values: its name for error messages, its tree, and the line of each key."""
+    """A file or an override that sets values. label: its name in messages. tree: what it sets. lines: where
+    each key stands in it, counted from 1; 0 in an override."""
 
     label: str
     tree: dict[str, Any]
     lines: dict[Key, int] = field(default_factory=dict)
 
     def place(self, key: Key) -> str | None:
-        """`file line 3` if this layer sets `key`."""
+        """Where this layer sets `key`, such as `a.yaml line 3`; None if it does not."""
         if key not in self.lines:
             return None
         line = self.lines[key]
@@ -76,7 +77,7 @@ class Layer:
 
 
 class _Tree:
-    """Builds plain values from YAML nodes, strictly, remembering lines."""
+    """Builds plain values from the nodes of a YAML file, strictly, and remembers the line of each key."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -158,7 +159,7 @@ def _compose(text: str, label: str) -> yaml.Node | None:
 
 
 def read_section(path: Path, name: str) -> Any:
-    """The value of a file's key, None if it has none; quick, as what stands behind it is not looked at."""
+    """The value of one top-level key of a file; None if it has none. Fast: what follows it is not read."""
     label = str(path)
     with _explained(label):
         loader = ScalarLoader(_text(path))
@@ -225,7 +226,7 @@ def _text(path: Path) -> str:
 
 
 def read_override(text: str) -> Layer:
-    """`a.b=c` as a layer; the value is read as YAML, so `null`, `[a, b]` and `1e-4` work."""
+    """The override `a.b=c` as a layer. Its value is read as YAML: `null`, `[a, b]` and `1e-4` work."""
     name, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name):
         raise UserError(f"override {text!r}: expected key.path=value, such as batch.size=16")

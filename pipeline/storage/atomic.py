@@ -1,4 +1,10 @@
-"""Publishing to disk: written aside, fsynced, renamed, so that a reader sees all of it or nothing."""
+"""Publishing to disk: written aside, fsynced and renamed, so that a reader sees all of it or nothing.
+
+The order matters. A rename may reach the disk before the bytes that it names, so the file (and each folder in
+it) is fsynced first: otherwise a power loss leaves a finished name with nothing in it. The rename itself is
+durable only once the folder is fsynced: otherwise what was reported as saved is gone, or a successor that is
+gone has already had its predecessor deleted.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +30,12 @@ _ANYBODYS = re.compile(r"\..+\.(?P<place>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.partial"
 
 
 def fsync_file(path: Path) -> None:
-    """Makes a file's content durable."""
+    """Makes the content of a file durable."""
     _fsync(path)
 
 
 def fsync_folder(path: Path) -> None:
-    """Makes renames and new names inside `path` durable."""
+    """Makes the names in the folder `path` durable: what was made, renamed or removed in it."""
     _fsync(path)
 
 
@@ -53,12 +59,13 @@ def _fsync(path: Path) -> None:
 
 
 def aside_of(path: Path) -> Path:
-    """A name beside `path` for what this thread alone writes, by which `sweep_folder` knows its process."""
+    """A name beside `path` that only this thread writes to. It tells `sweep_folder` whose it is."""
     return _aside(path)
 
 
 def _aside(path: Path, kind: str = "partial") -> Path:
-    # A name for each process and thread, on any machine that sees the folder: they may publish at once.
+    # Each process and thread, on any machine that sees the folder, has a name of its own: several may publish
+    # one path at once, and with a shared name one would rename what the other is still writing.
     return path.with_name(f".{path.name}.{_here()}-{os.getpid()}-{threading.get_native_id()}.{kind}")
 
 
@@ -68,7 +75,7 @@ def _here() -> str:
 
 
 def is_aside(name: str, of: str) -> bool:
-    """Whether `name` is what a writer of `of`, in the same folder, has aside, or had when it was killed."""
+    """Whether `name` is what a writer of `of` in the same folder keeps aside, or left there when killed."""
     return _owner(name, of, "partial") is not None
 
 
@@ -79,8 +86,8 @@ def _owner(name: str, of: str, kind: str) -> re.Match[str] | None:
 
 
 def _sweep(path: Path, kind: str = "partial") -> None:
-    """Removes what killed writers of `path` have left: those of this machine at once, others when it has not
-    changed for long."""
+    """Removes what killed writers of `path` have left: at once if they ran on this machine, otherwise when it
+    has not changed for long, since the number of a process means nothing elsewhere."""
     for name in os.listdir(path.parent):
         owner = _owner(name, path.name, kind)
         if owner is None:
@@ -89,7 +96,7 @@ def _sweep(path: Path, kind: str = "partial") -> None:
 
 
 def sweep_folder(folder: Path) -> None:
-    """Removes what processes that are gone have aside in `folder`, whatever they meant to publish."""
+    """Removes what processes that are gone have left aside in `folder`, whatever they meant to publish."""
     with suppress(OSError):  # not there, or not ours to read
         for name in os.listdir(folder):
             owner = _ANYBODYS.fullmatch(name)
@@ -115,10 +122,10 @@ def _last_change(path: Path) -> float:
 
 @contextmanager
 def publish_file(path: Path, aside_as: str | None = None) -> Iterator[Path]:
-    """Yields the path to write; on success fsyncs it and renames it to `path`, on error removes it.
+    """Yields the path to write to; on success fsyncs it and renames it to `path`, on error removes it.
 
-    Several processes may publish `path` at once: it is one's or another's, whole. aside_as: a name to derive
-    that of the file aside from, where readers would take `path`'s for a finished one.
+    Several processes may publish `path` at once: it is then one's or another's, and whole. aside_as: derive
+    the name of the file aside from this one, where readers would take one like `path` for finished.
     """
     target = path if aside_as is None else path.with_name(aside_as)
     aside = _aside(target)
@@ -136,17 +143,17 @@ def publish_file(path: Path, aside_as: str | None = None) -> Iterator[Path]:
 
 
 def publish_bytes(path: Path, data: bytes, aside_as: str | None = None) -> None:
-    """Writes `data` as the whole of `path`; aside_as: see `publish_file`."""
+    """Publishes `data` as the whole content of `path`. aside_as: as in `publish_file`."""
     with publish_file(path, aside_as) as aside:
         aside.write_bytes(data)
 
 
 @contextmanager
 def publish_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder to fill; on success fsyncs all of it and renames it to `path`.
+    """Yields an empty folder to fill; on success fsyncs all that is in it and renames it to `path`.
 
-    An existing `path` is set aside until the new one stands, then removed. Several processes may publish
-    `path` at once.
+    A folder that stands at `path` is set aside until the new one is durable, and only then removed. Several
+    processes may publish `path` at once.
     """
     aside = _aside(path)
     with explained(path):
@@ -164,7 +171,8 @@ def publish_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(aside: Path, path: Path) -> None:
-    """Renames the finished `aside` to `path`; one that was there is removed once the new one stands."""
+    """Renames the finished folder `aside` to `path`. One that was there is removed once the new one is
+    durable. Since a rename cannot replace a folder that holds anything, there is none for a moment."""
     old = _aside(path, "old")
     while True:
         remove_folder(old)
@@ -183,8 +191,8 @@ def replace_folder(aside: Path, path: Path) -> None:
 
 
 def move_away(path: Path) -> Path:
-    """Renames what stands at `path`, whatever it is, to PATH.damaged, PATH.damaged-2 ..., the first that is
-    free."""
+    """Renames what stands at `path`, whatever it is, to PATH.damaged or PATH.damaged-2 ..., whichever is free
+    first; returns the new name."""
     for number in itertools.count(1):
         kept = path.with_name(f"{path.name}.damaged{f'-{number}' if number > 1 else ''}")
         if not os.path.lexists(kept):
@@ -202,6 +210,6 @@ def _fsync_tree(folder: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder and all in it; one that is not there is fine."""
+    """Removes a folder with all that is in it, if it is there."""
     if path.exists():
         shutil.rmtree(path)

@@ -1,7 +1,7 @@
-"""Work that many processes look for and one at a time may do: claims as files, with signs of life.
+"""Claims on work that many processes look for and only one may do at a time: files with signs of life.
 
-They need nothing but a file system that all see, with hard links: no server, no locks that some network file
-systems lack. A claim whose owner died is taken over, by exactly one of those who want it.
+They need nothing but a file system that all see and that has hard links: no server, and no locks, which some
+network file systems lack. A claim whose owner died is taken over by exactly one of those who want it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from pipeline.storage.owners import is_gone, place
 
 STALE_SECONDS = 60.0
 _CLAIM = re.compile(r"\.(.+)\.claim-(\d+)")
-_BEATS = 6  # signs of life in the time after which a silent owner counts as dead
+_BEATS = 6  # signs of life in that time: a busy machine or disk may swallow several of them
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a claim. place: the machine and its table of processes, in which `pid` means something."""
+    """The process that holds a claim. place: the machine and the process table where `pid` is its number."""
 
     token: str
     host: str
@@ -39,25 +39,28 @@ class Owner:
 
     @property
     def is_dead_here(self) -> bool:
-        """True if it ran in this very table of processes and is gone; others are judged by their silence."""
+        """Whether it ran in this table of processes and is gone. Elsewhere (in a container, say) another
+        process may have its number here, so that only its silence tells."""
         return self.place == place() and is_gone(self.pid)
 
 
 class Claims:
     """The claims in `folder`, by name.
 
-    A claim is the file .NAME.claim-N of the highest N. Whoever finds it stale makes N + 1, which the file
-    system lets only one of them do; nothing is ever renamed over another's claim or removed by whoever
-    does not hold it. stale_seconds: silence after which an owner counts as dead, by the file system's clock.
+    A claim is the file .NAME.claim-N with the highest N. Whoever finds it stale makes N + 1 by a hard link,
+    which fails where the name exists, so that only one succeeds. Removing a stale claim first and making it
+    anew would not do: a slow process could remove the new one. Nobody renames over a claim, or removes one
+    that it does not hold. stale_seconds: silence after which an owner counts as dead, by the file system's
+    clock.
     """
 
     def __init__(self, folder: Path, stale_seconds: float = STALE_SECONDS) -> None:
         self._folder, self._stale = folder, stale_seconds
 
     def take(self, name: str) -> Claim | None:
-        """The claim, if it is now ours; None while somebody alive holds it.
+        """The claim, if it is now ours; None while somebody who lives holds it.
 
-        Look again whether there is work left after taking it: who held it before may have finished.
+        After taking it, look again whether there is work left: whoever held it before may have finished.
         """
         with explained(self._folder):
             make_folder(self._folder)
@@ -70,13 +73,13 @@ class Claims:
                 mine.unlink(missing_ok=True)
 
     def wait_for(self, name: str, poll_seconds: float = 0.1) -> Claim:
-        """The claim, as soon as it can be ours."""
+        """Waits until the claim is ours."""
         while (claim := self.take(name)) is None:
             time.sleep(poll_seconds)
         return claim
 
     def sweep(self) -> None:
-        """Removes the claims of the dead on work that is done, which nobody would take over."""
+        """Removes what the dead have claimed of work that is done, since nobody will take it over."""
         with suppress(OSError, UserError, RunFailed):  # not there, or not ours to write
             for name in {
                 match[1] for entry in os.listdir(self._folder) if (match := _CLAIM.fullmatch(entry))
@@ -91,7 +94,8 @@ class Claims:
         stale = None
         if before is not None:
             stale = _read(before)
-            # Both times are the file system's own, whatever the clocks of the machines say.
+            # Both times come from the file system. Clocks of machines differ, by more than a claim's minute
+            # at times: by our own, a living owner's last sign could seem old.
             if not self._is_stale(before, stale, mine.stat().st_mtime):
                 return None
         number = held[-1] + 1 if held else 0
@@ -110,7 +114,9 @@ class Claims:
         try:
             age = now - path.stat().st_mtime
         except FileNotFoundError:
-            return False  # just released: the next look will find nothing
+            # Just released. To go on with N + 1 would be wrong: who looks now sees no claim at all and makes
+            # the first, and two would hold it. The next look will do.
+            return False
         return age > self._stale or (owner is not None and owner.is_dead_here)
 
     def _held(self, name: str) -> list[int]:
@@ -122,7 +128,7 @@ class Claims:
 
 
 class Claim:
-    """A claim of this process, with signs of life from a thread until it is released."""
+    """A claim that this process holds. A thread gives signs of life until it is released."""
 
     def __init__(self, path: Path, owner: Owner, interval: float, older: list[Path]) -> None:
         self._path, self._owner, self._older = path, owner, older
@@ -131,7 +137,8 @@ class Claim:
         self._thread.start()
 
     def release(self) -> None:
-        """Gives the claim up; the claims of the dead before it go first, so that it covers them."""
+        """Gives the claim up. The stale claims below it go first: with ours gone before them, the highest of
+        them would be the claim again."""
         self._over.set()
         self._thread.join()
         for path in self._older:

@@ -50,7 +50,7 @@ class MLPConfig(Objectives, Optimisation):
     layers: Whole = 3
     """Hidden layers of each network."""
     output: Literal["tanh", "linear"] = "tanh"
-    """What ends the generator."""
+    """Last activation of the generator. tanh: for images in [-1, 1]. linear: for points of any size."""
     label_dim: Whole = 32
     """Size of a label's embedding."""
     generator_rate: Positive = 0.0002

@@ -22,29 +22,30 @@ class ProGANConfig(Objectives, Optimisation):
     fmap_max: Whole = 512
     """Most channels of any layer."""
     fused_scale: bool = True
-    """Where the discriminator averages 2x2 pixels: between a convolution and its bias, as one convolution of
-    stride 2 (true, the authors' code), or after the activation (false, table 2 of the paper)."""
+    """Where the discriminator averages 2x2 pixels. true: between a convolution and its bias, as one
+    convolution of stride 2, as in the authors' code. false: after the activation, as in the paper's table
+    2."""
     minibatch_stddev_group: Whole = 4
-    """Images a group of the minibatch standard deviation; must divide the images a rank holds at once. 1
-    leaves it out."""
+    """Images in each group of the minibatch standard deviation; must divide the number of images that a
+    process computes at once. 1 leaves it out."""
     low_precision_levels: Annotated[int, Field(ge=0)] = 4
     """With engine.precision=bfloat16: how many of the highest resolutions run in bfloat16."""
 
     first_resolution: Whole = 4
-    """Pixels of the first level; the data's resolution trains without growing."""
+    """Pixels a side of the first level. With the data's own resolution the networks do not grow."""
     fade_images: Count = 600_000
     """Images over which a new level fades in; 0 switches it on at once."""
     stable_images: PositiveCount = 600_000
     """Images that a level trains for before the next one fades in."""
     gpus: Literal[1, 2, 4, 8] | None = 8
-    """Batch sizes and learning rates of each level as in the authors' settings for so many GPUs; it does not
-    matter how many there are. null: `batch.size`, `generator_rate` and `discriminator_rate` at all levels."""
+    """Take each level's batch size and learning rates from the authors' settings for so many GPUs, however
+    many there are. null: `batch.size`, `generator_rate` and `discriminator_rate` at all levels."""
     level_batches: tuple[PositiveCount | None, ...] = ()
-    """Global batch of each level, of 4 pixels first; before those of `gpus`. Where neither says anything:
-    `batch.size`."""
+    """Global batch of each level, beginning with that of 4 pixels; it takes precedence over `gpus`. Levels
+    that neither names have `batch.size`."""
     level_rates: tuple[Positive | None, ...] = ()
-    """Learning rate of both networks at each level, of 4 pixels first; before those of `gpus`. Where neither
-    says anything: `generator_rate` and `discriminator_rate`."""
+    """Learning rate of both networks at each level, beginning with that of 4 pixels; it takes precedence over
+    `gpus`. Levels that neither names have `generator_rate` and `discriminator_rate`."""
 
     loss: Loss = "wasserstein"
     """Adversarial loss of both networks."""
@@ -61,4 +62,5 @@ class ProGANConfig(Objectives, Optimisation):
     discriminator_rate: Positive = 0.001
     """Adam's learning rate for the discriminator, likewise."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = 0.999
-    """Decay of the averaged generator a step, whatever the batch; null: by `ema_half_life_images`."""
+    """Decay of the averaged generator at each step, whatever the batch. null: it follows from
+    `ema_half_life_images`."""

@@ -29,8 +29,8 @@ class R3GANConfig(Objectives, Optimisation):
     z_dim: Whole = 64
     """Size of the latent z."""
     widths: tuple[Whole, ...] = (768, 768, 768, 768, 384, 192, 96)
-    """Channels of each stage, from 4 pixels on, doubling; the discriminator's are the same, reversed.
-    So many stages make images of 4 * 2^(stages - 1) pixels."""
+    """Channels of each stage of the generator, which begins at 4 pixels and doubles them; the discriminator's
+    are the same, reversed. The number of stages fits images of 4 * 2^(stages - 1) pixels."""
     cardinalities: tuple[Whole, ...] = (96, 96, 96, 96, 48, 24, 12)
     """Groups of each stage's 3x3 convolutions; each divides its stage's width times `expansion`."""
     blocks: tuple[Whole, ...] = (2, 2, 2, 2, 2, 2, 2)
@@ -38,21 +38,21 @@ class R3GANConfig(Objectives, Optimisation):
     expansion: Whole = 2
     """Channels within a residual block, as a multiple of the stage's width."""
     label_dim: Whole = 64
-    """Size of the label's embedding that the generator puts behind z."""
+    """Size of the label's embedding that the generator appends to z."""
     discriminator_label_dim: Whole | None = None
     """Features that the discriminator compares with the label's embedding; null: the first of `widths`."""
     resampling_filter: tuple[Positive, ...] = (1, 2, 1)
-    """Taps that interpolate between pixels; with those of resampling by two, [1, 1], they are the filter:
-    [1, 2, 1] is bilinear, [1, 3, 3, 1] in all."""
+    """Taps of the filter that interpolates between pixels. Convolved with [1, 1], the taps of resampling by
+    two, they give the whole filter: [1, 2, 1] is bilinear, [1, 3, 3, 1] in all."""
     low_precision_levels: Annotated[int, Field(ge=0)] = 4
-    """With engine.precision=bfloat16: how many of the highest resolutions run in bfloat16 where no penalty
-    takes derivatives; 4 pixels are always float32."""
+    """With engine.precision=bfloat16: how many of the highest resolutions run in bfloat16, except where a
+    penalty takes derivatives. The stage of 4 pixels is always float32."""
 
     conditioning: Literal["projection", "classifier"] = "projection"
-    """How the discriminator takes labels: by the product of its features with the label's embedding, as the
-    paper's public code, or by an auxiliary classifier."""
+    """How the discriminator takes labels: by the product of its features with the label's embedding, as in
+    the paper's public code, or by an auxiliary classifier."""
     loss: Loss = "relativistic"
-    """Adversarial loss of both networks; the paper's compares each real with a fake (eq. 2)."""
+    """Adversarial loss of both networks; that of the paper compares each real with a fake (eq. 2)."""
     r1_gamma: NonNegative = 150.0
     """Weight of the R1 penalty, gamma / 2 * |grad D|^2 on reals, at the start."""
     r1_gamma_end: NonNegative = 15.0
@@ -77,14 +77,14 @@ class R3GANConfig(Objectives, Optimisation):
     adam_beta2_end: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Adam's second decay after the burn-in."""
     ema_half_life_images: Count = 0
-    """Half-life of the averaged generator at the start, in images; 0 copies the generator."""
+    """Half-life of the averaged generator at the start, in images; 0: the average is a copy."""
     ema_half_life_images_end: Count = 500_000
     """Half-life of the averaged generator after the burn-in."""
 
     augment_p: Probability = 0.0
     """Probability of each augmentation of what the discriminator sees (Karras et al. 2020b) at the start."""
     augment_p_end: Probability = 0.3
-    """Probability of each augmentation after the burn-in; 0 with `augment_p` 0: no augmentation."""
+    """Probability of each augmentation after the burn-in. If `augment_p` is 0 too, nothing is augmented."""
     augment_color: Probability = 0.5
     """Factor on the probability of colour augmentations."""
     augment_kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (

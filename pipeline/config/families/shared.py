@@ -32,7 +32,7 @@ Conditioning = Literal["projection", "embedding", "classifier"]
 
 
 class Objectives(Strict):
-    """What the two networks want, and what keeps them in check; each family has its paper's defaults.
+    """The losses and penalties of the two networks. Each family has its paper's defaults.
 
     A penalty with `every` 1 belongs to the discriminator's turn; with more it is a turn of its own, so
     many steps apart and so many times as strong (lazy regularisation: Karras et al. 2020a, appendix B).
@@ -61,21 +61,21 @@ class Objectives(Strict):
     lecam_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Decay of the running means of logits that LeCam pulls towards."""
     lecam_relu: bool = False
-    """LeCam as in the authors' code, which the paper does not have: of the two distances only what is above
-    0 counts, a real's logit above the mean of fakes and a fake's below the mean of reals."""
+    """Compute LeCam as the authors' code does, unlike the paper: of the two differences only what is above 0
+    counts, by which a real's logit exceeds the mean of fakes and the mean of reals exceeds a fake's logit."""
     weight_clip: Positive | None = None
-    """After each update the discriminator's weights are clamped to at most this (Arjovsky et al. 2017,
-    algorithm 1); null: not."""
+    """Clamp the discriminator's weights to at most this value after each update (Arjovsky et al. 2017,
+    algorithm 1); null: no clamping."""
     orthogonal_weight: NonNegative = 0.0
     """Weight beta of the generator's orthogonal regularisation (Brock et al. 2019, eq. 3)."""
     conditioning: Conditioning = "projection"
-    """How the discriminator takes labels. projection: the product of its features with the label's embedding
-    (Miyato and Koyama 2018, eq. 3). embedding: the label's embedding joins its features (Mirza and Osindero
-    2014). classifier: it does not; an auxiliary classifier names them (Odena et al. 2017)."""
+    """How the discriminator takes labels. projection: by the product of its features with the label's
+    embedding (Miyato and Koyama 2018, eq. 3). embedding: the label's embedding joins its features (Mirza and
+    Osindero 2014). classifier: not at all; an auxiliary classifier predicts them (Odena et al. 2017)."""
     classifier_weight: NonNegative = 1.0
     """With conditioning=classifier: weight of its cross entropy (Odena et al. 2017, eq. 3)."""
     discriminator_repeats: Whole = 1
-    """Turns of the discriminator a step, each on fresh images."""
+    """How many turns the discriminator has in each step, each on fresh images."""
 
 
 class Optimisation(Strict):
@@ -94,10 +94,10 @@ class Optimisation(Strict):
     ema_half_life_images: Count = 10_000
     """Half-life of the averaged generator, in images; 0 keeps no average."""
     ema_ramp: Positive | None = None
-    """Early in training the half-life is at most this fraction of the images seen; null: no ramp. None with
-    `start.transfer`."""
+    """Early in training the half-life is at most this fraction of the images seen. null: no ramp, as always
+    with `start.transfer`."""
     ema_from_images: Count = 0
-    """Until so many images were seen the average is a copy of the generator."""
+    """Until so many images have been seen, the average is a copy of the generator."""
 
     def transferred(self) -> Self:
         """For a run that goes on with another's average (`start.transfer`): nothing overwrites it."""
@@ -108,18 +108,19 @@ class AdaConfig(Strict):
     """Adaptive discriminator augmentation (Karras et al. 2020b)."""
 
     mode: Literal["off", "fixed", "adaptive"] = "off"
-    """off: none. fixed: always with probability `p`. adaptive: p follows the sign of D(real)."""
+    """off: no augmentation. fixed: always with probability `p`. adaptive: p follows the sign of D(real)."""
     p: Probability = 0.0
     """Probability of each augmentation: constant if fixed, the start if adaptive."""
     target: Probability = 0.6
-    """Adaptive: the wanted mean sign of D(real), r_t of section 3."""
+    """With mode=adaptive: the mean sign of D(real) that is aimed at, r_t of section 3."""
     adjust_images: PositiveCount = 500_000
-    """Adaptive: images over which p can move from 0 to 1; with `start.transfer` 100k, if nothing is given."""
+    """With mode=adaptive: over how many images p can move from 0 to 1. With `start.transfer` the default is
+    100k."""
     every: Whole = 4
-    """Adaptive: steps between adjustments of p."""
+    """With mode=adaptive: steps between two adjustments of p."""
     kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (
         "blit",
         "geometry",
         "color",
     )
-    """Augmentation groups in use; the paper's "bgc" is the default, all six is "bgcfnc"."""
+    """Groups of augmentations in use. The default is what the paper calls "bgc"; all six are its "bgcfnc"."""

@@ -31,7 +31,7 @@ class StyleGAN2Config(Objectives, Optimisation):
     mapping_rate: Positive = 0.01
     """Learning-rate multiplier of the mapping network."""
     channel_base: Whole = 32768
-    """Channels at resolution r are min(channel_base / r, channel_max); 16384 is "fmaps .5"."""
+    """Channels at resolution r are min(channel_base / r, channel_max); 16384 is also known as "fmaps .5"."""
     channel_max: Whole = 512
     """Most channels of any layer."""
     generator_architecture: Literal["skip", "residual"] = "skip"
@@ -41,13 +41,14 @@ class StyleGAN2Config(Objectives, Optimisation):
     noise: bool = True
     """Per-pixel noise inputs in the synthesis network."""
     minibatch_stddev_group: Whole = 4
-    """Images a group of the minibatch standard deviation; must divide the images a rank holds at once."""
+    """Images in each group of the minibatch standard deviation; must divide the number of images that a
+    process computes at once."""
     minibatch_stddev_channels: Annotated[int, Field(ge=0)] = 1
     """Feature maps added by the minibatch standard deviation; 0 leaves it out."""
     low_precision_levels: Annotated[int, Field(ge=0)] = 4
     """With engine.precision=bfloat16: how many of the highest resolutions run in bfloat16."""
     clamp: Positive | None = 256.0
-    """Clamp of the low-precision blocks' activations; null for none."""
+    """Bound that the activations of the low-precision blocks are clamped to; null: none."""
     clamp_everywhere: bool = False
     """Clamp the activations of all blocks, whatever their precision, as the paper's public code does."""
 
@@ -57,8 +58,8 @@ class StyleGAN2Config(Objectives, Optimisation):
     label_mapping_layers: Whole | None = None
     """Fully connected layers from a label to its projection; null: as many as `mapping_layers`."""
     freeze_discriminator: Annotated[int, Field(ge=0)] = 0
-    """Freeze-D (Mo et al. 2020): so many of the discriminator's layers, from the image on, keep the weights
-    that they start with; of use with `start.source`. The first block has four layers (image, two
+    """Freeze-D (Mo et al. 2020): so many of the discriminator's layers, counted from the image, keep the
+    weights that they start with. Useful with `start.source`. The first block has four layers (image, two
     convolutions, skip), each further one three."""
 
     r1_gamma: NonNegative = 10.0
@@ -76,12 +77,12 @@ class StyleGAN2Config(Objectives, Optimisation):
     style_mixing: Probability = 0.9
     """Probability that an image mixes the styles of two latents."""
     w_avg_decay: Annotated[float, Field(gt=0, lt=1)] = 0.995
-    """Decay a step of the running mean of w, which truncation pulls towards. The public code's decays in each
-    pass of the generator, 2.25 times a step."""
+    """Decay, at each step, of the running mean of w, which truncation pulls towards. In the public code it
+    decays with each pass of the generator, which is 2.25 times a step."""
 
     auto_gpus: Whole | None = None
-    """Settings that are not given, the batch among them, follow from the data's resolution and so many
-    GPUs by the rule that the paper's public code calls "auto" (Karras et al. 2020b); null: the defaults
+    """Settings that are not given, the batch among them, follow from the data's resolution and this number of
+    GPUs, by the rule that the paper's public code calls "auto" (Karras et al. 2020b). null: the defaults
     stated here."""
     ada: AdaConfig = AdaConfig()
     """Adaptive discriminator augmentation."""
