@@ -16,7 +16,8 @@ from pipeline.contracts import Sampler
 
 
 class Latents(NamedTuple):
-    """z [N, z_dim] and class numbers `labels` [N] int64, None for a model without classes."""
+    """Where an image begins. z: [N, z_dim]. labels: class numbers [N] int64; None in a model without
+    classes."""
 
     z: Tensor
     labels: Tensor | None
@@ -24,7 +25,8 @@ class Latents(NamedTuple):
 
 @runtime_checkable
 class LatentSpace(Sampler, Protocol):
-    """A sampler whose images can be made in steps, differentiably: `draw` is the three of them in turn."""
+    """A sampler whose images can be made in three steps, differentiably; `draw` takes them one after the
+    other."""
 
     @property
     def device(self) -> torch.device: ...

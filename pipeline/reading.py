@@ -71,7 +71,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """A file in UTF-8, with or without its mark. Errors: as `open_file`."""
+    """The text of a file in UTF-8, with or without a byte order mark. Errors: as `open_file`."""
     try:
         return read_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -79,7 +79,7 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
 
 
 def read_json(path: Path, most: int = MOST_BYTES) -> Any:
-    """A file's JSON. Errors: as `open_file`."""
+    """The content of a JSON file. Errors: as `open_file`."""
     return parse_json(read_text(path, most), str(path))
 
 
@@ -116,7 +116,7 @@ def _whole(digits: str) -> int:
 
 
 def read_as(schema: type[_T], path: Path, most: int = MOST_BYTES) -> _T:
-    """A file's JSON as a dataclass. Errors: as `open_file`."""
+    """The content of a JSON file as a dataclass. Errors: as `open_file`."""
     return checked(schema, read_json(path, most), str(path))
 
 
@@ -144,14 +144,15 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, without their ends; of one that is too long, pieces. Errors: as `open_file`."""
+    """The lines of a file, without their ends; a line that is too long comes in pieces. Errors: as
+    `open_file`."""
     with open_file(path) as file:
         while line := file.readline(LONGEST_LINE):
             yield line.removesuffix(b"\n")
 
 
 def shown(text: str) -> str:
-    """`text` in one line that a terminal only shows: what is not printable as Python writes it."""
+    """The text in one line that a terminal can only show, not obey: what is not printable is escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

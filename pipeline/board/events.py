@@ -43,7 +43,7 @@ Layout = Mapping[str, Mapping[str, Sequence[Any]]]
 
 
 def publish_events(folder: Path, events: Sequence[Event]) -> None:
-    """Makes `events` all that `folder` holds, in the order of their steps."""
+    """Publishes a folder whose one event file has exactly `events`, in the order of their steps."""
     old = sorted(folder.glob(f"{_NAME}*"))
     parts = [*_heads(0), *sorted(events, key=lambda event: event.step)]
     # TensorBoard takes every file with "tfevents" in its name: none has it before it is whole.
@@ -53,14 +53,14 @@ def publish_events(folder: Path, events: Sequence[Event]) -> None:
 
 
 def _after(old: Sequence[Path], folder: Path, kind: str) -> Path:
-    """A name that sorts behind those of `old`: readers go from file to file by name."""
+    """A name that sorts behind those of `old`, since readers go from file to file by name."""
     seconds = [path.name.split(".")[3] for path in old]
     number = max([int(time.time()), *(int(text) + 1 for text in seconds if text.isdigit())])
     return folder / f"{_NAME}{number:010d}.{kind}"
 
 
 def _heads(step: int) -> list[Event]:
-    """What a file begins with: a reader drops all that earlier ones have at `step` and after."""
+    """The first events of a file: a reader then drops what earlier files have at `step` and after."""
     start = SessionLog(status=SessionLog.START)
     return [Event(file_version="brain.Event:2", step=step), Event(session_log=start, step=step)]
 
@@ -114,7 +114,7 @@ class Curves:
                 self._refuse(error)
 
     def close(self) -> None:
-        """The last of it."""
+        """Writes what is still waiting and closes the file."""
         self.flush()
         if self._waiting:
             self.flush()
@@ -161,7 +161,7 @@ def read_events(folder: Path) -> Iterator[Event]:
 
 
 def event_of(summary: Summary, step: int, wall_time: float | None = None) -> Event:
-    """A summary at a step; now, unless a time is given."""
+    """The event of a summary at a step. Its time is now, unless another is given."""
     return Event(summary=summary, step=step, wall_time=time.time() if wall_time is None else wall_time)
 
 
@@ -208,7 +208,7 @@ def _set(field: Any, value: Any) -> None:
 
 
 def begin_evaluation(run: Path, settings: Mapping[str, Any]) -> None:
-    """Shows the run among others before anything has been measured; later calls leave what is there."""
+    """Lets the run appear among others before anything has been measured; does nothing when called again."""
     folder = run / EVALUATION
     if not any(folder.glob(f"{_NAME}*")):
         publish_events(folder, [event_of(settings_summary(settings), 0)])

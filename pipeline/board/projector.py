@@ -26,7 +26,8 @@ _THUMBNAIL, _SHEET = 64, 8192  # pixels a side: of a thumbnail, and what browser
 
 @dataclass(frozen=True)
 class Embedding:
-    """vectors [N, D]; images [N, C, H, W] uint8, one a point; columns: what is known of each, by name."""
+    """Points of one space. vectors: [N, D]. images: [N, C, H, W] uint8, one for each point. columns: what is
+    known of each point, by title."""
 
     vectors: Tensor
     images: Tensor
@@ -34,7 +35,8 @@ class Embedding:
 
 
 def publish_points(folder: Path, spaces: Mapping[str, Embedding], about: str) -> None:
-    """Makes `spaces`, by name, all the projector shows of `folder`. about: what `shown_points` returns."""
+    """Makes `spaces`, by name, all that the projector shows of `folder`. about: what `shown_points` will
+    return."""
     config = ProjectorConfig()
     for name, points in spaces.items():
         height, width = _thumbnail(points.images)
@@ -50,7 +52,7 @@ def publish_points(folder: Path, spaces: Mapping[str, Embedding], about: str) ->
 
 
 def shown_points(folder: Path) -> str | None:
-    """What `publish_points` was told last."""
+    """What the last call of `publish_points` was told about its points; "" if there was none."""
     try:
         return str(read_json(folder / _ABOUT))
     except (FileNotFoundError, Damaged):

@@ -1,4 +1,4 @@
-"""Frames as a moving picture: GIF, APNG and WebP by Pillow, MP4 by ffmpeg where there is one."""
+"""Frames as a moving picture: GIF, APNG and WebP by Pillow, MP4 by ffmpeg if it is installed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ MOST_BYTES = 4_000_000_000
 
 
 def is_animation(out: Path) -> bool:
-    """Whether a file name is a moving picture's."""
+    """Whether a file's name is that of a moving picture."""
     return out.suffix.lower() in KINDS
 
 
 def check_animation(out: Path, frames: int, height: int, width: int) -> None:
-    """UserError, before any work, for what could not be written."""
+    """Raises UserError, before any work is done, for an animation that could not be written."""
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give the name of an animation, such as {out}.gif")
     if frames * height * width * 3 > MOST_BYTES:
@@ -45,7 +45,7 @@ def check_animation(out: Path, frames: int, height: int, width: int) -> None:
 
 
 def write_animation(out: Path, frames: Sequence[Pixels], per_second: float) -> None:
-    """Publishes frames [H, W, C] uint8 at `out`, without end; its ending says the format."""
+    """Publishes frames [H, W, C] uint8 as an endless animation at `out`, whose ending says the format."""
     kind = out.suffix.lower()
     if kind == ".mp4":
         _write_mp4(out, frames, per_second)

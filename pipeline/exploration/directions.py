@@ -28,7 +28,8 @@ def between_groups(subject: Subject, groups: Groups, classes: Sequence[int], psi
 
 
 def between_classes(subject: Subject, plus: int, minus: int, seeds: Sequence[int], psi: float) -> Tensor:
-    """The mean over `seeds` of what the code of a seed changes by from class `minus` to `plus`."""
+    """The mean over `seeds` of how a seed's code changes from class `minus` to class `plus`, [layers,
+    dim]."""
     first, second = (subject.codes(seeds, (label,), psi) for label in (plus, minus))
     return (first.double() - second.double()).mean(0).float()
 
@@ -106,7 +107,7 @@ def arithmetic(
 
 
 def shown_points(subject: Subject, points: Points) -> tuple[Tensor, list[str]]:
-    """Codes [N, layers, dim] of the seeds that a tool shows, and a name each."""
+    """The codes [N, layers, dim] of the seeds that a tool shows, and a name for each."""
     start = subject.start(points.seeds, points.classes, points.psi)
     return subject.map(start, points.psi), subject.names(points.seeds, start)
 
@@ -122,7 +123,7 @@ def kept_direction(vectors: Vectors, shape: tuple[int, ...], number: int) -> Ten
 
 
 def on_layers(directions: Tensor, layers: Sequence[int]) -> Tensor:
-    """[..., layers, dim] with all but some layers 0."""
+    """Directions [..., layers, dim] that are 0 except on some layers."""
     kept = torch.zeros_like(directions)
     kept[..., list(layers), :] = directions[..., list(layers), :]
     return kept

@@ -32,7 +32,8 @@ _LPIPS_LEAST = 16  # pixels a side
 
 @dataclass(frozen=True)
 class Distance:
-    """name: for people. to: makes the measure of a photograph [1, C, H, W] in [-1, 1]."""
+    """A distance from a photograph. name: for people. to: makes the measure for a photograph [1, C, H, W] in
+    [-1, 1]."""
 
     name: str
     to: Callable[[Tensor], Measure]
@@ -55,7 +56,8 @@ PIXELS = Distance("pixels and pyramid", pixel_and_pyramid)
 
 
 def perceptual(weights: PerceptualWeights, device: torch.device) -> Distance:
-    """LPIPS of images as `as_perceived` has them. UserError if weights lack or are not the right ones."""
+    """LPIPS of images that `as_perceived` prepares. UserError if its weights are missing or are not the right
+    ones."""
     files = ((VGG16, weights.vgg, weights.vgg_sha256), (LPIPS, weights.lpips, weights.lpips_sha256))
     for published, path, sha256 in files:
         read_checked(replace(published, without="--distance pixels needs no weights"), path, sha256)
@@ -71,8 +73,8 @@ def perceptual(weights: PerceptualWeights, device: torch.device) -> Distance:
 def chosen_distance(
     choice: Choice, weights: PerceptualWeights, spec: ImageSpec, device: torch.device
 ) -> tuple[Distance, str | None]:
-    """LPIPS if it is asked for or its weights are there, else pixels, with a line that says so and how to
-    mend it. Nothing is downloaded unless LPIPS is asked for."""
+    """LPIPS if it is asked for or its weights are there; otherwise pixels, with a line that says so and how
+    to get LPIPS. Nothing is downloaded unless LPIPS is asked for."""
     if choice == "pixels":
         return PIXELS, None
     small = min(spec.height, spec.width) < _LPIPS_LEAST

@@ -1,4 +1,4 @@
-"""Two groups of seeds, however a person names them."""
+"""Two groups of seeds, in the ways in which a person may name them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORM = 'allowed: a .csv with lines of seed,label or a .json such as {"7": "smil
 
 @dataclass(frozen=True)
 class Groups:
-    """Seeds with something and seeds without it; origin: where they are from, for people and files."""
+    """Seeds with some property and seeds without it. origin: where they come from, for people and files."""
 
     plus: tuple[int, ...]
     minus: tuple[int, ...]

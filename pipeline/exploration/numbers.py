@@ -52,7 +52,7 @@ def spread(strength: float, steps: int) -> tuple[float, ...]:
 
 
 def shown(value: float) -> str:
-    """A number as short as its meaning allows: 0.5, -1, 0.333."""
+    """A number in as few digits as it needs: 0.5, -1, 0.333."""
     return f"{round(value, 3) + 0.0:g}"
 
 
@@ -79,7 +79,7 @@ def _span(word: str, option: str, allowed: str) -> range:
 
 
 def listed(numbers: Sequence[int]) -> str:
-    """`parse_seeds` backwards, for titles: (0, 1, 2, 7) -> "0-2,7"."""
+    """Seeds as `parse_seeds` reads them, for titles: (0, 1, 2, 7) -> "0-2,7"."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][1] + 1:

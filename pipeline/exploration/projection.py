@@ -30,8 +30,9 @@ _LEAST_NOISE = 8  # pixels a side: the lowest level that noise is regularised at
 
 @dataclass(frozen=True)
 class Plan:
-    """The published settings. steps: of Adam. rate: its highest. jitter: of w at the start, in its spread.
-    noise_weight: of the noise's regularisation; 0 leaves the stored noise as it is."""
+    """The settings, with the paper's as defaults. steps: how many Adam takes. rate: its highest learning
+    rate. jitter: noise added to w at the start, in units of w's spread. noise_weight: weight of the noise's
+    regularisation; 0 leaves the stored noise as it is."""
 
     into: Into = "w"
     steps: int = 1000
@@ -42,20 +43,22 @@ class Plan:
     distance: Distance = field(default=PIXELS)
 
     def rate_at(self, step: int) -> float:
-        """Up in the first 1/20 of the steps, down along a cosine in the last quarter."""
+        """The learning rate at a step: it rises over the first 1/20 of the steps, and falls along a cosine in
+        the last quarter."""
         t = step / self.steps
         down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / 0.25))
         return self.rate * down * min(1.0, t / 0.05)
 
     def jitter_at(self, step: int) -> float:
-        """Down to 0 at three quarters of the steps."""
+        """The jitter at a step: it falls to 0 at three quarters of the steps."""
         return self.jitter * max(0.0, 1 - step / self.steps / 0.75) ** 2
 
 
 @dataclass(frozen=True)
 class Found:
-    """codes: [1, layers, dim]. noise: maps that belong to them. mean: the code that it began from, of class
-    `label` if there are any. distance: of the image to the photograph; distance_of_mean: of the mean's."""
+    """The result of a projection. codes: [1, layers, dim]. noise: the maps that belong to them. mean: the
+    code that the search began from, of class `label` if the model has classes. distance: from the image to
+    the photograph. distance_of_mean: from the mean's image to it."""
 
     codes: Tensor
     noise: list[Tensor]
@@ -83,10 +86,10 @@ def read_photo(path: Path, height: int, width: int, channels: int) -> Tensor:
 def project(
     space: StyledSpace, photo: Tensor, plan: Plan, *, classes: Sequence[int] = (), progress: bool
 ) -> Found:
-    """The code, and noise, whose image is nearest to `photo` [1, C, H, W] in [-1, 1].
+    """The code, and the noise, whose image is nearest to `photo` [1, C, H, W] in [-1, 1].
 
-    It begins from the mean w or, of a model with classes, from the mean of one of `classes` (none: of all):
-    that whose image is nearest.
+    The search begins from the mean w. In a model with classes, it begins from the mean w of that one of
+    `classes` (none given: of all) whose image is nearest.
     """
     measure = plan.distance.to(photo.to(space.device))
     label = nearest_class(space, measure, plan.seed, classes)
@@ -125,7 +128,8 @@ def project(
 def nearest_class(
     space: StyledSpace, measure: Callable[[Tensor], Tensor], seed: int, classes: Sequence[int]
 ) -> int | None:
-    """Of `classes`, or of all, the one whose mean's image is nearest by `measure`; None without classes."""
+    """The class, of `classes` or of all, whose mean has the nearest image by `measure`; None in a model
+    without classes."""
     candidates = classes or range(space.classes)
     if len(candidates) < 2:
         return candidates[0] if candidates else None
@@ -165,7 +169,7 @@ def noise_regularisation(noise: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def normalise(noise: Sequence[Tensor]) -> None:
-    """Each map to mean 0 and variance 1, in place."""
+    """Brings each map to mean 0 and variance 1, in place."""
     for noise_map in noise:
         noise_map.sub_(noise_map.mean())
         noise_map.mul_(noise_map.square().mean().rsqrt())

@@ -1,4 +1,4 @@
-"""Routes between latents."""
+"""Routes between latents: straight lines, great circles and grids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ Way = Literal["w", "z"]
 
 @dataclass(frozen=True)
 class Route:
-    """The points of a path: z and labels of seeds, with the truncation of all. way: how to go between."""
+    """A way through latents. points: z and labels of the seeds on it, with one truncation for all. way: how
+    to go from one to the next."""
 
     subject: Subject
     start: Latents

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows and columns, with a word to each."""
+"""Contact sheets: pictures in rows and columns, each with a label."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _GAP, _MARGIN, _TEXT = 2, 6, 12
 
 @dataclass(frozen=True)
 class Sheet:
-    """images: [rows * columns, C, H, W] uint8, row by row. rows, columns: a label each. title: a line."""
+    """A contact sheet. images: [rows * columns, C, H, W] uint8, row by row. rows, columns: a label for each.
+    title: the line above."""
 
     images: Tensor
     rows: Sequence[str]
@@ -54,12 +55,13 @@ class Sheet:
         return np.asarray(canvas).reshape(size[1], size[0], channels)
 
     def write(self, out: Path) -> None:
-        """Publishes it at `out`; its ending says the format."""
+        """Publishes the sheet at `out`, whose ending says the format."""
         write_picture(out, self.pixels())
 
 
 def check_sheet(out: Path, rows: int, columns: int, height: int, width: int) -> None:
-    """UserError, before any work, for a picture that its format or its looker could not take."""
+    """Raises UserError, before any work is done, for a picture that its format or its viewers could not
+    take."""
     check_file(out)
     longest = FORMATS[format_of(out)].longest
     scale = factor(height, width)
@@ -73,7 +75,7 @@ def check_sheet(out: Path, rows: int, columns: int, height: int, width: int) -> 
 
 
 def check_file(out: Path) -> None:
-    """UserError if `out` is a folder, which no picture may replace."""
+    """UserError if `out` is a folder, which a picture may not replace."""
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give the name of a picture, such as {out}.png")
 
@@ -85,7 +87,7 @@ def enlarged(images: Tensor) -> Tensor:
 
 
 def factor(height: int, width: int) -> int:
-    """By how much images are enlarged."""
+    """By which factor images of this size are enlarged."""
     return -(-LEAST_SIDE // min(height, width))
 
 

@@ -30,9 +30,11 @@ NEEDS: dict[str, tuple[type, str]] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A snapshot and its latent space. batch: images at once, but on a CPU, where they are made one by one,
-    as `generate` makes them. progress: whether a bar is shown. From its making on, float32 is
-    computed in full in this process."""
+    """A snapshot and its latent space, as tools explore them.
+
+    batch: how many images are made at once; on a CPU they are made one by one, as `generate` makes them.
+    progress: whether a bar is shown. Once it is made, this process computes float32 in full.
+    """
 
     snapshot: Snapshot
     space: LatentSpace
@@ -43,7 +45,7 @@ class Subject:
         full_float32()
 
     def start(self, seeds: Sequence[int], classes: Sequence[int] = (), psi: float = 1.0) -> Latents:
-        """z and labels of `seeds`; classes: in turn, none: by seed."""
+        """z and labels of `seeds`. classes: the images have them in turn; none: each seed draws its own."""
         chosen = [classes[i % len(classes)] for i in range(len(seeds))] if classes else None
         return self.space.latents(seeds, classes=chosen, truncation=psi)
 
@@ -73,14 +75,14 @@ class Subject:
         return torch.cat(made)
 
     def names(self, seeds: Sequence[int], start: Latents) -> list[str]:
-        """Seeds, and classes if there are any, for people."""
+        """Names of points for people: their seeds, and their classes if there are any."""
         if start.labels is None:
             return [f"seed {seed}" for seed in seeds]
         labels = map(self.name_of, start.labels.tolist())
         return [f"seed {seed}: {label}" for seed, label in zip(seeds, labels, strict=True)]
 
     def name_of(self, label: int) -> str:
-        """A class, for people."""
+        """The name of a class, for people."""
         known = self.snapshot.classes
         return known[label] if known else str(label)
 

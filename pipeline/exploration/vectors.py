@@ -22,14 +22,15 @@ _KEY = "hrgan"
 
 @dataclass(frozen=True)
 class Vectors:
-    """What a tool kept: tensors by name, and how they came about."""
+    """The vectors that a tool kept: tensors by name, and how they came about."""
 
     path: Path
     tensors: Mapping[str, Tensor]
     about: Mapping[str, Any]
 
     def of(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """The float32 tensor `name` of [N, *shape]. UserError if it is another generator's, or none."""
+        """The float32 tensor `name`, [N, *shape]. UserError if there is none, or if it belongs to another
+        generator."""
         vectors = self.tensors.get(name)
         if vectors is None:
             there = ", ".join(sorted(self.tensors)) or "nothing"
@@ -46,12 +47,13 @@ class Vectors:
 
 
 def vectors_path(picture: Path) -> Path:
-    """Where the vectors of a picture lie: beside it."""
+    """The file with the vectors of a picture: it lies beside it."""
     return picture.with_suffix(".safetensors")
 
 
 def check_vectors(picture: Path, tool: str) -> None:
-    """UserError, before any work, if another tool's vectors, or another file, would be lost."""
+    """Raises UserError, before any work is done, if another tool's vectors, or another file, would be
+    lost."""
     path = vectors_path(picture)
     if not path.exists():
         return
@@ -64,7 +66,8 @@ def check_vectors(picture: Path, tool: str) -> None:
 
 
 def save_vectors(picture: Path, tensors: Mapping[str, Tensor], snapshot: Snapshot, **about: Any) -> Path:
-    """Publishes a picture's vectors; about: plain data. Returns the file."""
+    """Publishes the vectors of a picture, and returns their file. about: plain data on how they came
+    about."""
     path = vectors_path(picture)
     known = {
         "snapshot": snapshot.digest,

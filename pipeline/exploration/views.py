@@ -22,7 +22,8 @@ from pipeline.latents import Latents
 
 @dataclass(frozen=True)
 class Points:
-    """Whom a tool shows: seeds, classes in turn (none: by seed), truncation psi."""
+    """The points that a tool shows: seeds, classes in turn (none: each seed draws its own), truncation
+    psi."""
 
     seeds: tuple[int, ...]
     classes: tuple[int, ...] = ()
@@ -49,7 +50,8 @@ def sweep(subject: Subject, out: Path, points: Points, values: Sequence[float]) 
 def interpolate(
     subject: Subject, out: Path, points: Points, *, way: Way, steps: int, loop: bool, per_second: float
 ) -> Path:
-    """A strip a pair of neighbours or, by `out`'s ending, an animation along all. Vectors: codes."""
+    """Interpolates along the points: a strip for each pair of neighbours or, if `out` ends like one, an
+    animation along all of them. Vectors: codes."""
     seeds, start = _paired(subject, points)
     if len(seeds) < 2:
         raise UserError("interpolate: needs two points or more: several --seeds, or several --classes")
@@ -77,7 +79,7 @@ def interpolate(
 
 
 def corners(subject: Subject, out: Path, points: Points, *, way: Way, steps: int) -> Path:
-    """A grid between four points, one a corner. Vectors: codes [steps * steps, layers, dim]."""
+    """A grid between four points, which stand in its corners. Vectors: codes [steps * steps, layers, dim]."""
     seeds, start = _paired(subject, points)
     if len(seeds) != 4:
         raise UserError(f"interpolate --grid: needs 4 points, one a corner, not {len(seeds)}")
@@ -118,7 +120,7 @@ def mix(subject: Subject, out: Path, rows: Points, columns: tuple[int, ...], lay
 
 @dataclass(frozen=True)
 class Walk:
-    """From codes [N, layers, dim], named, along directions [N, layers, dim]."""
+    """A walk from codes [N, layers, dim], each with a name, along directions [N, layers, dim]."""
 
     codes: Tensor
     names: Sequence[str]
@@ -160,7 +162,8 @@ def _of(subject: Subject) -> str:
 
 
 def _paired(subject: Subject, points: Points) -> tuple[tuple[int, ...], Latents]:
-    """One point a seed or a class, whichever are more; one seed with several classes stays where it is."""
+    """A point for each seed or each class, whichever are more; a single seed is repeated for several
+    classes."""
     count = max(len(points.seeds), len(points.classes))
     seeds = tuple(points.seeds[i % len(points.seeds)] for i in range(count))
     return seeds, subject.start(seeds, points.classes, points.psi)

@@ -31,10 +31,11 @@ _HASH = re.compile(r"(?:[0-9a-f]{2})+")
 
 @dataclass(frozen=True)
 class Record:
-    """What a block came to.
+    """What has become of a block.
 
-    images: a row for each accepted image, in order: its `number`, its `class` if it has one, and what filters
-    noted. refused: images by the filter that refused them. shard: holds the accepted ones; None without any.
+    images: a row for each accepted image, in order: its `number`, its `class` if it has one, and what the
+    filters noted. refused: how many images each filter refused, by its name. shard: the one that holds the
+    accepted images; None if there are none.
     """
 
     block: int
@@ -54,7 +55,7 @@ class HeldBlock:
         self._refused: dict[str, int] = {}
 
     def add(self, row: Mapping[str, Any], key: str, image: bytes, kind: str, meta: Mapping[str, Any]) -> None:
-        """Writes an accepted image. row: see `Record`."""
+        """Writes an accepted image. row: as in `Record`."""
         if self._writer is None:
             self._writer = ShardWriter(self._path)
         self._writer.add(key, image, kind, row.get("class"), meta)
@@ -83,8 +84,8 @@ class HeldBlock:
 class Blocks:
     """The blocks of the data set that `index` describes, which is not complete yet.
 
-    size: numbers a block. stop: number after the last one. index: as it is asked for.
-    Errors: UserError if the folder holds anything but a beginning of the same data set.
+    size: how many numbers a block has. stop: the number after the last one. index: as it was asked for.
+    Errors: UserError if the folder holds anything but the beginning of this data set.
     """
 
     def __init__(self, index: ShardIndex, size: int, stop: int) -> None:
@@ -114,8 +115,8 @@ class Blocks:
 
     @contextmanager
     def unless_complete(self) -> Iterator[None]:
-        """Ends the work inside where a file is gone because somebody has finished the data set meanwhile, and
-        swept the locks away."""
+        """Passes over a file that is gone inside because another process has completed the data set and swept
+        its locks away; raises otherwise."""
         try:
             yield
         except FileNotFoundError:
@@ -127,7 +128,7 @@ class Blocks:
         return range(block * self._size, min((block + 1) * self._size, self._stop))
 
     def record(self, block: int) -> Record | None:
-        """What a finished block came to; None if it is not, or if its shard is gone or was cut."""
+        """What has become of a block; None if it is not finished, or if its shard is gone or cut."""
         if block not in self._records:
             try:
                 record = self._read(block)
@@ -139,11 +140,12 @@ class Blocks:
         return self._records[block]
 
     def recorded(self) -> list[int]:
-        """The blocks that have a record, at one look."""
+        """The blocks that have a record now."""
         return sorted(int(path.stem) for path in self._work.glob("*.json") if path.stem.isdigit())
 
     def take(self) -> HeldBlock | None:
-        """The first block that is neither finished nor in somebody's hands; None if there is none."""
+        """Holds the first block that is neither finished nor held by another process; None if there is
+        none."""
         for block in range(self.count):
             if block in self._held or self.record(block) is not None:
                 continue
@@ -158,8 +160,7 @@ class Blocks:
         return None
 
     def agree(self, name: str, keys: Sequence[str], make: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """What the first process that asks makes, for all of them: a number for each of `keys`, the same
-        whoever makes it."""
+        """A number for each of `keys` on which all processes agree: whoever asks first makes them."""
         path = self._work / f"{name}.json"
         with in_turn(self._work / f"{name}.lock"):
             try:
@@ -172,8 +173,8 @@ class Blocks:
         return agreed
 
     def finish(self, make: Callable[[], Sequence[Shard]]) -> None:
-        """Completes the index with the shards that `make` gives, unless another process has. The caller
-        must hold no block."""
+        """Completes the index with the shards that `make` gives, unless another process has done so. The
+        caller must hold no block: it would wait for itself."""
         with in_turn(self._work / "finish.lock"):
             if self.complete:
                 return
@@ -193,7 +194,7 @@ class Blocks:
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _agrees(self) -> bool:
-        """False if nothing is there yet; UserError if something else is."""
+        """Whether the same data set has been begun; UserError if the folder holds something else."""
         names = sorted(path.name for path in self.root.iterdir())  # one look: others write here too
         if INDEX_NAME not in names:
             for name in names:

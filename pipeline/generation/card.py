@@ -1,4 +1,5 @@
-"""What a generated data set says of itself: README.md for people, card.json for programs, a contact sheet."""
+"""The data card of a generated data set: README.md for people, card.json for programs, and a contact
+sheet."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ _CODECS = {"png": "zlib", "jpg": "jpg", "webp": "webp"}
 
 @dataclass(frozen=True)
 class About:
-    """What only the caller knows of a data set: the command that makes it, and its licence."""
+    """What only the caller knows about a data set: the command that makes it, and its licence."""
 
     command: str = ""
     licence: str | None = None
@@ -45,10 +46,8 @@ def write_card(
     about: About,
     least: Mapping[str, float],
 ) -> None:
-    """Publishes the three files in the folder of a data set whose shards are all there.
-
-    least: what scores had to be.
-    """
+    """Publishes the three files in the folder of a data set whose shards are all there. least: the lowest
+    score that each filter accepted."""
     card = describe(index, blocks, selection, request, about)
     card["candidates"]["least"] = dict(least)
     write_picture(index.root / SHEET, contact_sheet(index))
@@ -99,7 +98,8 @@ def describe(
 
 
 def versions(kind: str) -> dict[str, str]:
-    """What wrote the images: other versions of the encoder may write other bytes for the same pixels."""
+    """The versions of what wrote the images: another version of an encoder may write other bytes for the same
+    pixels."""
     codec = _CODECS[kind]
     return {
         **code_version(),
@@ -118,7 +118,7 @@ def contact_sheet(index: ShardIndex) -> Any:
 
 
 def reduced(image: Tensor) -> Tensor:
-    """[C, H, W] uint8, its longer side at most 128 pixels."""
+    """A picture [C, H, W] uint8, reduced until its longer side has at most 128 pixels."""
     scale = min(_SIDE / max(image.shape[1:]), 1.0)
     if scale == 1.0:
         return image
@@ -128,7 +128,7 @@ def reduced(image: Tensor) -> Tensor:
 
 
 def text_of(card: Mapping[str, Any]) -> str:
-    """card.json in words."""
+    """The content of card.json in words."""
     image, snapshot, drawn = card["image"], card["snapshot"], card["candidates"]
     lines = [
         f"# {card['count']} generated images",

@@ -18,7 +18,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Classes:
-    """Class numbers, and a weight for each or none: they then come in turn."""
+    """Class numbers, and a weight for each; without weights, images have them in turn."""
 
     numbers: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
@@ -52,7 +52,7 @@ def parse_classes(text: str, names: Sequence[str], count: int) -> Classes:
 
 
 def classes_like(index: ShardIndex, names: Sequence[str], count: int) -> Classes:
-    """Every class as often as the images of `index` have it. UserError if these are other classes."""
+    """Every class, weighted by how many images of `index` have it. UserError if those are other classes."""
     if not index.classes:
         raise UserError(f"--classes-like {index.root}: its images have no classes")
     known = tuple(names) or tuple(str(number) for number in range(count))

@@ -1,4 +1,4 @@
-"""How images are computed so that they are the same bits wherever they are made on such a machine."""
+"""Computing images so that they are the same bits wherever they are made on machines of one kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _MOST_THREADS = 16
 
 
 def own_cores(beside: int = 1) -> int:
-    """Cores for this process: those it may use, shared by the `beside` processes on this machine."""
+    """How many cores this process may use, of those that it shares with `beside` processes on this
+    machine."""
     return min(max(len(os.sched_getaffinity(0)) // beside, 1), _MOST_THREADS)
 
 

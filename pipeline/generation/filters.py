@@ -1,4 +1,4 @@
-"""Which generated images are good enough: what is asked, and what judges them while they are made."""
+"""Which generated images are good enough: what is asked of them, and what judges them while they are made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAMES = ("discriminator", "realism", "duplicates")
 
 @dataclass(frozen=True)
 class Least:
-    """What a score must be at least: a value, or what that share of the first candidates reaches."""
+    """A bound on a score: at least a value, or at least what this share of the first candidates reaches."""
 
     value: float
     is_share: bool = False
@@ -39,10 +39,10 @@ class Least:
 class Filters:
     """What is asked of an image.
 
-    discriminator: of its logit. realism: of the score of Kynkaanniemi et al. 2019, eq. 3. duplicates: bits of
-    256 in which the picture hash of an image must differ from that of every one before, more than that.
-    neighbours: list the nearest training images. sources: digests of what judges, by name.
-    most: candidates that may be drawn; None: as many as images.
+    discriminator: the least logit. realism: the least score of Kynkaanniemi et al. 2019, eq. 3. duplicates:
+    the picture hash must differ from that of every earlier image in more than so many of its 256 bits.
+    neighbours: whether the nearest training images are listed. sources: digests of what judges, by name.
+    most: how many candidates may be drawn; None: as many as images are asked for.
     """
 
     discriminator: Least | None = None
@@ -58,7 +58,7 @@ class Filters:
         return not (self.discriminator is None and self.realism is None and self.duplicates is None)
 
     def origin(self) -> dict[str, Any]:
-        """For the index; empty without filters."""
+        """What the index says of the filters; empty without any."""
         asked: dict[str, Any] = {
             name: str(getattr(self, name)) for name in _NAMES[:2] if getattr(self, name) is not None
         }
@@ -70,7 +70,8 @@ class Filters:
 
 
 def parse_filters(words: Sequence[str]) -> dict[str, Any]:
-    """`["discriminator:50%", "duplicates:10"]` as fields of `Filters`; UserError for what is none."""
+    """Filters as a person writes them, such as `["discriminator:50%", "duplicates:10"]`, as fields of
+    `Filters`. Errors: UserError for a word that is none."""
     settings: dict[str, Any] = {}
     for word in words:
         name, _, value = word.partition(":")
@@ -106,17 +107,15 @@ Score = Callable[[Tensor, Tensor | None], Tensor]
 
 @dataclass(frozen=True)
 class Opinion:
-    """scores: for the image's .json. notes: for the block's record."""
+    """What the judges say of an image. scores: for its .json. notes: for the block's record."""
 
     scores: Mapping[str, float]
     notes: Mapping[str, Any]
 
 
 class Panel:
-    """Judges images in groups of one size.
-
-    group: that the discriminator's batches must be a multiple of.
-    """
+    """Judges images, in groups of one size. group: the batches of the discriminator must be a multiple of
+    it."""
 
     def __init__(
         self,
@@ -132,7 +131,7 @@ class Panel:
 
     @torch.no_grad()
     def opinions(self, pixels: Tensor, labels: Tensor | None) -> list[Opinion]:
-        """Of uint8 images [N, C, H, W], the first of which begins a group."""
+        """The opinions on uint8 images [N, C, H, W], the first of which begins a group."""
         opinions: list[Opinion] = []
         for start in range(0, len(pixels), self.together):
             part = slice(start, start + self.together)
@@ -141,11 +140,12 @@ class Panel:
 
     @property
     def scored(self) -> list[str]:
-        """The filters that bound a score."""
+        """The names of the filters that bound a score."""
         return [name for name in _NAMES[:2] if getattr(self.filters, name) is not None]
 
     def settle(self, sample: Callable[[], Sequence[Opinion]]) -> dict[str, float]:
-        """What each score must be at least; `sample`: the first candidates, looked at for shares alone."""
+        """Turns each bound into a value. sample: gives the first candidates, and is called only for bounds
+        that are shares."""
         asked = {name: getattr(self.filters, name) for name in self.scored}
         first = sample() if any(least.is_share for least in asked.values()) else []
         return {name: _limit(least, [one.scores[name] for one in first]) for name, least in asked.items()}

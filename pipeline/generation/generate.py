@@ -75,7 +75,8 @@ def generate_shards(
 
 
 def take_folder(request: Request, out: Path, shard_size: int) -> Blocks:
-    """The blocks of the request's data set in `out`. UserError if `out` holds anything else."""
+    """Begins or joins the request's data set in `out`, and returns its blocks. UserError if `out` holds
+    something else."""
     out.mkdir(parents=True, exist_ok=True)
     # Where nobody knows how many will be needed, not more at once than are asked for.
     size = min(shard_size, request.count) if request.filters.refuse else shard_size
@@ -123,15 +124,15 @@ class Crew:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def batches(self, numbers: range) -> Sequence[range]:
-        """`numbers` as they are drawn."""
+        """The `numbers` in batches, as they are drawn."""
         return self.request.batches(numbers, self.panel.together)
 
     def draw(self, numbers: range) -> Future[list[Image]]:
-        """The images of `numbers`, as soon as they are drawn."""
+        """Starts to draw the images of `numbers`."""
         return self._drawing.submit(self._draw, numbers)
 
     def sample(self) -> list[Opinion]:
-        """What the panel says of the first candidates."""
+        """The opinions of the panel on the first candidates."""
         parts = self.batches(range(min(SAMPLE, self.request.candidates)))
         return [one for judged in self._drawing.map(self._judged, parts) for one in judged[2]]
 
@@ -175,7 +176,7 @@ class Crew:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Images of a block in the making; the last ones of it or not."""
+    """Images of a held block in the making. last: no more follow."""
 
     block: HeldBlock
     images: Future[list[Image]]

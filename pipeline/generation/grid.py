@@ -27,9 +27,9 @@ def generate_grid(
     columns: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Publishes one picture of the request's images at `out`, row by row; its ending says the format.
+    """Publishes the request's images, row by row, as one picture at `out`, whose ending says the format.
 
-    columns: None: one a class if classes are given, else about as many as rows.
+    columns: None: a column for each class if classes are given, otherwise about as many columns as rows.
     """
     _check_side(request, columns, out)
     if out.is_dir():
@@ -46,7 +46,8 @@ def generate_grid(
 
 
 def default_columns(request: Request) -> int:
-    """One a class, so that a class is a column; else as near to a square as `count` allows."""
+    """A column for each class, if classes are given; otherwise as near to a square as the number of images
+    allows."""
     return min(len(request.classes) or math.ceil(math.sqrt(request.count)), request.count)
 
 

@@ -28,10 +28,10 @@ def write_neighbours(
     key: Callable[[int], str],
     training: TrainingImages,
 ) -> None:
-    """Publishes a list of all images of `index`, those nearest to a training image first, and a sheet of its
-    beginning: in each row a generated image and its nearest training images.
+    """Publishes a list of all images of `index`, those nearest to a training image first, and a sheet of the
+    first ones: each row shows a generated image and its nearest training images.
 
-    rows: `number` and `nearest` of each image. key: of a number.
+    rows: the `number` and the `nearest` of each image. key: makes a number the key of its sample.
     """
     near = sorted(((key(row["number"]), row["nearest"]) for row in rows), key=lambda one: one[1][0][1])
     names = _keys(training.index)

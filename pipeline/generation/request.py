@@ -99,12 +99,12 @@ class Request:
 
     @property
     def psis(self) -> tuple[float, ...]:
-        """Every truncation that is asked for."""
+        """All truncations that are asked for."""
         return self.truncation if isinstance(self.truncation, tuple) else (self.truncation,)
 
     @property
     def candidates(self) -> int:
-        """Images that may be drawn at most."""
+        """How many images may be drawn at most."""
         most = self.filters.most
         return self.count if not self.filters.refuse else self.count * _CANDIDATES if most is None else most
 
@@ -116,11 +116,11 @@ class Request:
         return psis[number % len(psis) if self.order == "mixed" else number * len(psis) // self.count]
 
     def key(self, number: int) -> str:
-        """The name of image `number` in the shards."""
+        """The key of image `number` in the shards."""
         return f"seed-{self.seed + number:09d}"
 
     def class_of(self, number: int) -> int | None:
-        """The class that image `number` is asked to have; None where the generator draws it."""
+        """The class that is asked of image `number`; None where the generator draws it."""
         if not self.classes:
             return None
         if not self.weights:
@@ -133,15 +133,16 @@ class Request:
         return list(itertools.accumulate(self.weights))
 
     def batches(self, numbers: range, multiple: int = 1) -> Sequence[range]:
-        """`numbers` in batches, the same whoever draws them, so that a device that rounds differently in
-        batches of other sizes computes the same again. multiple: of which the batches are."""
+        """The `numbers` in batches that do not depend on who draws them: a device that rounds differently in
+        batches of other sizes then computes the same again. multiple: every batch but the last has a multiple
+        of so many."""
         size = FIXED_BATCH if self._padded else self.batch_size
         size = -(-size // multiple) * multiple
         starts = range(numbers.start, numbers.stop, size)
         return [range(start, min(start + size, numbers.stop)) for start in starts]
 
     def draw(self, sampler: Sampler, numbers: Sequence[int]) -> Fakes:
-        """Images `numbers` (0 is the first of this request)."""
+        """The images `numbers`, counted from 0 in this request."""
         groups: dict[float, list[int]] = {}
         for place, number in enumerate(numbers):
             groups.setdefault(self.psi(number), []).append(place)

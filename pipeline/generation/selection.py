@@ -13,10 +13,11 @@ from pipeline.generation.duplicates import Seen
 
 
 class Selection:
-    """Takes the blocks in their order: the first `count` accepted images are the data set.
+    """The images that become the data set: of the blocks, taken in their order, the first `count` accepted
+    images.
 
-    duplicates: one whose picture hash is within so many bits of an earlier one's is left out. What it holds
-    is a function of the blocks alone, not of who made them or when.
+    duplicates: an image whose picture hash is within so many bits of an earlier one's is left out. The
+    selection is a function of the blocks alone, not of who made them or when.
     """
 
     def __init__(self, blocks: Blocks, count: int, duplicates: int | None = None) -> None:
@@ -41,13 +42,13 @@ class Selection:
 
     @property
     def promised(self) -> int:
-        """Images there so far, with those of blocks that are finished before earlier ones."""
+        """How many images there are so far, with those of finished blocks that wait for earlier ones."""
         self._catch_up()
         later = (self._blocks.record(block) for block in self._blocks.recorded() if block >= self._next)
         return self.total + sum(len(record.images) for record in later if record is not None)
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """What the records say of the images kept, in their order."""
+        """The rows of the images that are kept, as the blocks record them, in order."""
         for block, numbers in self.kept.items():
             record, keep = self._blocks.record(block), set(numbers)
             assert record is not None, "the selection was made from records"

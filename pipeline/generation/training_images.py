@@ -23,7 +23,7 @@ _CELLS = 16
 
 
 class Features(Protocol):
-    """What images are compared by. digest, resize: name it, for what is kept on disk."""
+    """What images are compared by. digest and resize name it in what is kept on disk."""
 
     digest: str
     resize: str
@@ -34,7 +34,7 @@ class Features(Protocol):
 
 
 class PixelFeatures:
-    """The mean colours of 16 x 16 cells, in [0, 1]: needs no weights, sees copies, not realism."""
+    """The mean colours of 16 x 16 cells, in [0, 1]. They need no weights, and show copies but not realism."""
 
     digest, resize = "pixels", f"means of {_CELLS}x{_CELLS} cells"
 
@@ -56,8 +56,8 @@ class ExtractedFeatures:
 
 @dataclass(frozen=True)
 class Balls:
-    """features [M, D], on the device; of each training image the distances to its nearest other, `nearest`
-    [M], and to its third nearest, `radius` [M], float64 on the CPU."""
+    """The training images in feature space. features: [M, D], on the device. nearest, radius: [M] float64 on
+    the CPU, the distance of each image to its nearest neighbour and to its third nearest."""
 
     features: Tensor
     nearest: Tensor
@@ -78,10 +78,11 @@ class TrainingImages:
         self._small = self.balls.radius <= self.balls.radius.median()
 
     def look(self, pixels: Tensor) -> tuple[list[float], list[list[tuple[int, float]]]]:
-        """Of uint8 images [N, C, H, W] realism, and numbers of the nearest training images with distances.
+        """The realism of uint8 images [N, C, H, W], and the numbers of their nearest training images with the
+        distances.
 
-        Realism: the largest ratio of a training image's radius to its distance, over the smaller half of
-        the balls (eq. 3); above 1 is inside one.
+        Realism is the largest ratio of a training image's radius to its distance, over the smaller half of
+        the balls (Kynkaanniemi et al. 2019, eq. 3); above 1, the image lies inside a ball.
         """
         apart = distances(self.features(pixels), self.balls.features, self._device)
         ratio = self.balls.radius / apart.clamp(min=1e-12)

@@ -42,7 +42,8 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class Size(NamedTuple):
-    """Pixels, as a picture's header states them; `plain`: 8 bits a channel, grey or RGB."""
+    """The size that a picture's header states, in pixels. plain: it has 8 bits a channel and is grey or
+    RGB."""
 
     width: int
     height: int
@@ -53,9 +54,10 @@ class Size(NamedTuple):
 class Format:
     """A format in which pictures are stored.
 
-    kind: what is known of such files. suffixes: endings of file names that ask for it. quality: 1 to 100,
-    where none is asked for; None: it is always lossless. grey: it can hold a single channel. longest: pixels
-    a side at most. options: PIL's, for a quality and an effort. header: the size that a file states.
+    kind: the kind of such files. suffixes: the endings of file names that ask for it. quality: the one that
+    is used if none is asked for, 1 to 100; None: the format is always lossless. grey: whether it can hold a
+    single channel. longest: the most pixels a side. options: those of PIL for a quality and an effort.
+    header: reads the size that a file states.
     """
 
     kind: Kind

@@ -16,8 +16,8 @@ START_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of picture. name: PIL's. start: of a file's first bytes. feature: what PIL may be built
-    without."""
+    """A kind of picture. name: the one that PIL has for it. start: a pattern of the first bytes of such
+    files. feature: the part of PIL that reads them, if PIL may be built without it."""
 
     name: str
     suffixes: tuple[str, ...]
@@ -60,8 +60,8 @@ _WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form of data set or file that is not read. names: of file names in lower case. advice: what to do.
-    archive: inside a source only; such a file may be one itself."""
+    """A form of file or data set that is not read. names: a pattern of file names in lower case. advice: what
+    to do about it. archive: it is refused inside a source only, and may be a source itself."""
 
     name: str
     names: str
@@ -175,11 +175,11 @@ class Others:
 
     @property
     def form(self) -> Form | None:
-        """The form of data set that they look like."""
+        """The form of data set that these files look like."""
         return next((form for form in FORMS if form.name in self._forms), None)
 
     def words(self) -> str:
-        """Like "12 .txt (a/0.txt), 1 without suffix (README)", most frequent first."""
+        """A text such as "12 .txt (a/0.txt), 1 without suffix (README)", the most frequent suffix first."""
         ranked = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
         parts = [
             f"{count} {suffix or 'without suffix'} ({self._first[suffix]})"

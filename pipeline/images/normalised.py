@@ -36,7 +36,8 @@ FILTERS: dict[str, Image.Resampling] = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What every picture becomes: pixels, channels (1 or 3), resize filter, file format and quality."""
+    """What every picture is made into: its size, its channels (1 or 3), the filter that resizes it, and the
+    format and quality of its file."""
 
     height: int
     width: int
@@ -47,7 +48,7 @@ class Target:
 
 
 def read_picture(data: bytes, reading: Reading = PLAIN) -> Plain:
-    """The first frame, upright, as RGB or L. Unreadable if it is none."""
+    """The first frame of a picture, upright, as RGB or L. Unreadable if the bytes are no picture."""
     with _opened(data) as picture:
         _check_size(picture)
         is_deep = picture.mode in ("RGB", "RGBA") and ";16" in _rawmode(picture)
@@ -62,7 +63,7 @@ def read_picture(data: bytes, reading: Reading = PLAIN) -> Plain:
 
 
 def load(data: bytes) -> Image.Image:
-    """The picture of `read_picture`."""
+    """The image that `read_picture` gives."""
     return read_picture(data).image
 
 
@@ -76,7 +77,8 @@ def size_of(data: bytes) -> tuple[int, int]:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    """PIL's picture, by the kind that its bytes say; whatever goes wrong with it is Unreadable."""
+    """Opens a picture with PIL as the kind that its bytes show; whatever goes wrong with it becomes
+    Unreadable."""
     kind = kind_of(data)
     if kind is None:
         raise Unreadable("not an image of a known kind")
@@ -97,7 +99,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
 
 @cache
 def _make_ready(kind: Kind) -> None:
-    """Unreadable, with what is missing, if pictures of this kind cannot be read here."""
+    """Raises Unreadable, with what is missing, if pictures of this kind cannot be read here."""
     if kind.feature is not None and not features.check(kind.feature):
         raise Unreadable(f"is {kind.name}, which this installation of Pillow was built without")
     if kind.name == "HEIF":
@@ -122,8 +124,8 @@ def _rawmode(picture: Image.Image) -> str:
 
 
 def _other_byte(data: bytes) -> Image.Image:
-    """The low bytes of a picture with 16 bits a colour, of which PIL takes the high ones: the byte order is
-    said to be the other one."""
+    """The low bytes of a picture with 16 bits a colour. PIL keeps only the high ones, so it is told the other
+    byte order."""
     with _opened(data) as picture:
         swapped = []
         for tile in picture.tile:  # type: ignore[attr-defined]
@@ -137,7 +139,8 @@ def _other_byte(data: bytes) -> Image.Image:
 
 
 def fit(picture: Image.Image, target: Target, resampling: Image.Resampling | None = None) -> Image.Image:
-    """Centre-cropped to the target's aspect, resized by its filter (or another), in its mode."""
+    """Crops a picture around its centre to the target's aspect ratio, resizes it with the target's filter (or
+    another), and converts it to the target's mode."""
     picture = picture.convert("L" if target.channels == 1 else "RGB")
     width, height = picture.size
     wanted = min(width, max(1, round(height * target.width / target.height)))

@@ -22,7 +22,7 @@ FULL_RANGE = (0.0, 65535.0)
 
 
 class Unreadable(Exception):
-    """A file that is no usable picture; the message is the reason."""
+    """A file that is not a usable picture. The message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Plain:
-    """`image`: RGB or L. remarks: what was done to it. values: lowest and highest of its pixels before, if
-    they had more than 8 bits."""
+    """A picture in plain 8 bits. image: RGB or L. remarks: what was done to it. values: the lowest and
+    highest value of its pixels before, if they had more than 8 bits."""
 
     image: Image.Image
     remarks: frozenset[Remark] = frozenset()
@@ -48,7 +48,7 @@ class Plain:
 
 
 def colour(text: str) -> tuple[int, int, int]:
-    """RGB of a name or of #rrggbb; UserError if it is none."""
+    """The RGB of a colour's name or of #rrggbb; UserError if it is neither."""
     try:
         red, green, blue, *_ = ImageColor.getrgb(text.strip())
     except ValueError as error:
@@ -57,10 +57,8 @@ def colour(text: str) -> tuple[int, int, int]:
 
 
 def plain(picture: Image.Image, reading: Reading, low_bytes: Image.Image | None = None) -> Plain:
-    """Any mode -> 8 bits, RGB or grey, in sRGB, transparency over the background.
-
-    low_bytes: of a picture with 16 bits a colour, of which `picture` has the high ones.
-    """
+    """A picture of any mode in 8 bits, as RGB or grey, in sRGB, with the background under transparent parts.
+    low_bytes: the low bytes of a picture with 16 bits a colour, whose high ones `picture` has."""
     profile = picture.info.get("icc_profile")
     deep = _deep_values(picture, low_bytes)
     remarks: set[Remark] = set()
@@ -79,7 +77,7 @@ def plain(picture: Image.Image, reading: Reading, low_bytes: Image.Image | None 
 
 
 def _simple(picture: Image.Image) -> Image.Image:
-    """L, RGB, RGBA or CMYK."""
+    """The picture in one of the modes L, RGB, RGBA and CMYK."""
     mode = picture.mode
     if "transparency" in picture.info or mode in ("LA", "La", "PA", "RGBa"):
         return picture.convert("RGBA")
@@ -97,7 +95,7 @@ def _laid_over(picture: Image.Image, background: tuple[int, int, int], remarks: 
 
 
 def _deep_values(picture: Image.Image, low_bytes: Image.Image | None) -> npt.NDArray[Any] | None:
-    """[H, W] or [H, W, 3 or 4], if pixels have more than 8 bits."""
+    """The values [H, W] or [H, W, 3 or 4] of pixels with more than 8 bits; None if they have no more."""
     if picture.mode.startswith("I") or picture.mode == "F":
         return np.asarray(picture)
     if low_bytes is not None:
@@ -154,7 +152,8 @@ def _in_srgb(picture: Image.Image, profile: bytes | None, remarks: set[Remark]) 
 
 @lru_cache(maxsize=32)
 def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile to sRGB, relative to white, with black mapped to black; None if it changes nothing."""
+    """The picture converted from a colour profile to sRGB, relative to white, with black mapped to black;
+    None if that changes nothing."""
     transform = ImageCms.buildTransform(
         ImageCms.ImageCmsProfile(io.BytesIO(profile)),
         ImageCms.createProfile("sRGB"),

@@ -1,6 +1,7 @@
-"""From a file to its values: plain pickles, and torch.save's two formats.
+"""From a weights file to its values: plain pickles, and the two formats of torch.save.
 
-Sizes that a file states are believed only as far as the file reaches: its memory is at most about its size.
+Sizes that a file states are believed only as far as the file reaches, so that reading it takes about as much
+memory as its own size.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FORMATS = (
 
 @dataclass(frozen=True)
 class Weights:
-    """A file that has been read. value: what stands in it. sha256: of the file, in hex."""
+    """A weights file that has been read. value: what it holds. sha256: of the whole file, in hex."""
 
     path: Path
     value: Any
@@ -40,7 +41,8 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads a weights file; nothing in it is run. Errors: UserError that names the file and its fault."""
+    """Reads a weights file without running anything in it. Errors: UserError, which names the file and what
+    is wrong."""
     if path.is_dir():
         raise UserError(f"{path}: {kind_of_folder(path)}; allowed: {FORMATS}")
     if path.exists() and not path.is_file():
@@ -71,7 +73,7 @@ def _budget(data: bytes) -> Budget:
 
 
 def _pickle(data: bytes, budget: Budget, *, nested_allowed: bool) -> Any:
-    """A plain pickle, or torch.save's older format, told apart by its first value."""
+    """A plain pickle, or the older format of torch.save; its first value tells which."""
     source = io.BytesIO(data)
 
     def nested(inner: Any) -> Any:
@@ -89,7 +91,8 @@ def _pickle(data: bytes, budget: Budget, *, nested_allowed: bool) -> Any:
 
 
 def _legacy(source: io.BytesIO, nested: Callable[[Any], Any], budget: Budget) -> Any:
-    """Version, system, value, names of storages: four pickles; then each storage's count and numbers."""
+    """The older format: four pickles (version, system, value, names of storages), then the count and the
+    numbers of each storage."""
     storages: dict[str, Storage] = {}
 
     def plain() -> Any:
@@ -137,7 +140,7 @@ def _stored(what: Any, storages: dict[str, Storage], *, views: bool) -> Storage:
 
 
 def _zip(data: bytes) -> Any:
-    """torch.save's format since 1.6: a zip archive without compression, data.pkl and data/NAME inside."""
+    """The format of torch.save since 1.6: an uncompressed zip archive that holds data.pkl and data/NAME."""
     members = _members(data)
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1 or len(pickles[0]) > _LONGEST_NAME:
@@ -163,7 +166,7 @@ def _zip(data: bytes) -> Any:
 
 
 def _members(data: bytes) -> dict[str, zipfile.ZipInfo]:
-    """What the directory of an archive lists, none of it packed."""
+    """The members of an archive by name. Errors: Refused if one is compressed, or its name occurs twice."""
     if data.count(b"PK\1\2") > _MOST_MEMBERS:
         raise Refused(f"a zip archive of more than {_MOST_MEMBERS} members")
     try:
@@ -182,7 +185,8 @@ def _members(data: bytes) -> dict[str, zipfile.ZipInfo]:
 
 
 def _contents(data: bytes, members: dict[str, zipfile.ZipInfo], name: str) -> memoryview:
-    """A member's bytes, where they lie. Errors: Refused unless they have their place and checksum."""
+    """The bytes of a member, where they lie in the file. Errors: Refused unless their place and checksum are
+    right."""
     fault = f"a zip archive whose member {shown(name)} is missing or damaged"
     if name not in members:
         raise Refused(fault)

@@ -27,7 +27,7 @@ _HEAD, _SHOWN = 1 << 20, 40
 
 
 def kind_of(data: bytes) -> str:
-    """Of a file that is neither a pickle nor a zip archive."""
+    """The kind of a file that is neither a pickle nor a zip archive."""
     if not data:
         return "an empty file"
     for start, name in _STARTS.items():
@@ -46,7 +46,7 @@ def kind_of(data: bytes) -> str:
 
 
 def kind_of_zip(members: Sequence[zipfile.ZipInfo]) -> str | None:
-    """Of an archive; None if torch.save may have written it."""
+    """The kind of an archive; None if torch.save may have written it."""
     names = [member.filename for member in members]
     if any(member.flag_bits & 1 for member in members):
         return "an encrypted zip archive; unpack it first, with its password"
@@ -64,7 +64,7 @@ def kind_of_zip(members: Sequence[zipfile.ZipInfo]) -> str | None:
 
 
 def kind_of_pickle(data: bytes) -> str | None:
-    """Of a pickle whose classes tell where it is from, though it cannot be read; None if they do not."""
+    """The kind of a pickle that cannot be read, if its classes tell where it comes from; else None."""
     head = data[:_HEAD]
     if b"dnnlib.tflib" in head:
         if b"G_style" in head and b"G_main" not in head:
@@ -79,7 +79,7 @@ def kind_of_pickle(data: bytes) -> str | None:
 
 
 def kind_of_folder(folder: Path) -> str:
-    """Of a folder, by the names in it."""
+    """The kind of a folder, by the names in it."""
     names = sorted(path.name for path in folder.iterdir())
     if "generator.safetensors" in names:
         return "a snapshot already, to be used as it is"

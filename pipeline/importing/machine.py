@@ -48,10 +48,11 @@ class Bytes(Protocol):
 
 
 class Machine:
-    """One pickle. persistent: what a persistent id stands for. nested: what `_load_from_bytes` gives.
-    budget: what is left of the file's.
+    """Runs one pickle.
 
-    The method `on_name` does what the instruction NAME does; an instruction without one is refused.
+    persistent: makes what stands for a persistent id. nested: makes what `_load_from_bytes` gives. budget:
+    what is left of the file's. The method `on_name` does what the instruction NAME does; an instruction
+    without such a method is refused.
     """
 
     def __init__(
@@ -63,7 +64,8 @@ class Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self, file: Bytes) -> Any:
-        """The value of the pickle at the file's position, which moves behind it. Errors: Refused."""
+        """The value of the pickle that begins at the file's position, which then stands behind it. Errors:
+        Refused."""
         try:
             for opcode, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]
                 self._budget.spend(steps=1)

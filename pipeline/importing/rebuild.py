@@ -63,7 +63,7 @@ class _Dtype:
         self.dtype = _NUMBERS[code.lstrip("<|=")]
 
     def build(self, state: Any) -> None:
-        """state: (version, byte order, sub-array, names, fields, ...)."""
+        """Takes the state (version, byte order, sub-array, names, fields, ...)."""
         if (
             not isinstance(state, tuple)
             or len(state) < 5
@@ -80,7 +80,7 @@ class _Array:
         self.tensor: StoredTensor | None = None
 
     def build(self, state: Any) -> None:
-        """state: (version, shape, dtype, column order?, bytes)."""
+        """Takes the state (version, shape, dtype, whether by columns, bytes)."""
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
             raise Refused("a numpy array that is not plain numbers")
         _, shape, kind, columns, data = state
@@ -121,7 +121,8 @@ def _parameter(data: Any, *_: object) -> StoredTensor:
 
 
 def _persistent(meta: Any) -> ForeignObject:
-    """Its `module_src`, source that the usual loader would run, is dropped unread."""
+    """A persistent object. Its `module_src`, source code that the usual loader would run, is dropped
+    unread."""
     if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str):
         raise Refused("a persistent object without a class")
     state = meta.get("state")
@@ -140,7 +141,7 @@ def _members(values: Any = ()) -> set[Any]:
 
 
 def _encoded(text: Any, encoding: Any = "latin1") -> bytes:
-    """How Python 3 writes bytes in protocol 2."""
+    """Bytes, as Python 3 writes them in protocol 2: as text in Latin-1."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise Refused("bytes in an unknown encoding")
     return text.encode("latin-1")
@@ -155,7 +156,7 @@ def _device(*parts: Any) -> str:
 
 
 def plain_key(key: Any) -> Any:
-    """Keys and members that cost nothing to hash. Errors: Refused."""
+    """A key or a member that costs nothing to hash. Errors: Refused."""
     if not isinstance(key, str | int | float | bytes | None):
         raise Refused(f"a key that is a {type(key).__name__}; allowed: text and numbers")
     # Whole numbers from 2^61 - 1 on can be made to fall upon each other in a table.
@@ -196,7 +197,7 @@ ALLOWED = "tensors, numpy arrays, numbers, text and plain containers, StyleGAN2'
 
 
 def admit(name: Global) -> Global:
-    """A name that is on the list. Errors: Refused with that name."""
+    """The name, if it is on the list. Errors: Refused, with the name."""
     if name in MAKERS or name in TOKENS or name == NESTED:
         return name
     if name.module.startswith(("dnnlib.tflib", "tfutil")) or name == Global("network", "Network"):
@@ -225,7 +226,7 @@ def make(what: Any, arguments: Any, budget: Budget) -> Any:
 
 
 def build(value: Any, state: Any, budget: Budget) -> None:
-    """What BUILD would do to an object's attributes, done to the stand-in. Errors: Refused."""
+    """Does to a stand-in what BUILD would do to an object's attributes. Errors: Refused."""
     budget.spend(state)
     if isinstance(value, _Dtype | _Array):
         value.build(state)
@@ -238,5 +239,5 @@ def build(value: Any, state: Any, budget: Budget) -> None:
 
 
 def finished(value: Any) -> Any:
-    """Arrays as tensors."""
+    """The value, with a rebuilt array turned into its tensor."""
     return value.tensor if isinstance(value, _Array) else value

@@ -1,4 +1,4 @@
-"""What a pickle becomes here: plain Python values, and records of what would have been objects."""
+"""What a pickle becomes here: plain Python values, and stand-ins for what would have been objects."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ class Refused(Exception):
 
 
 class Budget:
-    """What reading one file may take in all: instructions and copied items; bytes of copied text."""
+    """How much reading one file may take in all: steps (instructions and copied items), and bytes of copied
+    text."""
 
     def __init__(self, steps: int, size: int) -> None:
         self._steps, self._bytes = steps, size
 
     def spend(self, *values: Any, steps: int = 0) -> None:
-        """Counts `steps` and a copy of each value, not of what stands in it. Errors: Refused."""
+        """Takes `steps`, and the cost of copying each value, but not what is in it. Errors: Refused."""
         for value in values:
             if isinstance(value, str | bytes | bytearray):
                 self._bytes -= len(value)
@@ -41,7 +42,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """A name that a pickle would have imported: nothing but the name."""
+    """The name of something that a pickle would have imported, and nothing else of it."""
 
     module: str
     name: str
@@ -51,8 +52,8 @@ class Global:
 
 
 def shown(value: Any) -> str:
-    """A value of a file for a message. What is not small is named by its kind: a tuple of a few bytes can
-    hold itself so often, or so deep, that it is never printed to the end."""
+    """A value of a file, for a message. What is not small is described by its type: a tuple of a few bytes
+    may hold itself so often, or so deep, that printing it would never end."""
     if isinstance(value, str):
         return ascii(value[:_SHOWN])
     if isinstance(value, Global):
@@ -72,7 +73,7 @@ class Bag(dict[Any, Any]):
 
 @dataclass(slots=True)
 class ForeignObject:
-    """An object that would have been made by code in the file: its class's name and its attributes."""
+    """An object that code in the file would have made: the name of its class, and its attributes."""
 
     name: str
     state: dict[str, Any] = field(default_factory=dict)
@@ -80,15 +81,16 @@ class ForeignObject:
 
 @dataclass(slots=True)
 class Storage:
-    """The numbers of tensors. count: of elements. source: reads its bytes, once the file knows where."""
+    """The numbers that tensors share. count: how many. source: reads their bytes, once it is known where they
+    lie."""
 
     dtype: torch.dtype
     count: int
     source: Callable[[], bytes | memoryview] | None = None
 
     def flat(self) -> Tensor:
-        """All elements, [count], in the memory of the file: not to be written to. Errors: Refused if there
-        are fewer bytes than it says."""
+        """All elements, [count], in the memory of the file, which must not be written to. Errors: Refused if
+        the file has fewer bytes than it states."""
         if self.source is None:
             raise Refused("a tensor's numbers are missing from the file")
         data = self.source()
@@ -140,6 +142,7 @@ class StoredTensor:
         return 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
 
     def read(self) -> Tensor:
-        """Its values, contiguous and owned. Errors: Refused if the file has too few."""
+        """The tensor's values, contiguous and in memory of their own. Errors: Refused if the file has too
+        few."""
         view = self.storage.flat().as_strided(self.shape, self.stride, self.offset)
         return view.clone(memory_format=torch.contiguous_format)

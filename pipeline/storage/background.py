@@ -21,18 +21,18 @@ class BackgroundWriter:
         self.given_up = threading.Event()
 
     def submit(self, job: Callable[[], object]) -> None:
-        """Starts `job`, after the one before has ended."""
+        """Starts `job` after the one before has ended, whose error it raises."""
         self.finish()
         self._job = self._pool.submit(job)
 
     @property
     def busy(self) -> bool:
-        """A job is under way."""
+        """Whether a job is under way."""
         return self._job is not None and not self._job.done()
 
     @property
     def error(self) -> BaseException | None:
-        """What went wrong with a job that has ended."""
+        """The error that a job ended with, if one has."""
         return self._job.exception() if self._job is not None and self._job.done() else None
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to continue bit for bit, written by all its ranks."""
+"""Checkpoints: everything that a run needs to go on bit for bit, written by all of its ranks."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ Groups = Mapping[str, Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint on disk."""
+    """A checkpoint on disk whose files have been verified."""
 
     folder: Path
     manifest: Manifest
 
     def load(self) -> dict[str, dict[str, Tensor]]:
-        """Its groups of named tensors, on the CPU."""
+        """Its tensors, by group and name, on the CPU."""
         groups: dict[str, dict[str, Tensor]] = {}
         for file in self.manifest.files:
             tensors = load_tensors(self.folder / file)
@@ -74,13 +74,13 @@ class CheckpointStore:
     def save(
         self, groups: Groups, *, images_seen: int, step: int, world_size: int, config_digest: str
     ) -> Path:
-        """Publishes all of a checkpoint that one process holds."""
+        """Publishes a whole checkpoint that one process holds."""
         self.write_share(groups, images_seen, rank=0, ranks=1)
         self.publish(Position(images_seen, step, world_size, config_digest), ranks=1)
         return numbered(self._parent, images_seen)
 
     def write_share(self, groups: Groups, images_seen: int, *, rank: int, ranks: int) -> None:
-        """Writes one rank's tensors, and when they are on disk, their size and digest beside them."""
+        """Writes the tensors of one rank and, once they are on disk, their receipt: size and digest."""
         folder = self._aside(images_seen)
         path = folder / share_name(rank, ranks)
         flat = {
@@ -98,8 +98,9 @@ class CheckpointStore:
                 raise
 
     def publish(self, position: Position, *, ranks: int, given_up: threading.Event | None = None) -> None:
-        """Waits until `ranks` shares are on disk, publishes them with the manifest, then drops the oldest
-        checkpoints beyond `keep` and what killed starts have left. Set `given_up` to end it before."""
+        """Publishes a checkpoint with its manifest, once the shares of all `ranks` are on disk. Then drops
+        the oldest checkpoints beyond `keep`, and what killed starts have left. Setting `given_up` ends the
+        wait."""
         aside, folder = self._aside(position.images_seen), numbered(self._parent, position.images_seen)
         with explained(folder):
             files = self._gathered(aside, ranks, given_up or threading.Event())
@@ -118,7 +119,7 @@ class CheckpointStore:
 
     @staticmethod
     def _gathered(aside: Path, ranks: int, given_up: threading.Event) -> dict[str, FileEntry] | None:
-        """Every share's entry, once all are there as this host sees them; None if given up."""
+        """The entry of every share, once this host sees all of them; None if given up."""
         missing = {share_name(rank, ranks) for rank in range(ranks)}
         files: dict[str, FileEntry] = {}
         while True:
@@ -135,7 +136,7 @@ class CheckpointStore:
                 return None
 
     def folders(self) -> list[Path]:
-        """Every checkpoint's folder, newest first, whole or not."""
+        """The folders of all checkpoints, newest first, whether they are whole or not."""
         return numbered_folders(self._parent)[::-1]
 
     def newest(self, report: Callable[[str], None]) -> Checkpoint | None:
@@ -149,7 +150,7 @@ class CheckpointStore:
 
     @staticmethod
     def verified(folder: Path) -> Checkpoint:
-        """The checkpoint in `folder`, every file compared with its digest; Damaged if one differs."""
+        """The checkpoint in `folder`, after comparing every file with its digest; Damaged if one differs."""
         return Checkpoint(folder, verify(folder))
 
     @staticmethod
@@ -166,8 +167,8 @@ class CheckpointStore:
         return self._parent / f".{images_seen:012d}.{self._attempt}.partial"
 
     def prune(self, newest: int) -> None:
-        """Drops the oldest checkpoints up to the one at `newest` images, beyond `keep`, and what killed
-        starts have left."""
+        """Drops the oldest checkpoints beyond `keep`, of those up to `newest` images, and what killed starts
+        have left."""
         older = [path for path in numbered_folders(self._parent) if int(path.name) <= newest]
         with explained(self._parent):
             for folder in (
@@ -179,7 +180,7 @@ class CheckpointStore:
 
 
 def share_name(rank: int, ranks: int) -> str:
-    """The file of one rank."""
+    """The name of a rank's file."""
     return f"weights-{rank:05d}-of-{ranks:05d}.safetensors"
 
 

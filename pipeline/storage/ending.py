@@ -17,8 +17,9 @@ ENDING = "stop.json"
 
 @dataclass(frozen=True)
 class Ending:
-    """That a run has got no better for `patience_images`, by a metric: its best value was at `best_images`,
-    the newest snapshot that was measured at `newest_images`. least_improvement: see `StopConfig`."""
+    """The wish to end a run, since a metric has got no better for `patience_images`. best_images: where its
+    best value was. newest_images: the newest snapshot that was measured. least_improvement: as in
+    `StopConfig`."""
 
     metric: str
     patience_images: int
@@ -29,7 +30,7 @@ class Ending:
 
     @property
     def reason(self) -> str:
-        """For people."""
+        """The reason, for people."""
         return (
             f"{self.metric} has not improved on {self.best_value:.4g}, of {self.best_images} images, up to "
             f"{self.newest_images} (stop.patience_images={self.patience_images})"
@@ -43,8 +44,8 @@ def ask_to_end(run: Path, ending: Ending) -> None:
 
 
 def asked_to_end(run: Path, config: StopConfig) -> str | None:
-    """Why the run shall end, if it was asked to under these settings: one that goes on with others, or
-    without the file, is free to."""
+    """The reason why the run shall end, if that was asked for under these settings; None if not, so that a
+    run that goes on with other settings, or whose file was removed, is free to."""
     try:
         body = read_json(run / ENDING)
         if isinstance(body, dict):

@@ -45,12 +45,12 @@ _STANDS = "what was there before is untouched"
 
 
 def machine_fails(error: BaseException | None) -> bool:
-    """Whether it is a machine's fault: nothing that was typed, and nothing that is wrong with a file."""
+    """Whether the machine is at fault: neither what was typed nor what is in a file."""
     return isinstance(error, OSError) and error.errno in _MACHINES
 
 
 def reason_of(error: BaseException) -> str:
-    """Why, in words."""
+    """The reason of an error, in words."""
     number = error.errno if isinstance(error, OSError) else None
     if number is None:
         return str(error)
@@ -86,7 +86,7 @@ def explained(path: Path, doing: Doing = "write") -> Iterator[None]:
 
 @contextmanager
 def machine_explained(path: Path) -> Iterator[None]:
-    """Turns a machine's fault while `path` is read into one line; what else goes wrong is the caller's."""
+    """Turns a machine's fault while `path` is read into a RunFailed of one line; other errors pass."""
     try:
         yield
     except OSError as error:
@@ -96,8 +96,8 @@ def machine_explained(path: Path) -> Iterator[None]:
 
 
 def refusal(damage: BaseException, line: str) -> UserError | RunFailed:
-    """What a command ends with for want of a file that is not whole: `line`, or RunFailed where a machine
-    could not read what may be whole."""
+    """The error that a command ends with because a file is not whole: UserError with `line`, or RunFailed if
+    a machine could not read what may be whole."""
     if machine_fails(damage.__cause__):
         return RunFailed(f"{damage}; the same command goes on when it can be read")
     return UserError(line)

@@ -1,4 +1,5 @@
-"""The state of a run as a file beside it: what a scheduler's queue forgets, and what a kill cannot say."""
+"""The state of a run in a file beside it: what a scheduler's queue forgets, and what a killed process cannot
+say."""
 
 from __future__ import annotations
 

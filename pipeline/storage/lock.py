@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.2
 
 @contextmanager
 def only_writer(folder: Path, wait_seconds: float = 0) -> Iterator[None]:
-    """Holds `folder`; a second writer gets a UserError, after waiting for the first for a while."""
+    """Holds `folder` alone. A second writer waits for the first for `wait_seconds`, then gets a UserError."""
     with _writer(folder, fcntl.LOCK_EX, wait_seconds):
         yield
 
@@ -47,7 +47,7 @@ def _writer(folder: Path, kind: int, wait_seconds: float = 0) -> Iterator[None]:
 
 @contextmanager
 def in_turn(path: Path) -> Iterator[None]:
-    """Holds the file `path` after whoever holds it now; its folder must be there."""
+    """Holds the file `path`, after whoever holds it now. Its folder must exist."""
     file = _lock(path, fcntl.LOCK_EX)
     assert file is not None, "a lock that waits is always had"
     with file:

@@ -1,4 +1,4 @@
-"""A run's log: a JSON object a line, appended as the run goes on."""
+"""The log of a run: one JSON object a line, appended while the run goes on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOG = "log.jsonl"
 
 
 def log_entry(line: bytes) -> dict[str, Any] | None:
-    """What a line of the log says; None of one that a kill has cut short or a stranger has written."""
+    """The content of a log's line; None for one that a kill has cut short or a stranger has written."""
     try:
         entry = parse_json(line.decode(), LOG)
     except (UnicodeDecodeError, Damaged):

@@ -23,7 +23,7 @@ FORMAT = Stored(version=1)
 
 @dataclass(frozen=True)
 class FileEntry:
-    """size in bytes; sha256 in hex."""
+    """A file of a checkpoint or snapshot. size: in bytes. sha256: in hex."""
 
     size: int
     sha256: str
@@ -31,9 +31,9 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint or snapshot is: position, origin, and every file it consists of.
+    """What a checkpoint or snapshot is: its position, its origin, and every file that belongs to it.
 
-    The position is None in what was imported: its file does not tell.
+    The position is None for imported weights, whose file does not tell it.
     """
 
     kind: Literal["checkpoint", "snapshot"]
@@ -51,7 +51,7 @@ class Manifest:
 
 
 def code_version() -> dict[str, str]:
-    """The versions that made a file, for people who compare runs."""
+    """The versions of the programs that wrote a file, for people who compare runs."""
     import torch  # takes seconds, and who only reads needs none of it
 
     try:

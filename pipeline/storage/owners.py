@@ -11,7 +11,7 @@ from pathlib import Path
 
 @cache
 def place() -> str:
-    """This machine and its table of processes, in which the number of a process means something."""
+    """A name for this machine and its process table, within which the number of a process means something."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
@@ -19,7 +19,7 @@ def place() -> str:
 
 
 def is_gone(pid: int) -> bool:
-    """True if no process of this place has that number."""
+    """Whether no process of this place has that number."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

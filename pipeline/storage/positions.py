@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands when something of it is saved, and which run it is."""
+    """Where a run stood when something of it was saved, and which run it is."""
 
     images_seen: int
     step: int
@@ -20,17 +20,17 @@ class Position:
 
 
 def numbered(parent: Path, images_seen: int) -> Path:
-    """The folder for a position; zero-padded, so that names sort by it."""
+    """The folder of a position. Its name is padded with zeros, so that names sort as positions do."""
     return parent / f"{images_seen:012d}"
 
 
 def numbered_folders(parent: Path) -> list[Path]:
-    """All position folders in `parent`, oldest first."""
+    """The folders of all positions in `parent`, oldest first."""
     if not parent.is_dir():
         return []
     return sorted(path for path in parent.iterdir() if is_position(path.name) and path.is_dir())
 
 
 def is_position(name: str) -> bool:
-    """Whether a file or folder of this name, without its suffix, is of a position."""
+    """Whether the name of a file or folder, without its suffix, is that of a position."""
     return _NUMBER.fullmatch(name) is not None

@@ -1,4 +1,4 @@
-"""A run folder: which configuration and data it belongs to."""
+"""A run's folder: which configuration and which data it belongs to."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ DATA = "data.json"
 
 
 def as_begun(config: RunConfig, run: Path) -> RunConfig:
-    """`config` with `start.transfer` as `run` began, or as it would begin now, and what follows from it; and
-    with what it has settled since: `engine.computes`, and the number that `batch.micro=auto` has found."""
+    """`config` with what `run` has settled, or would settle if it began now: `start.transfer` and what
+    follows from it, `engine.computes`, and the number that `batch.micro=auto` has come to."""
     was = _begun_with(run)
     if was is not None:
         if config.batch.micro == "auto":
@@ -32,10 +32,10 @@ def as_begun(config: RunConfig, run: Path) -> RunConfig:
 
 
 def claim_run(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
-    """Makes `run` this configuration's and this data's, or refuses if it is another's.
+    """Makes `run` the folder of this configuration and these data, or refuses if it belongs to others.
 
-    data: `digest` of the shard index and what describes it; the same of a second set under `second`. Keys
-    that may change between two starts (length, workers, ...) are updated on disk.
+    data: the `digest` of the shard index, and what describes it; the same of a second set under `second`.
+    Keys that may change between two starts (length, workers, ...) are updated on disk.
     """
     check_claim(run, config, data)
     publish_bytes(run / CONFIG, dump_config(config).encode())
@@ -43,18 +43,18 @@ def claim_run(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
 
 
 def keep_settled(run: Path, config: RunConfig) -> None:
-    """What `batch.micro=auto` has found is the run's from now on."""
+    """Keeps the number that `batch.micro=auto` has come to: it is the run's from now on."""
     publish_bytes(run / CONFIG, dump_config(config).encode())
 
 
 def check_claim(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
-    """UserError if `claim_run` would refuse; writes nothing."""
+    """Raises UserError if `claim_run` would refuse; writes nothing."""
     _check_config(run, config)
     _check_data(run, data)
 
 
 def _begun_with(run: Path) -> RunConfig | None:
-    """The settings of a run that has begun."""
+    """The settings that a run has begun with."""
     path = run / CONFIG
     if not path.exists():
         return None

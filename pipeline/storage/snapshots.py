@@ -51,7 +51,7 @@ class Snapshot:
 
     @property
     def source(self) -> str | None:
-        """The name of the file that it was imported from; None for one of our own."""
+        """The name of the file that it was imported from; None for a snapshot of our own."""
         origin = self.manifest.details.get("origin")
         if not isinstance(origin, Mapping) or not origin:
             return None
@@ -59,25 +59,26 @@ class Snapshot:
 
     @property
     def images_seen(self) -> int | None:
-        """None where it is not known: imports of earlier versions say 0."""
+        """How many images the run had seen; None where it is not known. Older versions wrote 0 for
+        imports."""
         known = self.manifest.images_seen
         return known if known or self.source is None else None
 
     @property
     def age(self) -> str:
-        """For people: how far it was trained, or where it is from."""
+        """How far it was trained, or where it comes from, for people."""
         if self.images_seen is None:
             return f"imported from {self.source}"
         return f"{self.images_seen:,} images seen"
 
     @property
     def batch_size(self) -> int:
-        """Global batch that the generator was trained with, or is taken to have been, in images."""
+        """The global batch that the generator was trained with, or is assumed to have been, in images."""
         return self.stage.batch_size
 
     @property
     def digest(self) -> str:
-        """sha256 of the manifest, which holds the sha256 of the weights."""
+        """The sha256 of the manifest, which in turn holds that of the weights."""
         return hashlib.sha256(self.manifest.to_bytes()).hexdigest()
 
     def weights(self) -> dict[str, Tensor]:
@@ -158,8 +159,8 @@ _SHOWS = ("resolution", "fade", "growth")  # of a stage: what a generator's imag
 
 
 def _known(family: FamilyConfig, stage: Stage) -> dict[str, Any]:
-    """What a source tells of family and stage, null for the rest; `unknown` lists the family's keys of which
-    nothing is known, since null is a setting of some."""
+    """What the source of an import tells of family and stage, with null for the rest. Since null is a value
+    of some keys, `unknown` lists the family's keys that nothing is known about."""
     settings, told = family.model_dump(mode="json"), {*family.model_fields_set, "name"}
     conditions = asdict(stage)
     assumed = {key: value for key, value in conditions.items() if key not in _SHOWS}
@@ -207,7 +208,7 @@ def _is_same(folder: Path, details: Mapping[str, Any]) -> bool:
 
 
 def _is_import(folder: Path, origin: Mapping[str, Any], groups: Mapping[str, Any]) -> bool:
-    """Whether `folder` is an import of this file, by whatever version."""
+    """Whether `folder` is an import of this file, made by any version."""
     try:
         manifest = verify(folder)
     except Damaged:
@@ -250,7 +251,7 @@ def _read(folder: Path) -> Snapshot:
 
 @dataclass(frozen=True)
 class _Details:
-    """What sampling needs of a manifest's details."""
+    """The part of a manifest's details that sampling needs."""
 
     family: FamilyConfig
     spec: ImageSpec
@@ -262,8 +263,7 @@ class _Details:
 
 @dataclass(frozen=True)
 class _Told:
-    """What an import does not know: keys of the family without a setting, and the stage that is computed
-    with."""
+    """What an import does not know: which keys of the family, and the stage that is assumed instead."""
 
     unknown: tuple[str, ...] = ()
     assumed: Mapping[str, Any] = field(default_factory=dict)

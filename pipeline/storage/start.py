@@ -1,4 +1,4 @@
-"""Weights to begin a run with: those of a snapshot, of a checkpoint, or of a run."""
+"""The weights that a run begins with: those of a snapshot, of a checkpoint, or of a run."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from pipeline.storage.atomic import aside_of, remove_folder
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
-    """Writes named tensors, and `about` them in the file's header; an OSError if the disk refuses."""
+    """Writes named tensors, with `about` as text in the file's header. Raises OSError if the disk refuses."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     mode = _usual_mode(path)
     # The library writes a file aside of its own, whose name does not say whose it is.
@@ -55,7 +55,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_about(path: Path) -> dict[str, str]:
-    """What stands about the tensors in a file's header. Raises Damaged as `load_tensors`."""
+    """The text that stands beside the tensors in a file's header. Raises Damaged as `load_tensors`."""
     with _explained(path), safe_open(path, framework="pt") as file:
         return dict(file.metadata() or {})
 

@@ -27,8 +27,8 @@ class BadTar(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One 512-byte header at byte `at`: its data are bytes [start, start + size), the next header is at
-    `stop`, which always lies behind `at` and inside the file."""
+    """A header of 512 bytes that stands at byte `at`. Its data are the bytes [start, start + size). The next
+    header stands at `stop`, which always lies behind `at` and inside the file."""
 
     name: str
     kind: bytes
@@ -56,8 +56,9 @@ def is_tar(path: Path) -> bool:
 
 
 def members(descriptor: int, size: int) -> Iterator[Header]:
-    """The members of an archive of `size` bytes under the names and sizes that pax and GNU records give
-    them; sparse ones have the kind b"S". BadTar, after what comes before, where it is damaged."""
+    """The members of an archive of `size` bytes, under the names and sizes that pax and GNU records give
+    them; sparse ones have the kind b"S". Errors: BadTar where the archive is damaged, after what comes
+    before."""
     blocks, at = _Blocks(descriptor, size), 0
     name: str | None = None
     length: int | None = None
@@ -77,7 +78,7 @@ def members(descriptor: int, size: int) -> Iterator[Header]:
 
 
 def headers(descriptor: int, size: int) -> Iterator[Header]:
-    """Each header of a file of `size` bytes as it stands, up to the end mark. BadTar as above."""
+    """Each header of a file of `size` bytes, as it is written, up to the end mark. Errors: as `members`."""
     blocks, at = _Blocks(descriptor, size), 0
     while (header := blocks.header(at)) is not None:
         yield header
@@ -92,7 +93,8 @@ class _Blocks:
         self._buffer, self._at = b"", 0
 
     def header(self, at: int, length: int | None = None) -> Header | None:
-        """The header at a byte, None for the end mark. length: its data's, if a record before it says so."""
+        """The header at a byte; None for the end mark. length: of its data, if a record before it has said
+        so."""
         block = self._block(at)
         if not block.strip(b"\0"):
             return None
@@ -106,7 +108,7 @@ class _Blocks:
         return header
 
     def data(self, header: Header) -> bytes:
-        """What a record says of the next member."""
+        """The text of a record about the next member."""
         if header.size > _MOST_RECORD_BYTES:
             raise BadTar(f"has a name or record of {header.size} bytes")
         return os.pread(self._descriptor, header.size, header.start)
@@ -154,7 +156,8 @@ def _number(field: bytes) -> int:
 
 
 def _checksum_fits(block: bytes) -> bool:
-    """POSIX: the sum of all bytes, its own field counted as blanks; some old programs add signed bytes."""
+    """Whether the checksum is right (POSIX: the sum of all bytes, with blanks in place of the checksum; some
+    old programs add signed bytes)."""
     try:
         stored = _number(block[148:156])
     except BadTar:

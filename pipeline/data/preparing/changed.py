@@ -1,4 +1,5 @@
-"""A source that changed since a data set was made of it: how, and what to do."""
+"""Refuses to go on with a data set whose source has changed since, and says how it has changed and what to
+do."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def refuse_changed_source(out: Path, origin: Mapping[str, Any], source: Source, 
 
 
 def _readable(source: Source, known: set[str]) -> int:
-    """How many pictures of the source are not among the known ones, and can be read by their headers."""
+    """How many pictures of the source are not among the known ones and have a readable header."""
     count = 0
     for number, name in enumerate(source.listing.names):
         if name not in known:
@@ -51,7 +52,7 @@ def _readable(source: Source, known: set[str]) -> int:
 
 
 def _pictures(index: ShardIndex) -> set[str]:
-    """The names in the source of the pictures in whole shards."""
+    """The names that the pictures in whole shards have in the source."""
     with ShardReader(index) as reader, no_damage():
         places = [(s, m) for s, shard in enumerate(index.shards) for m in range(shard.count)]
         return {str(reader.read(*place).meta.get("source")) for place in places}

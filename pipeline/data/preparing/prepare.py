@@ -1,7 +1,7 @@
-"""Pictures -> shards: normalised, shuffled, in parallel; the same bytes on any number of processes.
+"""Pictures into shards: normalised, shuffled, in parallel, and to the same bytes on any number of processes.
 
-What is written depends on the source and the settings alone. A run that was killed goes on where its
-last whole shard ends.
+What is written depends on the source and the settings alone. A run that was killed goes on where its last
+whole shard ends.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _numbers(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] |
 def _add_pyramid(
     source: Path, out: Path, pyramid: bool, workers: int | None, progress: bool, began: float
 ) -> PrepareReport:
-    """A data set gets its levels where it is; nothing else can be made of it."""
+    """Adds its levels to a data set where it lies; nothing else can be made of a data set."""
     if not pyramid or source.resolve() != out.resolve():
         raise UserError(
             f"{source}: is a data set of shards already; to add lower resolutions to it, give it twice: "
@@ -216,7 +216,8 @@ class _Run:
 
 
 def _worth_having(labelled: Labelling, report: PrepareReport) -> Sequence[str] | None:
-    """The class of each picture, unless all are one: what all images share tells a network nothing."""
+    """The class of each picture; None if all have the same, since what all images share tells a network
+    nothing."""
     report.labels_from, report.absent = labelled.where, labelled.absent
     classes = class_names(labelled.classes or ())
     if len(classes) == 1:
@@ -227,7 +228,7 @@ def _worth_having(labelled: Labelling, report: PrepareReport) -> Sequence[str] |
 
 
 def _say_range(source: Source, order: Sequence[int], reading: Reading, say: Callable[[str], object]) -> None:
-    """Says, before many pictures are made, if the first ones use little of the range of their values."""
+    """Warns, before many pictures are made, if the first ones use little of the range of their values."""
     if len(order) <= _LOOKED_AT:
         return  # the report comes as soon
     first = PrepareReport(Path(), reading=reading)
@@ -250,7 +251,7 @@ def _origin(
     count: int | None,
     reading: Reading,
 ) -> dict[str, object]:
-    """What the bytes depend on; `listing` stands for the files and their classes."""
+    """Everything that the bytes depend on; `listing` stands for the files and their classes."""
     listing = source.listing
     text = json.dumps([list(listing.names), list(listing.sizes), labels])
     return {

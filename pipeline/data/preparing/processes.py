@@ -22,8 +22,8 @@ _T = TypeVar("_T")
 
 
 def in_order(work: Callable[[int], _T], numbers: Sequence[int], workers: int) -> Iterator[_T]:
-    """`work` of each number, done by `workers` processes (forked: `work` is not pickled, results are), in
-    the order of `numbers`."""
+    """The results of `work` for each number, in the order of `numbers`, computed by `workers` processes. They
+    are forked, so that only results are pickled."""
     if workers == 1 or len(numbers) <= _TASK:
         yield from map(work, numbers)
         return
@@ -62,7 +62,7 @@ def _begin(work: Callable[[int], Any], parent: int) -> None:
 
 
 def _leave_with(parent: int) -> None:
-    """Ends this process when its parent is gone: it would wait for work for ever."""
+    """Ends this process when its parent is gone, since it would wait for work for ever."""
     while os.getppid() == parent:
         time.sleep(_ORPHAN_CHECK_SECONDS)
     os._exit(1)

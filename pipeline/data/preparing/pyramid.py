@@ -1,7 +1,5 @@
-"""Making the pyramid of a data set: all its samples at every lower resolution, for networks that grow.
-
-`pipeline.data.shards.levels` says what a level is; here all of them are made.
-"""
+"""Making the pyramid of a data set: all its samples at every lower resolution, for networks that grow. What a
+level is, `pipeline.data.shards.levels` says."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ _ROUNDING = "mean of the block, half to even"
 
 
 def check_levels(height: int, width: int) -> list[tuple[int, int]]:
-    """`level_sizes`, at least one; otherwise UserError."""
+    """The sizes of the levels, of which there is at least one; otherwise UserError."""
     sizes = level_sizes(height, width)
     if not sizes:
         raise UserError(

@@ -18,7 +18,7 @@ from pipeline.images.pixels import Remark
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """An encoded image, or None and the reason. remarks, values: as `Plain` has them."""
+    """An encoded image, or None and the reason why there is none. remarks, values: as in `Plain`."""
 
     data: bytes | None
     reason: str = ""
@@ -32,12 +32,13 @@ class Rendered:
 def rendered(
     source: Source, target: Target, fields: Sequence[Field], numbers: Sequence[int], workers: int
 ) -> Iterator[Rendered]:
-    """The pictures `numbers` of `source` with their fields, in that order whichever process made them."""
+    """The pictures `numbers` of `source` with their fields, rendered by `workers` processes, in the order of
+    the numbers."""
     return in_order(partial(render, source, target, fields), numbers, workers)
 
 
 def render(source: Source, target: Target, fields: Sequence[Field], number: int) -> Rendered:
-    """One picture."""
+    """One picture, read, fitted and encoded, with its fields."""
     try:
         picture = source.picture(number)
         fitted = fit(picture.image, target)

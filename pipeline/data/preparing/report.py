@@ -1,4 +1,4 @@
-"""What became of a source, in lines for a person."""
+"""The report on what has become of a source."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ _REMARKS: dict[Remark, str] = {
 
 @dataclass
 class PrepareReport:
-    """What became of a source. skipped: (name, reason) of each file that is not in the data set.
+    """What has become of a source.
 
-    enlarged: pictures written by this call that were smaller than asked. others: files of other kinds.
-    resumed: samples that an interrupted call had finished. seconds: this call's. levels: of its pyramid.
-    remarks: what was done to how many of the pictures that this call wrote. values: lowest and highest of
-    those `deep` pictures among them that had more than 8 bits. reading: of their pixels. class_counts: images
-    by class name. one_class: the class of all images, which makes none. labels_from: who says of what class
-    they are. absent: its rows without a picture.
+    skipped: name and reason of each file that is not in the data set. count: samples in it. enlarged: how
+    many pictures that this call wrote were smaller than asked. others: files of other kinds. resumed: how
+    many samples an interrupted call had finished. seconds: the duration of this call. levels: those of the
+    pyramid. remarks: how many of the pictures that this call wrote had what done to them. values: the lowest
+    and highest value of those `deep` pictures among them that had more than 8 bits. reading: how pixels were
+    understood. class_counts: images by class name. one_class: the class that all images share, which makes a
+    set without classes. labels_from: who says which class an image has. absent: how many rows without a
+    picture were left out.
     """
 
     out: Path
@@ -125,8 +127,8 @@ class PrepareReport:
 
 
 def narrow_range(values: tuple[float, float] | None, reading: Reading) -> str:
-    """What to say if pictures use less than half of the range that becomes black to white; "" if they do
-    not, or if the range was asked for."""
+    """Advice if the pictures use less than half of the range from black to white; "" if they use more, or if
+    a range was asked for."""
     if values is None or reading.range is not None:
         return ""
     lowest, highest = values
@@ -142,7 +144,7 @@ def narrow_range(values: tuple[float, float] | None, reading: Reading) -> str:
 
 
 def nothing_found(skipped: Sequence[tuple[str, str]], others: Others) -> str:
-    """Why a source holds no images, as the end of a sentence."""
+    """Why a source holds no images: the end of a sentence."""
     parts = []
     if others:
         parts.append(f" but {printable(others.words())}")
@@ -152,7 +154,7 @@ def nothing_found(skipped: Sequence[tuple[str, str]], others: Others) -> str:
 
 
 def first_reason(skipped: Sequence[tuple[str, str]]) -> str:
-    """The first of what could not be used, in brackets."""
+    """The reason why the first of the skipped files could not be used, in brackets."""
     return f" (the first of {len(skipped)}: {printable(skipped[0][0])}: {skipped[0][1]})" if skipped else ""
 
 

@@ -1,4 +1,4 @@
-"""What `prepare` is asked for, checked: sizes, formats, and how pixels are understood."""
+"""The settings of `prepare`, checked: sizes, formats, and how pixels are understood."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def asked_size(
 
 
 def check_settings(channels: int, filter: str, format: str, quality: int, count: int | None) -> None:
-    """UserError unless each is allowed, and all together."""
+    """Raises UserError unless all settings are allowed, alone and together."""
     if channels not in (1, 3):
         raise UserError(f"channels: {channels}; allowed: 1 (grey), 3 (RGB)")
     if filter not in FILTERS:
@@ -53,7 +53,7 @@ def check_settings(channels: int, filter: str, format: str, quality: int, count:
 
 
 def reading_of(range: tuple[float, float] | None, background: str) -> Reading:
-    """How pixels are understood; UserError unless the range and the colour are such."""
+    """How pixels are to be understood; UserError unless range and background are valid."""
     if range is not None and not (
         math.isfinite(range[0]) and math.isfinite(range[1]) and range[0] < range[1]
     ):
@@ -62,7 +62,8 @@ def reading_of(range: tuple[float, float] | None, background: str) -> Reading:
 
 
 def common_size(source: Source, title: str) -> tuple[int, int]:
-    """(height, width) if all readable pictures have one size; else UserError asks for a resolution."""
+    """The (height, width) that all readable pictures share; if they differ, UserError asks for a
+    resolution."""
     first: tuple[str, tuple[int, int]] | None = None
     for name, size in _sizes(source):
         if first is None:

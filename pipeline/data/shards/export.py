@@ -38,8 +38,8 @@ def export(index: ShardIndex, out: Path, report: Callable[[], object] = lambda: 
 
 
 def class_folders(names: tuple[str, ...]) -> list[str]:
-    """A folder's name for each class that is safe on every system and distinct: number and what can be kept
-    of the name."""
+    """A name for the folder of each class, which is distinct and safe on every system: the class's number and
+    as much of its name as can be kept."""
     width = len(str(max(len(names) - 1, 0)))
     plain = [re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:60] for name in names]
     return [f"{number:0{width}d}{f'-{name}' if name else ''}" for number, name in enumerate(plain)]

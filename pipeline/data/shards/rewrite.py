@@ -13,9 +13,9 @@ from pipeline.errors import UserError
 
 
 def keep_samples(index: ShardIndex, name: str, wanted: Collection[str]) -> Shard:
-    """Publishes shard `name` of the data set with the samples of `wanted` keys alone, in their order.
+    """Writes shard `name` of a data set again, with the samples of the `wanted` keys alone, in their order.
 
-    index: says what images the folder holds; it need not list the shard. Doing it again changes nothing.
+    index: says what images the folder holds; it need not list the shard. Calling it again changes nothing.
     Errors: UserError if the shard is damaged or lacks one of the keys.
     """
     path = index.root / name

@@ -1,4 +1,4 @@
-"""Which classes a source's pictures have: as it says itself, from its folders, or from a file."""
+"""Which class each picture of a source has: as the source itself says, by its folders, or by a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BLOCKS = (100, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000)
 
 
 def class_names(labels: Iterable[str]) -> tuple[str, ...]:
-    """The distinct names in their order: by number if all are numbers, else by letters."""
+    """The distinct names in order: by number if all of them are numbers, otherwise alphabetically."""
     names = set(labels)
     numbers = all(name.isascii() and name.isdigit() for name in names)
     return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else None))
@@ -35,7 +35,8 @@ def class_names(labels: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Labelling:
-    """classes: of each picture; None if they have none. where: who says so. absent: rows left out."""
+    """The classes of a source's pictures. classes: one for each picture; None if they have none. where: who
+    says so. absent: how many rows of a label file were left out."""
 
     classes: Sequence[str] | None = None
     where: str = ""
@@ -75,7 +76,8 @@ def labelling(
 
 
 def _says_itself(listing: Listing, labels: str) -> bool:
-    """Whether a source without folders has classes (.cls) for whom folders are asked: as they always were."""
+    """Whether folders are asked of a source that has none but has classes of its own (.cls): those count, as
+    they always have."""
     return (
         labels == "folders" and listing.labels is not None and not any("/" in name for name in listing.names)
     )
@@ -119,7 +121,7 @@ def _asked_folders(names: Sequence[str], title: str, level: int) -> list[str]:
 
 
 def _likely_folders(names: Sequence[str], title: str) -> list[str] | None:
-    """The top folders; None if there are none; UserError if they are hardly classes."""
+    """The top folder of each picture; None if there are no folders. UserError if they are hardly classes."""
     parts = _below_shared(names)
     flat = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
     if len(flat) == len(names):
@@ -136,7 +138,7 @@ def _likely_folders(names: Sequence[str], title: str) -> list[str] | None:
 
 
 def _below_shared(names: Sequence[str]) -> list[list[str]]:
-    """The parts of each path, below the folders that all share."""
+    """The parts of each path, without the folders that all paths share."""
     parts = [name.split("/") for name in names]
     while parts and all(len(part) > 1 and part[0] == parts[0][0] for part in parts):
         parts = [part[1:] for part in parts]

@@ -24,10 +24,10 @@ _NOT_FOLLOWED = "which is not followed; --follow-links follows it"
 
 
 class FolderSource(FileSource):
-    """All pictures in a folder tree. Hidden files are left alone.
+    """All pictures in a folder and the folders below it. Hidden files are left alone.
 
-    follow_links: links to folders, and links that lead out of the tree, are followed; every folder is
-    listed once, so that loops end. Otherwise they are named among what is skipped.
+    follow_links: links to folders, and links that lead out of the folder, are followed; each folder is listed
+    once, so that circles end. Otherwise such links are named among what was skipped.
     """
 
     def __init__(self, root: Path, follow_links: bool = False, reading: Reading = PLAIN) -> None:

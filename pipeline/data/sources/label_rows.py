@@ -1,4 +1,5 @@
-"""Rows of a label file -> the class of each picture: whose row it is, which column, what a class may be."""
+"""From the rows of a label file to the class of each picture: which picture a row means, which column holds
+the class, and what may be one."""
 
 from __future__ import annotations
 
@@ -67,7 +68,7 @@ def _open(
 
 
 def _name_column(rows: Sequence[Sequence[Any]], pictures: _Pictures) -> int:
-    """The column in which most cells are names of pictures, exact ones first."""
+    """The column in which most cells name pictures; exact names count more than others."""
     looked_at = rows[:_LOOKED_AT]
     width = len(rows[0]) if rows else 1
 
@@ -126,7 +127,7 @@ class _Words:
 
 
 def _hot(vector: list[Any], where: str) -> int:
-    """The class of a vector that is 1 at one place and 0 elsewhere, as stylegan2-ada-pytorch takes."""
+    """The class that a vector stands for by its single 1, as stylegan2-ada-pytorch writes classes."""
     whole = [value for value in vector if isinstance(value, int | float) and value in (0, 1)]
     if len(whole) == len(vector) and whole.count(1) == 1:
         return whole.index(1)
@@ -143,8 +144,8 @@ def _is_number(cell: Any) -> bool:
 
 
 class _Pictures:
-    """Pictures by what label files call them: a path that ends as theirs does, or as which theirs ends, with
-    or without suffix, in any normal form of Unicode."""
+    """Finds pictures by the names that label files give them: a part of a path from its end, with or without
+    folders or suffix, in any Unicode normal form."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
@@ -155,7 +156,7 @@ class _Pictures:
         return _normal(label) in self._exact
 
     def find(self, label: str) -> list[int]:
-        """The numbers of all pictures that it may mean."""
+        """The numbers of all pictures that a name may mean."""
         path = _normal(label)
         if path in self._exact:
             return [self._exact[path]]
@@ -169,7 +170,8 @@ class _Pictures:
         ]
 
     def one(self, label: Any, where: str) -> int | None:
-        """The number of the picture that it means; None if there is none."""
+        """The number of the one picture that a name means; None if there is none. UserError if there are
+        several."""
         if not isinstance(label, str | int) or isinstance(label, bool):
             raise UserError(f"{where}: {label!r:.60}: must be a picture's name")
         numbers = self.find(str(label))

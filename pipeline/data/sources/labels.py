@@ -1,5 +1,5 @@
-"""Label files as people have them -> rows of words: JSON, and tables separated by commas, semicolons, tabs or
-blanks."""
+"""Reading label files in the forms that people have them: JSON, and tables separated by commas, semicolons,
+tabs or blanks."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ _SEPARATORS = (",", ";", "\t")
 
 @dataclass(frozen=True)
 class LabelTable:
-    """The rows of a label file, all of one length, 2 or more. where: its name, for errors.
+    """The rows of a label file, all of one length, at least 2.
 
-    header: names of the columns, if the form of the file itself has them; the first row may still be one.
-    classes: names by number, if the file gives them. first: number of the first row, as a person counts.
+    where: its name, for errors. header: the names of the columns, if the form of the file gives them;
+    otherwise the first row may still be one. classes: names by class number, if the file gives them. first:
+    the number of the first row, as a person counts.
     """
 
     where: str
@@ -51,7 +52,7 @@ def read_table(path: Path) -> LabelTable | None:
 
 
 def parse_table(where: str, data: bytes) -> LabelTable | None:
-    """The same of a file's content. where: its name, whose suffix says what it is."""
+    """As `read_table`, of a file's content. where: its name, whose suffix tells its form."""
     suffix = where.lower().rpartition(".")[2]
     if suffix not in ("json", "jsonl", "csv", "tsv", "txt"):
         raise UserError(f"{where}: labels must be folders, folders:2, none, or a file ending in {ALLOWED}")
@@ -100,7 +101,8 @@ def _from_json(where: str, content: Any) -> LabelTable | None:
 
 
 def _columns(entries: list[Any]) -> tuple[list[Any], list[str]]:
-    """Rows and the names of their columns. Entries: pairs, objects, or pairs of a name and an object."""
+    """The rows of a JSON file and the names of their columns. entries: pairs, objects, or pairs of a name and
+    an object."""
     first = entries[0] if entries else None
     if isinstance(first, dict):
         header = list(first)
@@ -138,7 +140,7 @@ def _split(lines: list[str], separator: str) -> list[list[str]]:
 
 
 def _even_rows(rows: list[list[str]]) -> int:
-    """How many rows have the most frequent number of columns; 0 if that is one."""
+    """How many rows have the most frequent number of columns; 0 if that number is 1."""
     widths = Counter(map(len, rows))
     width, count = widths.most_common(1)[0] if widths else (0, 0)
     return count if width > 1 else 0
