@@ -40,8 +40,8 @@ def memory_line(error: BaseException, arguments: Sequence[str]) -> str | None:
     if not out_of_memory(error):
         return None
     parts = []
-    if found := _ASKED.search(str(error)):
-        parts.append(f"{_gib(float(found[1]) * _UNITS[found[2]])} were asked for")
+    if asked := _ASKED.search(str(error)):
+        parts.append(f"{_gib(float(asked[1]) * _UNITS[asked[2]])} were asked for")
     held = _most_held()
     if held is not None:
         parts.append(f"{_gib(held)} was the most that this process held")

@@ -76,9 +76,9 @@ def look_at_shards(config: RunConfig, sets: Sets, process: Process) -> None:
                 index.check_sizes()
         except UserError as error:
             fault = str(error)
-    for found in from_all(fault, process):
-        if found is not None:
-            raise UserError(found)
+    for told in from_all(fault, process):
+        if told is not None:
+            raise UserError(told)
 
 
 def trained_spec(config: RunConfig, sets: Sets) -> ImageSpec:

@@ -31,13 +31,13 @@ def settled(config: RunConfig, spec: ImageSpec, process: Process) -> RunConfig:
     if config.batch.micro != "auto":
         return config
     here = next((most for most in candidates(config, spec, process) if fits(config, spec, process, most)), 0)
-    found = from_all(here, process)
-    if 0 in found:
+    fitting = from_all(here, process)
+    if 0 in fitting:
         raise RunFailed(
             "batch.micro=auto: not even the fewest images that the networks take fit into memory; lower "
             "family's channels, or take engine.recompute=blocks or another device"
         )
-    most = min(found)
+    most = min(fitting)
     if process.is_first:
         _tell_choice(config, spec, process, most)
     return config.model_copy(update={"batch": config.batch.model_copy(update={"micro": most})})

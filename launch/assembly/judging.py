@@ -48,13 +48,13 @@ class Judges:
     @cached_property
     def digests(self) -> Mapping[str, str]:
         """Of all that decides an opinion."""
-        found = {}
+        digests = {}
         if self.discriminator is not None:
-            found["discriminator_weights"] = _digest(self._weights)
+            digests["discriminator_weights"] = _digest(self._weights)
         if self._index is not None:
-            found["reference"] = self._index.digest
-            found["features"] = self._features.digest
-        return found
+            digests["reference"] = self._index.digest
+            digests["features"] = self._features.digest
+        return digests
 
     def panel(self, filters: Filters, out: Path) -> Panel:
         """Ready to judge. out: has a folder `.work`, for what cannot be kept beside the reference."""
@@ -90,15 +90,15 @@ class Judges:
         if source.resolve() == self.snapshot.folder.resolve():
             source = run_of(self.snapshot) or source  # a run's snapshots hold the generator alone
         try:
-            found = load_start(source).discriminator
+            weights = load_start(source).discriminator
         except UserError as error:
             raise UserError(str(error).replace("start.source", "--discriminator", 1)) from error
-        if found is None:
+        if weights is None:
             raise UserError(
                 f"--filter discriminator: {source} has none; allowed: --discriminator RUN with a checkpoint, "
                 "or a snapshot imported with --discriminator"
             )
-        return found
+        return weights
 
     def _scorer(self) -> tuple[Score, int]:
         snapshot = self.snapshot
@@ -136,8 +136,8 @@ def _group(family: Family) -> int:
 
 
 def _digest(weights: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        found.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

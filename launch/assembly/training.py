@@ -99,10 +99,10 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
 
 
 def _settled(config: RunConfig, spec: ImageSpec, run: Path, process: Process) -> RunConfig:
-    found = settled(config, spec, process)
-    if found is not config and process.is_first:
-        keep_settled(run, found)
-    return found
+    complete = settled(config, spec, process)
+    if complete is not config and process.is_first:
+        keep_settled(run, complete)
+    return complete
 
 
 def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
@@ -187,12 +187,12 @@ def _loss(trainer: Trainer, heartbeat: Heartbeat, stop: StopRequest, said: str) 
 
 def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
     process, store = trainer.engine.process, CheckpointStore(run, config.checkpoints.keep)
-    found = agreed_checkpoint(store, process, lambda line: tell(f"hrgan: warning: {line}"))
-    if found is not None:
-        put_back(trainer, found.load())
+    checkpoint = agreed_checkpoint(store, process, lambda line: tell(f"hrgan: warning: {line}"))
+    if checkpoint is not None:
+        put_back(trainer, checkpoint.load())
         if process.is_first:
             store.prune(trainer.progress.images_seen)  # what a start that failed meanwhile could not
-            tell(f"going on from {found.folder} ({trainer.progress.images_seen} images)")
+            tell(f"going on from {checkpoint.folder} ({trainer.progress.images_seen} images)")
     elif config.start.source is not None:
         taken = begin_with(trainer, load_start(Path(config.start.source)))
         if process.is_first:

@@ -149,8 +149,8 @@ def _put_back(job_id: str) -> str | None:
 def _ending(job_id: str) -> str | None:
     """SLURM's reason if it is ending the job by itself, else None."""
     done = _scontrol("show", "job", "-o", job_id)
-    found = re.search(r"\bJobState=(\S+) Reason=(\S+)", done.stdout) if done is not None else None
-    return None if found is None or found.group(1) == "RUNNING" else found.group(2)
+    match = re.search(r"\bJobState=(\S+) Reason=(\S+)", done.stdout) if done is not None else None
+    return None if match is None or match.group(1) == "RUNNING" else match.group(2)
 
 
 def _scontrol(*arguments: str) -> subprocess.CompletedProcess[str] | None:

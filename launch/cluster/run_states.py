@@ -215,8 +215,8 @@ def _total(run: Path, state: RunState) -> int | None:
 
 def _saved(run: Path, name: str) -> list[int]:
     """Images seen at each checkpoint or snapshot that is whole, and -1."""
-    found = (run / name).glob("[0-9]*")
-    whole = (path for path in found if is_position(path.name) and os.path.isfile(path / MANIFEST))
+    folders = (run / name).glob("[0-9]*")
+    whole = (path for path in folders if is_position(path.name) and os.path.isfile(path / MANIFEST))
     return [-1, *(int(path.name) for path in whole)]
 
 

@@ -136,5 +136,5 @@ def _address_of(node: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"\bNodeAddr=(\S+)", done.stdout)
-    return found.group(1) if found else None
+    match = re.search(r"\bNodeAddr=(\S+)", done.stdout)
+    return match.group(1) if match else None

@@ -30,13 +30,13 @@ def sweep_runs(sweeps: Sequence[str]) -> list[SweepRun]:
     keys = [axis[0].partition("=")[0] for axis in axes]
     if len(set(keys)) < len(keys):
         raise UserError(f"--sweep: {_first_double(keys)} is given twice; allowed: each key once")
-    found = [SweepRun(_name(overrides), overrides) for overrides in itertools.product(*axes)]
-    names = [point.name for point in found]
+    runs = [SweepRun(_name(overrides), overrides) for overrides in itertools.product(*axes)]
+    names = [point.name for point in runs]
     if len(set(names)) < len(names):
         raise UserError(
             f"--sweep: two runs would be named {_first_double(names)}; allowed: values that differ"
         )
-    return found
+    return runs
 
 
 def _axis(sweep: str) -> list[str]:

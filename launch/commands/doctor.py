@@ -182,8 +182,8 @@ def _operations() -> Iterator[tuple[str, bool | None, str]]:
         yield f"{kind} library", True if there.path else None, f"{there.path or there.cause} ({digest})"
     for op in ops.state():
         native = op.implementation == "native"
-        found = "native" if native else f"plain PyTorch ({op.reason})"
-        yield f"{op.name}, {op.device}", True if native else None, found
+        running = "native" if native else f"plain PyTorch ({op.reason})"
+        yield f"{op.name}, {op.device}", True if native else None, running
 
 
 def _gpus() -> Iterator[tuple[str, bool | None, str]]:

@@ -97,9 +97,10 @@ def project(context: typer.Context, options: ProjectOptions) -> int:
         seed=options.seed,
         distance=distance,
     )
-    kept, found = show_projection(subject, out, pixels, options.photo.name, plan, labels)
-    mean = "the mean" if found.label is None else f"the mean of class {subject.name_of(found.label)}"
-    typer.echo(
-        f"distance {found.distance:.4g}, of {mean} {found.distance_of_mean:.4g} (by {plan.distance.name})"
+    kept, projection = show_projection(subject, out, pixels, options.photo.name, plan, labels)
+    mean = (
+        "the mean" if projection.label is None else f"the mean of class {subject.name_of(projection.label)}"
     )
+    before, after = projection.distance_of_mean, projection.distance
+    typer.echo(f"distance {after:.4g}, of {mean} {before:.4g} (by {plan.distance.name})")
     return done(out, kept)

@@ -44,20 +44,20 @@ def import_weights(
 
     read = read_weights(weights)
     try:
-        known, found = convert(parts_of(read.value), FORMATS, STRANGERS, discriminator=discriminator)
+        known, imported = convert(parts_of(read.value), FORMATS, STRANGERS, discriminator=discriminator)
     except (Refused, UserError) as error:
         raise UserError(f"{weights}: {error}") from error
-    family = build_family(found.family, found.spec, batch_size=found.batch_size)
+    family = build_family(imported.family, imported.spec, batch_size=imported.batch_size)
     write_imported(
         out,
-        found.generator,
-        family=found.family,
-        spec=found.spec,
+        imported.generator,
+        family=imported.family,
+        spec=imported.spec,
         stage=family.schedule.at(0),
-        origin={"file": weights.name, "sha256": read.sha256, "format": known.name, **found.notes},
-        discriminator=found.discriminator,
+        origin={"file": weights.name, "sha256": read.sha256, "format": known.name, **imported.notes},
+        discriminator=imported.discriminator,
     )
-    classes = found.spec.classes
-    size = f"{found.spec.height}px" + (f", {counted(classes, 'class', 'classes')}" if classes else "")
-    typer.echo(f"{out}: {found.family.name}, {size}, from {known.name}")
+    classes = imported.spec.classes
+    size = f"{imported.spec.height}px" + (f", {counted(classes, 'class', 'classes')}" if classes else "")
+    typer.echo(f"{out}: {imported.family.name}, {size}, from {known.name}")
     return 0

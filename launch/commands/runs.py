@@ -64,9 +64,9 @@ def _look(folder: Path, as_json: bool) -> str:
     from launch.cluster.run_states import find_runs, run_state
 
     queue = ask_queue()
-    found = list(find_runs(folder))
-    states = [run_state(run, queue) for run in found]
-    arrays = {parent: jobs for run in found if (jobs := _waiting(parent := run.parent, found, queue))}
+    below = list(find_runs(folder))
+    states = [run_state(run, queue) for run in below]
+    arrays = {parent: jobs for run in below if (jobs := _waiting(parent := run.parent, below, queue))}
     if as_json:
         report = {
             "queue": queue.known,

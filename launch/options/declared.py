@@ -56,10 +56,10 @@ def parsed(options: type[Options], name: str, arguments: Sequence[str]) -> Optio
     receive.__annotations__["options"] = options
     app = typer.Typer()
     app.command(no_args_is_help=False)(takes_options(receive))
-    found = get_command(app).main(args=list(arguments), prog_name=name, standalone_mode=False)
-    if not isinstance(found, options):
+    given = get_command(app).main(args=list(arguments), prog_name=name, standalone_mode=False)
+    if not isinstance(given, options):
         raise typer.Exit  # it was asked for its help, and has printed it
-    return found
+    return given
 
 
 def command_line(options: Any, *, without: Collection[str] = ()) -> list[str]:

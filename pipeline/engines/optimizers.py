@@ -98,9 +98,9 @@ class RMSProp(Optimizer):
         """One update of every parameter that has a gradient."""
         del closure
         for group in self.param_groups:
-            found = [(p, p.grad) for p in group["params"] if p.grad is not None]
-            if found:
-                self._update([p for p, _ in found], [gradient for _, gradient in found], group["lr"])
+            pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            if pairs:
+                self._update([p for p, _ in pairs], [gradient for _, gradient in pairs], group["lr"])
 
     def _update(self, parameters: list[Tensor], gradients: list[Tensor], rate: float) -> None:
         rule, keep = self._rule, self.found_inf == 0

@@ -24,8 +24,8 @@ from pipeline.engines.optimizers import by_parameter, clip, new_optimizer, set_r
 
 def trainable(module: nn.Module) -> tuple[list[str], list[nn.Parameter]]:
     """Names and parameters of what a network trains, in the module's order; frozen ones stay out."""
-    found = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    return [name for name, _ in found], [parameter for _, parameter in found]
+    trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    return [name for name, _ in trained], [parameter for _, parameter in trained]
 
 
 def of_net(net: Net, keep: Keep) -> Keep:
@@ -35,13 +35,13 @@ def of_net(net: Net, keep: Keep) -> Keep:
 
 def by_player(state: Mapping[str, Tensor], players: Iterable[Net]) -> dict[Net, dict[str, Tensor]]:
     """An optimizer state `<net>.<name>` as each player's own, by `<name>`. KeyError if another's is in it."""
-    found: dict[Net, dict[str, Tensor]] = {net: {} for net in players}
+    split: dict[Net, dict[str, Tensor]] = {net: {} for net in players}
     for name, value in state.items():
         net, _, own = name.partition(".")
-        if net not in found:
+        if net not in split:
             raise KeyError(f"optimizer state of {name}: nothing here has it")
-        found[net][own] = value
-    return found
+        split[net][own] = value
+    return split
 
 
 class _Player:
@@ -87,11 +87,11 @@ class _Player:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         self.new_optimizer()
-        found = by_parameter(state, self.names, self.rule)
+        by_name = by_parameter(state, self.names, self.rule)
         for name, parameter in zip(self.names, self.parameters, strict=True):
-            if name in found:
+            if name in by_name:
                 self.optimizer.state[parameter] = {
-                    slot: value.to(parameter.device, copy=True) for slot, value in found[name].items()
+                    slot: value.to(parameter.device, copy=True) for slot, value in by_name[name].items()
                 }
 
 

@@ -134,11 +134,11 @@ class _Player:
                 if keep(name)
                 for slot, value in self.optimizer.state.get(parameter, {}).items()
             }
-        found = {}
+        gathered = {}
         for slot, value in self.optimizer.state.get(self._part, {}).items():
             whole = self._each(value, keep) if slot == "step" else self._gathered(value, keep)
-            found.update({f"{name}.{slot}": own for name, own in whole.items()})
-        return found
+            gathered.update({f"{name}.{slot}": own for name, own in whole.items()})
+        return gathered
 
     def _each(self, number: Tensor, keep: Keep) -> dict[str, Tensor]:
         return {name: number.clone() for name in self._names if keep(name)}
@@ -158,19 +158,19 @@ class _Player:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """The reverse of `state`; KeyError if some parameters have slots and others none."""
         self.reset()
-        found = by_parameter(state, self._names, self._rule)
-        if not found:
+        by_name = by_parameter(state, self._names, self._rule)
+        if not by_name:
             return
-        if len(found) < len(self._names):
-            raise KeyError(f"optimizer state of {min(set(self._names) - found.keys())}: missing")
+        if len(by_name) < len(self._names):
+            raise KeyError(f"optimizer state of {min(set(self._names) - by_name.keys())}: missing")
         if not self._stage:
             for name, parameter in zip(self._names, self._parameters, strict=True):
                 self.optimizer.state[parameter] = {
-                    slot: value.to(parameter.device, copy=True) for slot, value in found[name].items()
+                    slot: value.to(parameter.device, copy=True) for slot, value in by_name[name].items()
                 }
             return
         self.optimizer.state[self._part] = {
-            slot: self._common(found) if slot == "step" else self._own(found, slot)
+            slot: self._common(by_name) if slot == "step" else self._own(by_name, slot)
             for slot in self._rule.slots
         }
 
