@@ -180,15 +180,15 @@ def test_one_that_is_written_by_the_docs_alone_is_measured_by(
     assert figures["fid-means"]["extractor"] == "1" * 64
 
 
-def test_what_a_factory_needs_stands_in_readme_help_and_docstring() -> None:
+def test_what_a_factory_needs_stands_in_documents_help_and_docstring() -> None:
     hints = typing.get_type_hints(EvaluateOptions, include_extras=True)
-    readme, help_text = (ROOT / "README.md").read_text(), hints["extractor"].__metadata__[0].help
-    one_line = " ".join(readme.split())
+    page, help_text = (ROOT / "docs/pages/evaluation.md").read_text(), hints["extractor"].__metadata__[0].help
+    one_line = " ".join(page.split())
     for text in (one_line, help_text, str(extractors.__doc__)):
         assert "package.module:factory" in text
         assert "torch.device" in text
     for member in ("name", "digest", "resize", "size", "has_logits"):
-        assert f"`{member}`" in readme
+        assert f"`{member}`" in page
         assert f"{member}:" in str(Extractor.__doc__)
 
 

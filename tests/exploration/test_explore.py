@@ -169,7 +169,7 @@ MISTAKES = [
     ("stylegan2", "truncation junk.png", "junk.safetensors: keeps the vectors of something else"),
     ("stylegan2", "interpolate x.png --seeds 1", "needs two points or more"),
     ("stylegan2", "interpolate x.png --seeds 1-3 --grid", "needs 4 points, one a corner, not 3"),
-    ("stylegan2", "interpolate x.gif --grid", "--grid makes a picture"),
+    ("stylegan2", "interpolate x.gif --grid", "--grid makes one picture, without --loop"),
     ("stylegan2", "interpolate x.png --way u", "invalid value"),
     ("stylegan2", "mix x.png --layers 3-9", "--layers 3-9: there is no layer 9; allowed: 0 to 3"),
     ("stylegan2", "sefa x.png --count 11", "--count 11: latents have 10 components; allowed: 1 to 10"),

@@ -188,11 +188,11 @@ def test_a_folder_with_the_name_of_a_picture_goes_on(run: Path, tmp_path: Path) 
     ("words", "message"),
     [
         (("--classes", "sqare"), "unknown class 'sqare'; allowed: 0 to 2, .* did you mean square?"),
-        (("--columns", 2), "--columns: belongs to one picture; add --grid"),
-        (("--grid", "--processes", 2), "--processes: makes shards"),
-        (("--deterministic", "--batch", 2), "--batch: --deterministic has a batch size of its own"),
+        (("--columns", 2), "--columns: only one picture has columns; add --grid"),
+        (("--grid", "--processes", 2), "--processes: several make shards only"),
+        (("--deterministic", "--batch", 2), "--batch: --deterministic fixes the batch size itself"),
         (("--truncation", "0.5;1"), "--truncation 0.5;1: must be a number, or several such as 0.5,0.7,1"),
-        (("--classes", "0", "--classes-like", "x"), "--classes and --classes-like: give one"),
+        (("--classes", "0", "--classes-like", "x"), "--classes and --classes-like: give only one"),
         (("--quality", 50), "--quality 50: allowed: 1 to 100, of jpg and webp"),
     ],
 )

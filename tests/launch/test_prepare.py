@@ -83,6 +83,6 @@ def test_help_names_kinds_of_pictures_and_who_takes_other_shapes(capsys: pytest.
     main(["prepare", "--help"])
     words = " ".join(re.sub(r"[│|]", " ", capsys.readouterr().out).split())
     assert all(kind.name in words for kind in KINDS)
-    assert "only `family.name: mlp` trains on them" in words
+    assert "Only `family.name: mlp` trains on them" in words
     examples = words.split("Examples:")[1].split("Arguments")[0]
     assert "--size" not in examples
