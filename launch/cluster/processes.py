@@ -44,12 +44,13 @@ def run_ranks(
     spare: the others take over the work of one that is killed, and go on while there is one.
     go_on: what to do if one is killed, for people. record: gets the line that says so.
     """
+    # Free now; should another program take it before rank 0 does, `Meeting` says so.
     port = free_port()
     ranks = [_start(arguments, rank, count, port) for rank in range(count)]
 
     def forward(number: int, _frame: FrameType | None) -> None:
         for rank in ranks:
-            if rank.poll() is None:
+            if rank.poll() is None:  # the number of one that has ended may be another program's by now
                 rank.send_signal(number)
 
     with handling(STOPS, forward):
@@ -68,6 +69,7 @@ def _wait(
             lost.add(failed[0][0])
             note(f"warning: rank {failed[0][0]} was killed; the others take over its work")
         elif failed:
+            # Killed, not asked: they wait in an exchange, where no signal handler of Python's comes to run.
             for rank in ranks:
                 rank.kill()
             for rank in ranks:

@@ -39,6 +39,7 @@ class Buckets:
         self._missing = [0] * len(self._pieces)
         self._sent: list[dist.Work] = []
         self._is_last = False
+        # On a GPU autograd calls them on a thread of its own, in the order in which gradients are ready.
         for parameter in parameters:
             parameter.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
 
@@ -49,12 +50,15 @@ class Buckets:
             if parameter in self._place:
                 self._missing[self._place[parameter]] += 1
         self._is_last = True
+        # Pieces that this pass does not reach are whole already, with what earlier micro-batches left or
+        # zeros.
         self._send_complete()
 
     def finish(self) -> None:
         """Sends what is left and waits for all of it: `flat` is then the sum over ranks."""
         for piece in self._pieces[len(self._sent) :]:
             self._sent.append(self._send(piece))
+        # For NCCL this makes the current stream wait, not the host.
         for work in self._sent:
             work.wait()
         self._sent, self._is_last = [], False
@@ -69,6 +73,7 @@ class Buckets:
         self._send_complete()
 
     def _send_complete(self) -> None:
+        # Never past a piece that is not whole yet, though later ones may be: other ranks wait for it first.
         while len(self._sent) < len(self._pieces) and self._missing[len(self._sent)] == 0:
             self._sent.append(self._send(self._pieces[len(self._sent)]))
 

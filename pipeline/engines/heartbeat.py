@@ -80,6 +80,8 @@ class Watch:
             return None
         if sign is not None and sign != self._sign:
             self._heard = now
+            # It hangs only if we wait for it: if it has begun fewer exchanges than we, and still the same
+            # one.
             known = self._sign
             if known is None or known.collectives != sign.collectives or mine.collectives <= sign.collectives:
                 self._moved = now
@@ -187,6 +189,7 @@ class Heartbeat:
         last = time.monotonic()
         moved, begun = last, -1
         while not self._over.wait(self._interval):
+            # First: to read another's may take long on a slow file system, and may end this process.
             self._give_sign()
             now = time.monotonic()
             if now - last > self._silence / 2:
@@ -214,6 +217,8 @@ class Heartbeat:
         with suppress(OSError):
             descriptor = os.open(self._path(self._process.rank), os.O_WRONLY | os.O_CREAT, 0o644)
             try:
+                # In place and without fsync: a file that is renamed anew every few seconds would cost a
+                # shared file system more. A reader may meet half of it, which is nothing new to it.
                 os.pwrite(descriptor, record, 0)
             finally:
                 os.close(descriptor)
@@ -239,4 +244,5 @@ def host() -> str:
 def end_process(line: str) -> None:
     """Says `line` and ends this process, whatever its threads wait for."""
     note(f"error: {line}")
+    # Not sys.exit: it would wait for the main thread, which may be in an exchange that never returns.
     os._exit(1)

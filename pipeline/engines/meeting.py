@@ -85,6 +85,8 @@ class Meeting:
         """Leaves a line for all where another rank has this one's GPU."""
         if self._gpu is None:
             return
+        # Counting is atomic: of two that claim a GPU at once one is the first, and the other's `get` waits
+        # for its rank.
         if store.add(f"gpu/{self._gpu}", 1) == 1:
             store.set(f"rank of gpu/{self._gpu}", str(self._rank))
             return

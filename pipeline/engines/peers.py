@@ -19,6 +19,7 @@ class ProcessPeers:
         self.rank, self.world_size, self.collectives = process.rank, process.world_size, 0
         self._group: dist.ProcessGroup | None = None
         if process.world_size > 1:
+            # All ranks make the same groups in the same order, whoever is to talk in them.
             group = dist.new_group(backend="gloo")
             assert isinstance(group, dist.ProcessGroup), "this process is in the group of all"
             self._group = group

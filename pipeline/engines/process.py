@@ -41,6 +41,7 @@ def start_process(
         return Process(device=torch.device("cpu") if on_cpu else own_device(0))
     own = torch.device("cpu") if on_cpu else own_device(number("LOCAL_RANK"))
     gpu = None if on_cpu or share_gpus else gpu_name(own)
+    # Before there is a group, which reads them once; what a person has set stays.
     for name, value in nccl_settings(timeout_minutes).items():
         os.environ.setdefault(name, value)
     # Named explicitly: left to itself, Accelerate on CPU may start no group at all, and every rank
@@ -53,6 +54,7 @@ def start_process(
     if state.num_processes != expected or not dist.is_initialized():
         raise RuntimeError(f"WORLD_SIZE={expected}, but the group has {state.num_processes} processes")
     if not on_cpu:
+        # Accelerate has chosen by local rank, which is wrong where each process sees a GPU of its own alone.
         torch.cuda.set_device(own)
     return Process(state.process_index, state.num_processes, state.local_process_index, own)
 
@@ -117,6 +119,7 @@ def from_first(value: Value, process: Process) -> Value:
     """Rank 0's `value`, on every rank."""
     if process.world_size == 1:
         return value
+    # Pickled on the way, which is safe between the processes of one run: nothing of it comes from a file.
     box = [value]
     dist.broadcast_object_list(box, src=0, device=process.device)
     return box[0]
@@ -126,6 +129,7 @@ def from_all(value: Value, process: Process) -> list[Value]:
     """Every rank's `value`, in the order of ranks, on every rank, once all have come here."""
     if process.world_size == 1:
         return [value]
+    # As many entries as ranks, of any value: they are overwritten.
     boxes: list[Value] = [value] * process.world_size
     dist.all_gather_object(boxes, value)
     return boxes

@@ -52,6 +52,8 @@ class _Player:
         self.names, self.parameters = trainable(module)
         total = sum(parameter.numel() for parameter in self.parameters)
         first = self.parameters[0]
+        # Every `.grad` stays a view into this buffer for as long as the run lasts. Whoever sets one to None,
+        # as torch's own zero_grad does, cuts it loose, and the ranks exchange zeros in its place.
         self.flat = torch.zeros(total, device=first.device, dtype=first.dtype)
         self._bind_gradients()
         self.new_optimizer()
@@ -74,7 +76,7 @@ class _Player:
         skip_unless(finite, self.optimizer)
         clip([self.flat], norm, self.rule)
         self.optimizer.step()
-        self.flat.zero_()
+        self.flat.zero_()  # in place, for the views; and also after an update that was skipped
 
     def state(self, keep: Keep) -> dict[str, Tensor]:
         """Slots by parameter name; none before the first update."""
@@ -91,7 +93,9 @@ class _Player:
         for name, parameter in zip(self.names, self.parameters, strict=True):
             if name in by_name:
                 self.optimizer.state[parameter] = {
-                    slot: value.to(parameter.device, copy=True) for slot, value in by_name[name].items()
+                    # Copies: updates are in place, and would write into what the caller holds.
+                    slot: value.to(parameter.device, copy=True)
+                    for slot, value in by_name[name].items()
                 }
 
 
@@ -109,6 +113,7 @@ class AveragesOverRanks:
         if self.process.world_size == 1:
             return flag
         self.collectives += 1
+        # It waits for the device: for decisions between steps, never within one.
         box = torch.full((), float(flag), device=self.process.device)
         dist.all_reduce(box, dist.ReduceOp.MAX)
         return bool(box.item())
@@ -116,6 +121,7 @@ class AveragesOverRanks:
     def mean(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self.process.world_size == 1 or not stats:
             return dict(stats)
+        # Sums go by place, not by name: ranks may have gathered the same figures in another order.
         names = sorted(stats)
         shapes = [stats[name].shape for name in names]
         flat = torch.cat([stats[name].detach().float().reshape(-1) for name in names])
@@ -124,8 +130,10 @@ class AveragesOverRanks:
         return {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
 
     def _average(self, flat: Tensor) -> None:
+        # All ranks must come here in the same order: an exchange that one of them leaves out is paired with
+        # the next one of the others, which hangs, or adds up what does not belong together.
         if self.process.world_size > 1:
-            self.collectives += 1
+            self.collectives += 1  # before: a heartbeat compares what ranks have begun
             dist.all_reduce(flat)
             flat /= self.process.world_size
 
@@ -168,6 +176,8 @@ class Replicated(AveragesOverRanks):
 
     def step(self, net: Net, rate: float, beta2: float | None = None) -> StepReport:
         player = self._players[net]
+        # First the exchange: all ranks then judge the same numbers, and skip the update together or not at
+        # all.
         self._reduce(net, player.flat)
         norm = torch.linalg.vector_norm(player.flat)
         finite = norm < math.inf  # false for NaN too, and one operation, not isfinite's four

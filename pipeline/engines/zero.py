@@ -74,7 +74,7 @@ class _Player:
                 model=module,
                 optimizer=self.optimizer,
                 config=settings(stage, size),
-                dist_init_required=False,
+                dist_init_required=False,  # or it may start a group beside ours
             )[0]
         # Its hooks on the raw module time forwards that are not its own.
         self._engine.module_forward_pre_hook.remove()
@@ -144,6 +144,7 @@ class _Player:
         return {name: number.clone() for name in self._names if keep(name)}
 
     def _gathered(self, part: Tensor, keep: Keep) -> dict[str, Tensor]:
+        # An exchange: every rank comes here for every slot, also one that keeps none of its names.
         whole = part.new_empty(part.numel() * self._process.world_size)
         dist.all_gather_into_tensor(whole, part)
         sizes = [parameter.numel() for parameter in self._parameters]
@@ -297,13 +298,13 @@ def _deepspeed(process: Process) -> ModuleType:
     on_cpu = process.device.type == "cpu"
     os.environ.setdefault("LOCAL_RANK", str(process.local_rank))  # it reads this of a single process too
     if on_cpu:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # before the import, which chooses for good
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     try:
         deepspeed = importlib.import_module("deepspeed")
     except ImportError as error:
         raise missing_deepspeed(str(error)) from error
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)  # again: the import sets a level of its own
     if not hasattr(deepspeed.DeepSpeedEngine, "managed_gradient_accumulation"):
         raise UserError(
             f"engine.kind=zero: DeepSpeed {deepspeed.__version__} reduces gradients at its own moments; "
