@@ -66,7 +66,7 @@ def direction_of(subject: Subject, options: DirectionOptions, points: Points) ->
         groups = listed_groups(plus, minus)
     if len(points.classes) > 1:
         raise UserError(
-            "--classes: the images of both groups are of one class, or of their seeds' (leave it out)"
+            "--classes: takes one class for the images of both groups, or none, and their seeds then draw it"
         )
     return between_groups(subject, groups, points.classes, points.psi), groups.origin
 

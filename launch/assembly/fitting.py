@@ -34,8 +34,8 @@ def settled(config: RunConfig, spec: ImageSpec, process: Process) -> RunConfig:
     fitting = from_all(here, process)
     if 0 in fitting:
         raise RunFailed(
-            "batch.micro=auto: not even the fewest images that the networks take fit into memory; lower "
-            "family's channels, or take engine.recompute=blocks or another device"
+            "batch.micro=auto: not even the fewest images that the networks can take fit into memory; lower "
+            "the family's channels, set engine.recompute=blocks, or use another device"
         )
     most = min(fitting)
     if process.is_first:

@@ -29,7 +29,7 @@ def check_fixtures(config: RunConfig, family: Family) -> None:
     for name in config.fixtures:
         if name not in wanted:
             raise UserError(
-                f"fixtures.{name}: family {config.family.name} has no such; "
+                f"fixtures.{name}: family {config.family.name} has no fixture of that name; "
                 f"allowed: {', '.join(wanted) or 'none'}"
             )
 
@@ -54,8 +54,8 @@ def with_fixtures(config: RunConfig, family: Family, process: Process) -> RunCon
         for name, digest in other[0].items():
             if digest != found.digests[name]:
                 raise UserError(
-                    f"fixtures.{name}: {config.fixtures[name].file}: not the same file to all processes; "
-                    "allowed: one that all hosts share"
+                    f"fixtures.{name}: {config.fixtures[name].file}: not the same file on all hosts; "
+                    "allowed: a file that all hosts share"
                 )
     family.fixtures = found.modules
     known = {

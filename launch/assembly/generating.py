@@ -38,19 +38,25 @@ def judges_of(options: GenerateOptions, snapshot: Snapshot, device: torch.device
     """What judges the images, not loaded yet. UserError for options that do not go together."""
     wanted = parse_filters(options.filter)
     if options.is_picture and (wanted or options.neighbours):
-        raise UserError("--filter, --neighbours: make shards; leave them out for one picture (--grid)")
+        raise UserError(
+            "--filter, --neighbours: only shards can have them; leave them out for one picture (--grid)"
+        )
     compares = "realism" in wanted or options.neighbours
     if compares and options.reference is None:
-        raise UserError("--reference: not given; --filter realism and --neighbours compare with its shards")
+        raise UserError(
+            "--reference: not given; --filter realism and --neighbours compare with the images in its shards"
+        )
     if "discriminator" not in wanted and options.discriminator is not None:
-        raise UserError("--discriminator: belongs to --filter discriminator:...; add it, or leave this out")
+        raise UserError(
+            "--discriminator: is only used by --filter discriminator:...; add that, or leave this out"
+        )
     if not compares and (options.reference is not None or options.extractor != EXTRACTOR):
         raise UserError(
-            "--reference, --extractor: belong to --filter realism:... and --neighbours; "
-            "add one, or leave them out"
+            "--reference, --extractor: are only used by --filter realism:... and --neighbours; "
+            "add one of those, or leave these out"
         )
     if not wanted and options.most is not None:
-        raise UserError("--most: belongs to --filter; add one, or leave it out")
+        raise UserError("--most: is only used with --filter; add one, or leave this out")
     inception, vgg, extractor = options.inception, options.vgg, options.extractor_file
     return Judges(
         snapshot,

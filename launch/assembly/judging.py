@@ -72,8 +72,9 @@ class Judges:
         index, spec = ShardIndex.read(self.reference), self.snapshot.spec
         if (index.height, index.width, index.channels) != (spec.height, spec.width, spec.channels):
             raise UserError(
-                f"--reference {self.reference}: {index.height}x{index.width}, {index.channels} channels; "
-                f"the generator makes {spec.height}x{spec.width}, {spec.channels}: prepare them alike"
+                f"--reference {self.reference}: holds {index.height}x{index.width} with {index.channels} "
+                f"channels; the generator makes {spec.height}x{spec.width} with {spec.channels}; prepare the "
+                "images like that"
             )
         return index
 
@@ -95,8 +96,8 @@ class Judges:
             raise UserError(str(error).replace("start.source", "--discriminator", 1)) from error
         if weights is None:
             raise UserError(
-                f"--filter discriminator: {source} has none; allowed: --discriminator RUN with a checkpoint, "
-                "or a snapshot imported with --discriminator"
+                f"--filter discriminator: {source} has no discriminator; allowed: --discriminator RUN with a "
+                "checkpoint, or a snapshot imported with --discriminator"
             )
         return weights
 

@@ -102,7 +102,7 @@ def _each_snapshot(arguments: Sequence[str], asked: EvaluateOptions) -> tuple[li
     """The arguments once for each snapshot of the run that they name, and the folder for the output."""
     run = asked.source
     if asked.every or asked.watch:
-        raise UserError("--each: is a job for each snapshot; not allowed with it: --all, --watch")
+        raise UserError("--each: submits a job for each snapshot; not allowed with --all or --watch")
     folders = list_snapshots(run)
     if not folders:
         raise UserError(f"--each: {run} is not a run with snapshots")
@@ -159,7 +159,7 @@ def _job_name(name: CommandName, run: Path) -> str:
     """From the run folder, which the script names in patterns of SLURM."""
     path = str(run.resolve())
     if "%" in path or "\\" in path or not path.isprintable():
-        raise UserError(f"{run}: SLURM cannot write there; allowed: a path without %, \\ and line breaks")
+        raise UserError(f"{run}: SLURM cannot write there; allowed: a path without %, \\ or line breaks")
     return f"hrgan-{name}-{run.resolve().name}"
 
 

@@ -107,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _settle(run: Path, status: int, most: int | None) -> None:
     job_id = os.environ.get("SLURM_JOB_ID")
     if job_id is None:
-        raise UserError("SLURM_JOB_ID: not set; python -m launch.cluster.requeue belongs into a batch script")
+        raise UserError(
+            "SLURM_JOB_ID: not set; python -m launch.cluster.requeue runs at the end of a batch script"
+        )
     make_way(run)
     recorded = read_recorded(run)
     if recorded is not None and recorded.job_id != job_id and recorded.state == "running":

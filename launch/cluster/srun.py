@@ -107,8 +107,8 @@ def _address(
     address = (address_of or _address_of)(name)
     if address is None or not (resolves or _resolves)(address):
         raise UserError(
-            f"MASTER_ADDR: {name}, the first node of the step, leads to no address; set MASTER_ADDR to one "
-            "that all nodes reach"
+            f"MASTER_ADDR: {name}, the first node of the step, does not resolve; set MASTER_ADDR to an "
+            "address that all nodes reach"
         )
     return address
 

@@ -66,7 +66,9 @@ def split_values(text: str) -> list[str]:
 def _name(overrides: Sequence[str]) -> str:
     name = ",".join(re.sub(r"[^\w.+=-]+", "-", override) for override in overrides)
     if len(name) > _LONGEST_NAME:
-        raise UserError(f"--sweep: the run {name[:60]}... has too long a name; allowed: shorter values")
+        raise UserError(
+            f"--sweep: the run {name[:60]}... has a name that is too long; allowed: shorter values"
+        )
     return name
 
 

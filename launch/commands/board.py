@@ -37,13 +37,16 @@ _KEPT = "images=200,scalars=10000"
 def board(
     runs: Annotated[Path, typer.Argument(metavar="RUNS", help="A run, or a folder of runs.")] = Path("runs"),
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help=f"{PORT}, or a free one if that is taken.")
+        int | None,
+        typer.Option(
+            min=1, max=65535, help=f"Port to listen on; without it {PORT}, or a free one if that is in use."
+        ),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others than this machine reach it only if told.")
+        str, typer.Option(help="Address to listen on; the default is reached from this machine only.")
     ] = "localhost",
 ) -> int:
-    """Show runs in TensorBoard: curves, samples, settings, quality. Ctrl-C ends it.
+    """Show runs in TensorBoard: curves, samples, settings and metrics. Ctrl-C ends it.
 
     \b
     Examples:
@@ -76,7 +79,7 @@ def choose_port(host: str, wanted: int | None) -> int:
     if wanted is not None:
         if not _is_free(host, wanted):
             raise UserError(
-                f"--port {wanted}: in use on {host}; allowed: another, or none for any that is free"
+                f"--port {wanted}: in use on {host}; allowed: another port, or none, and a free one is taken"
             )
         return wanted
     if _is_free(host, PORT):

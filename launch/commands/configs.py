@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from pipeline.words import table
 
 _SCRIPTS = Path(__file__).parents[1] / "cluster/slurm"
-_WIDTH = 1000  # where nobody looks, a line of the table is a line
 
 
 def configs(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Print this one; list all if not given.")
+        str | None,
+        typer.Argument(metavar="NAME", help="Print this configuration; without it, all are listed."),
     ] = None,
 ) -> int:
     """List the configurations that come with hrgan, or print one.
 
-    hrgan train takes them by name; a changed copy still inherits from them, wherever it lies. Cluster files
-    and scripts for sbatch come with hrgan too.
+    hrgan train takes them by name. A changed copy still inherits from them, wherever it is. Cluster files and
+    scripts for sbatch come with hrgan, too.
 
     \b
     Examples:
@@ -39,7 +37,7 @@ def configs(
         typer.echo(path.read_text(encoding="utf-8"), nl=False)
         return 0
     rows = sorted(map(_row, names()), key=lambda row: (row[1], len(row[2]), row[2], row[0]))
-    typer.echo(_shown(_table(rows)))
+    typer.echo(table(rows, ("name", "family", "side", "what it trains")))
     typer.echo(f"\nFor hrgan submit --cluster: {', '.join(names(CLUSTERS))}")
     typer.echo(f"For sbatch: {', '.join(sorted(path.name for path in _SCRIPTS.glob('*.sbatch')))}")
     return 0
@@ -63,22 +61,3 @@ def title(text: str) -> str:
     """The first sentence of a configuration's header."""
     lines = [line.lstrip("# ") for line in text.split("\n#\n")[0].splitlines() if line.startswith("#")]
     return re.split(r"\.(?: (?=[A-Z])|$)", " ".join(lines))[0]
-
-
-def _table(rows: list[tuple[str, str, str, str]]) -> Table:
-    from rich.table import Table
-
-    table = Table("name", "family", "side", "what it trains", box=None, pad_edge=False, header_style="")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def _shown(table: Table) -> str:
-    from rich.console import Console
-
-    seen = sys.stdout.isatty()
-    console = Console(width=None if seen else _WIDTH, markup=False, highlight=False)
-    with console.capture() as capture:
-        console.print(table)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())

@@ -65,7 +65,7 @@ def doctor(
 ) -> int:
     """Show what this machine has and lacks.
 
-    Versions, compilers, fused operations (and why they are not compiled), GPUs, SLURM, memory.
+    It lists versions, compilers, fused operations (and why they are not compiled), GPUs, SLURM and memory.
 
     \b
     Examples:

@@ -39,12 +39,12 @@ explore = typer.Typer(
 def _source(
     context: typer.Context,
     source: Annotated[
-        Path, typer.Argument(metavar="SNAPSHOT_OR_RUN", help="A snapshot, or a run: its newest.")
+        Path, typer.Argument(metavar="SNAPSHOT_OR_RUN", help="A snapshot, or a run: its newest snapshot.")
     ],
 ) -> None:
     """Look at what a generator has learnt, in pictures and vectors.
 
-    Seeds mean the images that `hrgan generate --seed` makes of them.
+    A seed stands for the image that hrgan generate --seed makes of it.
 
     \b
     Examples:

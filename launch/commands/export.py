@@ -17,8 +17,8 @@ def export(
 ) -> int:
     """Write shards as plain image files, into a folder or a zip.
 
-    A folder for each class; dataset.json with the labels, as stylegan2-ada-pytorch reads them; what the
-    shards say of each image in metadata.jsonl. hrgan prepare makes shards of it again.
+    Each class gets a folder. dataset.json has the labels, as stylegan2-ada-pytorch reads them, and
+    metadata.jsonl has what the shards say about each image. hrgan prepare turns the files into shards again.
 
     \b
     Examples:

@@ -14,20 +14,20 @@ from pipeline.words import counted
 def import_weights(
     weights: Annotated[
         Path,
-        typer.Argument(metavar="WEIGHTS", help="A .pkl, .pt or .pth of another project."),
+        typer.Argument(metavar="WEIGHTS", help="A .pkl, .pt or .pth file of another project."),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the snapshot; new or empty.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder for the snapshot.")],
     discriminator: Annotated[
         bool,
-        typer.Option("--discriminator", help="Keep the discriminator too, for runs that start with it."),
+        typer.Option("--discriminator", help="Keep the discriminator as well, for runs that start from it."),
     ] = False,
 ) -> int:
     """Make a snapshot of another project's weights.
 
-    Reads a stylegan2-ada-pytorch .pkl, a StyleGAN2 .pkl of stylegan3, a .pt of rosinality's stylegan2-pytorch
-    and a G_ema.pth of BigGAN-PyTorch. Nothing that stands in the file is run: what is neither a tensor nor
-    plain data is refused by name. The networks' shape follows from the weights. OUT is then used like any
-    other snapshot.
+    It reads a .pkl of stylegan2-ada-pytorch, a StyleGAN2 .pkl of stylegan3, a .pt of rosinality's
+    stylegan2-pytorch and a G_ema.pth of BigGAN-PyTorch. Nothing in the file is run: anything that is neither
+    a tensor nor plain data is refused by name. The weights tell the shape of the networks. OUT can then be
+    used like any other snapshot.
 
     \b
     Examples:

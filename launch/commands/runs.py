@@ -31,12 +31,13 @@ def runs(
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
     watch: Annotated[
-        float | None, typer.Option(min=1, metavar="SECONDS", help="Show it again and again, until Ctrl-C.")
+        float | None,
+        typer.Option(min=1, metavar="SECONDS", help="Show the table again every SECONDS, until Ctrl-C."),
     ] = None,
 ) -> int:
     """Show all runs of a folder: state, images, speed, metrics, job.
 
-    It reads the runs' files and SLURM's queue, where there is one; any user who can read them can ask.
+    It reads the files of the runs and, where there is one, SLURM's queue; whoever can read them can ask.
 
     \b
     Examples:

@@ -61,8 +61,8 @@ class Meeting:
             shared = self._shared(store)
         except dist.DistError as error:
             raise RunFailed(
-                f"{self._where}: rank {self._rank} of {self._count} was there, but rank 0 ended, or waits "
-                f"for others in vain, after {self._waited:.0f} s; it says why"
+                f"{self._where}: rank {self._rank} of {self._count} arrived, but rank 0 ended, or gave up "
+                f"waiting for others, after {self._waited:.0f} s; it says why"
             ) from error
         if shared is not None:
             if self._rank:
@@ -95,8 +95,8 @@ class Meeting:
         store.set(
             "shared",
             f"engine.device: ranks {other} and {self._rank} on {host} have the same GPU ({place}), which "
-            "NCCL does not take; allowed: at most one process for each GPU of a machine, whatever its MIG "
-            "parts, or engine.device=cpu",
+            "NCCL cannot use; allowed: at most one process for each GPU of a machine, also if it is split by "
+            "MIG, or engine.device=cpu",
         )
 
     @property
@@ -134,8 +134,8 @@ class Meeting:
         except OSError as error:
             raise RunFailed(
                 f"MASTER_PORT={self._port}: rank 0 cannot listen there on {socket.gethostname()} "
-                f"({os.strerror(error.errno or 0).lower()}); give all processes another port, which no other "
-                "program has"
+                f"({os.strerror(error.errno or 0).lower()}); give all processes another port that no "
+                "program uses"
             ) from error
 
     def _wait_for_first(self) -> None:
@@ -147,9 +147,9 @@ class Meeting:
             except OSError as error:
                 if self._left <= 0:
                     raise RunFailed(
-                        f"{self._where}: rank {self._rank} of {self._count} has met nobody in "
-                        f"{self._waited:.0f} s ({error.strerror or error}); start rank 0 there, or name the "
-                        "address at which it is reached"
+                        f"{self._where}: rank {self._rank} of {self._count} could not reach rank 0 within "
+                        f"{self._waited:.0f} s ({error.strerror or error}); start rank 0 there, or set the "
+                        "address at which it can be reached"
                     ) from error
             self._word(lambda: "rank 0")
             time.sleep(_POLL_SECONDS)
@@ -158,7 +158,7 @@ class Meeting:
         while store.add("here", 0) < self._count:
             if self._left <= 0:
                 raise RunFailed(
-                    f"{self._where}: {self._missing(store)} of {self._count} did not come in "
+                    f"{self._where}: {self._missing(store)} of {self._count} did not arrive within "
                     f"{self._waited:.0f} s; see why they ended, or start them with this address"
                 )
             self._word(lambda: self._missing(store))

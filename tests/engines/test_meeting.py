@@ -63,8 +63,8 @@ def test_who_does_not_come_is_named_by_all_who_did(port, monkeypatch):
     come(0)
     other.join()
     where = f"127.0.0.1:{port} (MASTER_ADDR, MASTER_PORT)"
-    assert wrong[0].startswith(f"{where}: ranks 1, 3 of 4 did not come in 2 s; ")
-    assert wrong[2].startswith(f"{where}: rank 2 of 4 was there, but rank 0 ")
+    assert wrong[0].startswith(f"{where}: ranks 1, 3 of 4 did not arrive within 2 s; ")
+    assert wrong[2].startswith(f"{where}: rank 2 of 4 arrived, but rank 0 ")
     assert any(line.startswith(f"rank 0 waits at {where} for ranks 1, 3 of 4: ") for line in said)
 
 
@@ -72,7 +72,8 @@ def test_without_a_first_process_the_address_is_named(port, monkeypatch):
     monkeypatch.setattr(meeting, "_FIRST_WORD_SECONDS", 0.1)
     said: list[str] = []
     with pytest.raises(
-        RunFailed, match=rf"127.0.0.1:{port} .*: rank 1 of 2 has met nobody in \d s .*; start rank 0"
+        RunFailed,
+        match=rf"127.0.0.1:{port} .*: rank 1 of 2 could not reach rank 0 within \d s .*; start rank 0",
     ):
         Meeting(1, 2, 1.5, said.append).store()
     assert said[0].startswith(

@@ -153,7 +153,10 @@ def test_samples_find_the_fixture_again(taught, shards, weights, tmp_path):
     ("overrides", "message"),
     [
         ([], r"fixtures\.teacher: not set, .* allowed: fixtures\.teacher\.file=FILE"),
-        (["fixtures.teacher.file=FILE", "fixtures.other.file=FILE"], "fixtures.other: .* has no such"),
+        (
+            ["fixtures.teacher.file=FILE", "fixtures.other.file=FILE"],
+            "fixtures.other: .* has no fixture of that name",
+        ),
         (["fixtures.teacher.file=/nowhere"], "fixtures.teacher: /nowhere: no such file"),
         (["fixtures.teacher.file=FOLDER"], "fixtures.teacher: .* is a folder where a file should be"),
         (["fixtures.teacher.file=FILE", f"fixtures.teacher.sha256={'ab' * 32}"], f"must be {'ab' * 32}"),
@@ -198,7 +201,9 @@ def test_the_place_of_a_fixture_is_no_part_of_a_run_but_its_digest_is(taught, sh
 
 
 def test_a_family_without_fixtures_refuses_one(shards, weights, tmp_path):
-    with pytest.raises(UserError, match=r"fixtures\.teacher: family mlp has no such; allowed: none"):
+    with pytest.raises(
+        UserError, match=r"fixtures\.teacher: family mlp has no fixture of that name; allowed: none"
+    ):
         training.train(config_of(tmp_path, shards, f"fixtures.teacher.file={weights}"), tmp_path / "run", 1)
 
 
