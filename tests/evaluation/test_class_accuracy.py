@@ -22,7 +22,8 @@ from pipeline.evaluation.arithmetic.classifier import learn, made_small, predict
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.metrics import class_accuracy
 from pipeline.evaluation.plan import Settings
-from pipeline.images.pictures import encode_picture, to_uint8
+from pipeline.images.codec import encode
+from pipeline.images.pictures import to_uint8
 from pipeline.randomness import seeded
 from tests.evaluation.worlds import write_shards, write_toy_snapshot
 
@@ -62,7 +63,7 @@ def write_labelled(root: Path, count: int = 60, side: int = 16) -> ShardIndex:
         for number in range(count):
             label = number * number % 3  # 0 and 1, one third and two
             pixels = to_uint8(brightness(10_000 + number, label, side)[None])[0].permute(1, 2, 0).numpy()
-            sink.write(f"k{number:05d}", encode_picture(pixels.copy(), "png"), "png", label)
+            sink.write(f"k{number:05d}", encode(pixels.copy(), "png"), "png", label)
     return ShardIndex.read(root)
 
 
