@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    Scalar = float | Tensor
-    """A number, or a 0-d tensor of it on the device."""
-else:
-    Scalar = float  # what checks a stored stage by its types finds numbers
+Scalar = float | Tensor
+"""A number, or a 0-d tensor of it on the device."""
 Net = Literal["generator", "discriminator"]
 NETS: tuple[Net, ...] = ("generator", "discriminator")
 

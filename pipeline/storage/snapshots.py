@@ -27,6 +27,7 @@ from pipeline.storage.manifest import (
     verify,
 )
 from pipeline.storage.positions import Position, numbered, numbered_folders
+from pipeline.storage.stages import StoredStage
 from pipeline.storage.tensors import load_tensors, save_tensors
 
 GENERATOR = "generator.safetensors"
@@ -246,7 +247,7 @@ def _read(folder: Path) -> Snapshot:
         known = _known_details(manifest.details, f"{folder / MANIFEST}: details")
     except Damaged as damage:
         raise UserError(f"{damage}; this version cannot read it") from damage
-    return Snapshot(folder, manifest, **{name: getattr(known, name) for name in _names(_Details)})
+    return Snapshot(folder, manifest, **{**vars(known), "stage": known.stage.restored()})
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ class _Details:
     family: FamilyConfig
     spec: ImageSpec
     classes: tuple[Any, ...]  # texts, also those that UTF-8 cannot hold: a folder may be named so
-    stage: Stage
+    stage: StoredStage
     precision: Literal["float32", "bfloat16"] = "float32"
     fixtures: Mapping[str, FixtureConfig] = field(default_factory=dict)
 

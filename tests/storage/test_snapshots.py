@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -13,23 +14,26 @@ import torch
 from pipeline.config.families import StyleGAN2Config
 from pipeline.config.load import digest, read_dump
 from pipeline.config.run import RunConfig, StartConfig
-from pipeline.contracts import ImageSpec, Stage
-from pipeline.errors import UserError
+from pipeline.contracts import Field, ImageSpec, Stage
+from pipeline.errors import Damaged, UserError
+from pipeline.reading import checked
 from pipeline.storage.lock import only_writer
 from pipeline.storage.manifest import MANIFEST
 from pipeline.storage.runs import as_begun, claim_run
 from pipeline.storage.snapshots import list_snapshots, open_snapshot, write_snapshot
+from pipeline.storage.stages import StoredStage
 
 ROOT = Path(__file__).resolve().parents[2]
+SPEC = ImageSpec(32, 32, 3, 2)
 STAGE = Stage(32, 1.0, 16, {"generator": 0.1, "discriminator": 0.2}, 3, 0.99)
 
 
-def snapshot(run: Path, images: int, value: float = 1.0) -> Path:
+def snapshot(run: Path, images: int, value: float = 1.0, spec: ImageSpec = SPEC) -> Path:
     return write_snapshot(
         run,
         {"w": torch.full((4,), value)},
         family=StyleGAN2Config(z_dim=64),
-        spec=ImageSpec(32, 32, 3, 2),
+        spec=spec,
         classes=["cat", "dog"],
         stage=STAGE,
         images_seen=images,
@@ -180,3 +184,30 @@ def test_two_writers_are_told_apart_and_a_dead_one_holds_nothing(tmp_path):
         other.kill()
     with only_writer(tmp_path):
         pass
+
+
+def test_a_stored_stage_has_the_fields_of_a_stage_and_comes_back_as_it_was():
+    stored, stage = dataclasses.fields(StoredStage), dataclasses.fields(Stage)
+    assert [field.name for field in stored] == [field.name for field in stage]
+    rates = {"generator": 0.1, "discriminator": 0.2}
+    given = Stage(8, 0.5, 4, rates, 2, 0.9, {"generator": 0.99}, {"r1_gamma": 0.3})
+    content = json.loads(json.dumps(dataclasses.asdict(given)))
+    assert checked(StoredStage, content, "a stage").restored() == given
+    for key, value in (("fade", "whole"), ("weights", {"r1_gamma": None}), ("rates", {"critic": 0.1})):
+        with pytest.raises(Damaged, match=rf"a stage: {key}"):
+            checked(StoredStage, {**content, key: value}, "a stage")
+
+
+def test_a_spec_says_its_fields_only_where_there_are_some(tmp_path):
+    spec = ImageSpec(
+        32, 32, 3, 2, (Field("mask", "mask", (32, 32)), Field("second.labels", "array", (), "int64"))
+    )
+    for number, one in enumerate((ImageSpec(32, 32, 3, 2), spec)):
+        folder = snapshot(tmp_path / str(number), 0, spec=one)
+        content = json.loads((folder / MANIFEST).read_text())
+        assert ("fields" in content["details"]["spec"]) == bool(one.fields)
+        assert open_snapshot(folder).spec == one
+    content["details"]["spec"]["fields"][0]["shape"] = [1 << 40, 32]
+    (folder / MANIFEST).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"spec: field 'mask' of shape \[1099511627776, 32\]"):
+        open_snapshot(folder)
