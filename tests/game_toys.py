@@ -202,14 +202,14 @@ class Augmented(MLP):
         super().__init__(config, spec, **settings)
         kinds = ("blit", "noise", "cutout")
         self.pipe = Augment(AdaConfig(mode="fixed", kinds=kinds), spec.height, spec.channels)
+        self.p = torch.tensor(0.2)
         penalty = Phase("finite_difference", "discriminator", finite_difference(0.01), every=2, gain=0.02)
         self.phases = (*self.phases, penalty)
 
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
-        draw = partial(self.pipe.draw, p=torch.tensor(0.2))
-        return PlainGame(networks, stage, randomness, draw, alone=True)
+        return PlainGame(networks, stage, randomness, partial(self.pipe.draw, p=self.p), alone=True)
 
 
 EVERY_TERM: Mapping[str, Any] = {

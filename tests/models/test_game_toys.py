@@ -18,6 +18,9 @@ from tests.tiny_families import (
     tiny_game,
     tiny_trainer,
 )
+from tests.training.test_nothing_waits import Held, unasked
+from tests.training.test_turns import assert_same, every_step, pair
+from tests.training.traced import Seen
 
 each_toy = pytest.mark.parametrize("name", TOYS)
 
@@ -77,6 +80,33 @@ def test_micro_batches_change_rounding_only(name):
                 )
                 compared += 1
     assert compared > 10
+
+
+@each_toy
+def test_a_traced_phase_replays_to_the_bit_what_an_eager_one_computes(name):
+    """Numbers that are drawn first, moments that are measured on the way: all of it goes into the graph."""
+
+    def make(graphs):
+        return tiny_trainer(every_step(toy_family(name)), micro=BATCH // 2, graphs=graphs)
+
+    eager, replaying, traced = pair(make)
+    for _ in range(4):
+        with Seen():
+            eager.step()
+            replaying.step()
+    assert traced.replays >= len(traced.graphs) >= len(eager.family.phases)
+    assert_same(eager, replaying)
+
+
+@each_toy
+def test_no_step_asks_the_device(name):
+    trainer = tiny_trainer(toy_family(name))
+    (batch,) = trainer.stream.draw(BATCH)
+    trainer.stream = Held(batch)
+    with unasked():
+        for _ in range(3):
+            trainer.step()
+            trainer.fetch()
 
 
 @pytest.mark.slow
