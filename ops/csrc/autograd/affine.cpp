@@ -32,11 +32,15 @@ struct AffineAct : Function<AffineAct> {
                         const Maybe& noise, const Settings& s) {
     Tensor y = below(affine_act, x, scale, shift, noise, s), none;
     bool swish = s.swish(), slopes = scale.has_value() && scale->requires_grad();
+    // y rather than x: the next layer keeps y anyway, and its sign tells the slope, for gain and slope are
+    // positive (act_settings in ops/activation.py refuses others). x is kept only for what needs its values.
     ctx->save_for_backward({s.has_ref() && !swish ? y : none, slopes || swish ? x : none, scale.value_or(none),
                             swish ? shift.value_or(none) : none, swish ? noise.value_or(none) : none});
     ctx->saved_data["settings"] = s.packed();
     ctx->saved_data["operands"] = Operands(scale, shift, noise).packed();
     ctx->saved_data["layout"] = static_cast<int64_t>(y.suggest_memory_format());
+    // A gradient that nobody asks for stays undefined; zeros in its place would cost passes over memory, and in
+    // the second derivative make terms of 0 that keep whole images alive.
     ctx->set_materialize_grads(false);
     return y;
   }
@@ -74,6 +78,7 @@ struct AffineActSecond : Function<AffineActSecond> {
   }
 
   static variable_list backward(AutogradContext*, const variable_list&) {
+    // Without this node a third derivative would come out as zero, silently.
     TORCH_CHECK(false,
                 "compiled operations are differentiable twice, those of ops.backend=reference any number of times");
   }
@@ -97,6 +102,8 @@ struct AffineActBackward : Function<AffineActBackward> {
     const Tensor &dy = saved[0], &ref = saved[1], &x = saved[2], &scale = saved[3];
     Settings s(ctx->saved_data["settings"].toTupleRef());
     Needs needs = wanted<4>(ctx, {true, ref.defined(), x.defined(), scale.defined()});
+    // Of piecewise linear activations the second derivative by where it is taken is 0, except at the kink, where
+    // there is none; scale meets ddx and x meets ddscale alone.
     needs = {needs[0], needs[1] && s.curved(), needs[2] && ddscale.defined(), needs[3] && ddx.defined()};
     auto second = listed(affine_act_backward_backward(dy, maybe(ref), maybe(x), maybe(scale), maybe(ddx),
                                                       maybe(ddscale), maybe(ddshift), maybe(ddnoise), s, needs));

@@ -29,6 +29,7 @@ Setting adjoint(const Setting& s, const Tensor& x, at::IntArrayRef weight, const
   if (s.transposed) {
     return {s.stride, s.padding, s.groups, false, {0, 0}};
   }
+  // A stride may leave rows at the end that no output saw: several sizes of x give the same size of dy.
   auto lacking = [&](int64_t i) { return x.size(i) - ((dy.size(i) - 1) * s.stride - 2 * s.padding + weight[i]); };
   return {s.stride, s.padding, s.groups, true, {lacking(2), lacking(3)}};
 }
@@ -49,6 +50,8 @@ struct Convolution : Function<Convolution> {
     const Tensor &dy = grads[0], &x = saved[0], &weight = saved[1];
     Setting s = setting_of(ctx);
     bool needs_x = ctx->needs_input_grad(0), needs_weight = ctx->needs_input_grad(1);
+    // Both at once share ATen's preparation, but are nodes that a second derivative would differentiate in ATen's
+    // own, slow way: so only where none is recorded.
     if (!at::GradMode::is_enabled()) {
       auto [dx, dw] = gradients(dy, x, weight, s, needs_x, needs_weight);
       return {dx, dw, {}};
@@ -80,6 +83,7 @@ struct WeightGradient : Function<WeightGradient> {
   }
 };
 
+// Below autograd unless somebody records: a node of a function of ours would keep x and dy for nothing.
 bool recorded(const Tensor& a, const Tensor& b) {
   return at::GradMode::is_enabled() && (a.requires_grad() || b.requires_grad());
 }

@@ -38,7 +38,8 @@ struct Filtering {
   Tensor operator()(const Tensor& x, const Tensor& f) const { return upfirdn2d(x, f, up, down, pads, flip, gain); }
 
   // The gradient of the image. Padding that gives back its size: what the filter overlapped before becomes
-  // what follows.
+  // what follows. It may be negative, which crops; rows that `down` left over at the end, and only those, are
+  // why the image's size has to be known: several sizes have the same result.
   Tensor adjoint(const Tensor& dy, const Tensor& f) const {
     int64_t height = number(f.sym_size(0)), width = number(f.sym_size(f.dim() - 1));
     int64_t below = rows * up[0] - number(dy.sym_size(2)) * down[0] + pads[2] - up[0] + 1;
@@ -50,6 +51,7 @@ struct Filtering {
 struct Upfirdn2d : Function<Upfirdn2d> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& f, const Filtering& how) {
     Tensor y = below(how, x, f);
+    // Of a linear map the image is not needed again; its size is in `how`.
     ctx->save_for_backward({f});
     ctx->saved_data["how"] = how.packed(x);
     ctx->saved_data["layout"] = static_cast<int64_t>(y.suggest_memory_format());
@@ -91,7 +93,8 @@ struct BlurAct : Function<BlurAct> {
     return y;
   }
 
-  // The scale, one number a plane, commutes with the filter: its gradient is taken before it, from x.
+  // The scale, one number a plane, commutes with the filter: its gradient is taken before it, from x. So the
+  // filtered image, which the fused forward does not keep, is not needed for it.
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     variable_list found(7);
     if (!grads[0].defined()) return found;
