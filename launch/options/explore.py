@@ -32,7 +32,9 @@ PerSecond = Annotated[
 ]
 Classes = Annotated[
     str | None,
-    typer.Option(help="Names or numbers of classes, taken in turn, such as 0,3-5; without it, seeds draw them."),
+    typer.Option(
+        help="Names or numbers of classes, taken in turn, such as 0,3-5; without it, seeds draw them."
+    ),
 ]
 
 
