@@ -24,11 +24,11 @@ _ASLEEP = 60  # times the seconds, by the clock, that a process may wait for not
 def image(path: Path) -> str | None:
     from pipeline.contracts import ImageSpec
     from pipeline.data.shards.decode import decode
-    from pipeline.data.shards.samples import Damage
+    from pipeline.errors import Damaged
 
     try:
         decode(path.read_bytes(), path.suffix[1:], ImageSpec(SIDE, SIDE, 3))
-    except Damage as damage:
+    except Damaged as damage:
         return str(damage)
     return None
 
@@ -46,9 +46,9 @@ def picture(path: Path) -> str | None:
 def shard(path: Path) -> str | None:
     from pipeline.data.shards.index import Shard, ShardIndex
     from pipeline.data.shards.reader import read_samples
-    from pipeline.data.shards.samples import Damage, keys
+    from pipeline.data.shards.samples import keys
     from pipeline.data.shards.verify import verify_shard
-    from pipeline.errors import UserError
+    from pipeline.errors import Damaged, UserError
 
     classes = tuple("abcdefghij")
     index = ShardIndex(path.parent, (Shard(path.name, 6, path.stat().st_size, "0" * 64),), 8, 8, 3, classes)
@@ -56,7 +56,7 @@ def shard(path: Path) -> str | None:
     for read in (lambda: keys(path), lambda: list(read_samples(index)), lambda: verify_shard(index, 0)):
         try:
             read()
-        except (UserError, Damage) as error:
+        except (UserError, Damaged) as error:
             said = str(error)
     return said
 

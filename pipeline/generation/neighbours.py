@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.samples import Damage, keys, no_damage
+from pipeline.data.shards.samples import keys, no_damage
 from pipeline.data.streaming.stream import UnflippedReader
+from pipeline.errors import Damaged
 from pipeline.generation.card import reduced
 from pipeline.generation.training_images import TrainingImages
 from pipeline.images.pictures import compose_grid, write_picture
@@ -58,8 +59,8 @@ def _keys_of(shard: Path) -> list[str]:
     with no_damage():
         try:
             return keys(shard)
-        except Damage as damage:
-            raise Damage(f"{shard}: {damage}") from damage
+        except Damaged as damage:
+            raise Damaged(f"{shard}: {damage}") from damage
 
 
 def _sheet(index: ShardIndex, training: ShardIndex, near: list[tuple[str, Any]]) -> Any:

@@ -15,7 +15,7 @@ from pipeline.contracts import Field
 from pipeline.data.shards.arrays import pack, unpack
 from pipeline.data.shards.decode import decode_field
 from pipeline.data.shards.fields import DTYPES
-from pipeline.data.shards.samples import Damage
+from pipeline.errors import Damaged
 
 
 class Traps:
@@ -51,7 +51,7 @@ def npy(descr: str, shape: str = "(2, 3)", body: bytes = b"\0" * 12, version=b"\
     ],
 )
 def test_what_is_no_such_array_is_damage_and_runs_nothing(data):
-    with pytest.raises(Damage):
+    with pytest.raises(Damaged):
         unpack(data, (2, 3), "float16")
 
 
@@ -78,7 +78,7 @@ def test_an_array_in_the_other_order_is_the_same_array():
 def test_text_is_its_bytes_and_zeros(text):
     data, field = text.encode(), Field("text", "text", (16,))
     if len(data) > 16 or "\0" in text:
-        with pytest.raises(Damage):
+        with pytest.raises(Damaged):
             decode_field(field, data)
     else:
         assert bytes(decode_field(field, data).tolist()) == data.ljust(16, b"\0")

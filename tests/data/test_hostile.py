@@ -18,10 +18,10 @@ from pipeline.contracts import ImageSpec
 from pipeline.data.archives.zips import read_directory, read_entry
 from pipeline.data.shards.decode import decode
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.samples import Damage, keys, take_apart
+from pipeline.data.shards.samples import keys, take_apart
 from pipeline.data.sources.opening import open_source
 from pipeline.data.sources.source import Wanted
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.images.normalised import Unreadable, load
 from pipeline.images.pngs import has_all_rows
 from tests.data import hostile_archives as archives
@@ -65,9 +65,9 @@ def test_a_shard_with_such_a_size_is_damaged(tmp_path: Path, name: str) -> None:
         at = whole.getmember("3.json").offset
     changed = archives.with_header(shard, at, size=archives.SIZES[name])
     (tmp_path / "s.tar").write_bytes(changed)
-    with pytest.raises(Damage, match=r"not a tar header|cut short"):
+    with pytest.raises(Damaged, match=r"not a tar header|cut short"):
         keys(tmp_path / "s.tar")
-    with pytest.raises(Damage):  # as if it had changed after its headers were read
+    with pytest.raises(Damaged):  # as if it had changed after its headers were read
         take_apart(changed[at - 1024 : at + 2048], labelled=True)
 
 
@@ -239,7 +239,7 @@ def test_png_pixels_are_as_stored() -> None:
 @pytest.mark.parametrize("kept", [0, 1, images.SIDE // 2, images.SIDE - 1])
 def test_rows_that_are_missing_are_damage_not_black(kept: int) -> None:
     cut = images.png(zlib.compress(images.rows(PIXELS, kept)))
-    with pytest.raises(Damage, match="cannot be decoded"):
+    with pytest.raises(Damaged, match="cannot be decoded"):
         decode(cut, "png", SPEC)
     with pytest.raises(Unreadable):
         load(cut)

@@ -68,7 +68,12 @@ def _set(*path: str | int, to: Any) -> Callable[[Any], None]:
     ("change", "message"),
     [
         (_set("format", to="other"), "format: not one this version reads"),
-        (_set("version", to=3), "format: not one this version reads"),
+        (
+            _set("version", to=3),
+            "index.json: version 3, of a newer version of hrgan; this one reads version 2",
+        ),
+        (_set("version", to=0), "unknown version .this version reads version 2.; restore it"),
+        (_set("version", to=None), "unknown version"),
         (_set("complete", to=False), "not complete.*run the same command again"),
         (_set("height", to="8"), "height: must be int, not '8'"),
         (_set("height", to=True), "height: must be int, not True"),

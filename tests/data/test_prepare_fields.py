@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from pipeline.contracts import Field
-from pipeline.data.preparing import prepare as preparing
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.shards.arrays import unpack
 from pipeline.data.shards.decode import decode_field
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_samples
 from pipeline.data.shards.verify import verify
+from pipeline.data.sources import opening
 from pipeline.data.sources.source import Listing, Picture, SourceKind
 from pipeline.errors import UserError
 
@@ -53,8 +53,8 @@ class Pairs:
 
 
 def made(monkeypatch, out, source: Pairs, **settings) -> ShardIndex:
-    kind = SourceKind("pairs", lambda given: True, lambda given, wanted: source)
-    monkeypatch.setattr(preparing, "source_kind", lambda given: kind)
+    kind = SourceKind("pairs", lambda given: given == "pairs", lambda given, wanted: source)
+    monkeypatch.setattr(opening, "SOURCES", (kind, *opening.SOURCES))
     settings = {"resolution": 8, "channels": 1, "workers": 1, **settings}
     prepare("pairs", out, **settings)
     return ShardIndex.read(out)

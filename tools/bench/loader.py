@@ -36,7 +36,7 @@ from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.sink import ShardSink
 from pipeline.data.sources.faces.portrait import portrait
 from pipeline.data.sources.faces.traits import traits
-from pipeline.data.streaming.chunks import Decoder, Share, chunk_size
+from pipeline.data.streaming.chunks import Decoder, Stride, chunk_size
 from pipeline.data.streaming.lanes import Order
 from pipeline.data.streaming.slots import copy_numbers
 from pipeline.data.streaming.stream import ImageStream
@@ -232,7 +232,7 @@ def blocks(index: ShardIndex, images: int) -> Cost:
         order = Order([shard.count for shard in index.shards], seed=0, lanes=LANES)
         return Decoder(index, order, skip=False)
 
-    chunks = WorkerChunks(make, Share(0, 1, size), spec, WORKERS, DataConfig().prefetch)
+    chunks = WorkerChunks(make, Stride(0, 1, size), spec, WORKERS, DataConfig().prefetch)
     block = torch.empty((size, spec.height, spec.width, spec.channels), dtype=torch.uint8)
 
     def take() -> None:

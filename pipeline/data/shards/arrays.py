@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.data.shards.samples import Damage
+from pipeline.errors import Damaged
 
 _MOST_HEADER = 1 << 12
 
@@ -24,7 +24,7 @@ def pack(array: npt.NDArray[Any]) -> bytes:
 
 
 def unpack(data: bytes, shape: Sequence[int], dtype: str) -> npt.NDArray[Any]:
-    """The array of a .npy file; Damage unless it is one of just this shape and type, and no byte more."""
+    """The array of a .npy file; Damaged unless it is one of just this shape and type, and no byte more."""
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
@@ -35,11 +35,11 @@ def unpack(data: bytes, shape: Sequence[int], dtype: str) -> npt.NDArray[Any]:
         found, fortran, kind = np.lib.format.read_array_header_1_0(file, max_header_size=_MOST_HEADER)
     except Exception as error:  # numpy's parser raises of every kind on broken headers
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise Damage(f"not a .npy file ({reason:.80})") from error
+        raise Damaged(f"not a .npy file ({reason:.80})") from error
     wanted = np.dtype(dtype).newbyteorder("<")
     if tuple(found) != tuple(shape) or kind != wanted:
-        raise Damage(f"holds {kind} {list(found)}, the index says {wanted} {list(shape)}")
+        raise Damaged(f"holds {kind} {list(found)}, the index says {wanted} {list(shape)}")
     if len(data) - file.tell() != math.prod(shape) * wanted.itemsize:
-        raise Damage("its numbers end before their time or go on after it")
+        raise Damaged("its numbers end before their time or go on after it")
     values: npt.NDArray[Any] = np.frombuffer(data, wanted, offset=file.tell())
     return values.reshape(tuple(shape), order="F" if fortran else "C")

@@ -11,36 +11,37 @@ from pipeline.contracts import Field, ImageSpec
 from pipeline.data.shards.arrays import unpack
 from pipeline.data.shards.fields import member_for
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.samples import Damage, Encoded
+from pipeline.data.shards.samples import Encoded
+from pipeline.errors import Damaged
 from pipeline.images import codec
 from pipeline.images.pixels import Unreadable
 
 
 def decode_sample(index: ShardIndex, shard: int, sample: Encoded) -> Tensor:
-    """The image of a sample of shard number `shard`, [H, W, C] uint8; Damage that names shard and key."""
+    """The image of a sample of shard number `shard`, [H, W, C] uint8; Damaged that names shard and key."""
     try:
         return decode(sample.image, sample.extension, index.spec)
-    except Damage as damage:
-        raise Damage(f"{index.root / index.shards[shard].name}: key {sample.key}: {damage}") from damage
+    except Damaged as damage:
+        raise Damaged(f"{index.root / index.shards[shard].name}: key {sample.key}: {damage}") from damage
 
 
 def decode_fields(
     index: ShardIndex, shard: int, sample: Encoded, fields: Sequence[Field]
 ) -> dict[str, Tensor]:
-    """These fields of a sample by name, as `decode_field`; Damage that names shard, key and field."""
+    """These fields of a sample by name, as `decode_field`; Damaged that names shard, key and field."""
     found = {}
     for field in fields:
         try:
             found[field.name] = decode_field(field, sample.fields[field.name][1])
-        except Damage as damage:
+        except Damaged as damage:
             where = index.root / index.shards[shard].name
-            raise Damage(f"{where}: key {sample.key}: field {field.name}: {damage}") from damage
+            raise Damaged(f"{where}: key {sample.key}: field {field.name}: {damage}") from damage
     return found
 
 
 def decode_field(field: Field, data: bytes) -> Tensor:
     """A field's content: image [H, W, C] and mask [H, W] uint8, text [L] uint8 with zeros after its end,
-    array as it is; Damage unless it is what the field says."""
+    array as it is; Damaged unless it is what the field says."""
     if field.kind == "text":
         return _text(field.shape[0], data)
     if field.kind == "array":
@@ -49,7 +50,7 @@ def decode_field(field: Field, data: bytes) -> Tensor:
     try:
         extension = member_for(field, data).rpartition(".")[2]
     except ValueError as error:
-        raise Damage(str(error)) from error
+        raise Damaged(str(error)) from error
     return decode(data, extension, ImageSpec(height, width, channels)).view(field.shape)
 
 
@@ -57,9 +58,9 @@ def _text(longest: int, data: bytes) -> Tensor:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise Damage("not UTF-8") from error
+        raise Damaged("not UTF-8") from error
     if len(data) > longest or "\0" in text:
-        raise Damage(f"{len(data)} bytes; at most {longest} and no zeros are allowed")
+        raise Damaged(f"{len(data)} bytes; at most {longest} and no zeros are allowed")
     found = torch.zeros(longest, dtype=torch.uint8)
     if data:
         found[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
@@ -67,19 +68,19 @@ def _text(longest: int, data: bytes) -> Tensor:
 
 
 def decode(image: bytes, extension: str, spec: ImageSpec) -> Tensor:
-    """The image as [H, W, C] uint8, C = spec.channels; Damage unless it has just the size of `spec`."""
+    """The image as [H, W, C] uint8, C = spec.channels; Damaged unless it has just the size of `spec`."""
     try:
         size = codec.header_size(image, extension)
         if (size.height, size.width) != (spec.height, spec.width):
-            raise Damage(
+            raise Damaged(
                 f"its image is {size.width}x{size.height} (width x height), "
                 f"the index says {spec.width}x{spec.height}"
             )
         if not size.plain:
-            raise Damage("its image is not 8-bit grey or RGB")
+            raise Damaged("its image is not 8-bit grey or RGB")
         pixels = codec.decode(image, extension, spec.channels)
     except Unreadable as reason:
-        raise Damage(f"its image {reason}") from reason
+        raise Damaged(f"its image {reason}") from reason
     if pixels.shape != (spec.height, spec.width, spec.channels):
-        raise Damage(f"its image decodes to {tuple(pixels.shape)}")
+        raise Damaged(f"its image decodes to {tuple(pixels.shape)}")
     return pixels

@@ -21,12 +21,14 @@ from pipeline.errors import Damaged, UserError
 from pipeline.reading import read_json
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.faults import machine_explained, refusal
+from pipeline.versions import Stored
 
 INDEX_NAME = "index.json"
 FORMAT = "hrgan-shards"
-VERSION = 1
-VERSION_WITH_FIELDS = 2
-"""Of data sets that version 1, which knows no fields, would call damaged."""
+VERSION, VERSION_WITH_FIELDS = 1, 2
+"""The first stays in use where there are no fields, so that such an index keeps its bytes and its digest."""
+
+VERSIONS = Stored(VERSION_WITH_FIELDS, {VERSION: lambda content: {**content, "fields": []}}, key="version")
 _MOST_BYTES = 1 << 30  # a million shards are 200 MB
 _LARGEST = 1 << 16  # pixels a side
 
@@ -203,12 +205,9 @@ def locate(path: str | Path) -> Path:
 
 def _parse(content: Any, where: Path) -> ShardIndex:
     entries = Entries(content, where, "")
-    version = entries.take("version", int)
-    if entries.take("format", str) != FORMAT or version not in (VERSION, VERSION_WITH_FIELDS):
-        raise UserError(
-            f"{where}: format: not one this version reads; it reads {FORMAT} versions {VERSION} and "
-            f"{VERSION_WITH_FIELDS}"
-        )
+    if entries.take("format", str) != FORMAT:
+        raise UserError(f"{where}: format: not one this version reads; it reads {FORMAT}")
+    content = VERSIONS.current(content, str(where))
     index = ShardIndex(
         root=where.parent,
         shards=_parse_shards(entries.take("shards", list), where),
@@ -219,7 +218,7 @@ def _parse(content: Any, where: Path) -> ShardIndex:
         origin=entries.take("origin", dict),
         complete=entries.take("complete", bool),
         levels=_parse_levels(content.get("levels", []), where),
-        fields=parse_fields(content.get("fields"), where) if version == VERSION_WITH_FIELDS else (),
+        fields=parse_fields(content.get("fields"), where),
     )
     if index.channels not in (1, 3):
         raise UserError(f"{where}: channels: {index.channels}; allowed: 1 (grey), 3 (RGB)")

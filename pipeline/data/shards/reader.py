@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.samples import Damage, Encoded, Table, no_damage, scan, take_apart
+from pipeline.data.shards.samples import Encoded, Offsets, no_damage, scan, take_apart
+from pipeline.errors import Damaged
 from pipeline.storage.faults import reason_of
 
-_TABLES = 4096  # 8 bytes a sample: 32 MB at 1,000 samples a shard
+_OFFSETS = 4096  # 8 bytes a sample: 32 MB at 1,000 samples a shard
 _FILES = 128  # far below the usual limit of 1,024 open files
 
 
@@ -24,22 +25,22 @@ class ShardReader:
 
     def __init__(self, index: ShardIndex) -> None:
         self._index = index
-        self._tables: OrderedDict[int, Table] = OrderedDict()
+        self._offsets_of: OrderedDict[int, Offsets] = OrderedDict()
         self._files: OrderedDict[int, int] = OrderedDict()
 
     def read(self, shard: int, member: int) -> Encoded:
-        """The sample; raises Damage, whose message names shard and key (or place), if it is not whole."""
+        """The sample; raises Damaged, whose message names shard and key (or place), if it is not whole."""
         entry = self._index.shards[shard]
         try:
             sample = self._take_twice(shard, member)
-        except Damage as damage:
-            raise Damage(f"{self._index.root / entry.name}: sample {member}: {damage}") from damage
+        except Damaged as damage:
+            raise Damaged(f"{self._index.root / entry.name}: sample {member}: {damage}") from damage
         except OSError as error:
-            raise Damage(
+            raise Damaged(
                 f"{self._index.root / entry.name}: sample {member}: cannot be read: {reason_of(error)}"
             ) from error
         if sample.label is not None and sample.label >= len(self._index.classes) > 0:
-            raise Damage(
+            raise Damaged(
                 f"{self._index.root / entry.name}: key {sample.key}: class {sample.label} is not in the index"
             )
         return sample
@@ -60,7 +61,7 @@ class ShardReader:
             return self._take(shard, member)
         except OSError:
             # Whatever a file server has forgotten, or a disk could not read once, is opened anew.
-            self._tables.pop(shard, None)
+            self._offsets_of.pop(shard, None)
             if shard in self._files:
                 with suppress(OSError):
                     os.close(self._files.pop(shard))
@@ -70,31 +71,31 @@ class ShardReader:
         try:
             block = self._read_block(shard, member)
             return take_apart(block, bool(self._index.classes), self._index.fields)
-        except Damage as damage:
-            table = self._tables.get(shard)
+        except Damaged as damage:
+            offsets = self._offsets_of.get(shard)
             # The last sample before a cut has lost members: the cut is the news.
-            if table is not None and table.fault and member == len(table) - 1:
-                raise Damage(f"{damage}; the shard {table.fault}") from damage
+            if offsets is not None and offsets.fault and member == len(offsets) - 1:
+                raise Damaged(f"{damage}; the shard {offsets.fault}") from damage
             raise
 
     def _read_block(self, shard: int, member: int) -> bytes:
-        table = self._table(shard)
-        if member >= len(table):
-            raise Damage(f"the shard {table.fault}")
-        start, stop = int(table.starts[member]), int(table.starts[member + 1])
+        offsets = self._offsets(shard)
+        if member >= len(offsets):
+            raise Damaged(f"the shard {offsets.fault}")
+        start, stop = int(offsets.starts[member]), int(offsets.starts[member + 1])
         block = os.pread(self._file(shard), stop - start, start)
         if len(block) != stop - start:
-            raise Damage("the shard became shorter while it was read")
+            raise Damaged("the shard became shorter while it was read")
         return block
 
-    def _table(self, shard: int) -> Table:
-        if shard not in self._tables:
+    def _offsets(self, shard: int) -> Offsets:
+        if shard not in self._offsets_of:
             entry = self._index.shards[shard]
-            self._tables[shard] = scan(self._index.root / entry.name, entry.count, self._index.fields)
-            if len(self._tables) > _TABLES:
-                self._tables.popitem(last=False)
-        self._tables.move_to_end(shard)
-        return self._tables[shard]
+            self._offsets_of[shard] = scan(self._index.root / entry.name, entry.count, self._index.fields)
+            if len(self._offsets_of) > _OFFSETS:
+                self._offsets_of.popitem(last=False)
+        self._offsets_of.move_to_end(shard)
+        return self._offsets_of[shard]
 
     def _file(self, shard: int) -> int:
         if shard not in self._files:

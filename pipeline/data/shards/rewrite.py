@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from pipeline.data.shards.index import Shard, ShardIndex
 from pipeline.data.shards.reader import ShardReader
-from pipeline.data.shards.samples import Damage, keys
+from pipeline.data.shards.samples import keys
 from pipeline.data.shards.sink import ShardWriter
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 
 
 def keep_samples(index: ShardIndex, name: str, wanted: Collection[str]) -> Shard:
@@ -23,7 +23,7 @@ def keep_samples(index: ShardIndex, name: str, wanted: Collection[str]) -> Shard
         found = keys(path, index.fields)
         missing = set(wanted).difference(found)
         if missing:
-            raise Damage(f"has no key {min(missing)}")
+            raise Damaged(f"has no key {min(missing)}")
         listed = replace(index, shards=(Shard(name, len(found), path.stat().st_size, "0" * 64),))
         writer = ShardWriter(path)
         try:
@@ -37,7 +37,7 @@ def keep_samples(index: ShardIndex, name: str, wanted: Collection[str]) -> Shard
         except BaseException:
             writer.abandon()
             raise
-    except (Damage, OSError) as error:
+    except (Damaged, OSError) as error:
         raise UserError(
             f"{path}: cannot be written again: {error}; remove it and run the command again"
         ) from error

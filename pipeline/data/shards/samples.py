@@ -22,6 +22,7 @@ import numpy.typing as npt
 from pipeline.contracts import Field
 from pipeline.data.archives.tars import BLOCK, BadTar, Header, headers, parse
 from pipeline.data.shards.fields import members_of, sorted_out
+from pipeline.errors import Damaged
 from pipeline.images.codec import FORMATS
 from pipeline.storage.faults import machine_explained, refusal
 
@@ -30,17 +31,13 @@ _EXTENSIONS = frozenset((*FORMATS, "cls", "json"))
 _MOST_TRAILER, _MOST_MEMBER = 1 << 20, 1 << 30  # bytes
 
 
-class Damage(Exception):
-    """A shard or a sample that is not what the index says; the message says where and how."""
-
-
 @contextmanager
 def no_damage(mend: str = "restore it or make the data set again") -> Iterator[None]:
-    """Turns Damage into a UserError that says how to `mend` it, or into RunFailed where a machine could not
+    """Turns Damaged into a UserError that says how to `mend` it, or into RunFailed where a machine could not
     read what may be whole."""
     try:
         yield
-    except Damage as damage:
+    except Damaged as damage:
         raise refusal(damage, f"{damage}; {mend}") from damage
 
 
@@ -60,7 +57,7 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class Offsets:
     """Where the samples of a shard lie: sample i is bytes [starts[i], starts[i + 1]).
 
     fault: why samples from len(starts) - 1 on cannot be read, None if all can.
@@ -82,8 +79,8 @@ def binding(key: str, image: bytes, label: int | None, members: Iterable[tuple[s
     return found
 
 
-def scan(path: Path, count: int, fields: Sequence[Field] = ()) -> Table:
-    """The table of a shard that should hold `count` samples with these fields, from its tar headers alone.
+def scan(path: Path, count: int, fields: Sequence[Field] = ()) -> Offsets:
+    """The offsets of a shard that should hold `count` samples with these fields, from its tar headers alone.
 
     Never raises for damage: what comes before it can still be read. An OSError says nothing of the shard, and
     is the caller's.
@@ -97,16 +94,16 @@ def scan(path: Path, count: int, fields: Sequence[Field] = ()) -> Table:
                     starts.append(start)
                     last_key = key
                 end = stop
-    except Damage as damage:
+    except Damaged as damage:
         fault = f"{damage}{f', after key {last_key}' if last_key else ''}"
         # The sample before a cut may have lost members: its own check tells (see `take_apart`).
     if fault is None and len(starts) != count:
         fault = f"holds {len(starts)} samples, the index says {count}"
-    return Table(np.array([*starts, end] if starts else [0], dtype=np.int64), fault)
+    return Offsets(np.array([*starts, end] if starts else [0], dtype=np.int64), fault)
 
 
 def keys(path: Path, fields: Sequence[Field] = ()) -> list[str]:
-    """The keys of a shard's samples, in order, from its tar headers; Damage if it is not whole. fields: that
+    """The keys of a shard's samples, in order, from its tar headers; Damaged if it is not whole. fields: that
     its samples have."""
     with machine_explained(path), path.open("rb", buffering=0) as file:
         members = _members(file.fileno(), os.fstat(file.fileno()).st_size, fields)
@@ -114,14 +111,14 @@ def keys(path: Path, fields: Sequence[Field] = ()) -> list[str]:
 
 
 def _members(descriptor: int, size: int, fields: Sequence[Field]) -> Iterator[tuple[str, int, int]]:
-    """(key, first byte, byte after) of each member; Damage unless the archive ends as it should."""
+    """(key, first byte, byte after) of each member; Damaged unless the archive ends as it should."""
     at, allowed = 0, _allowed(fields)
     with _as_damage():
         for header in headers(descriptor, size):
             yield _member_name(header, allowed)[0], header.at, header.stop
             at = header.stop
     if not TRAILER <= size - at <= _MOST_TRAILER or os.pread(descriptor, size - at, at).strip(b"\0"):
-        raise Damage(f"has no whole end mark at byte {at}")
+        raise Damaged(f"has no whole end mark at byte {at}")
 
 
 @contextmanager
@@ -129,7 +126,7 @@ def _as_damage() -> Iterator[None]:
     try:
         yield
     except BadTar as fault:
-        raise Damage(str(fault)) from fault
+        raise Damaged(str(fault)) from fault
 
 
 def _allowed(fields: Sequence[Field]) -> frozenset[str]:
@@ -138,19 +135,19 @@ def _allowed(fields: Sequence[Field]) -> frozenset[str]:
 
 
 def _member_name(header: Header, allowed: frozenset[str]) -> tuple[str, str]:
-    """(key, extension) of a member; Damage if it is of no kind that belongs into a shard."""
+    """(key, extension) of a member; Damaged if it is of no kind that belongs into a shard."""
     if not header.regular:
-        raise Damage(f"holds a member {header.name!r:.80} that is not a plain file")
+        raise Damaged(f"holds a member {header.name!r:.80} that is not a plain file")
     key, _, extension = header.name.partition(".")
     if extension not in allowed or not key.isprintable():
-        raise Damage(f"holds a member {header.name!r:.80} of a kind that is not allowed")
+        raise Damaged(f"holds a member {header.name!r:.80} of a kind that is not allowed")
     if header.size > _MOST_MEMBER:
-        raise Damage(f"holds a member {header.name!r:.80} of {header.size} bytes; at most {_MOST_MEMBER}")
+        raise Damaged(f"holds a member {header.name!r:.80} of {header.size} bytes; at most {_MOST_MEMBER}")
     return key, extension
 
 
 def take_apart(block: bytes, labelled: bool, fields: Sequence[Field] = ()) -> Encoded:
-    """The sample whose members are `block`; Damage unless whole, fields included, and bound together by its
+    """The sample whose members are `block`; Damaged unless whole, fields included, and bound together by its
     crc32."""
     key, parts, allowed = "", dict[str, bytes](), _allowed(fields)
     at = 0
@@ -163,16 +160,16 @@ def take_apart(block: bytes, labelled: bool, fields: Sequence[Field] = ()) -> En
         at = header.stop
     images = [extension for extension in FORMATS if extension in parts]
     if len(images) != 1:
-        raise Damage(f"key {key}: has {len(images)} images, must have one")
+        raise Damaged(f"key {key}: has {len(images)} images, must have one")
     label = _label(key, parts, labelled)
     found = sorted_out(fields, parts)
     for one in fields:
         if one.name not in found:
-            raise Damage(f"key {key}: must have one {members_of(one)[0]}")
+            raise Damaged(f"key {key}: must have one {members_of(one)[0]}")
     meta = _meta(key, parts)
     image = parts[images[0]]
     if meta.pop("crc32", None) != binding(key, image, label, found.values()):
-        raise Damage(f"key {key}: image, label and key do not belong together (crc32 differs)")
+        raise Damaged(f"key {key}: image, label and key do not belong together (crc32 differs)")
     return Encoded(key, image, images[0], label, meta, found)
 
 
@@ -180,10 +177,10 @@ def _label(key: str, parts: Mapping[str, bytes], labelled: bool) -> int | None:
     text = parts.get("cls")
     if text is None:
         if labelled:
-            raise Damage(f"key {key}: its label (.cls) is missing")
+            raise Damaged(f"key {key}: its label (.cls) is missing")
         return None
     if not text.isdigit() or len(text) > 9:
-        raise Damage(f"key {key}: its label (.cls) is not a class number")
+        raise Damaged(f"key {key}: its label (.cls) is not a class number")
     return int(text)
 
 
@@ -191,9 +188,9 @@ def _meta(key: str, parts: Mapping[str, bytes]) -> dict[str, Any]:
     try:
         meta = json.loads(parts["json"])
     except KeyError as error:
-        raise Damage(f"key {key}: its .json is missing") from error
+        raise Damaged(f"key {key}: its .json is missing") from error
     except (ValueError, RecursionError) as error:
-        raise Damage(f"key {key}: its .json is not valid") from error
+        raise Damaged(f"key {key}: its .json is not valid") from error
     if not isinstance(meta, dict):
-        raise Damage(f"key {key}: its .json is not an object")
+        raise Damaged(f"key {key}: its .json is not an object")
     return meta

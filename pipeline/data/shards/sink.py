@@ -19,8 +19,8 @@ from pipeline.contracts import Field
 from pipeline.data.shards.decode import decode_field
 from pipeline.data.shards.fields import check_fields, member_for
 from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, read_unfinished
-from pipeline.data.shards.samples import Damage, binding
-from pipeline.errors import UserError
+from pipeline.data.shards.samples import binding
+from pipeline.errors import Damaged, UserError
 from pipeline.images.codec import FORMATS
 from pipeline.storage.atomic import fsync_folder, is_aside
 from pipeline.storage.faults import explained
@@ -175,7 +175,7 @@ class ShardSink:
             data = extra[field.name]
             try:
                 decode_field(field, data)  # what is written can be read
-            except Damage as damage:
+            except Damaged as damage:
                 raise ValueError(f"key {key!r}: field {field.name}: {damage}") from damage
             members[member_for(field, data)] = data
         if any(len(key) + 1 + len(member) > _LONGEST_NAME for member in members):

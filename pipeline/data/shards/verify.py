@@ -6,8 +6,7 @@ from pipeline.data.shards.decode import decode_fields, decode_sample
 from pipeline.data.shards.index import INDEX_NAME, ShardIndex, check_size
 from pipeline.data.shards.levels import open_level
 from pipeline.data.shards.reader import ShardReader
-from pipeline.data.shards.samples import Damage
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.storage.manifest import digest_file
 
 
@@ -40,6 +39,6 @@ def first_damage(index: ShardIndex, number: int) -> str | None:
                 sample = reader.read(number, member)
                 decode_sample(index, number, sample)
                 decode_fields(index, number, sample, index.fields)
-            except Damage as damage:
+            except Damaged as damage:
                 return str(damage)
     return None

@@ -13,17 +13,17 @@ from pipeline.data.shards.fields import size_of
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.levels import reduce
 from pipeline.data.shards.reader import ShardReader
-from pipeline.data.shards.samples import Damage, no_damage
+from pipeline.data.shards.samples import no_damage
 from pipeline.data.streaming.lanes import Order
 from pipeline.data.streaming.slots import Samples, copy_numbers
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 
 _CHUNK_BYTES = 4 << 20
 _CHUNK_MOST = 64
 
 
 @dataclass(frozen=True)
-class Share:
+class Stride:
     """Which positions of a run are one rank's: first, first + step, first + 2 * step, ...
 
     The n-th chunk holds the rank's images [n * size, (n + 1) * size).
@@ -95,7 +95,7 @@ class Decoder:
         for turn in range(self._order.total):
             try:
                 return self._read(position + turn * self._order.lanes)
-            except Damage as damage:
+            except Damaged as damage:
                 # A stand-in that is itself damaged has its own position, where it is counted.
                 notes.damaged += turn == 0
                 shard = self._order.locate(position + turn * self._order.lanes).shard

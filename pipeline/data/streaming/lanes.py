@@ -31,7 +31,7 @@ _EPOCHS = 3  # lanes are at most one epoch apart, so two are in use
 _WINDOWS = 2048  # 8 MB; more lanes than this still work, with more recomputing
 
 
-class Position(NamedTuple):
+class Place(NamedTuple):
     """A place in the data set: `shard` by number in the index, `member` by number in the shard."""
 
     epoch: int
@@ -52,7 +52,7 @@ class Order:
         self._epochs: OrderedDict[int, tuple[list[int], list[int]]] = OrderedDict()
         self._windows: OrderedDict[tuple[int, int, int], npt.NDArray[np.uint32]] = OrderedDict()
 
-    def locate(self, position: int) -> Position:
+    def locate(self, position: int) -> Place:
         """The place that is drawn at `position` >= 0 of the run."""
         epoch, k = divmod(position, self.total)
         return self._place(epoch, transpose(k, self.total, self.lanes))
@@ -61,14 +61,14 @@ class Order:
         """Whether the image at `position` is flipped left to right: half of them are."""
         return bool(derive_seed(self._seed, "mirror", position) & 1)
 
-    def _place(self, epoch: int, virtual: int) -> Position:
+    def _place(self, epoch: int, virtual: int) -> Place:
         shards, ends = self._epoch(epoch)
         turn = bisect_right(ends, virtual)
         shard = shards[turn]
         offset = virtual - (ends[turn - 1] if turn else 0)
         window, within = divmod(offset, self._window)
         member = window * self._window + int(self._shuffled(epoch, shard, window)[within])
-        return Position(epoch, shard, member)
+        return Place(epoch, shard, member)
 
     def _epoch(self, epoch: int) -> tuple[list[int], list[int]]:
         """Shards in this epoch's order, and the virtual position after each."""

@@ -19,7 +19,7 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.levels import level_sizes, open_level
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import no_damage
-from pipeline.data.streaming.chunks import Decoder, Notes, Share, chunk_size
+from pipeline.data.streaming.chunks import Decoder, Notes, Stride, chunk_size
 from pipeline.data.streaming.lanes import Order
 from pipeline.data.streaming.slots import Extra, Samples, copy_numbers, fields_of
 from pipeline.data.streaming.workers import Chunk, Chunks, InlineChunks, WorkerChunks
@@ -68,7 +68,7 @@ class ImageStream:
         self._order = Order(counts, seed=seed, lanes=config.lanes)
         self._next = images_seen + process.rank  # position of this rank's next image
         self._view = _View(index, 1, index.spec)
-        self._share = Share(self._next, process.world_size, chunk_size(index, self._fields))
+        self._stride = Stride(self._next, process.world_size, chunk_size(index, self._fields))
         self._chunks: Chunks | None = None
         self._chunk: Chunk | None = None
         self._used = 0  # images of the current chunk
@@ -134,7 +134,7 @@ class ImageStream:
         self._drop()
         self._view, self._used = view, 0
         self._warned.clear()
-        self._share = Share(self._next, self._process.world_size, chunk_size(view.index, self._fields))
+        self._stride = Stride(self._next, self._process.world_size, chunk_size(view.index, self._fields))
 
     def _at(self, resolution: int) -> _View:
         index = self._index
@@ -238,14 +238,14 @@ class ImageStream:
         at = 0
         while at < count:
             chunk = self._current()
-            piece = slice(self._used, min(self._used + count - at, self._share.size))
+            piece = slice(self._used, min(self._used + count - at, self._stride.size))
             part = chunk.samples[piece]
-            positions = self._share.positions(chunk.number)[piece]
+            positions = self._stride.positions(chunk.number)[piece]
             yield at, part, [self._mirrored(position) for position in positions]
             at += len(part)
             self._next = positions.stop
             self._used = piece.stop
-            if self._used == self._share.size:
+            if self._used == self._stride.size:
                 self._chunk, self._used = None, 0
                 chunk.release()
 
@@ -272,8 +272,8 @@ class ImageStream:
     def _start(self) -> Chunks:
         spec, config = self._view.spec, self._config
         if config.workers == 0:
-            return InlineChunks(self._decoder(), self._share, spec, self._fields)
-        return WorkerChunks(self._decoder, self._share, spec, config.workers, config.prefetch, self._fields)
+            return InlineChunks(self._decoder(), self._stride, spec, self._fields)
+        return WorkerChunks(self._decoder, self._stride, spec, config.workers, config.prefetch, self._fields)
 
     def _decoder(self) -> Decoder:
         view, skip = self._view, self._config.on_damage == "skip"

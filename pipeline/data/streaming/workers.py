@@ -19,7 +19,7 @@ from typing import NoReturn, Protocol
 import torch
 
 from pipeline.contracts import Field, ImageSpec
-from pipeline.data.streaming.chunks import Decoder, Notes, Share
+from pipeline.data.streaming.chunks import Decoder, Notes, Stride
 from pipeline.data.streaming.slots import Samples, shared_samples
 from pipeline.errors import RunFailed, UserError
 
@@ -53,12 +53,14 @@ class Chunks(Protocol):
 class InlineChunks:
     """Decodes in this process, when asked."""
 
-    def __init__(self, decoder: Decoder, share: Share, spec: ImageSpec, fields: Sequence[Field] = ()) -> None:
-        self._decoder, self._share, self._number = decoder, share, 0
-        self._samples = shared_samples((share.size,), spec, fields)
+    def __init__(
+        self, decoder: Decoder, stride: Stride, spec: ImageSpec, fields: Sequence[Field] = ()
+    ) -> None:
+        self._decoder, self._stride, self._number = decoder, stride, 0
+        self._samples = shared_samples((stride.size,), spec, fields)
 
     def next(self) -> Chunk:
-        notes = self._decoder.fill(self._samples, self._share.positions(self._number))
+        notes = self._decoder.fill(self._samples, self._stride.positions(self._number))
         self._number += 1
         return Chunk(self._number - 1, self._samples, notes, lambda: None)
 
@@ -72,7 +74,7 @@ class WorkerChunks:
     def __init__(
         self,
         make_decoder: Callable[[], Decoder],
-        share: Share,
+        stride: Stride,
         spec: ImageSpec,
         workers: int,
         prefetch: int,
@@ -81,8 +83,8 @@ class WorkerChunks:
         self._workers: list[_Worker] = []
         self._number = 0
         for number in range(workers):
-            slots = shared_samples((prefetch, share.size), spec, fields)
-            self._workers.append(_Worker(make_decoder, share, slots, number, workers, prefetch))
+            slots = shared_samples((prefetch, stride.size), spec, fields)
+            self._workers.append(_Worker(make_decoder, stride, slots, number, workers, prefetch))
 
     def next(self) -> Chunk:
         worker = self._workers[self._number % len(self._workers)]
@@ -99,7 +101,7 @@ class _Worker:
     def __init__(
         self,
         make_decoder: Callable[[], Decoder],
-        share: Share,
+        stride: Stride,
         slots: Samples,
         number: int,
         workers: int,
@@ -111,7 +113,7 @@ class _Worker:
         self._pipe, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(
             target=_work,
-            args=(theirs, make_decoder, share, number, workers, slots, os.getpid()),
+            args=(theirs, make_decoder, stride, number, workers, slots, os.getpid()),
             name=f"hrgan-loader-{number}",
             daemon=True,
         )
@@ -160,7 +162,7 @@ class _Worker:
 def _work(
     pipe: Connection,
     make_decoder: Callable[[], Decoder],
-    share: Share,
+    stride: Stride,
     number: int,
     workers: int,
     slots: Samples,
@@ -174,7 +176,7 @@ def _work(
         notes: Notes = Notes()
         error: UserError | RunFailed | None = None
         try:
-            notes = decoder.fill(slots[slot], share.positions(number))
+            notes = decoder.fill(slots[slot], stride.positions(number))
         except (UserError, RunFailed) as found:
             error = found
         try:
