@@ -62,13 +62,13 @@ def shard(path: Path) -> str | None:
 
 
 def archive(path: Path) -> str | None:
-    from pipeline.data.sources.opening import open_source
+    from pipeline.data.sources.opening import source_kind
     from pipeline.data.sources.source import Wanted
     from pipeline.errors import UserError
     from pipeline.images.normalised import Unreadable
 
     try:
-        source = open_source(str(path), Wanted())
+        source = source_kind(str(path)).open(str(path), Wanted())
     except UserError as error:
         return str(error)
     said = [reason for _, reason in source.listing.skipped]

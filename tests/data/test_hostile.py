@@ -19,8 +19,8 @@ from pipeline.data.archives.zips import read_directory, read_entry
 from pipeline.data.shards.decode import decode
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.samples import keys, take_apart
-from pipeline.data.sources.opening import open_source
-from pipeline.data.sources.source import Wanted
+from pipeline.data.sources.opening import source_kind
+from pipeline.data.sources.source import Source, Wanted
 from pipeline.errors import Damaged, UserError
 from pipeline.images.normalised import Unreadable, load
 from pipeline.images.pngs import has_all_rows
@@ -28,10 +28,14 @@ from tests.data import hostile_archives as archives
 from tests.data import hostile_images as images
 
 
+def opened(path: Path) -> Source:
+    return source_kind(str(path)).open(str(path), Wanted())
+
+
 def _read(path: Path, data: bytes) -> tuple[list[str], list[tuple[str, str]]]:
     """(names that are read, what is said of the others)"""
     path.write_bytes(data)
-    source = open_source(str(path), Wanted())
+    source = opened(path)
     good, said = [], list(source.listing.skipped)
     for number, name in enumerate(source.listing.names):
         try:
@@ -168,7 +172,7 @@ def test_a_directory_is_read_up_to_its_damage(tmp_path: Path) -> None:
 def test_a_part_of_several_is_refused(tmp_path: Path, field: str) -> None:
     (tmp_path / "x.zip").write_bytes(archives.with_field(archives.plain_zip(), field, 2))
     with pytest.raises(UserError, match=r"x.zip: the zip archive is one part of several; join them first"):
-        open_source(str(tmp_path / "x.zip"), Wanted())
+        opened(tmp_path / "x.zip")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +215,7 @@ def test_what_comes_out_is_counted(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(data)
     pid = os.fork()
     if not pid:
-        source = open_source(str(tmp_path / "x.zip"), Wanted())
+        source = opened(tmp_path / "x.zip")
         import resource
 
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

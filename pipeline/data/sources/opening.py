@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.data.sources import demo_digits, demo_faces, folder, tar, zip
-from pipeline.data.sources.source import Source, SourceKind, Wanted, reading_source
+from pipeline.data.sources.source import SourceKind, reading_source
 from pipeline.errors import UserError
 from pipeline.images import kinds
 
@@ -13,11 +13,6 @@ SOURCES: tuple[SourceKind, ...] = (folder.KIND, zip.KIND, tar.KIND, demo_digits.
 
 _COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _COMPRESSED_STARTS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-
-
-def open_source(source: str, wanted: Wanted) -> Source:
-    """The source that a user means by `source`. Errors: UserError if it is of no kind in the table."""
-    return source_kind(source).open(source, wanted)
 
 
 def source_kind(source: str) -> SourceKind:
