@@ -91,6 +91,7 @@ class CheckpointStore:
             try:
                 save_tensors(path, flat)
                 fsync_file(path)
+                # The receipt comes last: the first rank takes the share for whole when it sees one.
                 entry = FileEntry(path.stat().st_size, digest_file(path))
                 publish_bytes(_receipt(path), json.dumps(asdict(entry)).encode())
             except BaseException:
@@ -111,6 +112,8 @@ class CheckpointStore:
                 if path.name not in files:
                     path.unlink()
             manifest = Manifest("checkpoint", **asdict(position), code=code_version(), files=files)
+            # All shares are durable by now, each by its own rank. The names in the folder are so only after
+            # its own fsync, and a rename before that could outlive them.
             (aside / MANIFEST).write_bytes(manifest.to_bytes())
             fsync_file(aside / MANIFEST)
             fsync_folder(aside)

@@ -61,6 +61,8 @@ def try_lock(path: Path) -> IO[str] | None:
 
 
 def _lock(path: Path, kind: int) -> IO[str] | None:
+    # The lock belongs to the open file, not to its name. So the file stays when the lock is released: if it
+    # went, a process that waited for it would hold a file without a name, while the next makes another.
     with explained(path):
         file = path.open("w")
     try:

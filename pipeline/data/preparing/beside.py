@@ -1,4 +1,4 @@
-"""What a source has beside its pictures -> fields as shards hold them, cut and sized with the picture."""
+"""What a source has beside its pictures, as fields of shards: cut and sized like the picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from pipeline.images.pixels import Unreadable
 
 
 def settled_fields(fields: Sequence[Field], target: Target, title: str) -> tuple[Field, ...]:
-    """The fields of a source with the target's size where they state none; UserError unless each can be."""
+    """The fields of a source, with the target's size for those that state none. Errors: UserError unless each
+    is possible."""
     sizes: Mapping[str, tuple[int, ...]] = {
         "image": (target.height, target.width, target.channels),
         "mask": (target.height, target.width),
@@ -36,7 +37,8 @@ def settled_fields(fields: Sequence[Field], target: Target, title: str) -> tuple
 
 
 def encoded_fields(picture: Picture, fields: Sequence[Field], target: Target) -> dict[str, bytes]:
-    """The content of each field; Unreadable, with its name, if the picture lacks one or it cannot be used."""
+    """The content of each field, encoded. Errors: Unreadable, with the field's name, if the picture lacks one
+    or it cannot be used."""
     found = {}
     for field in fields:
         if field.name not in picture.extra:

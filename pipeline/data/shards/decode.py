@@ -1,4 +1,4 @@
-"""Encoded images of a data set -> uint8 tensors. The header is checked before a pixel is decoded."""
+"""From the encoded images of a data set to uint8 tensors. The header is checked before a pixel is decoded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from pipeline.images.pixels import Unreadable
 
 
 def decode_sample(index: ShardIndex, shard: int, sample: Encoded) -> Tensor:
-    """The image of a sample of shard number `shard`, [H, W, C] uint8; Damaged that names shard and key."""
+    """The image of a sample in shard number `shard`, [H, W, C] uint8. Errors: Damaged, which names shard and
+    key."""
     try:
         return decode(sample.image, sample.extension, index.spec)
     except Damaged as damage:
@@ -28,7 +29,8 @@ def decode_sample(index: ShardIndex, shard: int, sample: Encoded) -> Tensor:
 def decode_fields(
     index: ShardIndex, shard: int, sample: Encoded, fields: Sequence[Field]
 ) -> dict[str, Tensor]:
-    """These fields of a sample by name, as `decode_field`; Damaged that names shard, key and field."""
+    """The given fields of a sample, by name, as `decode_field` has them. Errors: Damaged, which names shard,
+    key and field."""
     found = {}
     for field in fields:
         try:

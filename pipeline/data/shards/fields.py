@@ -36,12 +36,13 @@ _PICTURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"RIFF": "webp"}
 
 
 def size_of(field: Field) -> int:
-    """Bytes of one sample's field, decoded."""
+    """The size of a decoded field in bytes, for one sample."""
     return math.prod(field.shape) * np.dtype(field.dtype).itemsize
 
 
 def check_fields(fields: Sequence[Field]) -> None:
-    """UserError, which begins with the place in the list, unless each can be, and no name comes twice."""
+    """Raises UserError, which begins with the place in the list, unless every field is possible and no name
+    occurs twice."""
     if len(fields) > MOST_FIELDS:
         raise UserError(f": {len(fields)}; at most {MOST_FIELDS} are allowed")
     for number, field in enumerate(fields):
@@ -73,7 +74,7 @@ def _fault(field: Field) -> str:
 
 
 def fields_as_json(fields: Sequence[Field]) -> list[dict[str, Any]]:
-    """As the index has them."""
+    """The fields, as the index lists them."""
     return [
         {"name": field.name, "kind": field.kind, "shape": list(field.shape), "dtype": field.dtype}
         for field in fields
@@ -81,7 +82,7 @@ def fields_as_json(fields: Sequence[Field]) -> list[dict[str, Any]]:
 
 
 def parse_fields(rows: Any, where: Path) -> tuple[Field, ...]:
-    """The reverse; UserError that names the index and the key."""
+    """The fields that an index lists. Errors: UserError, which names the index and the key."""
     if not isinstance(rows, list):
         raise UserError(f"{where}: fields: must be list, not {rows!r:.40}")
     found = []
@@ -100,7 +101,7 @@ def parse_fields(rows: Any, where: Path) -> tuple[Field, ...]:
 
 
 def members_of(field: Field) -> tuple[str, ...]:
-    """What may follow a sample's key and dot in the name of its member."""
+    """What may follow a sample's key and a dot in the name of the field's member."""
     if field.kind in ("image", "mask"):
         return tuple(f"{field.name}.{extension}" for extension in _PICTURES.values())
     if field.kind == "text":
@@ -109,7 +110,8 @@ def members_of(field: Field) -> tuple[str, ...]:
 
 
 def member_for(field: Field, data: bytes) -> str:
-    """The name of the member with this content; ValueError for a picture of another kind."""
+    """The name of the member for this content. Errors: ValueError for a picture of a format that is not
+    stored."""
     names = members_of(field)
     if len(names) == 1:
         return names[0]
@@ -120,7 +122,7 @@ def member_for(field: Field, data: bytes) -> str:
 
 
 def sorted_out(fields: Sequence[Field], parts: Mapping[str, bytes]) -> dict[str, tuple[str, bytes]]:
-    """(member, content) of each field that is among a sample's members `parts`."""
+    """The member and the content of each field, from all members of a sample."""
     found = {}
     for field in fields:
         there = [member for member in members_of(field) if member in parts]

@@ -39,7 +39,8 @@ _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One tar file: its name in the folder, its samples, its size in bytes, its sha256 in hex."""
+    """One tar file: its name in the folder, the number of its samples, its size in bytes, and its sha256 in
+    hex."""
 
     name: str
     count: int
@@ -49,7 +50,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The same samples at a lower resolution: pixels, and the digest of the level's own index."""
+    """The same samples at a lower resolution: its pixels, and the digest of its own index."""
 
     height: int
     width: int
@@ -79,19 +80,19 @@ class ShardIndex:
 
     @property
     def count(self) -> int:
-        """Samples in all shards."""
+        """The number of samples in all shards."""
         return sum(shard.count for shard in self.shards)
 
     @property
     def spec(self) -> ImageSpec:
-        """What a network's shape depends on."""
+        """What the shape of a network depends on."""
         return ImageSpec(self.height, self.width, self.channels, len(self.classes), self.fields)
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the index's content, equal for equal data sets wherever they lie.
+        """The sha256 of the index's content, in hex: equal for equal data sets, wherever they lie.
 
-        Levels are left out: they follow from the rest, and a run goes on after they were added.
+        Levels are left out: they follow from the rest, and a run must go on after they were added.
         """
         content = {key: value for key, value in self.as_json().items() if key != "levels"}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -149,13 +150,13 @@ class ShardIndex:
         return index
 
     def check_sizes(self) -> None:
-        """UserError, which names the first shard that is missing or has another size."""
+        """Raises UserError, which names the first shard that is missing or has another size."""
         for shard in self.shards:
             check_size(self.root, shard)
 
 
 def check_size(root: Path, shard: Shard) -> None:
-    """UserError unless the shard's file is there and has its size."""
+    """Raises UserError unless the shard's file is there and has its size."""
     path = root / shard.name
     try:
         with machine_explained(path):
@@ -170,7 +171,7 @@ def check_size(root: Path, shard: Shard) -> None:
 
 
 def read_unfinished(path: str | Path) -> ShardIndex:
-    """The index at `path`, complete or not, valid in itself; shards are not looked at."""
+    """The index at `path`, whether complete or not. It is valid in itself; the shards are not looked at."""
     where = locate(path)
     try:
         return _parse(read_json(where, _MOST_BYTES), where)

@@ -1,4 +1,5 @@
-"""Reading the samples of a data set by their place, checked; the tables of recent shards stay in memory."""
+"""Reading the samples of a data set by their place, each one checked. The offsets of recent shards stay in
+memory."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ class ShardReader:
         self._files: OrderedDict[int, int] = OrderedDict()
 
     def read(self, shard: int, member: int) -> Encoded:
-        """The sample; raises Damaged, whose message names shard and key (or place), if it is not whole."""
+        """The sample. Errors: Damaged, which names shard and key (or place), if it is not whole."""
         entry = self._index.shards[shard]
         try:
             sample = self._take_twice(shard, member)
@@ -107,7 +108,7 @@ class ShardReader:
 
 
 def read_samples(index: ShardIndex) -> Iterator[Encoded]:
-    """Every sample, in order. UserError for a damaged one."""
+    """Every sample, in order. Errors: UserError for a damaged one."""
     with ShardReader(index) as reader:
         for number, shard in enumerate(index.shards):
             for member in range(shard.count):
@@ -117,7 +118,7 @@ def read_samples(index: ShardIndex) -> Iterator[Encoded]:
 
 
 def read_labels(index: ShardIndex) -> list[int]:
-    """The class of every sample of labelled shards, in order. UserError for a damaged sample."""
+    """The class of every sample of labelled shards, in order. Errors: UserError for a damaged sample."""
     labels: list[int] = []
     for sample in read_samples(index):
         assert sample.label is not None, "the reader refuses a sample without"

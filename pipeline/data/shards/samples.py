@@ -43,10 +43,8 @@ def no_damage(mend: str = "restore it or make the data set again") -> Iterator[N
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One sample as stored: `image` is a file of kind `extension`; `label` a class number or None.
-
-    fields: (member, content) by the fields' names.
-    """
+    """One sample as it is stored. image: a file of the format `extension`. label: its class number, or None.
+    fields: the member and the content of each, by name."""
 
     key: str
     image: bytes
@@ -58,9 +56,9 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Offsets:
-    """Where the samples of a shard lie: sample i is bytes [starts[i], starts[i + 1]).
+    """Where the samples of a shard lie: sample i has the bytes [starts[i], starts[i + 1]).
 
-    fault: why samples from len(starts) - 1 on cannot be read, None if all can.
+    fault: why the samples from len(starts) - 1 on cannot be read; None if all can.
     """
 
     starts: npt.NDArray[np.int64]
@@ -103,8 +101,8 @@ def scan(path: Path, count: int, fields: Sequence[Field] = ()) -> Offsets:
 
 
 def keys(path: Path, fields: Sequence[Field] = ()) -> list[str]:
-    """The keys of a shard's samples, in order, from its tar headers; Damaged if it is not whole. fields: that
-    its samples have."""
+    """The keys of a shard's samples, in order, from its tar headers. Errors: Damaged if it is not whole.
+    fields: those that its samples have."""
     with machine_explained(path), path.open("rb", buffering=0) as file:
         members = _members(file.fileno(), os.fstat(file.fileno()).st_size, fields)
         return list(dict.fromkeys(key for key, _, _ in members))
@@ -130,7 +128,7 @@ def _as_damage() -> Iterator[None]:
 
 
 def _allowed(fields: Sequence[Field]) -> frozenset[str]:
-    """Of a member's name what may come after the key."""
+    """What may follow the key in the name of a member."""
     return _EXTENSIONS.union(*(members_of(field) for field in fields)) if fields else _EXTENSIONS
 
 
@@ -147,11 +145,12 @@ def _member_name(header: Header, allowed: frozenset[str]) -> tuple[str, str]:
 
 
 def take_apart(block: bytes, labelled: bool, fields: Sequence[Field] = ()) -> Encoded:
-    """The sample whose members are `block`; Damaged unless whole, fields included, and bound together by its
-    crc32."""
+    """The sample whose members are the bytes `block`. Errors: Damaged unless it is whole, with its fields,
+    and its crc32 binds it together."""
     key, parts, allowed = "", dict[str, bytes](), _allowed(fields)
     at = 0
-    # Headers were checked when the shard was scanned; what changed since shows in the crc32.
+    # The scan has checked these headers. What has changed on the disk since then shows in the crc32, which
+    # binds image, label, fields and key: a label at another's image would be learnt, and nobody would notice.
     while at < len(block):
         with _as_damage():
             header = parse(block[at : at + BLOCK], at)

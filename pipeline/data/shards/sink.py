@@ -88,17 +88,17 @@ class ShardSink:
 
     @property
     def finished(self) -> int:
-        """Samples durable in whole shards: where an interrupted run goes on."""
+        """How many samples are durable, in whole shards: an interrupted run goes on behind them."""
         return self._index.count
 
     @property
     def index(self) -> ShardIndex:
-        """What is durable so far."""
+        """The index of what is durable so far."""
         return self._index
 
     @property
     def complete(self) -> bool:
-        """Whether the data set is finished: nothing can be added."""
+        """Whether the data set is finished, so that nothing can be added."""
         return self._index.complete
 
     def write(
@@ -125,7 +125,7 @@ class ShardSink:
             self._finish_shard()
 
     def cut(self) -> None:
-        """Ends the shard here, though it may hold fewer samples than `shard_size`."""
+        """Ends the current shard, though it may hold fewer samples than `shard_size`."""
         self._finish_shard()
 
     def close(self) -> None:
@@ -217,7 +217,8 @@ class ShardSink:
 
 
 def differences(asked: ShardIndex, found: ShardIndex) -> list[str]:
-    """In which settings a data set that is there is another one than is asked for, as a person reads it."""
+    """The settings in which a data set that exists differs from the one that is asked for, as a person reads
+    them."""
     ours, theirs = asked.as_json(), found.as_json()
     shown = ("height", "width", "channels", "classes", "fields")
     pairs = [(key, theirs.get(key, []), ours.get(key, [])) for key in shown]
@@ -250,7 +251,8 @@ class ShardWriter:
         meta: Mapping[str, Any],
         members: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Adds a sample, bound together by a checksum (see `binding`). members: of its fields, by name."""
+        """Adds a sample, which a checksum binds together (see `binding`). members: those of its fields, by
+        name."""
         extra = dict(members or {})
         about = {**meta, "crc32": binding(key, image, label, extra.items())}
         sample: dict[str, Any] = {"__key__": key, extension: image, **extra}
@@ -264,6 +266,8 @@ class ShardWriter:
     def publish(self) -> Shard:
         """Makes the shard durable under its name."""
         with explained(self._path):
+            # The end mark, then the disk, then the name: after a power loss, an index that lists the shard
+            # must find all of it.
             self._tar.close()
             self._file.sync()
             os.replace(self._partial, self._path)
@@ -271,7 +275,7 @@ class ShardWriter:
         return Shard(self._path.name, self.count, self._file.size, self._file.digest())
 
     def abandon(self) -> None:
-        """Removes what was written."""
+        """Removes what has been written."""
         with contextlib.suppress(OSError):  # a full disk is often why; what matters is that it goes
             self._tar.close()
         self._file.close()

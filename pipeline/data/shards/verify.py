@@ -11,7 +11,8 @@ from pipeline.storage.manifest import digest_file
 
 
 def verify(index: ShardIndex) -> None:
-    """Reads every byte, of the levels too: UserError names the first shard (and key) that differs."""
+    """Reads every byte of a data set and of its levels. Errors: UserError, which names the first shard (and
+    key) that differs."""
     for number in range(len(index.shards)):
         verify_shard(index, number)
     for level in index.levels:
@@ -19,7 +20,8 @@ def verify(index: ShardIndex) -> None:
 
 
 def verify_shard(index: ShardIndex, number: int) -> None:
-    """UserError that names the shard, and the first bad key if it can be told."""
+    """Reads every byte of a shard. Errors: UserError, which names it, and the first bad key if it can be
+    told."""
     shard = index.shards[number]
     path = index.root / shard.name
     found = first_damage(index, number)
@@ -32,7 +34,7 @@ def verify_shard(index: ShardIndex, number: int) -> None:
 
 
 def first_damage(index: ShardIndex, number: int) -> str | None:
-    """What is wrong with the first bad sample of shard `number`; None if all decode."""
+    """What is wrong with the first bad sample of shard `number`; None if all of them decode."""
     with ShardReader(index) as reader:
         for member in range(index.shards[number].count):
             try:

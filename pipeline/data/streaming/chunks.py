@@ -24,7 +24,7 @@ _CHUNK_MOST = 64
 
 @dataclass(frozen=True)
 class Stride:
-    """Which positions of a run are one rank's: first, first + step, first + 2 * step, ...
+    """Which positions of a run belong to one rank: first, first + step, first + 2 * step, ...
 
     The n-th chunk holds the rank's images [n * size, (n + 1) * size).
     """
@@ -40,14 +40,15 @@ class Stride:
 
 
 def chunk_size(index: ShardIndex, fields: Sequence[Field] = ()) -> int:
-    """Samples a chunk: few megabytes, so that little is decoded that is not needed yet."""
+    """How many samples a chunk has: few megabytes, so that little is decoded before it is needed."""
     size = index.height * index.width * index.channels + sum(size_of(field) for field in fields)
     return max(1, min(_CHUNK_MOST, _CHUNK_BYTES // size))
 
 
 @dataclass
 class Notes:
-    """What was met while filling: `damaged` images replaced; a message for each shard with damage."""
+    """What was met while a chunk was filled. damaged: how many images were replaced. shards: a message for
+    each shard with damage, by number."""
 
     damaged: int = 0
     shards: dict[int, str] = field(default_factory=dict)
@@ -57,11 +58,11 @@ _Decoded = tuple[Tensor, int | None, Mapping[str, Tensor]]
 
 
 class Decoder:
-    """Fills tensors with the images at given positions; what it writes is a function of those alone.
+    """Fills tensors with the images at given positions. What it writes is a function of those alone.
 
-    skip: take the next good image of the lane for a damaged one; otherwise raise UserError.
-    factor: images are reduced by it, as a level of a pyramid is (`pipeline.data.shards.levels`).
-    fields: those that are decoded beside the image.
+    skip: take the next good image of the lane instead of a damaged one; otherwise raise UserError. factor:
+    reduce images by it, as a level of a pyramid is (`pipeline.data.shards.levels`). fields: those that are
+    decoded beside the image.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Decoder:
         self._reader = ShardReader(index)
 
     def fill(self, samples: Samples, positions: Sequence[int]) -> Notes:
-        """Makes the first of `samples` those at the positions."""
+        """Fills the first of `samples` with those at the positions."""
         notes = Notes()
         chosen = [-1] * len(positions)
         for i, position in enumerate(positions):

@@ -32,7 +32,7 @@ _WINDOWS = 2048  # 8 MB; more lanes than this still work, with more recomputing
 
 
 class Place(NamedTuple):
-    """A place in the data set: `shard` by number in the index, `member` by number in the shard."""
+    """Where a sample lies: `shard` by its number in the index, `member` by its number in the shard."""
 
     epoch: int
     shard: int
@@ -53,12 +53,12 @@ class Order:
         self._windows: OrderedDict[tuple[int, int, int], npt.NDArray[np.uint32]] = OrderedDict()
 
     def locate(self, position: int) -> Place:
-        """The place that is drawn at `position` >= 0 of the run."""
+        """The place of the sample that is drawn at `position` >= 0 of the run."""
         epoch, k = divmod(position, self.total)
         return self._place(epoch, transpose(k, self.total, self.lanes))
 
     def mirrored(self, position: int) -> bool:
-        """Whether the image at `position` is flipped left to right: half of them are."""
+        """Whether the image at `position` is flipped left to right, as half of them are."""
         return bool(derive_seed(self._seed, "mirror", position) & 1)
 
     def _place(self, epoch: int, virtual: int) -> Place:
@@ -71,7 +71,7 @@ class Order:
         return Place(epoch, shard, member)
 
     def _epoch(self, epoch: int) -> tuple[list[int], list[int]]:
-        """Shards in this epoch's order, and the virtual position after each."""
+        """The shards in the order of this epoch, and the virtual position after each."""
         if epoch not in self._epochs:
             shards = permutation(len(self._counts), derive_seed(self._seed, "shards", epoch))
             ends = accumulate(int(count) for count in self._counts[shards])
@@ -96,7 +96,8 @@ class Order:
 def transpose(k: int, total: int, lanes: int) -> int:
     """Where the k-th position of an epoch stands in the virtual order: a bijection on [0, total).
 
-    `total` entries in rows of `lanes` columns (the last row ragged), entry k read off by columns.
+    The `total` entries stand in rows of `lanes` columns, of which the last row may be short; entry k is found
+    when they are read column by column.
     """
     row, column = divmod(k, lanes)
     height, longer = divmod(total, lanes)  # the first `longer` columns have one entry more

@@ -18,7 +18,8 @@ from pipeline.errors import UserError
 
 @dataclass(frozen=True)
 class Samples:
-    """images [..., H, W, C] uint8; labels [...] int64, -1 for none; extra: fields by name, [..., *shape]."""
+    """Decoded samples. images: [..., H, W, C] uint8. labels: [...] int64, -1 for none. extra: the fields by
+    name, [..., *shape]."""
 
     images: Tensor
     labels: Tensor
@@ -45,7 +46,7 @@ def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def fields_of(index: ShardIndex, names: Collection[str]) -> tuple[Field, ...]:
-    """The fields of these names; UserError if the data set lacks one."""
+    """The fields with these names. Errors: UserError if the data set lacks one."""
     there = [field.name for field in index.fields]
     for name in names:
         if name not in there:
@@ -67,12 +68,13 @@ class Extra:
         }
 
     def take(self, part: Samples, at: int) -> None:
-        """Copies those of `part` to their place in the batch."""
+        """Copies the fields of `part` to their place in the batch."""
         for name, stored in self._stored.items():
             copy_numbers(stored[at : at + len(part)], part.extra[name])
 
     def seen(self, flips: Tensor) -> dict[str, Tensor]:
-        """As networks get them (see `contracts.Field`), where `flips` is: [N] bool, which are mirrored."""
+        """The fields as networks get them (see `contracts.Field`). flips: [N] bool, which samples are
+        mirrored."""
         return {
             field.name: _seen(field, self._stored[field.name].to(flips.device, non_blocking=True), flips)
             for field in self._fields

@@ -31,7 +31,8 @@ _Collected = tuple[Tensor, Tensor, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class _View:
-    """The data at one resolution: decoded from `index`, reduced by `factor`, to images of `spec`."""
+    """The data at one resolution. Images are decoded from `index` and reduced by `factor` to those of
+    `spec`."""
 
     index: ShardIndex
     factor: int
@@ -80,8 +81,8 @@ class ImageStream:
 
     @property
     def damaged(self) -> int:
-        """Images of this rank that were damaged and replaced so far (data.on_damage=skip), in all chunks
-        that were begun: some may not be drawn yet."""
+        """How many images of this rank were damaged and replaced so far (data.on_damage=skip), in all chunks
+        that were begun: some of them may not have been drawn yet."""
         return self._damaged + (0 if self._others is None else self._others.damaged)
 
     @property
@@ -127,7 +128,7 @@ class ImageStream:
             self._others.close()
 
     def _see(self, resolution: int) -> None:
-        """From the next image on, everything has this height; what was decoded ahead is dropped."""
+        """From the next image on, everything has this height. What was decoded ahead is dropped."""
         if resolution == self._view.spec.height:
             return
         view = self._at(resolution)
@@ -294,7 +295,7 @@ def read_uint8(
 
 
 class UnflippedReader:
-    """Samples as stored, unflipped, by their number in the data set."""
+    """Reads samples as they are stored, unflipped, by their number in the data set."""
 
     def __init__(self, index: ShardIndex) -> None:
         self._index, self._reader = index, ShardReader(index)

@@ -29,12 +29,13 @@ _ORPHAN_CHECK_SECONDS = 2.0
 
 
 class WorkerDied(RunFailed):
-    """A loader process ended without being asked to."""
+    """A loader process has ended without being asked to."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Decoded samples, valid until `release`. number: its place among the rank's chunks."""
+    """Decoded samples, which are valid until `release`: then a worker overwrites them. number: the place of
+    the chunk among those of the rank."""
 
     number: int
     samples: Samples
@@ -51,7 +52,7 @@ class Chunks(Protocol):
 
 
 class InlineChunks:
-    """Decodes in this process, when asked."""
+    """Decodes in this process, whenever a chunk is asked for."""
 
     def __init__(
         self, decoder: Decoder, stride: Stride, spec: ImageSpec, fields: Sequence[Field] = ()
@@ -69,7 +70,8 @@ class InlineChunks:
 
 
 class WorkerChunks:
-    """`workers` processes; worker k decodes chunks k, k + workers, ..., at most `prefetch` ahead."""
+    """Decodes in `workers` processes: worker k has the chunks k, k + workers, ..., and is at most `prefetch`
+    of them ahead."""
 
     def __init__(
         self,
@@ -118,15 +120,15 @@ class _Worker:
             daemon=True,
         )
         self._process.start()
-        theirs.close()
+        theirs.close()  # or the end of the worker would not end a read from the pipe
         # Python would end it with SIGTERM, which it ignores, and then wait for ever.
         atexit.register(self.stop)
         for slot in range(prefetch):
             self._free(slot)
 
     def receive(self, number: int) -> Chunk:
-        """The rank's chunk `number`; UserError for damage, RunFailed for what cannot be read, WorkerDied if
-        the process is gone."""
+        """The rank's chunk `number`. Errors: UserError for damage, RunFailed for what cannot be read,
+        WorkerDied if the process is gone."""
         try:
             # A worker's end is open in no other process, so its death ends this wait.
             slot, notes, error = self._pipe.recv()
@@ -187,8 +189,11 @@ def _work(
 
 
 def _next_slot(pipe: Connection, parent: int) -> int | None:
-    """A slot to fill; None when the parent is done or gone. A killed parent closes its end, but forked
-    siblings may still hold it open: so look who the parent is."""
+    """A slot to fill; None when the parent is done or gone.
+
+    A killed parent closes its end of the pipe, but forked siblings may still hold a copy open, so that the
+    read would wait for ever: the number of the parent tells, too.
+    """
     try:
         while not pipe.poll(_ORPHAN_CHECK_SECONDS):
             if os.getppid() != parent:
