@@ -176,3 +176,15 @@ def test_a_model_without_classes_is_refused(tmp_path: Path) -> None:
     write_labelled(tmp_path / "data", 12)
     with pytest.raises(UserError, match="--metrics class_accuracy: needs a conditional model and labelled"):
         job(tmp_path).evaluate(write_toy_snapshot(tmp_path / "run", 8, 16))
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_an_image_is_seen_alike_in_any_company() -> None:
+    """What the other images of a batch are moves nothing."""
+    labels = torch.arange(40) % 3
+    images = torch.stack([brightness(n, int(label), 32) for n, label in enumerate(labels)])
+    pixels = to_uint8(images)
+    state, _ = learn(pixels, labels, 3)
+    together = predict(state, pixels, 3)
+    assert torch.equal(together, labels)
+    assert torch.equal(torch.cat([predict(state, one[None], 3) for one in pixels[:6]]), together[:6])
