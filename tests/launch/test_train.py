@@ -164,11 +164,11 @@ def test_one_process_of_each_machine_looks_at_the_shards_and_the_others_are_told
         raise UserError("0.tar: cut")
 
     config = RunConfig(family={"name": "stylegan2"}, data={"path": str(shards)})
-    index = dataset.open_data(config, look=False)
+    sets = dataset.open_data(config, look=False)
     for local_rank in (0, 1):
         with pytest.raises(UserError, match=r"^0\.tar: cut$"):
-            dataset.look_at_shards(config, index, Process(local_rank, 2, local_rank))
-    assert (looks, told) == ([index], ["0.tar: cut", None])
+            dataset.look_at_shards(config, sets, Process(local_rank, 2, local_rank))
+    assert (looks, told) == ([sets.first], ["0.tar: cut", None])
 
 
 def test_no_room_for_a_checkpoint_is_one_line_and_the_older_one_stays(shards, tmp_path):
