@@ -323,7 +323,7 @@ def test_points_of_a_sweep():
         "a.b=z,c=1e-4",
     ]
     assert [(point.name, point.overrides) for point in sweep_runs([])] == [("", ())]
-    with pytest.raises(UserError, match="too long a name"):
+    with pytest.raises(UserError, match="has a name that is too long"):
         sweep_runs([f"a={'x' * 300}"])
 
 

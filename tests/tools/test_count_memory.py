@@ -7,10 +7,10 @@ import torch
 import yaml
 
 from pipeline.config.load import load_config
+from pipeline.config.shipped import shipped
 from pipeline.contracts import ImageSpec
 from tools.bench.families import NoiseStream
 from tools.bench.without_data import step_without_data
-from tools.research import count_memory
 from tools.research.count_memory import Peaks, memory, table
 from tools.tiny_families import PLAIN, TINY, tiny_family, tiny_trainer
 
@@ -37,7 +37,7 @@ def test_counted_peaks_are_those_of_a_real_step(name, tmp_path):
 
 
 def test_memory_is_a_line_over_images(monkeypatch):
-    config = load_config(count_memory.CONFIGS / "stylegan2-256.yaml", SMALL)
+    config = load_config(shipped("stylegan2-256.yaml"), SMALL)
     peaks = Peaks()
     most = step_without_data(config, ImageSpec(64, 64, 3), 32, around=peaks.around)
     found = memory("stylegan2-256.yaml", 64, SMALL, few=8)
@@ -50,7 +50,7 @@ def test_what_is_computed_again_is_not_kept():
     kept, again = Peaks(), Peaks()
     for way, peaks in (("off", kept), ("blocks", again)):
         settings = [*SMALL, f"engine.recompute={way}"]
-        config = load_config(count_memory.CONFIGS / "stylegan2-256.yaml", settings)
+        config = load_config(shipped("stylegan2-256.yaml"), settings)
         step_without_data(config, ImageSpec(64, 64, 3), 8, around=peaks.around)
     assert again["generator"] < 0.8 * kept["generator"]
     assert again["discriminator"] < 0.8 * kept["discriminator"]

@@ -32,7 +32,7 @@ PUBLISH = """
     from pathlib import Path
     import torch
     from pipeline.data.shards.sink import ShardSink
-    from pipeline.generation.blocks import Claim
+    from pipeline.generation.blocks import HeldBlock
     from pipeline.storage.atomic import make_folder, publish_bytes, publish_folder
     from pipeline.storage.checkpoints import CheckpointStore
     from pipeline.storage.job import Job, write_job
@@ -62,9 +62,9 @@ PUBLISH = """
         make_folder(path)
         (path / ".work").mkdir()
         lock = (path / ".work/0.lock").open("w")
-        claim = Claim(0, range(1), path / "images-00000.tar", path / ".work/00000.json", lock)
-        claim.add({"number": 0}, "key", b"x" * 700, "png", {})
-        claim.finish()
+        held = HeldBlock(0, range(1), path / "images-00000.tar", path / ".work/00000.json", lock)
+        held.add({"number": 0}, "key", b"x" * 700, "png", {})
+        held.finish()
 
     def report(path):
         with Report(path, total=8, start=0, device=torch.device("cpu"), tensorboard=True) as shown:
