@@ -6,13 +6,14 @@ QUICK := out/quickstart
 ARCH ?= 8.0;9.0+PTX
 BENCHES := families generate host loader metrics ops order scaling training
 
-.PHONY: help quickstart setup native test check lint docs docs-serve bench format clean
+.PHONY: help quickstart setup native test quick check lint docs docs-serve bench format clean
 
 help:
 	@echo "make quickstart  install, then train on handwritten digits, generate and evaluate (CPU)"
 	@echo "make setup       install into .venv, compile the operations this machine can use"
 	@echo "make native      compile the CPU and CUDA operations, print what each CUDA kernel takes"
 	@echo "make test        run the tests"
+	@echo "make quick       format, lint, types and the first tests of every file, in 2 minutes"
 	@echo "make check       format, lint, types, documents, CUDA and tests, as CI does"
 	@echo "make lint        format, lint and types alone"
 	@echo "make docs        build the documentation into out/site"
@@ -44,6 +45,10 @@ quickstart: setup
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(STRICT)
+
+# Before a commit, not before a merge: every room has its say, see tests/quick.py.
+quick: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --quick
 
 # For common GPUs, whether one is here or not; fails if anything does not compile.
 native: $(INSTALLED)

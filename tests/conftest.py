@@ -14,6 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
+from tests import quick
+from tests.quick import Quick
+
 # Started in the background or under nohup, a process ignores these, and so would every run that is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -36,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     they start. Before anything imports torch."""
     if not wants_gpu(config.option.markexpr):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if config.getoption("--quick"):
+        config.pluginmanager.register(Quick(_TESTS))
 
 
 def wants_gpu(marks: str) -> bool:
@@ -79,7 +84,8 @@ def _skip_without_gpu(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The option of `make check`."""
+    """The options of `make check` and `make quick`."""
+    parser.addoption("--quick", action="store_true", help=str(quick.__doc__).split("\n\n")[0])
     parser.addoption(
         "--strict-skips",
         action="store_true",
@@ -90,7 +96,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Counts the skips by reason; see `pytest_sessionfinish`."""
     for reason, names in _skips(terminalreporter).items():
-        terminalreporter.write_line(f"skipped {len(names)} ({reason}): {', '.join(names)}")
+        which = "" if reason == quick.REASON else f": {', '.join(names)}"
+        terminalreporter.write_line(f"skipped {len(names)} ({reason}){which}")
 
 
 @pytest.hookimpl(trylast=True)
