@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.engines.peers import ProcessPeers
 from pipeline.engines.process import start_process, stop_process
+from pipeline.evaluation.arithmetic import classifier
 from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
@@ -18,6 +19,7 @@ METRICS = ("fid", "kid", "is", "pr", "dc", "cmmd", "swd", "msssim", "class_accur
 
 
 def main(data: str, run: str, measured: str) -> None:
+    classifier.STEPS = 8  # whatever it has learnt, all see the same
     process = start_process("cpu")
     peers = ProcessPeers(process)
     settings = Settings(
