@@ -49,6 +49,8 @@ def test_what_is_saved_is_loaded(tmp_path):
             assert torch.equal(loaded[name][key], value)
             assert loaded[name][key].dtype == value.dtype
     assert found.manifest.code["torch"] == torch.__version__
+    assert (found.manifest.images_seen, found.manifest.step) == (8, 8)
+    assert (found.manifest.world_size, found.manifest.config_digest) == (1, "c")
 
 
 def test_the_last_k_are_kept(tmp_path):

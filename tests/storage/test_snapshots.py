@@ -56,6 +56,13 @@ def test_a_run_folder_stands_for_its_newest_snapshot(tmp_path):
     assert [path.name for path in list_snapshots(tmp_path)] == ["000000000008", "000000000016"]
 
 
+@pytest.mark.parametrize("classes", [1, 3, 0])
+def test_names_that_are_more_or_fewer_than_the_classes_are_damage(tmp_path, classes):
+    folder = snapshot(tmp_path, 8, spec=dataclasses.replace(SPEC, classes=classes))
+    with pytest.raises(UserError, match=rf"classes: 2 names of {classes} classes"):
+        open_snapshot(folder)
+
+
 def test_a_resumed_run_leaves_its_snapshots_alone(tmp_path):
     folder = snapshot(tmp_path, 8)
     before = (folder / MANIFEST).stat().st_ino
