@@ -1,7 +1,7 @@
-"""The words every room of the house shares: batches, terms, stages, phases, games, families, engines.
+"""The types that every room shares: batches, terms, stages, phases, games, families, engines.
 
-Nothing here knows a family or a library beyond torch. A family supplies values of these types;
-the trainer, the evaluator and the generator run them.
+Nothing here knows a particular family, or a library other than torch. A family supplies values of these
+types; training, evaluation and generation run them.
 """
 
 from pipeline.contracts.codecs import PIXELS, Codec

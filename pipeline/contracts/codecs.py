@@ -1,4 +1,4 @@
-"""What stands between the data's pixels and what the networks see of them."""
+"""Codecs: the translation between the pixels of the data and the tensors that the networks work on."""
 
 from __future__ import annotations
 
@@ -11,28 +11,36 @@ from pipeline.contracts.players import Randomness
 
 
 class Codec(Protocol):
-    """Pixels to what the networks of a family play with, its latents, and back (Rombach et al. 2022, section
-    3.1).
+    """Translates pixels into the latents that a family's networks work on, and back (Rombach et al. 2022,
+    section 3.1).
 
-    The loop encodes what the stream gives before a game sees it, and a family's samplers decode what its
-    generator makes: data, grids, data sets of samples, evaluation and exploration are all in pixels.
+    The training loop encodes each batch before a game sees it, and a family's samplers decode what its
+    generator makes. Data, grids, data sets of samples, evaluation and exploration are thus all in pixels.
     """
 
     def latents(self, pixels: ImageSpec) -> ImageSpec:
-        """Height, width and channels of the latents of such images, with their classes. UserError for images
-        that it cannot take."""
+        """Returns the height, width and channels of the latents of such images; the classes stay the same.
+
+        Raises UserError for images that the codec cannot encode.
+        """
 
     def encode(self, reals: Batch, randomness: Randomness) -> Batch:
-        """The batch with latents [N, C', H', W'] in the place of its images [N, C, H, W] in [-1, 1]. Where
-        latents are stored, they stand in `reals.extra`; where they are distributions, `randomness` draws.
-        A real's latents depend on no other's. No gradient goes through."""
+        """Returns the batch with its images [N, C, H, W] in [-1, 1] replaced by latents [N, C', H', W'].
+
+        Latents that were computed beforehand are read from `reals.extra`; latents that are distributions are
+        sampled with `randomness`. The latents of one real do not depend on the other reals. No gradient
+        passes through.
+        """
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images [N, C, H, W] in about [-1, 1] of latents, each by itself; differentiable."""
+        """Decodes latents [N, C', H', W'] into images [N, C, H, W] in about [-1, 1].
+
+        Each image depends on its own latents alone. The result is differentiable.
+        """
 
 
 class Pixels:
-    """The codec of families that play with the pixels themselves."""
+    """The codec of families that work on the pixels themselves: it changes nothing."""
 
     def latents(self, pixels: ImageSpec) -> ImageSpec:
         return pixels

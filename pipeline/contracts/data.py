@@ -1,4 +1,4 @@
-"""What goes through the networks: images, verdicts of them, and what an objective makes of both."""
+"""What goes through the networks: images, the discriminator's verdicts, and the terms of an objective."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ FieldKind = Literal["image", "mask", "text", "array"]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What samples have beside image and label, under one name, all of one shape.
+    """A named member that every sample has beside its image and label; all samples' have the same shape.
 
-    kind, and what a batch of N has of it: "image", a picture of its own size, shape (H, W, C): float32
-    [N, C, H, W] in [-1, 1]. "mask", a picture of one channel whose values mean something themselves (what is
-    hidden, which part it is), shape (H, W): uint8 [N, 1, H, W]. "text", UTF-8 of at most as many bytes as the
-    shape (L,) says: uint8 [N, L], zeros after its end. "array": numbers of `dtype`, [N, *shape]. Where an
-    image is mirrored, its images and masks are, texts and arrays are not. dtype: numpy's name; "uint8" but
-    for arrays.
+    kind: what it is, and what a batch of N samples holds of it:
+    "image": a picture of its own size, shape (H, W, C); float32 [N, C, H, W] in [-1, 1].
+    "mask": a picture of one channel whose values are codes (hidden or not, which part), shape (H, W);
+    uint8 [N, 1, H, W].
+    "text": at most L bytes of UTF-8, shape (L,); uint8 [N, L], padded with zeros.
+    "array": numbers of type `dtype`; [N, *shape].
+    When a sample is mirrored, so are its images and masks; texts and arrays are not.
+    dtype: the type's name in numpy; always "uint8" except for arrays.
     """
 
     name: str
@@ -32,11 +34,11 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """What the data looks like, as far as a network's shape depends on it.
+    """The properties of the data that a network's shape depends on.
 
-    height, width: pixels. channels: 1 (grey) or 3 (RGB); of a codec's latents, as many as it makes. classes:
-    number of labels, 0 if unlabelled.
-    fields: what there is beside images and labels.
+    height, width: the size in pixels. channels: 1 (grey) or 3 (RGB); for the latents of a codec, as many as
+    it makes. classes: the number of classes, 0 if the data is unlabelled.
+    fields: the members that samples have beside images and labels.
     """
 
     height: int
@@ -46,7 +48,7 @@ class ImageSpec:
     fields: tuple[Field, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """For what is stored; without `fields` where there are none."""
+        """Returns the content as it is stored on disk; `fields` is left out if there are none."""
         content = asdict(self)
         if not self.fields:
             del content["fields"]
@@ -54,16 +56,17 @@ class ImageSpec:
 
 
 Fixture = Callable[[Mapping[str, Tensor]], nn.Module]
-"""Makes a frozen network from the tensors of its file; UserError, in one line, if they do not fit."""
+"""Makes a frozen network from the tensors of its file. Raises UserError if they do not fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a family asks of a run beyond images and labels.
+    """What a family requires of a run beyond images and labels.
 
-    fields: names of what samples must have beside their image (`ImageSpec.fields`). fixtures: frozen networks
-    by name, each of which the configuration names a file of. sampling: those of them that samples need too (a
-    codec). second: a second set of images, unpaired, in an order of its own.
+    fields: the names of the members that samples must have beside their image (`ImageSpec.fields`).
+    fixtures: frozen networks by name; the configuration gives a file for each. sampling: the names of those
+    fixtures that drawing samples needs too (a codec). second: whether the family trains on a second,
+    unpaired set of images, which is read in an order of its own.
     """
 
     fields: tuple[str, ...] = ()
@@ -76,9 +79,9 @@ class Needs:
 class Batch:
     """Real images: `images` [N, C, H, W] float32 in [-1, 1]; `labels` [N] int64 class numbers or None.
 
-    extra: what else the samples have, by the fields' names (see `Field`). Of a second set: its images under
-    SECOND, class numbers under SECOND.labels if it has classes, its own fields under SECOND.NAME; what
-    stands at one place in the batch is unpaired.
+    extra: the samples' further members, by the names of their fields (see `Field`). A second set's images
+    are under SECOND, its class numbers (if it has classes) under SECOND.labels, and its fields under
+    SECOND.NAME. Entries of the two sets at the same place in the batch are not related.
     """
 
     images: Tensor
@@ -89,29 +92,29 @@ class Batch:
         return self.images.shape[0]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """Every tensor changed alike (a part of it, a copy)."""
+        """Returns a batch with `change` (a slice, a copy) applied to every tensor."""
         labels = None if self.labels is None else change(self.labels)
         extra = {name: change(value) for name, value in self.extra.items()}
         return Batch(change(self.images), labels, extra)
 
     def tensors(self) -> list[Tensor]:
-        """All of them, in one order."""
+        """Returns all tensors, always in the same order."""
         return [self.images, *([] if self.labels is None else [self.labels]), *self.extra.values()]
 
 
 SECOND = "second"
-"""The name of the second set's images in `Batch.extra`."""
+"""The key of the second set's images in `Batch.extra`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fakes:
-    """Generated images [N, C, H, W] in about [-1, 1], or latents of such within a game that plays with those
-    (`Codec`), their labels [N] or None, and the latents they
-    were made from, still in the graph (StyleGAN's w, [N, layers, w_dim]), for latent-space penalties.
+    """What the generator made.
 
-    levels: all that a generator with several outputs makes of a sample, each [N, C', H', W'], from the first
-    or coarsest on; the last is `images`. None where there is one output. stats: what the generator measured
-    on the way, detached, for `Family.observe`.
+    images: [N, C, H, W] in about [-1, 1]; in a game that works on a codec's latents, such latents (`Codec`).
+    labels: class numbers [N], or None. latents: what the images were made from, still in the graph for
+    penalties in latent space (StyleGAN's w, [N, layers, w_dim]). levels: all outputs of a generator that has
+    several, each [N, C', H', W'], the first or coarsest one first; the last is `images`. None for a
+    generator with one output. stats: what the generator measured on the way, detached, for `Family.observe`.
     """
 
     images: Tensor
@@ -122,18 +125,18 @@ class Fakes:
 
     @property
     def seen(self) -> tuple[Tensor, ...]:
-        """What the discriminator sees: every level, or the images alone."""
+        """What the discriminator sees: all levels, or the images if there are none."""
         return (self.images,) if self.levels is None else self.levels
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Verdict:
-    """What the discriminator says of images.
+    """The discriminator's judgement of N images.
 
-    heads: the logits of each head, float32: [N], or [N, L] of a head that judges L parts of an image by
-    themselves (patches: Isola et al. 2017, section 3.2.2). Whatever a loss makes of logits is averaged over L
-    and added up over heads (`per_image`). classes: class logits [N, K] from an auxiliary classifier, else
-    None. stats: what the discriminator measured on the way, detached, for `Family.observe`.
+    heads: the logits of each head, float32: [N], or [N, L] from a head that judges L parts of an image
+    separately (patches: Isola et al. 2017, section 3.2.2). A loss is averaged over L and summed over heads
+    (`per_image`). classes: class logits [N, K] from an auxiliary classifier, or None. stats: what the
+    discriminator measured on the way, detached, for `Family.observe`.
     """
 
     heads: tuple[Tensor, ...]
@@ -146,23 +149,24 @@ class Verdict:
         classes: Tensor | None = None,
         stats: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """heads: a tensor is the only head."""
-        # What is frozen is set once, here.
+        """heads: the heads' logits in sequence, or the tensor of the only head."""
+        # The dataclass is frozen: this is the one place where its fields are set.
         object.__setattr__(self, "heads", (heads,) if isinstance(heads, Tensor) else tuple(heads))
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "stats", stats or {})
 
     @property
     def logits(self) -> Tensor:
-        """One logit an image, [N]: of several, the mean over L of each head, added up."""
+        """One logit per image, [N]: each head's mean over L, summed over heads."""
         return per_image(self.heads)
 
 
 def per_image(values: Sequence[Tensor]) -> Tensor:
-    """One number an image, [N], of each head's [N] or [N, L]: their mean over L, added up over heads.
+    """Reduces the heads' values, each [N] or [N, L], to one number per image, [N]: the mean over L, summed
+    over heads.
 
-    As papers do whose discriminators have several logits: the mean over patches (Isola et al. 2017), the sum
-    over scales (Wang et al. 2018, eq. 3) or feature networks (Sauer et al. 2022).
+    Papers whose discriminators have several logits do the same: they take the mean over patches (Isola et al.
+    2017) and the sum over scales (Wang et al. 2018, eq. 3) or feature networks (Sauer et al. 2022).
     """
     means = [value if value.ndim == 1 else value.flatten(1).mean(dim=1) for value in values]
     return reduce(Tensor.add, means)
@@ -170,10 +174,10 @@ def per_image(values: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """One objective's value: `loss` [N], unreduced, to be averaged over the global batch by the trainer.
+    """The value of one objective: `loss` [N], unreduced, which the trainer averages over the global batch.
 
-    `stats` are detached batch means (scalars or vectors) that the trainer averages over micro-batches
-    and ranks, shows, and hands to `Family.observe`.
+    `stats` are detached means over the batch (scalars or vectors), which the trainer averages over
+    micro-batches and ranks, shows, and passes to `Family.observe`.
     """
 
     loss: Tensor

@@ -18,7 +18,11 @@ Keep = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """What an optimizer step did: `finite` and `gradient_norm` are 0-d tensors, left on the device."""
+    """What an optimizer step did.
+
+    finite: whether all gradients were finite. gradient_norm: their norm over the whole network. Both are 0-d
+    tensors that stay on the device.
+    """
 
     finite: Tensor
     gradient_norm: Tensor
@@ -40,49 +44,53 @@ class Process:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Where gradients meet, and nothing else. `forward` is never wrapped.
+    """Combines the gradients of all ranks and updates the parameters; it never wraps `forward`.
 
-    A missing gradient is zero. All ranks hold the same parameters after `step`.
+    A missing gradient counts as zero. All ranks hold the same parameters after `step`.
     """
 
     process: Process
     collectives: int
-    """Exchanges between ranks that this rank has begun, for telling who is behind."""
+    """How many exchanges between ranks this rank has begun; it shows which rank lags behind."""
 
     @property
     def backward_is_local(self) -> bool:
-        """Backward exchanges nothing, and adds to gradients whose memory stays: it may be captured."""
+        """Whether `backward` exchanges nothing between ranks and accumulates into gradients that stay where
+        they are in memory, so that it may be captured in a CUDA graph."""
 
     def attach(self, networks: Networks, optimizers: Mapping[Net, Rule]) -> None:
-        """Take charge of the networks' parameters; every rank must hold equal ones."""
+        """Takes charge of the networks' parameters, which must be equal on all ranks."""
 
     def backward(self, net: Net, loss: Tensor, *, last: bool = False) -> None:
-        """Accumulate d loss / d parameters of `net` on this rank; `loss` is 0-d.
+        """Accumulates the gradient of `loss` (0-d) with respect to the parameters of `net` on this rank.
 
-        last: `step` comes next, so that gradients may go out while others are still computed.
+        last: whether `step` comes next, so that gradients may be sent while others are still being computed.
         """
 
     def step(self, net: Net, rate: float, beta2: float | None = None) -> StepReport:
-        """Average gradients over ranks, update unless any is not finite, and clear.
+        """Averages the gradients over ranks, updates the parameters unless a gradient is not finite, and
+        clears the gradients.
 
-        beta2: Adam's second decay for this update; None: the rule's. Of no account to rules without one.
+        rate: the learning rate. beta2: Adam's second decay rate for this update; None takes the rule's. Rules
+        that have no such rate ignore it.
         """
 
     def reset(self, net: Net) -> None:
-        """Forget the optimizer's moments (on growth)."""
+        """Clears the optimizer's moments (when the networks grow)."""
 
     def any(self, flag: bool) -> bool:
-        """True on every rank if true on one."""
+        """Returns True on every rank if `flag` is True on at least one."""
 
     def mean(self, stats: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Averages over ranks; every rank must pass the same names and shapes."""
+        """Returns the averages over ranks; every rank must pass the same names and shapes."""
 
     def optimizer_state(self, keep: Keep = lambda name: True) -> dict[str, Tensor]:
-        """Canonical state by name: `<net>.<parameter>.exp_avg`, `.exp_avg_sq`, `.step`; float32.
+        """Returns the state by canonical names, `<net>.<parameter>.<slot>` (`Rule.slots`), in float32.
 
-        keep: of which parameters, by `<net>.<parameter>`. Every rank must call it, and may keep others.
+        keep: selects the parameters to include, by `<net>.<parameter>`. Every rank must call this method;
+        each may include other parameters.
         """
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
-        """Puts back what any engine of any world size gave; every rank passes all of it. KeyError if
-        it is another network's."""
+        """Restores a state that any engine, with any number of ranks, returned; every rank passes the whole
+        of it. Raises KeyError if the state belongs to other networks."""

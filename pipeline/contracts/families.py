@@ -1,4 +1,4 @@
-"""One kind of model as a value, and what draws from what it learnt."""
+"""A family, which is one kind of model as a value, and the sampler of its trained generator."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ class Sampler(Protocol):
         classes: Sequence[int] | None = None,
         truncation: float = 1.0,
     ) -> Fakes:
-        """Image i depends on seeds[i] (and its class and truncation psi) alone, not on its neighbours.
+        """Draws one image per seed. Image i depends only on seeds[i], its class and the truncation psi, not
+        on the other images.
 
-        classes: one class number an image; None lets a conditional model draw it from the seed.
+        classes: one class number per image; with None, a conditional model draws them from the seeds.
         """
 
 
 class Family(Protocol):
-    """One kind of GAN as data: networks, schedule, phases, game, sampler. It owns no loop.
+    """One kind of GAN as a value: networks, schedule, phases, game, sampler. It contains no loop.
 
-    codec: between the data's pixels and what the networks see; `spec` is the pixels'.
-    memory: what the family remembers across steps beyond weights (ADA's p, the path-length mean),
-    as buffers of a module: saved in every checkpoint, equal on all ranks. needs: of a run, beyond images and
-    labels. fixtures: the frozen networks that `needs` names, put there on the device before the first game;
-    they are in no optimizer, average, checkpoint or snapshot.
+    spec: the images of the data, in pixels. codec: translates those pixels into what the networks see.
+    schedule: the plan of stages. phases: the turns of a step, in order. optimizers: the rule of each network.
+    memory: a module whose buffers are what the family remembers across steps beside weights (ADA's p, the
+    mean path length); they are saved in every checkpoint and equal on all ranks. needs: what the family
+    requires of a run beyond images and labels. fixtures: the frozen networks that `needs` names, which are
+    put here, on the device, before the first game; they are in no optimizer, average, checkpoint or snapshot.
     """
 
     spec: ImageSpec
@@ -50,26 +52,35 @@ class Family(Protocol):
     fixtures: Mapping[str, nn.Module]
 
     def networks(self) -> Networks:
-        """Freshly initialised networks, from torch's global generator."""
+        """Returns freshly initialised networks; their weights are drawn from torch's global generator."""
 
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
-        """The game of one micro-batch. reals: it, for games whose fakes or verdicts depend on its images and
-        extras (pix2pix); None where there is none (sampling, statistics)."""
+        """Returns the game of one micro-batch.
+
+        reals: the micro-batch, for games whose fakes or verdicts depend on its images and extras (pix2pix);
+        None where there are no reals (sampling, statistics).
+        """
 
     def check_batch(self, images: int) -> None:
-        """UserError if the networks cannot take `images` at once on one rank (minibatch statistics)."""
+        """Raises UserError if the networks cannot process `images` images at once on one rank (minibatch
+        statistics)."""
 
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
-        """Called once a step with the step's stats averaged over all ranks and `images`, the images
-        of this step: moves the memory (ADA's p, path-length mean) and running buffers (w_avg).
-        It must not wait for the device. A stat that is not finite (of a step whose update was
-        skipped) must leave what it feeds as it was."""
+        """Updates the memory (ADA's p, the mean path length) and running buffers (w_avg) once per step.
+
+        stats: the step's stats, averaged over all ranks. images: the number of images of the step. This
+        method must not wait for the device. A stat that is not finite, from a step whose update was skipped,
+        must leave what depends on it unchanged.
+        """
 
     def figures(self) -> Mapping[str, Tensor]:
-        """What people are shown of the memory as it is now, 0-d, by the names of the log ("state/ada_p")."""
+        """Returns the figures of the memory that are shown to users, 0-d, by their names in the log
+        ("state/ada_p")."""
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
-        """Samples in pixels, of the data's resolution, from a generator as it is at `stage`; None: fully
-        trained."""
+        """Returns a sampler that draws images in pixels, at the resolution of the data.
+
+        stage: the stage that the generator has reached; None for a fully trained one.
+        """

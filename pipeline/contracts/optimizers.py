@@ -1,9 +1,9 @@
-"""The constants of a player's optimizer; the rate comes from the stage.
+"""The constants of a player's optimizer; the learning rate comes from the stage.
 
-Every rule has `clip_norm`: where the norm of a player's whole gradient, averaged over all ranks, is larger,
-the gradient is scaled to it (Pascanu et al. 2013, algorithm 1); None leaves gradients as they are. `slots`
-are the names under which a checkpoint keeps what the optimizer remembers of each parameter: tensors of the
-parameter's shape, but for `step`, which is one number.
+Every rule has `clip_norm`: if the norm of a player's whole gradient, averaged over all ranks, is larger than
+this, the gradient is scaled down to it (Pascanu et al. 2013, algorithm 1); None leaves gradients as they are.
+`slots` are the names under which a checkpoint stores the optimizer's state of each parameter: tensors of the
+parameter's shape, except for `step`, which is one number.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class AdamWRule:
 
 @dataclass(frozen=True, slots=True)
 class RMSPropRule:
-    """RMSProp (Hinton 2012, lecture 6e), v <- smoothing * v + (1 - smoothing) * g^2 and a step along
-    g / (sqrt(v) + eps), or along b <- momentum * b + g / (sqrt(v) + eps)."""
+    """RMSProp (Hinton 2012, lecture 6e): v <- smoothing * v + (1 - smoothing) * g^2, and a step along
+    g / (sqrt(v) + eps) or, with momentum, along b <- momentum * b + g / (sqrt(v) + eps)."""
 
     smoothing: float = 0.99
     eps: float = 1e-8
@@ -58,7 +58,8 @@ class RMSPropRule:
 
 @dataclass(frozen=True, slots=True)
 class SGDRule:
-    """Gradient descent, w <- w - rate * g, or with b <- momentum * b + g in the place of g."""
+    """Gradient descent: w <- w - rate * g or, with momentum, w <- w - rate * b, where
+    b <- momentum * b + g."""
 
     momentum: float = 0.0
     clip_norm: float | None = None

@@ -1,4 +1,4 @@
-"""The two players and how they play: networks, chance, games, phases."""
+"""The two players and how they play: networks, random numbers, games, phases."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from pipeline.contracts.stages import NETS, Net, Stage
 class Networks:
     """The two players.
 
-    Each may hold several networks (`nn.ModuleDict`: CycleGAN's two generators). The second may have no
-    parameters (`nn.Module()`: a likelihood, an autoencoder); then no phase trains it.
+    Each may consist of several networks (an `nn.ModuleDict`, as for CycleGAN's two generators). The
+    discriminator may have no parameters (`nn.Module()`, for a likelihood model or an autoencoder); then no
+    phase trains it.
     """
 
     generator: nn.Module
@@ -32,33 +33,33 @@ class Networks:
 
 
 class Randomness(Protocol):
-    """The random numbers of one micro-batch, sample by sample.
+    """The random numbers of one micro-batch, one stream per sample.
 
-    Each sample owns a stream that depends on the run's seed, the phase and the sample's global
-    position alone, so that a draw is the same on any number of ranks and in any micro-batch split.
+    Each sample's stream depends only on the run's seed, the phase and the sample's global position, so that
+    a draw is the same for any number of ranks and any split into micro-batches.
     """
 
     @property
     def count(self) -> int:
-        """Number of samples N."""
+        """The number of samples N."""
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal, [N, *shape] float32, on the run's device."""
+        """Draws standard normal numbers, [N, *shape] float32, on the run's device."""
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform in [0, 1), [N, *shape] float32."""
+        """Draws uniform numbers in [0, 1), [N, *shape] float32."""
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        """Uniform whole numbers in [0, high), [N, *shape] int64."""
+        """Draws uniform integers in [0, high), [N, *shape] int64."""
 
     def first(self, count: int) -> Randomness:
-        """The streams of the first `count` samples (for penalties on part of the batch)."""
+        """Returns the streams of the first `count` samples (for penalties on part of the batch)."""
 
 
 class Game(Protocol):
-    """How the two networks play, bound to one stage and to one micro-batch's random numbers.
+    """How the two networks play, bound to one stage and to the random numbers of one micro-batch.
 
-    `exact=True` asks for full float32 (penalties); otherwise a family may use low precision.
+    `exact=True` asks for full float32 (for penalties); otherwise a family may use low precision.
     """
 
     @property
@@ -71,57 +72,67 @@ class Game(Protocol):
     def randomness(self) -> Randomness: ...
 
     def present(self, reals: Batch) -> Batch:
-        """The reals as this stage shows them (identity; ProGAN: resized and faded)."""
+        """Returns the reals as this stage shows them: unchanged, or in ProGAN resized and faded."""
 
     def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
-        """`count` fakes from this micro-batch's randomness, of these labels [count] (None: drawn uniformly
-        if the generator is conditional)."""
+        """Generates `count` fakes from the randomness of this micro-batch.
+
+        labels: class numbers [count]; with None, a conditional generator's are drawn uniformly.
+        """
 
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        """The discriminator on images [N, C, H, W], after augmentation."""
+        """Augments images [N, C, H, W] and returns the discriminator's verdict on them."""
 
     def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
-        """`judge` of fakes, then of as many reals; in one pass where that changes no more than rounding."""
+        """Judges fakes and as many reals, in this order; in one pass where that changes nothing but
+        rounding."""
 
 
 @runtime_checkable
 class LevelledGame(Game, Protocol):
-    """A game whose fakes have `levels`, all of which its discriminator sees (Karnewar and Wang 2020).
+    """A game whose fakes have `levels`, all of which the discriminator sees (Karnewar and Wang 2020).
 
-    `judge` of images is `judge_levels` of their `levels`.
+    `judge(images, ...)` is the same as `judge_levels(levels(images), ...)`.
     """
 
     def levels(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What real images [N, C, H, W] are at each level, shaped as `Fakes.levels`; differentiable in them,
-        since penalties on reals take the gradient with respect to the images."""
+        """Returns real images [N, C, H, W] at every level, in the shapes of `Fakes.levels`.
+
+        The result is differentiable, since penalties on reals take the gradient with respect to the images.
+        """
 
     def judge_levels(
         self, levels: Sequence[Tensor], labels: Tensor | None, *, exact: bool = False
     ) -> Verdict:
-        """The discriminator on samples whose every level is given, after augmentation."""
+        """Augments samples, given at every level, and returns the discriminator's verdict on them."""
 
 
 class Augmentation(Protocol):
-    """What happens to each image of a batch, all numbers drawn. It may be applied as often as it is needed,
-    to any images of the batch: the same ones moved a little, their pairs, what is left of them."""
+    """An augmentation of each image of a batch, with all its random numbers already drawn.
+
+    It may be applied any number of times, and to variants of the batch: the same images slightly moved, their
+    counterparts, or images with parts removed.
+    """
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images [N, C, H, W], of the size that it was drawn for, as they are shown; differentiable."""
+        """Augments images [N, C, H, W], of the size that it was drawn for; differentiable."""
 
     def moved(self, images: Tensor) -> Tensor:
-        """Only what it does to places, of images of any number of channels: masks, maps of labels."""
+        """Applies only the geometric part, to images with any number of channels: masks, label maps."""
 
 
 @runtime_checkable
 class AugmentedGame(Game, Protocol):
-    """A game whose discriminator sees images through an augmentation that may be drawn first and used again:
-    `judge` of images is `judge_shown` of them as `draw_augmentation` shows them."""
+    """A game whose augmentation can be drawn beforehand and applied more than once.
+
+    `judge(images, ...)` is the same as `judge_shown(draw_augmentation(N)(images), ...)`.
+    """
 
     def draw_augmentation(self, count: int) -> Augmentation:
-        """For `count` images, from the micro-batch's randomness: each is another."""
+        """Draws an augmentation for `count` images from the micro-batch's randomness, each image's own."""
 
     def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        """The discriminator on images [N, C, H, W] as they are."""
+        """Returns the discriminator's verdict on images [N, C, H, W] as they are, without augmentation."""
 
 
 Objective = Callable[[Game, Batch], Terms]
@@ -131,11 +142,13 @@ Objective = Callable[[Game, Batch], Terms]
 class Phase:
     """Whose turn it is, with which objective, and how often.
 
-    every: in steps (lazy regularisation). repeats: turns a step, each on fresh reals. gain: factor
-    on the loss (lazy regularisation: `every`). settle: done to the trained network after each update
-    (weight clipping). own_reals: 0: the reals that count as images seen; n: those at the same position of
-    the n-th other order of the data, for phases that must not see the others' reals. exact: a pass of its
-    objective asks for `exact`, so that its products compute in full (`float32.of_turn`).
+    name: what it is called in the log and in seeds. trains: the network that is updated. every: the number
+    of steps from one turn to the next (lazy regularisation). repeats: turns per step, each on fresh reals.
+    gain: a factor on the loss (`every` under lazy regularisation). settle: applied to the trained network
+    after each update (weight clipping). own_reals: 0 for the reals that count as images seen; n for those at
+    the same position in the n-th other order of the data, for phases that must not see the other phases'
+    reals. exact: whether a pass of the objective asks for `exact`, so that the turn's products are computed
+    in full float32 (`float32.of_turn`).
     """
 
     name: str

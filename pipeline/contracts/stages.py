@@ -9,21 +9,22 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 Scalar = float | Tensor
-"""A number, or a 0-d tensor of it on the device."""
+"""A number, or a 0-d tensor on the device that holds it."""
 Net = Literal["generator", "discriminator"]
 NETS: tuple[Net, ...] = ("generator", "discriminator")
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The conditions now, a pure function of images seen.
+    """The conditions at one position of a run; a pure function of the images seen.
 
-    resolution: pixels. fade: 0..1, weight of the newest level (1: fully grown). batch_size: global,
-    in images. rates: learning rate a network. growth: number of levels grown so far; a change of it
-    resets the optimizers. ema_beta: this step's decay of the averaged generator (0 copies it).
-    adam_beta2: Adam's second decay a network, where it moves with images seen. weights: of the terms
-    that move with images seen, by name ("r1_gamma"). A game gets weights, and a fade that is not 1, as
-    scalars on the device: its arithmetic is then the same from step to step.
+    resolution: the side of the images in pixels. fade: the weight of the newest level, from 0 to 1 (fully
+    grown). batch_size: images per step over all ranks. rates: the learning rate of each network. growth: the
+    number of levels grown so far; a change resets the optimizers. ema_beta: the decay of the averaged
+    generator at this step (0 copies the generator). adam_beta2: Adam's second decay rate of each network for
+    which it changes with images seen. weights: the weights of terms that change with images seen, by name
+    ("r1_gamma"). A game gets the weights, and a fade below 1, as scalars on the device, so that its
+    operations are the same at every step.
     """
 
     resolution: int
@@ -40,7 +41,8 @@ class Schedule(Protocol):
     """The plan of a run over images seen."""
 
     def at(self, images_seen: int) -> Stage:
-        """The stage at `images_seen`; pure, so that a restart needs no stored schedule."""
+        """Returns the stage at `images_seen`. The function is pure, so that a restart needs no stored
+        schedule."""
 
     def batch_sizes(self) -> Sequence[int]:
-        """Every global batch size that may come, so that a bad one is refused before the run starts."""
+        """Returns every global batch size of the plan, so that a bad one is refused before the run starts."""
