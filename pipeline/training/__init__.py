@@ -1,1 +1,1 @@
-"""The loop. It knows no family."""
+"""The training loop, which knows no particular family."""

@@ -1,6 +1,7 @@
 """Random numbers drawn before the arithmetic that uses them, so that it is a function of its inputs alone.
 
-What a phase asks for depends on its shapes and not on what it computes: noted once, it is known for good.
+Which numbers a phase asks for depends on its shapes and not on the values it computes, so it is enough to
+record the requests once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pipeline.contracts import Randomness
 
 
 class Request(NamedTuple):
-    """One draw: the method that was called, for how many samples, and its arguments."""
+    """One draw: the method that was called, the number of samples, and the arguments."""
 
     kind: str
     samples: int
@@ -22,7 +23,7 @@ class Request(NamedTuple):
 
 
 class Noted:
-    """`source`, and in `requests` all that it was asked for, in order."""
+    """Passes every draw on to `source` and records it in `requests`, in order."""
 
     def __init__(self, source: Randomness, requests: list[Request] | None = None) -> None:
         self._source = source
@@ -51,7 +52,7 @@ class Noted:
 
 
 def draw(source: Randomness, requests: Sequence[Request]) -> list[Tensor]:
-    """The numbers that `source` gives whoever asks for these in this order."""
+    """Returns the numbers that `source` gives for these requests, made in this order."""
     return [_answer(source.first(request.samples), request) for request in requests]
 
 
@@ -61,9 +62,9 @@ def _answer(source: Randomness, request: Request) -> Tensor:
 
 
 class Drawn:
-    """Numbers that were drawn beforehand, for whoever asks for the same in the same order.
+    """Gives out numbers that were drawn beforehand, to the same requests in the same order.
 
-    RuntimeError if somebody asks for other numbers than were drawn.
+    Raises RuntimeError if other numbers are asked for than were drawn.
     """
 
     def __init__(self, count: int, requests: Sequence[Request], numbers: Sequence[Tensor]) -> None:
@@ -92,6 +93,6 @@ class Drawn:
         asked = Request(kind, self._count, arguments)
         drawn = next(self._coming, None)
         if drawn is None or drawn[0] != asked:
-            found = "nothing more" if drawn is None else drawn[0]
-            raise RuntimeError(f"random numbers asked for: {asked}; drawn beforehand: {found}")
+            present = "nothing more" if drawn is None else drawn[0]
+            raise RuntimeError(f"random numbers asked for: {asked}; drawn beforehand: {present}")
         return drawn[1]

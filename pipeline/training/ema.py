@@ -1,4 +1,4 @@
-"""The averaged generator, which samples and snapshots come from."""
+"""The averaged generator, from which samples and snapshots are made."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class Averager:
-    """Exponential moving average of a generator's parameters; its buffers are copied.
+    """Keeps an exponential moving average of a generator's parameters; buffers are copied.
 
-    average: the averaged module, in float32, in eval mode, without gradients.
+    average: the averaged module, in float32 and eval mode, without gradients.
     """
 
     def __init__(self, generator: nn.Module) -> None:
@@ -20,7 +20,7 @@ class Averager:
 
     @torch.no_grad()
     def update(self, beta: float) -> None:
-        """average <- beta * average + (1 - beta) * generator (Yazici et al. 2019, eq. 1)."""
+        """Sets average <- beta * average + (1 - beta) * generator (Yazici et al. 2019, eq. 1)."""
         averages: list[Tensor] = list(self.average.parameters())
         sources: list[Tensor] = list(self._source.parameters())
         if averages:

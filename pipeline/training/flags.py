@@ -1,4 +1,4 @@
-"""A few numbers on their way from the device to the host, which does not wait for them."""
+"""Brings a few numbers of each step from the device to the host without making the host wait."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from torch import Tensor
 
 
 class Flags:
-    """On a GPU the numbers of a step are read one step later: by then they have arrived, and nobody waits.
-    On a CPU they are there at once. Every rank reads those of the same step at the same time."""
+    """The numbers of the latest steps, on their way to the host.
+
+    On a GPU the numbers of a step are read one step later, when they have arrived, so that nothing waits. On
+    a CPU they are read at once. All ranks read the numbers of the same step at the same point.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._late = device.type == "cuda"
         self._coming: deque[tuple[Tensor, Any]] = deque()
 
     def exchange(self, values: Tensor) -> list[float] | None:
-        """Sends the numbers of this step; gives those of the step before (None before there is one) on a GPU,
-        these on a CPU."""
+        """Sends the numbers of this step, and returns those of the previous step on a GPU (None at the first
+        step), those of this step on a CPU."""
         if not self._late:
             return list(values.tolist())
         # A copy to memory that is not pinned would queue behind the step and hold the host until its end.

@@ -1,4 +1,4 @@
-"""CUDA graphs: a turn's thousands of launches made as one."""
+"""CUDA graphs, which replace the thousands of kernel launches of a turn by one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pipeline.training.turns import Graphs, Run, Stats
 
 
 class CudaGraphs:
-    """Implements turns.Graphs on a GPU: all graphs share one pool of memory, for they run one after another.
+    """Implements `turns.Graphs` on a GPU. All graphs share one memory pool, since they run one after another.
 
-    tell: gets a line for people if something cannot be captured.
+    tell: is called with a line for the user if something cannot be captured.
     """
 
     def __init__(self, device: torch.device, tell: Callable[[str], None]) -> None:
@@ -23,7 +23,7 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm(self, run: Run) -> Stats:
-        # On the stream that will capture: what autograd makes once remembers its stream.
+        # On the stream that will capture: what autograd creates only once stays bound to its stream.
         present = torch.cuda.current_stream()
         self._stream.wait_stream(present)
         with torch.cuda.stream(self._stream):
@@ -34,7 +34,8 @@ class CudaGraphs:
     def capture(self, run: Run) -> Run | None:
         graph = torch.cuda.CUDAGraph()
         try:
-            # Other threads pin memory and write checkpoints meanwhile: their calls must not spoil it.
+            # Other threads pin memory and write checkpoints meanwhile: their calls must not break the
+            # capture.
             with torch.cuda.graph(
                 graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
             ):
@@ -52,7 +53,7 @@ class CudaGraphs:
 
 
 class Packed:
-    """Stats side by side in one tensor, so that a copy of all is one launch."""
+    """Stats side by side in one tensor, so that copying all of them takes one launch."""
 
     def __init__(self, stats: Stats) -> None:
         self._shapes = {name: value.shape for name, value in stats.items()}
@@ -60,7 +61,7 @@ class Packed:
         self._flat = torch.cat(values) if values else torch.empty(0)
 
     def copy(self) -> Stats:
-        """The stats as they are now, in memory of their own."""
+        """Returns a copy of the stats as they are now."""
         sizes = [shape.numel() for shape in self._shapes.values()]
         parts: tuple[Tensor, ...] = torch.split(self._flat.clone(), sizes)
         shapes = self._shapes.items()
@@ -68,8 +69,8 @@ class Packed:
 
 
 def graphs_for(engine: Engine, networks: Networks, tell: Callable[[str], None]) -> Graphs | None:
-    """Graphs on a GPU, None on a CPU, and None with a line for people where an exchange between ranks would
-    have to be captured."""
+    """Returns the graphs on a GPU and None on a CPU. Where an exchange between ranks would have to be
+    captured, it returns None and tells the user why."""
     process = engine.process
     if process.device.type != "cuda":
         return None

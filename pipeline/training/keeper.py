@@ -1,4 +1,4 @@
-"""The files of a run: checkpoints, written by all ranks; snapshots and pictures of samples, by the first."""
+"""Writes the files of a run: checkpoints on all ranks, snapshots and pictures of samples on the first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.storage.positions import Position
 from pipeline.storage.snapshots import write_snapshot
 from pipeline.training.pictures import STRIP, draw_grid, draw_strip, grid_columns
 from pipeline.training.report import Report
-from pipeline.training.state import Groups, Share, copied, take
+from pipeline.training.state import Groups, RankShare, copied, take
 from pipeline.training.trainer import Trainer
 
 _TELL_SECONDS = 60
@@ -33,10 +33,12 @@ _TELL_SECONDS = 60
 
 @dataclass(frozen=True)
 class RunKeeper:
-    """Writes into `run`.
+    """Writes checkpoints, snapshots and pictures into the folder `run`.
 
     With `checkpoints.background`, a rank's share of a checkpoint is copied while training waits and written
-    while it goes on. attempt: of this start, equal on all ranks. second: the other set of two.
+    while training goes on.
+    index: the index of the data set. classes: the names of its classes. attempt: the name of this start of
+    the run, equal on all ranks. second: the index of the second data set, for families that train on two.
     """
 
     run: Path
@@ -49,7 +51,7 @@ class RunKeeper:
 
     def checkpoint(self, trainer: Trainer, report: Report | None = None) -> None:
         self.finish(trainer)
-        share = Share(trainer.networks, trainer.engine.process)
+        share = RankShare(trainer.networks, trainer.engine.process)
         groups = take(trainer, share.holds)
         background = self.config.checkpoints.background
         self._writer.submit(self._job(trainer, copied(groups) if background else groups, report))
@@ -76,38 +78,39 @@ class RunKeeper:
         return self._writer.error is not None
 
     def finish(self, trainer: Trainer) -> None:
-        # Ranks ask one another from the main thread, so that nobody waits alone for one that has failed.
+        # Ranks exchange their status from the main thread, so that none waits alone for one that has failed.
         engine, since = trainer.engine, time.monotonic()
         while True:
             error, busy = self._writer.error, self._writer.busy
             flags = {"failed": error is not None, "busy": busy and error is None}
             device = engine.process.device
-            found = engine.mean({k: torch.full((), float(v), device=device) for k, v in flags.items()})
-            if found["failed"] > 0:
+            shares = engine.mean({k: torch.full((), float(v), device=device) for k, v in flags.items()})
+            if shares["failed"] > 0:
                 self._fail(error, engine.process)
-            if found["busy"] == 0:
+            if shares["busy"] == 0:
                 self._writer.finish()
                 return
             if engine.process.is_first and time.monotonic() - since > _TELL_SECONDS:
                 since = time.monotonic()
-                waited = round(float(found["busy"]) * engine.process.world_size)
+                waited = round(float(shares["busy"]) * engine.process.world_size)
                 line = f"waiting for {waited} processes to write their part of a checkpoint"
                 with suppress(OSError):  # a terminal that is gone must not cost the checkpoint
                     print(line, file=sys.stderr)
             time.sleep(0.01)
 
     def _fail(self, error: BaseException | None, process: Process) -> NoReturn:
-        """The same line on every rank; a fault of the program itself keeps its traceback on its own."""
+        """Raises an error with the same line on every rank. The rank on which an unexpected exception was
+        raised raises that one, with its traceback."""
         self.give_up()
         why = None if error is None else (type(error).__name__, str(error))
-        kind, text = next(found for found in from_all(why, process) if found is not None)
+        kind, text = next(reason for reason in from_all(why, process) if reason is not None)
         for known in (UserError, RunFailed):
             if kind == known.__name__:
                 raise known(text) from error
         raise error or RunFailed(f"another process could not write its part of a checkpoint: {kind}: {text}")
 
     def give_up(self) -> None:
-        """Ends a wait for other ranks' parts of a checkpoint, which is then not published."""
+        """Stops waiting for other ranks' parts of a checkpoint, which is then not published."""
         self._writer.given_up.set()
 
     def snapshot(self, trainer: Trainer, report: Report | None) -> None:

@@ -1,4 +1,4 @@
-"""The run from its first step to its last: steps, and between them ticks, snapshots, checkpoints, stop."""
+"""A run from its first step to its last: steps and, between them, ticks, snapshots and checkpoints."""
 
 from __future__ import annotations
 
@@ -18,30 +18,34 @@ from pipeline.training.trainer import Trainer
 
 
 class Keeper(Protocol):
-    """Writes the run's files; every rank calls it alike."""
+    """Writes the files of a run. All ranks call its methods, in the same order."""
 
     def checkpoint(self, trainer: Trainer, report: Report | None = None) -> None:
-        """Everything needed to continue; what `report` has written is on disk before."""
+        """Writes everything needed to continue, after what `report` has written is safely on disk."""
         ...
 
     def snapshot(self, trainer: Trainer, report: Report | None) -> None:
-        """The averaged generator, and a picture of what it makes."""
+        """Writes the averaged generator and a picture of its samples."""
         ...
 
     @property
     def failed(self) -> bool:
-        """Something that this rank writes in the background has gone wrong."""
+        """Whether something that this rank writes in the background has failed."""
         ...
 
     def finish(self, trainer: Trainer) -> None:
-        """Waits until all of it is on disk; raises what went wrong on any rank, on all of them."""
+        """Waits until everything is on disk. If writing failed on any rank, raises the error on all ranks."""
         ...
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a run ended and what stopped it before its length, if anything did. ended_by: why it is finished
-    before its length, on the rank that was told."""
+    """Where a run ended, and why.
+
+    images_seen: the run's position at its end. stopped_by: what interrupted the run before its length, or
+    None. ended_by: why the run counts as finished before its length, known only on the rank that asked for
+    the reason; otherwise None.
+    """
 
     images_seen: int
     stopped_by: str | None
@@ -51,8 +55,8 @@ class Outcome:
 class Loop:
     """Runs `trainer` to `config.length.images` or until all ranks agree to stop.
 
-    report is None on ranks that do not write. end: asked once a tick, on the rank that does, whether there is
-    a reason to end the run, as finished, before its length.
+    report: None on ranks that do not write. end: is called once per tick on the rank that writes; it returns
+    the reason to end the run, as finished, before its length, or None.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class Loop:
         self._flags = Flags(trainer.engine.process.device)
 
     def run(self) -> Outcome:
-        """Trains; saves whatever is asked for on the way and at the end."""
+        """Trains, and saves what the configuration asks for on the way and at the end."""
         progress, total = self._trainer.progress, self._config.length.images
         if progress.images_seen == 0:
             self._keeper.snapshot(self._trainer, self._report)
@@ -79,11 +83,12 @@ class Loop:
         self._look_for_end()
         while not (progress.images_seen >= total or stopped or self._ended):
             before = progress.images_seen
-            # A rank that could not write asks to stop: all meet at the next checkpoint, and there end alike.
+            # A rank that could not write asks to stop: all meet at the next checkpoint, and end there
+            # together.
             self._trainer.wants_stop = self._stop.reason is not None or self._keeper.failed
             self._trainer.step()
             if progress.images_seen < total:
-                self._trainer.fetch()  # while the device is still at this step
+                self._trainer.fetch()  # while the device is still computing this step
             stopped = self._agreed_stop()
             self._between(before, stopped or progress.images_seen >= total)
         self._keeper.finish(self._trainer)
@@ -140,7 +145,7 @@ class Loop:
         self._look_for_end()
 
     def _look_for_end(self) -> None:
-        """All ranks learn here what one has been told."""
+        """Passes on to all ranks the reason to end, which one rank has been given."""
         if self._config.stop.metric is None or self._ended:
             return
         self._why = self._end() if self._report is not None else None
@@ -149,7 +154,7 @@ class Loop:
             self._report.say(f"the run ends here: {self._why}")
 
     def _damaged(self) -> dict[str, float]:
-        """Images passed over by all ranks since this start, if any were."""
+        """Returns the number of images skipped by all ranks since this start, if there were any."""
         engine = self._trainer.engine
         here = torch.full((), float(self._trainer.stream.damaged), device=engine.process.device)
         total = float(engine.mean({"damaged": here})["damaged"]) * engine.process.world_size

@@ -1,4 +1,4 @@
-"""The same pictures at every snapshot: a grid of samples, and a strip from one sample to another."""
+"""The pictures of every snapshot: a grid of samples, and a strip that leads from one sample to another."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from pipeline.contracts import Sampler
 from pipeline.latents import LatentSpace, slerp
 
 STRIP = 7
-"""Images in a strip."""
+"""The number of images in a strip."""
 
 _AT_ONCE = 8  # images drawn together, to bound memory at 1024px
 
 
 def grid_columns(count: int, classes: int = 0) -> int:
-    """Columns of a grid of `count` images: about twice as wide as high, or one column a class."""
+    """Returns the columns of a grid of `count` images: one per class for up to 32 classes, otherwise so many
+    that the grid is about twice as wide as high."""
     return classes if 0 < classes <= 32 else math.ceil(math.sqrt(2 * count))
 
 
 def draw_grid(sampler: Sampler, count: int, classes: int) -> Tensor:
-    """`count` samples [count, C, H, W] from the fixed seeds 0, 1, ...; with classes, in turn."""
+    """Draws `count` samples [count, C, H, W] from the fixed seeds 0, 1, ..., taking the classes in turn."""
     parts = []
     with torch.no_grad():
         for first in range(0, count, _AT_ONCE):
@@ -33,8 +34,10 @@ def draw_grid(sampler: Sampler, count: int, classes: int) -> Tensor:
 
 
 def draw_strip(sampler: Sampler, count: int) -> Tensor | None:
-    """`count` images [count, C, H, W] from that of seed 0 to that of seed 1, on the great circle between
-    their z, all of class 0 if there are classes; None from a sampler whose latents cannot be walked."""
+    """Draws `count` images [count, C, H, W] from seed 0 to seed 1, along the great circle between their z.
+
+    All are of class 0 if there are classes. Returns None for a sampler that does not offer its latents.
+    """
     if not isinstance(sampler, LatentSpace):
         return None
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Where a run stands: the only position there is, from which order, seeds and stage follow."""
+"""The position of a run, from which the order of the data, all seeds and the stage follow."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from torch import Tensor
 
 @dataclass
 class Progress:
-    """images_seen: real images drawn by all ranks together. step: steps done. growth: of the last step."""
+    """The position of a run.
+
+    images_seen: real images drawn by all ranks together. step: the number of completed steps. growth: that of
+    the stage of the last step.
+    """
 
     images_seen: int = 0
     step: int = 0
     growth: int = 0
 
     def advance(self, images: int) -> None:
-        """One step over `images` real images is done."""
+        """Counts one completed step over `images` real images."""
         self.images_seen += images
         self.step += 1
 
     def state(self) -> dict[str, Tensor]:
-        """For a checkpoint."""
+        """Returns the position as tensors, for a checkpoint."""
         return {name: torch.tensor(value) for name, value in vars(self).items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -32,5 +36,5 @@ class Progress:
 
 
 def crossed(before: int, after: int, every: int) -> bool:
-    """True if a multiple of `every` lies in (before, after]."""
+    """Returns whether a multiple of `every` lies in (before, after]."""
     return before // every != after // every

@@ -1,4 +1,4 @@
-"""What a person follows: progress bar, tick lines, log.jsonl and TensorBoard. Rank 0 writes."""
+"""Reports a run's progress, on rank 0: the progress bar, tick lines, log.jsonl and TensorBoard."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from pipeline.training.meters import peak_gib
 
 Figures = Mapping[str, float]
 _HEADLINES = ("loss/", "penalty/", "state/")
-# Category -> charts and what their curves' names begin with; without a name, a chart a curve.
+# Category -> charts, and what the names of their curves begin with; "" stands for one chart per curve.
 _CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "losses": {
         "losses": ("loss/",),
@@ -68,11 +68,12 @@ _CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 class Report:
-    """Writes a run's progress.
+    """Reports the progress of a run.
 
-    run: its folder. total: images of the whole run. start: images seen when this process began; what
-    an earlier process wrote beyond it is dropped from the log and hidden from TensorBoard, so that
-    curves have neither gaps nor doubles.
+    run: the run's folder. total: the length of the run in images. start: the images seen when this process
+    began. What an earlier process wrote beyond that position is dropped from the log and hidden in
+    TensorBoard, so that curves have neither gaps nor duplicate points. device: the device whose peak memory
+    is reported. tensorboard: whether to write curves.
     """
 
     def __init__(self, run: Path, *, total: int, start: int, device: torch.device, tensorboard: bool) -> None:
@@ -88,7 +89,7 @@ class Report:
         self._settings: Mapping[str, Any] | None = None  # to be shown among those of other runs
         self._curves = None
         if tensorboard:
-            first = start + 1 if start else 0  # from the start again: hides all that an earlier try wrote
+            first = start + 1 if start else 0  # a run that begins anew hides all that an earlier try wrote
             self._curves = Curves(run / TRAINING, first, self.say)
         self._bar = tqdm(
             total=total,
@@ -111,15 +112,15 @@ class Report:
             self._curves.close()
 
     def say(self, line: str) -> None:
-        """One line for a person, beside the bar."""
+        """Shows the user one line above the progress bar."""
         self._show(lambda: tqdm.write(line, file=sys.stderr))
 
     def advance(self, images_seen: int) -> None:
-        """Moves the bar."""
+        """Moves the progress bar."""
         self._show(lambda: self._bar.update(images_seen - self._bar.n))
 
     def _show(self, act: Callable[[], object]) -> None:
-        # A closed terminal must not cost the checkpoint that is written next; the log file has it all.
+        # A closed terminal must not cost the checkpoint that is written next; the log file has every line.
         if self._has_terminal:
             try:
                 act()
@@ -127,7 +128,8 @@ class Report:
                 self._has_terminal = False
 
     def describe(self, texts: Mapping[str, str], settings: Mapping[str, Any]) -> None:
-        """Once a run: what it is in Markdown, by name, and its settings among those of other runs."""
+        """Adds to TensorBoard, once per run, descriptions in Markdown by name and the run's settings (see
+        `introduce`)."""
         if self._curves is None:
             return
         for name, text in texts.items():
@@ -135,8 +137,8 @@ class Report:
         self.introduce(settings)
 
     def introduce(self, settings: Mapping[str, Any]) -> None:
-        """Its settings among those of other runs, unless they are there: now, or at a tick at which the disk
-        takes them."""
+        """Adds the run's settings to TensorBoard's comparison of runs, unless they are there already. If they
+        cannot be written now, every tick tries again."""
         if self._curves is None:
             return
         try:
@@ -152,7 +154,7 @@ class Report:
             self._settings = None
 
     def tick(self, images_seen: int, step: int, figures: Figures) -> None:
-        """Means since the last tick: one line for a person, one in the log, one point a curve."""
+        """Reports the means since the last tick: one line for the user, one in the log, one point a curve."""
         now = time.perf_counter()
         seconds, images = now - self._time, images_seen - self._images
         self._time, self._images = now, images_seen
@@ -170,18 +172,18 @@ class Report:
 
     @property
     def has_pictures(self) -> bool:
-        """Whether `picture` shows what it is given."""
+        """Whether pictures are shown at all."""
         return self._curves is not None
 
     def picture(self, name: str, picture: np.ndarray, images_seen: int) -> None:
-        """An image [H, W, C] uint8 into TensorBoard."""
+        """Adds an image [H, W, C] uint8 to TensorBoard."""
         if self._curves is not None:
             self._curves.add(event_of(picture_summary(name, picture), images_seen))
             self._curves.flush()
 
     def sync(self) -> None:
-        """Makes log and curves durable as far as they were written, from any thread: a run that goes on from
-        a checkpoint writes none again that come before it."""
+        """Makes what has been written of log and curves durable, since a run that continues from a checkpoint
+        does not write again what comes before it. It may be called from any thread."""
         if self._log.exists():
             with explained(self._log):
                 fsync_file(self._log)
@@ -210,7 +212,7 @@ class Report:
 
 
 def stage_figures(stage: Stage) -> Figures:
-    """The conditions, by the names of the log; nothing of it is asked of the device."""
+    """Returns the conditions of a stage by their names in the log, without waiting for the device."""
     return {
         "stage/resolution": stage.resolution,
         "stage/fade": float(stage.fade),
@@ -223,20 +225,21 @@ def stage_figures(stage: Stage) -> Figures:
 
 
 def curves_layout(tags: Iterable[str]) -> Layout:
-    """The charts of TensorBoard's custom tab: what belongs together side by side, without what has no curve.
-    `quality` is filled by evaluation."""
+    """Returns the charts of TensorBoard's tab of custom scalars: curves that belong together in one chart,
+    and no chart without a curve. The category `quality` is left empty for evaluation to fill."""
     known = sorted(tags)
     layout: dict[str, dict[str, list[Any]]] = {}
     for category, charts in _CHARTS.items():
-        found = layout.setdefault(category, {})
+        filled = layout.setdefault(category, {})
         for chart, beginnings in charts.items():
             for tag in (tag for tag in known if tag.startswith(beginnings)):
-                found.setdefault(chart or tag, ["Multiline", []])[1].append(f"^{tag}$")
+                filled.setdefault(chart or tag, ["Multiline", []])[1].append(f"^{tag}$")
     return {category: charts for category, charts in layout.items() if charts or not _CHARTS[category]}
 
 
 def tick_line(images_seen: int, total: int, figures: Figures, seconds_left: float) -> str:
-    """`64k/128k images  8.1 s/kimg  loss/generator 0.71 ...  1.2 GiB  left 0:10:03`."""
+    """Returns a line such as
+    `64k/128k images  8.1 s/kimg  loss/generator 0.71 ...  1.2 GiB  left 0:10:03`."""
     shown = [f"{name} {value:.4g}" for name, value in figures.items() if name.startswith(_HEADLINES)]
     if figures.get("skipped_updates", 0) > 0:
         shown.append(f"skipped_updates {figures['skipped_updates']:.3g}")
@@ -264,15 +267,15 @@ def _short(count: int) -> str:
 
 
 def drop_after(log: Path, images_seen: int) -> int:
-    """Removes lines beyond `images_seen`, and those that are none: a kill or a power loss cut them short.
-    Returns how many stay."""
+    """Removes the entries beyond `images_seen`, and lines that a kill or a power loss cut short. Returns how
+    many remain."""
     try:
         with explained(log, "read"):
-            found = [(line, log_entry(line)) for line in read_lines(log)]
+            entries = [(line, log_entry(line)) for line in read_lines(log)]
     except FileNotFoundError:
         return 0
     except Damaged as damage:
         raise refusal(damage, f"{damage}; move it away, and the log begins anew") from damage
-    kept = [line for line, entry in found if entry is not None and entry["images_seen"] <= images_seen]
+    kept = [line for line, entry in entries if entry is not None and entry["images_seen"] <= images_seen]
     publish_bytes(log, b"".join(line + b"\n" for line in kept))
     return len(kept)

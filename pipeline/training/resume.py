@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from: the newest that every rank sees whole."""
+"""Chooses the checkpoint from which a run continues: the newest that is complete on every rank."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from pipeline.storage.manifest import MANIFEST, digest_file
 def agreed_checkpoint(
     store: CheckpointStore, process: Process, report: Callable[[str], None]
 ) -> Checkpoint | None:
-    """The newest checkpoint that verifies on every rank, and is the same to all of them.
+    """Returns the newest checkpoint that verifies on every rank and is the same on all of them, or None.
 
-    Hosts may see a shared folder differently for a while: each rank compares every file with its digest, and
-    the manifest with the first rank's. One that is passed over is named to the first rank's `report`.
-    Errors: RunFailed on all ranks if the first sees whole ones and others see none of them.
+    Hosts may see a shared folder differently for a while, so each rank compares every file with its digest,
+    and the manifest with the first rank's. On the first rank, `report` is called with a line for each
+    checkpoint that is passed over. Raises RunFailed on all ranks if the first rank sees complete checkpoints
+    but none of them is complete on every rank.
     """
     first_saw_one = False
     for folder in from_first(store.folders(), process):
-        found, why = _look(store, folder)
-        mine = "" if found is None else digest_file(folder / MANIFEST)
+        checkpoint, why = _look(store, folder)
+        mine = "" if checkpoint is None else digest_file(folder / MANIFEST)
         if mine != from_first(mine, process) and not why:
             why = f"{folder / MANIFEST}: another than the first process sees"
         whys = from_all(why, process)
-        if found is not None and not any(whys):
-            return found
+        if checkpoint is not None and not any(whys):
+            return checkpoint
         first_saw_one = first_saw_one or not whys[0]
         if process.is_first:
             report(f"checkpoint passed over: {next(why for why in whys if why)}")
@@ -43,7 +44,7 @@ def agreed_checkpoint(
 
 
 def _look(store: CheckpointStore, folder: Path) -> tuple[Checkpoint | None, str]:
-    """What this rank sees in `folder`, or why it is not whole."""
+    """Returns the checkpoint that this rank sees in `folder`, or the reason why it is not complete."""
     try:
         return store.verified(folder), ""
     except Damaged as damage:

@@ -1,4 +1,4 @@
-"""Transfer learning: a run that begins with another's weights, as far as they fit."""
+"""Transfer learning: a run that begins with the weights of another, as far as they fit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pipeline.training.trainer import Trainer
 
 
 def begin_with(trainer: Trainer, weights: StartWeights) -> str:
-    """Puts `weights` into the trainer's networks and averaged generator; says what was taken.
+    """Copies `weights` into the trainer's networks and averaged generator, and returns a line that says
+    which.
 
-    What has another name or shape (layers of another resolution, embeddings of other classes) keeps its
-    fresh values. Errors: UserError if nothing of the generator fits.
+    Tensors with no counterpart of the same name and shape (layers of another resolution, embeddings of other
+    classes) keep their fresh values. Raises UserError if nothing of the generator fits.
     """
     networks = trainer.networks
     fresh = _take(networks.generator, weights.generator)
@@ -24,7 +25,7 @@ def begin_with(trainer: Trainer, weights: StartWeights) -> str:
     _take(trainer.averager.average, weights.average)
     lines = [_count("generator", networks.generator, fresh)]
     if not networks.discriminator.state_dict():
-        pass  # the other plays alone
+        pass  # this family has no discriminator
     elif weights.discriminator is None:
         lines.append("discriminator all fresh (the source has none)")
     else:
@@ -37,7 +38,7 @@ def begin_with(trainer: Trainer, weights: StartWeights) -> str:
 
 
 def _take(module: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Copies what fits; the names of what stayed fresh."""
+    """Copies the weights that fit; returns the names of the tensors that kept their fresh values."""
     own = module.state_dict()
     fitting = {name: t for name, t in weights.items() if name in own and own[name].shape == t.shape}
     module.load_state_dict(fitting, strict=False)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, taken from a trainer and put back into one."""
+"""The content of a checkpoint: taken from a trainer, and put back into one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from pipeline.training.trainer import Trainer
 Groups = Mapping[str, Mapping[str, Tensor]]
 
 
-class Share:
-    """What one rank writes of a checkpoint: whole parameters and buffers, with their moments and average, so
-    that ranks have about equal bytes; the first rank has whatever is of no network."""
+class RankShare:
+    """The part of a checkpoint that one rank writes.
+
+    Parameters and buffers are dealt out whole, each with its moments and average, so that all ranks write
+    about equally many bytes. The first rank also writes whatever belongs to no network.
+    """
 
     def __init__(self, networks: Networks, process: Process) -> None:
         self._rank = process.rank
@@ -27,14 +30,14 @@ class Share:
         }
         loads = [(0, rank) for rank in range(process.world_size)]
         self._owner: dict[str, int] = {}
-        # The largest first, to the least laden.
+        # The largest first, each to the rank that has the fewest bytes so far.
         for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
             load, rank = heapq.heappop(loads)
             self._owner[name] = rank
             heapq.heappush(loads, (load + sizes[name], rank))
 
     def holds(self, name: str) -> bool:
-        """True if `<net>.<parameter or buffer>`, or any other name, is this rank's to write."""
+        """Returns whether this rank writes `name`: `<net>.<parameter or buffer>`, or any other name."""
         return self._owner.get(name, 0) == self._rank
 
 
@@ -44,10 +47,10 @@ def _bytes_saved(net: str, value: Tensor) -> int:
 
 
 def take(trainer: Trainer, keep: Keep = lambda name: True) -> dict[str, dict[str, Tensor]]:
-    """Everything needed to continue bit for bit, by group and name. Order and seeds follow from
-    `progress`, so no loader or random state is in it.
+    """Returns everything needed to continue bit for bit, by group and name.
 
-    keep: of it, by name (see `Share.holds`). Every rank must call it.
+    It contains no state of loaders or random generators, since order and seeds follow from `progress`.
+    keep: selects what to include, by name (see `RankShare.holds`). Every rank must call this function.
     """
     networks = {
         f"{net}.{name}": value
@@ -69,7 +72,7 @@ def take(trainer: Trainer, keep: Keep = lambda name: True) -> dict[str, dict[str
 
 
 def copied(groups: Groups) -> dict[str, dict[str, Tensor]]:
-    """The same on the CPU in memory of its own, which training does not change."""
+    """Returns copies on the CPU, which training does not change."""
     return {
         group: {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
         for group, tensors in groups.items()
@@ -77,7 +80,7 @@ def copied(groups: Groups) -> dict[str, dict[str, Tensor]]:
 
 
 def put_back(trainer: Trainer, groups: Groups) -> None:
-    """The reverse of `take`; names that do not fit are a UserError."""
+    """Restores what `take` returned. Raises UserError if names or shapes do not fit."""
     try:
         for net, module in trainer.networks.items():
             prefix = f"{net}."

@@ -1,5 +1,5 @@
-"""Asking a run to stop: SIGTERM, SIGUSR1, SIGUSR2, Ctrl-C, a closed terminal or the time limit set a
-flag; the loop saves and ends."""
+"""Requests to stop a run: SIGTERM, SIGUSR1, SIGUSR2, Ctrl-C, a closed terminal or the time limit set a flag,
+and the loop saves and ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.engines.signals import STOPS, handling
 
 
 class StopRequest:
-    """Why to stop, if at all; `reason` is for people."""
+    """A request to stop, if there is one; `reason` is text for the user, or None."""
 
     def __init__(
         self, limit_seconds: float | None = None, clock: Callable[[], float] = time.monotonic
@@ -32,17 +32,17 @@ class StopRequest:
 
     @property
     def by_signal(self) -> bool:
-        """True if somebody outside asked, and not the run's own settings."""
+        """Whether a signal asked the run to stop, and not its own time limit."""
         return self._signal is not None
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Catches the signals for as long as the run lasts, then puts the old handlers back."""
+        """Catches the signals inside the block, and restores the previous handlers after it."""
         with handling(STOPS, self._handle):
             yield self
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        # A second Ctrl-C means now: the checkpoints on disk are whole whatever happens here.
+        # A second Ctrl-C stops at once: the checkpoints on disk are complete whatever happens here.
         if self._signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._signal = signal.Signals(number).name

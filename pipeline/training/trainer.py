@@ -18,34 +18,36 @@ from pipeline.training.progress import Progress
 from pipeline.training.turns import Graphs, Turn, Turns
 
 Reals = list[list[Batch]]
-"""Of one step: each turn's, by `Phase.own_reals`: the common ones first."""
+"""The reals of one step: for each order of the data (`Phase.own_reals`), the batch of each turn."""
 
 
 class Stream(Protocol):
-    """Where real images come from; the position is the caller's."""
+    """Where real images come from."""
 
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
-        """This rank's part of `times` consecutive global batches of `batch_size` images, at `resolution`
-        pixels a side (None: the data's own)."""
+        """Returns this rank's part of the next `times` global batches of `batch_size` images each.
+
+        resolution: the side of the images in pixels; None for the data's own.
+        """
         ...
 
     @property
     def others(self) -> Stream:
-        """Another order of the same images, from the position on where this one began."""
+        """Another order of the same images, which begins at the position where this one began."""
         ...
 
     @property
     def damaged(self) -> int:
-        """Images that this rank has passed over because they were damaged."""
+        """How many images this rank has skipped because they were damaged."""
         ...
 
 
 class Trainer:
-    """Family, engine and stream joined into `step`.
+    """Joins family, engine and stream into `step`.
 
-    seed: of the run. micro: most images that this rank holds at once; None for all. tf32: what may use it.
-    graphs: how main phases are captured; None for not at all. `meters` gather this step's averages over
-    ranks.
+    seed: the seed of the run. micro: the most images that this rank holds at once; None for all of them.
+    tf32: which operations may use TF32. graphs: how phases that come every step are captured; None if they
+    are not. `meters` accumulate the stats of each step, averaged over ranks.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Trainer:
         self.meters = Meters()
         self.wants_stop = False
         self.around: Callable[[Phase], AbstractContextManager[object]] = lambda phase: nullcontext()
-        """Entered around each turn of a phase with its update, for whoever measures turns."""
+        """A context manager that is entered around each turn of a phase and its update, for measurements."""
         self._seed, self._micro, self._tf32 = seed, micro, tf32
         self._turns = Turns(family, networks, engine, graphs)
         for phase in family.phases:
@@ -81,7 +83,7 @@ class Trainer:
 
     @property
     def stream(self) -> Stream:
-        """Where reals come from: set once the position is known, after a checkpoint was put back."""
+        """Where reals come from. It is set once the position is known, after a checkpoint was restored."""
         assert self._stream is not None, "the trainer has no stream yet"
         return self._stream
 
@@ -90,7 +92,7 @@ class Trainer:
         self._stream = stream
 
     def step(self) -> None:
-        """One step: every due phase, each with its repeats, then the average and the position."""
+        """Performs one step: every phase that is due, with its repeats, then the average and the position."""
         stage = self.family.schedule.at(self.progress.images_seen)
         self._enter(stage)
         due = self._due()
@@ -107,8 +109,8 @@ class Trainer:
         self.progress.advance(images)
 
     def fetch(self) -> None:
-        """Draws the next step's reals, unless they are there; what goes wrong is raised in that step, so that
-        whatever is due before it is saved."""
+        """Draws the reals of the next step, unless that has been done. An error is raised only in that step,
+        so that everything that is due before it is still saved."""
         if self._fetched is None:
             try:
                 self._fetched = self._draw()
@@ -128,7 +130,7 @@ class Trainer:
         times = max(phase.repeats for phase in self._due())
         stream = self.stream
         reals = [stream.draw(stage.batch_size, times, resolution=stage.resolution)]
-        # Of phases that are not due too: all orders keep step.
+        # For phases that are not due as well, so that all orders stay at the same position.
         for _ in range(max(phase.own_reals for phase in self.family.phases)):
             stream = stream.others
             reals.append(stream.draw(stage.batch_size, times, resolution=stage.resolution))
@@ -138,7 +140,7 @@ class Trainer:
         return [phase for phase in self.family.phases if self.progress.step % phase.every == 0]
 
     def _enter(self, stage: Stage) -> None:
-        # All randomness is drawn from seeded streams; this pins what a library might draw besides.
+        # All our random numbers come from seeded streams; this fixes what a library might draw besides.
         seed_everything(derive_seed(self._seed, "step", self.progress.images_seen))
         if stage.growth != self.progress.growth:
             for net in NETS:
@@ -181,7 +183,10 @@ class Trainer:
 
 
 def micro_batches(images: int, most: int | None) -> int:
-    """Into how many equal parts to split `images` so that none is larger than `most`."""
+    """Returns the least number of equal parts into which `images` can be split so that none exceeds `most`.
+
+    most: None for no limit. Raises UserError if there is no image.
+    """
     if images < 1:
         raise UserError("batch.size: every process needs at least one image a step")
     parts = 1
@@ -196,7 +201,8 @@ def _every(batch: Batch, start: int, stride: int) -> Batch:
 
 @contextmanager
 def only_trainable(networks: Networks, phase: Phase) -> Iterator[None]:
-    """Gradients flow into `phase.trains` alone; what a network froze itself stays frozen."""
+    """Inside, only the parameters of `phase.trains` receive gradients; parameters that were frozen before
+    stay frozen."""
     others: Sequence[torch.nn.Parameter] = [
         parameter
         for net, module in networks.items()

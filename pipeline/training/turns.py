@@ -1,4 +1,4 @@
-"""A phase's arithmetic as a function of buffers: reals, random numbers, and the weights of now."""
+"""The arithmetic of a phase as a function of buffers: reals, random numbers, the stage's weights."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Run = Callable[[], Stats]
 
 
 class Graphs(Protocol):
-    """A way to run the same arithmetic again on what its buffers then hold, without asking Python."""
+    """A way to repeat the same arithmetic on the current content of its buffers, without running Python."""
 
     def warm(self, run: Run) -> Stats:
-        """Runs it once, as it will be captured."""
+        """Runs `run` once, in the way in which it will be captured."""
         ...
 
     def capture(self, run: Run) -> Run | None:
-        """What runs it again, with stats that later runs leave alone; nothing has run yet. None if it cannot
-        be captured."""
+        """Captures `run` without executing it, and returns a function that does; the stats that this returns
+        are not changed by later calls. Returns None if `run` cannot be captured."""
         ...
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One of a phase's `micros` micro-batches. last: of them."""
+    """The turn of a phase on one of `micros` micro-batches. last: whether it is the last of them."""
 
     phase: Phase
     stage: Stage
@@ -41,14 +41,18 @@ class Turn:
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a turn computes from besides weights and memory. moving: the stage's weights, and its fade."""
+    """The inputs of a turn besides the networks' weights and the family's memory.
+
+    reals: the micro-batch. numbers: the random numbers, in the order in which they are used. moving: the
+    weights of the stage and, below 1, its fade.
+    """
 
     reals: Batch
     numbers: Sequence[Tensor]
     moving: Mapping[str, Tensor]
 
     def copy(self) -> Inputs:
-        """The same in memory of its own."""
+        """Returns a copy in memory of its own."""
         return Inputs(
             self.reals.map(Tensor.clone),
             [number.clone() for number in self.numbers],
@@ -56,7 +60,7 @@ class Inputs:
         )
 
     def take(self, others: Inputs) -> None:
-        """Holds the values of `others` from now on."""
+        """Overwrites the values with those of `others`."""
         torch._foreach_copy_(self._tensors(), others._tensors())
 
     def _tensors(self) -> list[Tensor]:
@@ -64,11 +68,11 @@ class Inputs:
 
 
 class Turns:
-    """Plays turns: loss and gradients, with `engine.backward`.
+    """Plays turns: computes the loss, and its gradients with `engine.backward`.
 
-    Under given conditions the first turn of a phase notes which random numbers it asks for; from the second
-    on they are drawn first. With `graphs`, the second turn of a phase that comes every step is captured, and
-    the later ones replay it.
+    The first turn of a phase under given conditions records which random numbers it asks for; later turns
+    draw them beforehand. With `graphs`, the second turn of a phase that comes every step is captured, and
+    later turns replay it.
     """
 
     def __init__(
@@ -81,7 +85,7 @@ class Turns:
         self._captured: dict[object, tuple[Inputs, Run]] = {}
 
     def play(self, turn: Turn, reals: Batch, randomness: Randomness) -> Stats:
-        """The turn's stats; gradients have been added to."""
+        """Plays `turn`, which adds to the gradients, and returns its stats."""
         self._enter(turn.stage)
         moving = moving_scalars(turn.stage, self._engine.process.device)
         key = turn.phase.name, turn.micros, turn.last, reals.images.shape
@@ -95,7 +99,7 @@ class Turns:
         return self._on(turn, key, inputs)() if replayed is None else replayed
 
     def _enter(self, stage: Stage) -> None:
-        """Under other conditions nothing of what was noted and captured holds."""
+        """Discards what was recorded and captured if the conditions have changed."""
         fading = stage.fade < 1
         conditions = stage.resolution, stage.batch_size, stage.growth, fading, *sorted(stage.weights)
         if conditions != self._conditions:
@@ -112,7 +116,7 @@ class Turns:
         if key not in self._captured:
             own = inputs.copy()
             run = self._graphs.capture(self._on(turn, key, own))
-            if run is None:  # whoever captures has said why
+            if run is None:  # `capture` has told the user why
                 self._graphs = None
                 return None
             self._captured[key] = own, run
@@ -142,7 +146,7 @@ class Turns:
 
 
 def moving_scalars(stage: Stage, device: torch.device) -> dict[str, Tensor]:
-    """What moves from step to step, by name, 0-d float64 on the device."""
+    """Returns the numbers of the stage that change from step to step, by name, 0-d float64 on the device."""
     moving = {**stage.weights, "fade": stage.fade} if stage.fade < 1 else dict(stage.weights)
     # `full` is a launch; `tensor` would wait for the device.
     return {
@@ -152,6 +156,6 @@ def moving_scalars(stage: Stage, device: torch.device) -> dict[str, Tensor]:
 
 
 def with_scalars(stage: Stage, moving: Mapping[str, Tensor]) -> Stage:
-    """The stage with these in the places of its numbers."""
+    """Returns the stage with its weights and fade replaced by the scalars in `moving`."""
     weights = {name: moving[name] for name in stage.weights}
     return replace(stage, fade=moving.get("fade", stage.fade), weights=weights)

@@ -16,7 +16,7 @@ from pipeline.contracts import Process
 from pipeline.engines.process import from_first, start_process, stop_process
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.positions import Position
-from pipeline.training.state import Share, put_back, take
+from pipeline.training.state import RankShare, put_back, take
 from pipeline.training.trainer import Trainer
 from tests.toy_families import TOYS
 
@@ -59,7 +59,7 @@ def finish(out: Path, trainer: Trainer) -> None:
 
 def save(run: Path, trainer: Trainer) -> None:
     process, store = trainer.engine.process, CheckpointStore(run, 1)
-    groups = take(trainer, Share(trainer.networks, process).holds)
+    groups = take(trainer, RankShare(trainer.networks, process).holds)
     store.write_share(groups, 1, rank=process.rank, ranks=process.world_size)
     if process.is_first:
         store.publish(Position(1, 1, process.world_size, ""), ranks=process.world_size)

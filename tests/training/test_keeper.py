@@ -17,7 +17,7 @@ from pipeline.errors import RunFailed
 from pipeline.storage import checkpoints
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.training.keeper import RunKeeper
-from pipeline.training.state import Share, copied, put_back, take
+from pipeline.training.state import RankShare, copied, put_back, take
 from tests.small_run import ROOT, environment
 from tests.tiny_families import tiny_config, tiny_family, tiny_trainer
 from tests.toy import ToyStream, toy_trainer
@@ -110,7 +110,7 @@ def test_every_tensor_is_one_ranks_share_and_shares_are_balanced(ranks):
     running = tiny_trainer(family)
     running.step()
     whole = take(running)
-    parts = [take(running, Share(running.networks, Process(r, ranks)).holds) for r in range(ranks)]
+    parts = [take(running, RankShare(running.networks, Process(r, ranks)).holds) for r in range(ranks)]
     for group, tensors in whole.items():
         assert sorted(name for part in parts for name in part[group]) == sorted(tensors)
     sizes = [sum(t.nbytes for tensors in part.values() for t in tensors.values()) for part in parts]

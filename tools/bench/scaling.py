@@ -27,7 +27,7 @@ from pipeline.config.run import EngineConfig
 from pipeline.contracts import ImageSpec, Process
 from pipeline.engines.process import start_process, stop_process
 from pipeline.models.registry import build_family
-from pipeline.training.state import Share, copied, take
+from pipeline.training.state import RankShare, copied, take
 from pipeline.training.trainer import Trainer
 from tools.bench.budget import Budget, add_minutes
 from tools.bench.families import NoiseStream
@@ -103,7 +103,7 @@ def stall(trainer: Trainer) -> float:
     engine.any(False)  # together from the start
     start = time.perf_counter()
     engine.any(False)
-    copied(take(trainer, Share(trainer.networks, engine.process).holds))
+    copied(take(trainer, RankShare(trainer.networks, engine.process).holds))
     return time.perf_counter() - start
 
 

@@ -21,7 +21,7 @@ from pipeline.models.registry import low_precision_of
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.positions import Position
 from pipeline.storage.tensors import save_tensors
-from pipeline.training.state import Share, put_back, take
+from pipeline.training.state import RankShare, put_back, take
 from pipeline.training.trainer import Trainer
 from tools.tiny_families import DigitStream, tiny_family, tiny_trainer
 
@@ -81,7 +81,7 @@ def check_and_keep(trainer: Trainer, path: Path) -> None:
 def save(trainer: Trainer, run: Path) -> None:
     """As a run does: every rank its share."""
     process, store = trainer.engine.process, CheckpointStore(run, 1)
-    groups = take(trainer, Share(trainer.networks, process).holds)
+    groups = take(trainer, RankShare(trainer.networks, process).holds)
     images, ranks = trainer.progress.images_seen, process.world_size
     store.write_share(groups, images, rank=process.rank, ranks=ranks)
     if process.is_first:
