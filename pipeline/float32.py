@@ -1,4 +1,4 @@
-"""float32 in full, and where a turn of training may take TF32's ten bits of mantissa instead."""
+"""Full float32, and where a turn of training may use TF32, with its ten bits of mantissa, instead."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, Literal
 import torch
 
 Tf32 = Literal["off", "main", "on"]
-"""`engine.tf32`: which float32 convolutions and products of training may use TF32 on a GPU."""
+"""`engine.tf32`: which float32 convolutions and matrix products of training may use TF32 on a GPU."""
 
 _backends: Any = torch.backends
 _fakes_may = False
 
 
 def full_float32() -> None:
-    """Convolutions and matrix products of float32 compute in float32, from now on and in all of this process,
-    but within `of_turn`.
+    """Makes convolutions and matrix products of float32 compute in full float32, in the whole process from
+    now on, except within `of_turn`.
 
-    By itself torch takes TF32 for cuDNN's convolutions, and for products where
-    TORCH_ALLOW_TF32_CUBLAS_OVERRIDE or a program says so. Images would move by 1e-3 of their range; a path
-    length, whose differences are that small, becomes a hundred times what it is
+    By default torch uses TF32 for cuDNN's convolutions, and for matrix products where
+    TORCH_ALLOW_TF32_CUBLAS_OVERRIDE or a program says so. Images would change by 1e-3 of their range; a path
+    length, which is made of differences that small, would be a hundred times too large
     (`python -m tools.research.tf32`).
     """
     parts = [_backends, _backends.cudnn, _backends.mkldnn, _backends.cuda.matmul]
@@ -30,8 +30,8 @@ def full_float32() -> None:
     parts += [_backends.mkldnn.conv, _backends.mkldnn.rnn, _backends.mkldnn.matmul]
     for part in parts:
         part.fp32_precision = "ieee"
-    # The older switches say the same: where the two disagree, torch raises at whoever reads one of them. Some
-    # versions warn that they are older.
+    # The older switches are set alike: if the two disagree, torch raises when either is read. Some versions
+    # warn that the older ones are deprecated.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.set_float32_matmul_precision("highest")
@@ -40,11 +40,12 @@ def full_float32() -> None:
 
 @contextmanager
 def of_turn(allowed: Tf32, *, exact: bool) -> Iterator[None]:
-    """Around a whole turn of a phase, for the backward pass repeats the products of the forward pass.
+    """Allows TF32 inside, if `allowed` says so. It encloses a whole turn of a phase, because the backward
+    pass computes products of the same kind as the forward pass.
 
-    exact: a pass of it asks for float32 in full. The backward pass goes through all passes at once, on a
-    thread of its own, while the switch is the process's: so none of the turn uses TF32, whatever is allowed,
-    but what `detached` makes.
+    exact: whether a pass of the turn asks for full float32. The backward pass goes through all passes at once
+    and on a thread of its own, while the switch applies to the whole process. Hence no part of such a turn
+    uses TF32, whatever is allowed, except what is made within `detached`.
     """
     global _fakes_may
     before, _fakes_may = _fakes_may, allowed == "on"
@@ -57,7 +58,7 @@ def of_turn(allowed: Tf32, *, exact: bool) -> Iterator[None]:
 
 @contextmanager
 def detached() -> Iterator[None]:
-    """torch.no_grad, around what is made in one go: with `on`, in TF32 in any turn."""
+    """Disables gradients inside, and uses TF32 in every turn, exact or not, if `of_turn` allows "on"."""
     with torch.no_grad(), _products(tf32=True) if _fakes_may else nullcontext():
         yield
 
@@ -77,5 +78,5 @@ def _switches() -> tuple[bool, bool]:
 
 
 def _switch(to: tuple[bool, bool]) -> None:
-    # The older switches move the newer ones with them, but not the other way round.
+    # Setting the older switches also sets the newer ones, but not the other way round.
     _backends.cudnn.allow_tf32, _backends.cuda.matmul.allow_tf32 = to

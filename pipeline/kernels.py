@@ -1,4 +1,4 @@
-"""Which of a library's kernels compute on a GPU: the fastest of a shape, or those that repeat bit for bit."""
+"""The choice of cuDNN's and cuBLAS's kernels on a GPU: the fastest for a shape, or deterministic ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 
 
 def choose_kernels(*, deterministic: bool = False) -> None:
-    """For training, whose shapes stay: cuDNN measures its algorithms once a shape and takes the fastest.
+    """Lets cuDNN measure its algorithms once per shape and use the fastest: shapes in training repeat.
 
-    deterministic: only algorithms that repeat bit for bit, from now on; an operation that has none raises.
-    cuBLAS reads its part when it starts, so this comes before the first product on a GPU.
+    deterministic: use only algorithms whose results repeat bit for bit from now on; an operation that has
+    none raises. cuBLAS reads its setting when it starts, so call this before the first matrix product on a
+    GPU.
     """
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -23,7 +24,7 @@ def choose_kernels(*, deterministic: bool = False) -> None:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Inside, `choose_kernels(deterministic=True)`."""
+    """Uses deterministic kernels inside, as `choose_kernels(deterministic=True)` does."""
     cudnn, before = torch.backends.cudnn, torch.are_deterministic_algorithms_enabled()
     benchmark, repeats = cudnn.benchmark, cudnn.deterministic
     choose_kernels(deterministic=True)

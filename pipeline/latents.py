@@ -1,7 +1,8 @@
-"""What a trained generator's latents offer to tools that walk them: protocols beyond `contracts.Sampler`.
+"""Protocols beyond `contracts.Sampler`, for tools that explore the latents of a trained generator.
 
-A tool asks for a protocol, never for a family. *Codes* [N, layers, dim] are what images are a function of,
-class included: StyleGAN2's w a layer; in other families z beside its class's embedding, with one layer.
+A tool asks for a protocol, never for a family. *Codes* [N, layers, dim] determine an image completely, its
+class included. In StyleGAN2 they are w for each layer; in other families they are z concatenated with the
+embedding of the class, with one layer.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pipeline.contracts import Sampler
 
 
 class Latents(NamedTuple):
-    """Where an image begins. z: [N, z_dim]. labels: class numbers [N] int64; None in a model without
-    classes."""
+    """The latents that images are made from. z: [N, z_dim]. labels: class numbers [N] int64; None in a model
+    without classes."""
 
     z: Tensor
     labels: Tensor | None
@@ -25,76 +26,84 @@ class Latents(NamedTuple):
 
 @runtime_checkable
 class LatentSpace(Sampler, Protocol):
-    """A sampler whose images can be made in three steps, differentiably; `draw` takes them one after the
-    other."""
+    """A sampler that also offers the three steps of `draw`: `latents`, then `map`, then `synthesise`. The
+    last two are differentiable."""
 
     @property
     def device(self) -> torch.device: ...
 
     @property
     def classes(self) -> int:
-        """Number of classes, 0 without."""
+        """The number of classes, 0 if there are none."""
         ...
 
     @property
     def truncates(self) -> bool:
-        """Whether truncation changes images; if not, only 1 is taken."""
+        """Whether the model supports truncation; if not, only 1 is accepted."""
         ...
 
     @property
     def layers(self) -> int:
-        """How many layers take a code of their own."""
+        """The number of layers with a code of their own."""
         ...
 
     def latents(
         self, seeds: Sequence[int], *, classes: Sequence[int] | None = None, truncation: float = 1.0
     ) -> Latents:
-        """What `draw` starts from. truncation takes effect here or in `map`, by family; pass it to both."""
+        """Returns the latents that `draw` starts from.
+
+        truncation: takes effect here or in `map`, depending on the family; pass it to both.
+        """
         ...
 
     def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor:
-        """Codes [N, layers, dim] of z [N, z_dim] and labels [N]."""
+        """Returns the codes [N, layers, dim] of z [N, z_dim] and labels [N]."""
         ...
 
     def synthesise(self, codes: Tensor) -> Tensor:
-        """Images [N, C, H, W] float32 in about [-1, 1] of codes [N, layers, dim]."""
+        """Returns images [N, C, H, W] float32 in about [-1, 1], made from codes [N, layers, dim]."""
         ...
 
 
 @runtime_checkable
 class StyledSpace(LatentSpace, Protocol):
-    """Codes are a mapping network's w, one a layer; noise enters apart from them."""
+    """A latent space whose codes are a mapping network's w, one per layer; noise enters separately."""
 
     def noise_maps(self) -> list[Tensor]:
-        """Copies of the stored noise that `synthesise` uses, [H, W] each; empty for a model without."""
+        """Returns copies of the stored noise maps that `synthesise` uses, [H, W] each; an empty list for a
+        model without noise."""
         ...
 
     def synthesise_with(self, codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        """`synthesise` with these noise maps."""
+        """Does the same as `synthesise`, with the given noise maps."""
         ...
 
 
 @runtime_checkable
 class LinearSpace(LatentSpace, Protocol):
-    """Codes go into linear layers first, whose weights say what changes images most (Shen and Zhou 2021)."""
+    """A latent space whose codes enter linear layers, whose weights show which directions change images most
+    (Shen and Zhou 2021)."""
 
     def code_weights(self) -> list[Tensor]:
-        """The weights that see codes, layer by layer, [outputs, dim] each; 0 where a class's embedding
-        stands in the code."""
+        """Returns the weights of these linear layers, [outputs, dim] for each layer of the code; they are 0
+        for the dimensions that hold the embedding of the class."""
         ...
 
 
 def lerp(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
-    """Points `at` [N] (0: first, 1: second) on straight lines [N, ...]; computed in float64."""
+    """Returns the points at the fractions `at` [N] of the straight lines from `first` to `second`, both
+    [N, ...]; computed in float64."""
     at = at.double().view(-1, *[1] * (first.dim() - 1))
     return torch.lerp(first.double(), second.double(), at).to(first.dtype)
 
 
 def slerp(first: Tensor, second: Tensor, at: Tensor) -> Tensor:
-    """Points `at` [N] on great circles between vectors [N, D] (Shoemake 1985); lengths change evenly from
-    the first's to the second's. Computed in float64; at 0 and 1 the vectors themselves, bit for bit.
+    """Returns the points at the fractions `at` [N] of the great circles between vectors [N, D] (Shoemake
+    1985).
 
-    Vectors on one line through the origin have no such circle: a straight line.
+    Lengths change linearly from the first vector's to the second's. Computed in float64; at 0 and 1 the
+    results are the vectors themselves, bit for bit. Vectors on one line through the origin determine no great
+    circle and are joined by a straight line.
     """
     a, b, t = first.double(), second.double(), at.double()[:, None]
     lengths = torch.lerp(a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True), t)

@@ -1,7 +1,7 @@
-"""Random numbers as a function of what they are for, not of where they are drawn.
+"""Random numbers that depend on what they are for, not on where they are drawn.
 
-Every stream is seeded by a hash of (run seed, purpose, global sample position), so that nothing about
-random state needs saving and results do not depend on ranks, micro-batches or call order elsewhere.
+Every stream is seeded by a hash of (run seed, purpose, global sample position). So no random state needs
+saving, and results do not depend on the number of ranks, on micro-batches or on the order of other draws.
 """
 
 from __future__ import annotations
@@ -16,23 +16,27 @@ from torch import Tensor
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed from `parts`; distinct parts give unrelated streams."""
+    """Returns a 63-bit seed derived from `parts`; different parts give unrelated streams."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def permutation(count: int, seed: int) -> npt.NDArray[np.int64]:
-    """A permutation of range(count). Sorts raw 64-bit numbers of PCG64, whose stream is fixed across
-    versions of numpy, which its own shuffles are not: a run must go on after an upgrade."""
+    """Returns a permutation of range(count), which is the same in every version of numpy.
+
+    It sorts raw 64-bit numbers of PCG64, because numpy fixes that stream across versions but not its
+    shuffles, and a run must be able to continue after an upgrade.
+    """
     return np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable").astype(np.int64)
 
 
 def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on `device` that all 64 bits of `seed` decide; ValueError beyond 0 <= seed < 2^64.
+    """Returns a generator on `device` whose stream depends on all 64 bits of `seed`.
 
-    Philox, on a GPU, takes them by itself. A CPU's mt19937 takes the low 32 bits; so, for a seed of 2^32 or
-    more, its 624 words are SHAKE-128 of the seed. Smaller seeds give the numbers that torch gives.
+    Philox, on a GPU, uses all of them itself. The CPU's mt19937 uses only the low 32 bits, so for seeds of
+    2^32 or more its 624 words are set to SHAKE-128 of the seed. Smaller seeds give the same numbers as in
+    torch. Raises ValueError unless 0 <= seed < 2^64.
     """
     generator = torch.Generator(device)
     if not 0 <= seed < 2**64:
@@ -43,7 +47,7 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
 
 
 def seed_everything(seed: int) -> None:
-    """`seeded` for torch's own generators of this process, on every device."""
+    """Seeds torch's default generators on every device, the CPU's as `seeded` does."""
     torch.manual_seed(seed)
     torch.default_generator.set_state(seeded(seed).get_state())
 
@@ -52,8 +56,8 @@ _BLANK = bytes(torch.Generator().manual_seed(0).get_state().numpy())
 
 
 def _whole_state(seed: int) -> Tensor:
-    """An mt19937 before its first number, as torch lays it out: the seed, two counters, 624 words of 32 bits
-    in 8 bytes each, and what is left over from normal numbers."""
+    """Returns the state of an mt19937 before its first number, as torch lays it out: the seed, two counters,
+    624 words of 32 bits in 8 bytes each, and the second number of a pair of normal numbers."""
     state = bytearray(_BLANK)
     digest = hashlib.shake_128(seed.to_bytes(8, "little")).digest(624 * 4)
     memoryview(state).cast("Q")[0] = seed
@@ -62,10 +66,10 @@ def _whole_state(seed: int) -> Tensor:
 
 
 class SampleRandomness:
-    """One generator a sample (see `contracts.Randomness`).
+    """Implements `contracts.Randomness` with one generator per sample.
 
-    seeds: one a sample, as `seeded` takes them. device: where results go. source: where numbers are drawn,
-    `device` unless the result must be the same on every kind of device (then "cpu").
+    seeds: one per sample, as for `seeded`. device: where the numbers are needed. source: where they are
+    drawn; `device` by default, "cpu" if they must be the same on every kind of device.
     """
 
     def __init__(

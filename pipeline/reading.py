@@ -1,8 +1,8 @@
-"""Small files that a crash or a stranger may have left otherwise than they should be: read within bounds, or
-refused in one line.
+"""Reads small files that a crash or a stranger may have damaged: within bounds, or with an error of one line.
 
-In a folder that others can write to, any name may be a pipe on which a read never ends, a gigabyte, brackets
-a hundred thousand deep, or text that a terminal obeys. Whoever reads decides what becomes of a bad one.
+In a folder that others can write to, any name may be a pipe on which a read never ends, a file of a gigabyte,
+brackets nested a hundred thousand deep, or text with control sequences for a terminal. The caller decides
+what to do about a damaged file.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.errors import Damaged
 
 MOST_BYTES = 16 << 20
-"""Of a file, unless more is asked for."""
+"""The largest file that is read unless the caller allows more, in bytes."""
 
 LONGEST_LINE = 1 << 20
-"""Bytes of a line in a file of lines."""
+"""The longest line that is read in one piece, in bytes."""
 
 _DEEPEST = 64
-_MOST_DIGITS = 20  # of 64 bits
+_MOST_DIGITS = 20  # the digits of 2^64
 _MARKS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -42,9 +42,12 @@ _T = TypeVar("_T")
 
 
 def open_file(path: Path) -> BinaryIO:
-    """An ordinary file, for reading. Errors: FileNotFoundError; Damaged for whatever else cannot be read."""
+    """Opens an ordinary file for reading.
+
+    Raises FileNotFoundError if there is nothing, and Damaged if what is there cannot be read.
+    """
     try:
-        # A pipe without a writer would keep whoever opens it waiting.
+        # Opening a pipe that has no writer would otherwise block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
@@ -58,7 +61,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """All of a file of at most `most` bytes. Errors: as `open_file`."""
+    """Returns the content of a file. Raises as `open_file`, and Damaged if it exceeds `most` bytes."""
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
@@ -71,7 +74,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark. Errors: as `open_file`."""
+    """Returns the text of a UTF-8 file, with or without a byte order mark. Raises as `read_bytes`."""
     try:
         return read_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -79,14 +82,15 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
 
 
 def read_json(path: Path, most: int = MOST_BYTES) -> Any:
-    """The content of a JSON file. Errors: as `open_file`."""
+    """Returns the content of a JSON file. Raises as `read_bytes` and `parse_json`."""
     return parse_json(read_text(path, most), str(path))
 
 
 def parse_json(text: str, where: str) -> Any:
-    """JSON no deeper than 64 and with whole numbers of at most 20 digits; Damaged, which names `where`.
+    """Parses JSON that is nested at most 64 deep and has integers of at most 20 digits.
 
-    NaN and Infinity are numbers: a loss may be. Of equal keys the last counts.
+    NaN and Infinity are accepted, since a loss may be either. Of equal keys the last counts.
+    where: the name of the text in errors. Raises Damaged.
     """
     if _is_deep(text):
         raise Damaged(f"{where}: nested deeper than {_DEEPEST}")
@@ -97,7 +101,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def _is_deep(text: str) -> bool:
-    # Asked before the parser goes down, whose depth the stack bounds.
+    # Checked before parsing, because the parser is recursive and the stack bounds its depth.
     if text.count("[") + text.count("{") <= _DEEPEST:
         return False
     depth = 0
@@ -109,20 +113,22 @@ def _is_deep(text: str) -> bool:
 
 
 def _whole(digits: str) -> int:
-    # Larger ones fit no float, and from 4,300 digits on Python prints none.
+    # Much larger ones fit no float, and Python refuses to print an integer of more than 4,300 digits.
     if len(digits) > _MOST_DIGITS:
         raise ValueError(f"a whole number of {len(digits)} digits")
     return int(digits)
 
 
 def read_as(schema: type[_T], path: Path, most: int = MOST_BYTES) -> _T:
-    """The content of a JSON file as a dataclass. Errors: as `open_file`."""
+    """Returns the content of a JSON file as a dataclass. Raises as `read_json` and `checked`."""
     return checked(schema, read_json(path, most), str(path))
 
 
 def checked(schema: type[_T], value: object, where: str) -> _T:
-    """Plain `value` as a dataclass, or another type that pydantic knows; Damaged, which names `where`, if a
-    key is missing, unknown or of another type."""
+    """Returns a plain value as a dataclass or another type that pydantic knows.
+
+    where: the name of the value in errors. Raises Damaged if a key is missing, unknown or of the wrong type.
+    """
     if is_dataclass(schema) and isinstance(value, Mapping):
         unknown = sorted(map(str, value.keys() - {field.name for field in fields(schema)}))
         if unknown:
@@ -144,15 +150,17 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file, without their ends; a line that is too long comes in pieces. Errors: as
-    `open_file`."""
+    """Yields the lines of a file without their line ends; a line longer than LONGEST_LINE comes in pieces.
+
+    Raises as `open_file`.
+    """
     with open_file(path) as file:
         while line := file.readline(LONGEST_LINE):
             yield line.removesuffix(b"\n")
 
 
 def shown(text: str) -> str:
-    """The text in one line that a terminal can only show, not obey: what is not printable is escaped."""
+    """Returns the text in one line that is safe to print on a terminal, unprintable characters escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
