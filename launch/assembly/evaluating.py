@@ -21,8 +21,9 @@ from pipeline.evaluation.features.weights import chosen_extractor, chosen_percep
 from pipeline.evaluation.follow import check_scope, evaluate_target
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.metrics.registry import parse_metrics
-from pipeline.evaluation.plan import PathSettings, Settings, check_count, check_labels, check_size
+from pipeline.evaluation.plan import check_count, check_labels, check_size
 from pipeline.evaluation.results import results_folder
+from pipeline.evaluation.settings import PathSettings, Settings
 from pipeline.evaluation.sources import DataSource, is_data
 from pipeline.words import keep_quiet, note
 

@@ -20,7 +20,7 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.engines.devices import own_device
 from pipeline.errors import UserError
 from pipeline.evaluation.features.weights import chosen_extractor, chosen_perceptual, chosen_weights
-from pipeline.evaluation.plan import PathSettings, Settings
+from pipeline.evaluation.settings import PathSettings, Settings
 from pipeline.generation.card import About
 from pipeline.generation.classes import Classes, classes_like, parse_classes
 from pipeline.generation.computing import own_cores

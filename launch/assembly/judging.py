@@ -17,8 +17,8 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
 from pipeline.evaluation.features.extractors import make_extractor
-from pipeline.evaluation.plan import Settings
 from pipeline.evaluation.results import run_of
+from pipeline.evaluation.settings import Settings
 from pipeline.generation.filters import Filters, Panel, Score
 from pipeline.generation.training_images import ExtractedFeatures, Features, PixelFeatures, TrainingImages
 from pipeline.models.registry import build_family

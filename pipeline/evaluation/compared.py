@@ -9,10 +9,9 @@ from typing import Any, TypeVar, cast
 import torch
 
 from pipeline.contracts import ImageSpec, Sampler
-from pipeline.evaluation.metrics.metric import Asked
-from pipeline.evaluation.metrics.needs import Fact, Statistic, Tensors
+from pipeline.evaluation.metrics.needs import Fact, Reals, Statistic, Tensors
 from pipeline.evaluation.peers import Peers
-from pipeline.evaluation.reference import Reference
+from pipeline.evaluation.settings import Asked
 from pipeline.evaluation.statistics import Statistics
 
 T = TypeVar("T")
@@ -40,7 +39,7 @@ class Compared:
     asked: Asked
     seen: Statistics | None
     classes: Sequence[int] | None
-    reference: Reference
+    reference: Reals
     peers: Peers
     spec: ImageSpec
     walkable: Walkable | None

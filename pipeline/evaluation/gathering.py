@@ -12,7 +12,7 @@ from pipeline.contracts import ImageSpec
 from pipeline.evaluation.features.extractor import Extractor
 from pipeline.evaluation.metrics.needs import Statistic, images_of
 from pipeline.evaluation.peers import Peers, blocks, in_order
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.statistics import Observer, Seen, Statistics
 
 

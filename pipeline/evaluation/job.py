@@ -21,13 +21,11 @@ from pipeline.evaluation.compared import Compared, Walkable
 from pipeline.evaluation.features.extractors import check_extractors, make_extractors
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.measure import how_measured, joined, measure
-from pipeline.evaluation.metrics.metric import Asked
 from pipeline.evaluation.metrics.needs import images_of
 from pipeline.evaluation.metrics.registry import METRICS, can_rank, name_of
 from pipeline.evaluation.peers import Alone, Peers
 from pipeline.evaluation.plan import (
     SEED_STRIDE,
-    Settings,
     check_count,
     check_labels,
     check_settings,
@@ -44,6 +42,7 @@ from pipeline.evaluation.results import (
     run_of,
     standing_result,
 )
+from pipeline.evaluation.settings import Asked, Settings
 from pipeline.evaluation.sources import (
     MakeSampler,
     SnapshotSource,

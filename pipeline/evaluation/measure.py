@@ -8,8 +8,9 @@ from typing import Any
 
 from pipeline.evaluation.compared import Compared
 from pipeline.evaluation.features.extractor import Extractor
-from pipeline.evaluation.metrics.metric import Asked, Figures, Metric
+from pipeline.evaluation.metrics.metric import Figures, Metric
 from pipeline.evaluation.metrics.registry import METRICS, PARTS
+from pipeline.evaluation.settings import Asked
 
 
 def how_measured(metric: Metric, asked: Asked, data: str, extractors: Mapping[str, Extractor]) -> Figures:

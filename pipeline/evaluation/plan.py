@@ -1,66 +1,20 @@
-"""What is measured: the settings, what the metrics take of both sets, and what a person may get wrong."""
+"""What the metrics take of both sets, and what a person may get wrong in the settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal
-
-import torch
 
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-from pipeline.evaluation.features.weights import ExtractorChoice, InceptionWeights, PerceptualWeights
-from pipeline.evaluation.metrics.metric import Asked
 from pipeline.evaluation.metrics.needs import Needs
-from pipeline.evaluation.metrics.registry import METRICS, PLAIN
+from pipeline.evaluation.metrics.registry import METRICS
+from pipeline.evaluation.settings import Asked, Settings
 
 LEAST_COUNT = 10
 """Inception score has ten splits; precision and recall want neighbours; halves want images."""
 
 SEED_STRIDE = 2**32
 """Between the seeds of one set of fakes and the next."""
-
-
-@dataclass(frozen=True)
-class PathSettings:
-    """How path lengths are measured, see `paths`.
-
-    sampling: `end` takes t = 0, `full` t from all of the path. crop: only the middle, where FFHQ has the
-    face. weights: of VGG16 and LPIPS.
-    """
-
-    sampling: Literal["end", "full"] = "end"
-    crop: bool = False
-    weights: PerceptualWeights = field(default_factory=PerceptualWeights)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What to measure and with what.
-
-    metrics: of the registry. count: fakes; None: each metric's own number, see `Metric.count`.
-    seed: of swd's patches and directions (fakes have seeds 0..count-1 always). seeds: sets of fakes that are
-    measured, each with seeds of its own; figures are then their mean, with their spread.
-    batch_size: images at once. extractor: of all feature metrics, or of each its standard. per_class: figures
-    within each class too, of metrics that have them.
-    """
-
-    metrics: tuple[str, ...] = PLAIN
-    count: int | None = None
-    seed: int = 0
-    seeds: int = 1
-    batch_size: int = 32
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    inception: InceptionWeights = field(default_factory=InceptionWeights)
-    extractor: ExtractorChoice = field(default_factory=ExtractorChoice)
-    paths: PathSettings = field(default_factory=PathSettings)
-    per_class: bool = False
-
-    @property
-    def block(self) -> int:
-        """Images of one block of work: even, so that msssim's pairs lie within."""
-        return self.batch_size + self.batch_size % 2
 
 
 def needs_of(metrics: Iterable[str], asked: Asked) -> Needs:

@@ -15,7 +15,7 @@ from pipeline.evaluation.features.extractor import Extractor
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.metrics.needs import Fact, Needs, Statistic, Tensors
 from pipeline.evaluation.peers import Alone, Peers
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.sources import stored_images
 from pipeline.evaluation.statistics import Statistics
 from pipeline.storage.claims import Claims

@@ -18,8 +18,9 @@ from pipeline.data.streaming.stream import UnflippedReader
 from pipeline.errors import UserError
 from pipeline.evaluation.fakes import classes_of, draw_fakes, shifted
 from pipeline.evaluation.metrics.registry import METRICS
-from pipeline.evaluation.plan import SEED_STRIDE, Settings, check_count
+from pipeline.evaluation.plan import SEED_STRIDE, check_count
 from pipeline.evaluation.results import Result, about_data, result_path, set_result_path
+from pipeline.evaluation.settings import Settings
 from pipeline.randomness import derive_seed, seeded
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 

@@ -12,7 +12,7 @@ from pipeline.engines.peers import ProcessPeers
 from pipeline.errors import RunFailed
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler
 

@@ -12,7 +12,7 @@ from pipeline.evaluation.arithmetic import classifier
 from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from tests.evaluation.worlds import SmoothSampler
 
 METRICS = ("fid", "kid", "is", "pr", "dc", "cmmd", "swd", "msssim", "class_accuracy")

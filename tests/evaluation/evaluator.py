@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.contracts import Sampler
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler
 

@@ -19,7 +19,7 @@ import safetensors.torch
 from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.storage import tensors
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 

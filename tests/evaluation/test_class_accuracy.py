@@ -21,7 +21,7 @@ from pipeline.evaluation.arithmetic import classifier
 from pipeline.evaluation.arithmetic.classifier import learn, made_small, predict
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.metrics import class_accuracy
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.images.codec import encode
 from pipeline.images.pictures import to_uint8
 from pipeline.randomness import seeded

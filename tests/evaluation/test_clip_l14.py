@@ -19,7 +19,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.features.clip_l14 import L14, ClipL14Extractor, Shape, Tower, as_clip
 from pipeline.evaluation.features.extractors import fetch_weights, make_extractors
 from pipeline.evaluation.features.weights import ExtractorChoice
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.randomness import seeded
 
 SMALL = Shape(side=28, patch=14, width=128, blocks=2, size=6)

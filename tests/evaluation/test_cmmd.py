@@ -21,7 +21,7 @@ from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.metrics import cmmd
 from pipeline.evaluation.metrics.cmmd import mean_kernel
 from pipeline.evaluation.peers import Alone
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.randomness import seeded
 from tests.evaluation.worlds import CoarseExtractor, SmoothSampler, write_shards, write_toy_snapshot
 

@@ -21,7 +21,7 @@ from pipeline.evaluation.fakes import draw_fakes
 from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.images.codec import encode
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 

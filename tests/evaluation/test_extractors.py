@@ -21,7 +21,7 @@ from pipeline.evaluation.features.extractor import Extractor
 from pipeline.evaluation.features.extractors import fetch_weights, make_extractors
 from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from tests.evaluation.worlds import CoarseExtractor, SmoothSampler, write_shards, write_toy_snapshot
 from tests.small_run import ROOT
 

@@ -17,8 +17,8 @@ from pipeline.evaluation import results
 from pipeline.evaluation.fakes import classes_of
 from pipeline.evaluation.follow import evaluate_target
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.plan import PathSettings, Settings
 from pipeline.evaluation.results import Result, add_metrics, read_result, result_path
+from pipeline.evaluation.settings import PathSettings, Settings
 from pipeline.storage.job import Job, write_job
 from pipeline.storage.snapshots import Snapshot
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot

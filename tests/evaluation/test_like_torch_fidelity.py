@@ -22,7 +22,7 @@ from pipeline.evaluation.comparison import torch_fidelitys, write_weights
 from pipeline.evaluation.fakes import draw_fakes
 from pipeline.evaluation.features.weights import InceptionWeights, PerceptualWeights
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.plan import PathSettings, Settings
+from pipeline.evaluation.settings import PathSettings, Settings
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 
 COUNT, REALS = 12, 11

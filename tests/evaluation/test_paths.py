@@ -17,7 +17,6 @@ from pipeline.errors import UserError
 from pipeline.evaluation.arithmetic.paths import Steps, path_length
 from pipeline.evaluation.features.lpips import Perceptual, as_perceived
 from pipeline.evaluation.features.weights import PerceptualWeights
-from pipeline.evaluation.plan import PathSettings
 from pipeline.latents import Latents, LatentSpace, lerp, slerp
 from tests.evaluation.perceptual import random_perceptual
 
@@ -52,7 +51,7 @@ def steps(which: Any, sampling: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
     assert isinstance(space, LatentSpace)
     seen: list[torch.Tensor] = []
     space.map = lambda z, labels, truncation=1.0: (seen.append(z), z[:, None].double())[1]  # type: ignore[method-assign]
-    found = Steps(space, which, PathSettings(sampling), squared).lengths(range(40), None)  # type: ignore[arg-type]
+    found = Steps(space, which, sampling, False, squared).lengths(range(40), None)  # type: ignore[arg-type]
     return found, seen
 
 
@@ -81,7 +80,7 @@ def test_a_step_on_a_circle_is_its_angle() -> None:
 
 def test_each_seed_has_its_path_whatever_the_block() -> None:
     space = PlainSpace()
-    walk = Steps(space, "z", PathSettings("full"), squared)  # type: ignore[arg-type]
+    walk = Steps(space, "z", "full", False, squared)  # type: ignore[arg-type]
     whole = walk.lengths(range(10), None)
     parts = [walk.lengths(range(0, 3), None), walk.lengths(range(3, 10), None)]
     assert torch.equal(torch.cat(parts), whole)
@@ -102,7 +101,7 @@ def test_what_the_distance_sees(crop: bool) -> None:
     side = 512
     image = torch.zeros(1, 1, side, side) - 1
     image[:, :, 192:448, 128:384] = 1  # where a crop of FFHQ's lies: 3/8 to 7/8 down, 2/8 to 6/8 across
-    walk = Steps(PlainSpace(), "z", PathSettings(crop=crop), squared)  # type: ignore[arg-type]
+    walk = Steps(PlainSpace(), "z", "end", crop, squared)  # type: ignore[arg-type]
     seen = walk._seen(image)
     assert seen.shape == (1, 3, 256, 256)
     assert float(seen.mean()) == pytest.approx(255 if crop else 255 / 4, rel=1e-5)

@@ -14,12 +14,12 @@ from pipeline.evaluation.metrics.by_features import (
     Logits,
     Moments,
 )
-from pipeline.evaluation.metrics.metric import Asked
 from pipeline.evaluation.metrics.msssim import Pairs, RealSimilarity
 from pipeline.evaluation.metrics.needs import Needs, Rows, images_of
 from pipeline.evaluation.metrics.registry import parse_metrics
 from pipeline.evaluation.metrics.swd import Described, Floor, Patches
-from pipeline.evaluation.plan import Settings, check_count, needs_of
+from pipeline.evaluation.plan import check_count, needs_of
+from pipeline.evaluation.settings import Asked, Settings
 
 
 def test_names_are_read_in_any_order_once() -> None:

@@ -15,7 +15,6 @@ from pipeline.errors import UserError
 from pipeline.evaluation.features.weights import ExtractorChoice
 from pipeline.evaluation.measure import how_measured
 from pipeline.evaluation.metrics.by_features import FeatureMetric
-from pipeline.evaluation.metrics.metric import Asked
 from pipeline.evaluation.metrics.registry import (
     METRICS,
     MOVED_BY,
@@ -25,7 +24,8 @@ from pipeline.evaluation.metrics.registry import (
     extractors_of,
     names_help,
 )
-from pipeline.evaluation.plan import PathSettings, Settings, check_settings, check_size
+from pipeline.evaluation.plan import check_settings, check_size
+from pipeline.evaluation.settings import Asked, PathSettings, Settings
 from tests.evaluation.worlds import CoarseExtractor
 from tests.small_run import ROOT
 
@@ -97,7 +97,7 @@ def test_a_metric_is_whole(name: str) -> None:
     assert set(metric.moved_by) <= {*identity(name, Settings((name,))), "perceptual"}
     assert metric.plain == (not metric.weights and not metric.generator and not metric.labels)
     assert bool(metric.weights) == (isinstance(metric, FeatureMetric) or metric.generator)
-    assert isinstance(metric, FeatureMetric) == (metric.extractor_in(Settings()) is not None)
+    assert isinstance(metric, FeatureMetric) == (metric.extractor_in(Settings((name,))) is not None)
 
 
 def test_figures_within_classes_are_asked_of_those_that_have_them() -> None:

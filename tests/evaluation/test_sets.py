@@ -16,8 +16,9 @@ from pipeline.data.shards.reader import read_labels
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.evaluation.fakes import classes_of
 from pipeline.evaluation.job import EvaluationJob
-from pipeline.evaluation.plan import SEED_STRIDE, Settings
+from pipeline.evaluation.plan import SEED_STRIDE
 from pipeline.evaluation.results import result_path
+from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.sources import DataSource, SnapshotSource
 from tests.evaluation.worlds import SmoothSampler, write_shards, write_toy_snapshot
 

@@ -16,12 +16,12 @@ from pipeline.evaluation.arithmetic.moments import FeatureMoments
 from pipeline.evaluation.arithmetic.swd import Descriptors
 from pipeline.evaluation.metrics.by_features import Features, Logits, Moments
 from pipeline.evaluation.metrics.class_accuracy import Small
-from pipeline.evaluation.metrics.metric import Asked
 from pipeline.evaluation.metrics.msssim import Pairs
 from pipeline.evaluation.metrics.needs import Rows, Statistic
 from pipeline.evaluation.metrics.registry import METRICS
 from pipeline.evaluation.metrics.swd import Described, Patches
-from pipeline.evaluation.plan import Settings, needs_of
+from pipeline.evaluation.plan import needs_of
+from pipeline.evaluation.settings import Asked, Settings
 from pipeline.evaluation.statistics import Observer, Statistics, views_of
 from pipeline.images.pictures import to_uint8
 from tests.evaluation.worlds import CoarseExtractor, smooth_images

@@ -14,7 +14,7 @@ from pipeline.evaluation.comparison import random_vgg16
 from pipeline.evaluation.features.extractors import fetch_weights, make_extractors
 from pipeline.evaluation.features.vgg16 import Vgg16Extractor
 from pipeline.evaluation.features.weights import VGG16, PerceptualWeights
-from pipeline.evaluation.plan import PathSettings, Settings
+from pipeline.evaluation.settings import PathSettings, Settings
 
 
 def saved(path: Path, content: object) -> PerceptualWeights:

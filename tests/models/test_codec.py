@@ -23,7 +23,7 @@ from pipeline.data.preparing.prepare import prepare
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.latents import StyledSpace
 from pipeline.models import registry
 from pipeline.randomness import SampleRandomness

@@ -39,7 +39,7 @@ from pipeline.evaluation.features.weights import InceptionWeights
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.metrics.by_features import Features, Moments
 from pipeline.evaluation.peers import Alone
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 from pipeline.randomness import seeded
 from pipeline.storage.manifest import digest_file
 from pipeline.training.meters import peak_gib

@@ -28,7 +28,6 @@ from pipeline.contracts import ImageSpec, Sampler
 from pipeline.evaluation.arithmetic.paths import Space, Steps, path_length
 from pipeline.evaluation.features.lpips import Perceptual
 from pipeline.evaluation.features.weights import PerceptualWeights
-from pipeline.evaluation.plan import PathSettings
 from pipeline.latents import LatentSpace
 from pipeline.models.registry import build_family
 from pipeline.randomness import seed_everything
@@ -66,7 +65,7 @@ def factor(sampler: Sampler, which: Space, count: int) -> dict[str, Any]:
     """The path length in float32, with TF32, and how many times the one is the other."""
     assert isinstance(sampler, LatentSpace)
     with _random_perceptual() as perceptual:
-        steps = Steps(sampler, which, PathSettings(), perceptual)
+        steps = Steps(sampler, which, "end", False, perceptual)
         full = path_length(steps.lengths(range(count), None))["value"]
         with Tf32():  # type: ignore[no-untyped-call]
             loose = path_length(steps.lengths(range(count), None))["value"]

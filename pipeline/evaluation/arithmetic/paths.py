@@ -9,7 +9,7 @@ anywhere on the path, `end` at its beginning. Images are not quantised; those ab
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,13 +19,12 @@ from pipeline.evaluation.features.lpips import Perceptual, as_perceived
 from pipeline.latents import LatentSpace, lerp, slerp
 from pipeline.randomness import SampleRandomness, derive_seed
 
-if TYPE_CHECKING:
-    from pipeline.evaluation.plan import PathSettings
-
 EPSILON = 1e-4
 _PERCENTILES = (1, 99)
 
 Space = Literal["z", "w"]
+Sampling = Literal["end", "full"]
+"""Where on a path steps are taken: at its beginning, or anywhere."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class Steps:
 
     space: LatentSpace
     which: Space
-    settings: PathSettings
+    sampling: Sampling
+    crop: bool
     perceptual: Perceptual
 
     @torch.inference_mode()
@@ -46,7 +46,7 @@ class Steps:
         first = space.latents(ends[0], classes=classes)
         second = space.latents(ends[1], classes=None if first.labels is None else first.labels.tolist())
         start = torch.zeros(len(seeds), device=first.z.device)
-        if self.settings.sampling == "full":
+        if self.sampling == "full":
             start = SampleRandomness(
                 [derive_seed("path", seed, 2) for seed in seeds], start.device, "cpu"
             ).uniform()
@@ -64,7 +64,7 @@ class Steps:
 
     def _seen(self, images: Tensor) -> Tensor:
         """[N, C, H, W] in [-1, 1] -> what the distance takes; with `crop`, of FFHQ's faces alone."""
-        if self.settings.crop:
+        if self.crop:
             eighth = images.shape[2] // 8
             images = images[:, :, 3 * eighth : 7 * eighth, 2 * eighth : 6 * eighth]
         return as_perceived(images)

@@ -21,7 +21,7 @@ import torch
 from pipeline.errors import UserError
 from pipeline.evaluation.features.extractor import Extractor
 from pipeline.evaluation.metrics.registry import METRICS, PLAIN, extractors_of
-from pipeline.evaluation.plan import Settings
+from pipeline.evaluation.settings import Settings
 
 _MEMBERS = ("name", "digest", "resize", "size", "has_logits")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.evaluation.metrics.metric import Asked, Figures, Metric
-from pipeline.evaluation.metrics.needs import Block, Fact, Keeper, Look, Rows, Statistic, Tensors
+from pipeline.evaluation.metrics.metric import Figures, Metric
+from pipeline.evaluation.metrics.needs import Block, Fact, Keeper, Look, Reals, Rows, Statistic, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from pipeline.contracts import ImageSpec
     from pipeline.evaluation.arithmetic.moments import FeatureMoments
     from pipeline.evaluation.features.extractor import Extractor
-    from pipeline.evaluation.plan import Settings
-    from pipeline.evaluation.reference import Reference
+    from pipeline.evaluation.settings import Asked, Settings
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class KnownMoments(_OfFeatures):
         """See `Fact`."""
         return (Moments(self.view),)
 
-    def make(self, reals: Reference) -> Tensors:
+    def make(self, reals: Reals) -> Tensors:
         """See `Fact`."""
         return reals.gathered(Moments(self.view)).tensors()
 
@@ -115,7 +114,7 @@ class KnownFeatures(_OfFeatures):
         """See `Fact`."""
         return (Rows(self.view),)
 
-    def make(self, reals: Reference) -> Tensors:
+    def make(self, reals: Reals) -> Tensors:
         """See `Fact`."""
         return {"features": reals.gathered(Rows(self.view))}
 
@@ -131,7 +130,7 @@ class KnownNeighbours(_OfFeatures):
         """See `Fact`."""
         return (KnownFeatures(self.view),)
 
-    def make(self, reals: Reference) -> Tensors:
+    def make(self, reals: Reals) -> Tensors:
         """See `Fact`."""
         from pipeline.evaluation.arithmetic.neighbours import neighbour_distances
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.evaluation.metrics.metric import Asked, Figures, Metric, Shown
-from pipeline.evaluation.metrics.needs import Fact, Look, Needs, Rows, Statistic, Tensors
+from pipeline.evaluation.metrics.metric import Figures, Metric, Shown
+from pipeline.evaluation.metrics.needs import Fact, Look, Needs, Reals, Rows, Statistic, Tensors
 
 if TYPE_CHECKING:
     from pipeline.contracts import ImageSpec
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.features.extractor import Extractor
-    from pipeline.evaluation.reference import Reference
+    from pipeline.evaluation.settings import Asked
 
 _WEIGHTS = "weights."
 LEARNT = 50_000
@@ -51,7 +51,7 @@ class Classifier(Fact):
         """See `Fact`."""
         return {"count": self.view.images, **_recipe()}
 
-    def make(self, reals: Reference) -> Tensors:
+    def make(self, reals: Reals) -> Tensors:
         """See `Fact`."""
         import torch
 

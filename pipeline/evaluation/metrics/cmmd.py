@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.evaluation.metrics.by_features import FeatureMetric, Features, KnownFeatures
-from pipeline.evaluation.metrics.metric import Asked, Figures, Shown
-from pipeline.evaluation.metrics.needs import Fact, Needs, Rows, Tensors
+from pipeline.evaluation.metrics.metric import Figures, Shown
+from pipeline.evaluation.metrics.needs import Fact, Needs, Reals, Rows, Tensors
 from pipeline.evaluation.peers import Peers, blocks, in_order
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.features.extractor import Extractor
-    from pipeline.evaluation.reference import Reference
+    from pipeline.evaluation.settings import Asked
 
 SIGMA, SCALE = 10.0, 1000.0
 ROWS, COLUMNS = 1000, 10_000  # a tile of distances: 80 MB
@@ -70,7 +70,7 @@ class AmongReals(Fact):
         """See `Fact`."""
         return {**KnownFeatures(self.view).key(extractors), "sigma": SIGMA}
 
-    def make(self, reals: Reference) -> Tensors:
+    def make(self, reals: Reals) -> Tensors:
         """See `Fact`."""
         first = reals.peers.rank == 0
         rows = reals.peers.from_first(reals.fact(KnownFeatures(self.view))["features"] if first else None)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.evaluation.metrics.by_features import FeatureMetric, KnownFeatures, KnownMoments, Moments
-from pipeline.evaluation.metrics.metric import Asked, Figures, Shown
+from pipeline.evaluation.metrics.metric import Figures, Shown
 from pipeline.evaluation.metrics.needs import Needs, Rows
 
 if TYPE_CHECKING:
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.features.extractor import Extractor
+    from pipeline.evaluation.settings import Asked
 
 
 class FrechetDistance(FeatureMetric):

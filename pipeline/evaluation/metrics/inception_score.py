@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.evaluation.metrics.by_features import FeatureMetric, Logits
-from pipeline.evaluation.metrics.metric import Asked, Figures, Shown
+from pipeline.evaluation.metrics.metric import Figures, Shown
 from pipeline.evaluation.metrics.needs import Needs, Rows
 
 if TYPE_CHECKING:
     from pipeline.evaluation.compared import Compared
+    from pipeline.evaluation.settings import Asked
 
 
 class InceptionScore(FeatureMetric):

@@ -12,7 +12,7 @@ from pipeline.evaluation.metrics.needs import Needs
 if TYPE_CHECKING:
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.features.extractor import Extractor
-    from pipeline.evaluation.plan import Settings
+    from pipeline.evaluation.settings import Asked, Settings
 
 Figures = dict[str, Any]
 Better = Literal["lower is better", "higher is better", "best near the reals"]
@@ -45,16 +45,6 @@ class Shown:
     def heads(self) -> tuple[str, ...]:
         """Of its columns, one a part."""
         return (f"{self.head} {self.unit}".strip(),) if self.parts == ("value",) else self.parts
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a metric is asked for: by `settings`, against `reals` real images. stored: images of the data set
-    that is measured; None of a generator, which makes as many as one likes."""
-
-    settings: Settings
-    reals: int
-    stored: int | None = None
 
 
 class Metric(ABC):

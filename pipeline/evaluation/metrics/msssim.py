@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.evaluation.metrics.metric import Asked, Figures, Metric, Shown
-from pipeline.evaluation.metrics.needs import Fact, Look, Needs, Rows, Statistic, Tensors
+from pipeline.evaluation.metrics.metric import Figures, Metric, Shown
+from pipeline.evaluation.metrics.needs import Fact, Look, Needs, Reals, Rows, Statistic, Tensors
 
 if TYPE_CHECKING:
     from pipeline.contracts import ImageSpec
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.features.extractor import Extractor
-    from pipeline.evaluation.plan import Settings
-    from pipeline.evaluation.reference import Reference
+    from pipeline.evaluation.settings import Asked, Settings
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class RealSimilarity(Fact):
         """See `Fact`."""
         return {"count": self.view.images}
 
-    def make(self, reals: Reference) -> Tensors:
+    def make(self, reals: Reals) -> Tensors:
         """See `Fact`."""
         return {"value": reals.gathered(Rows(self.view)).mean()}
 

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from pipeline.contracts import ImageSpec
     from pipeline.evaluation.features.extractor import Extractor
-    from pipeline.evaluation.reference import Reference
+    from pipeline.evaluation.peers import Peers
 
+T = TypeVar("T")
 Kept = TypeVar("Kept", covariant=True)
 Tensors = dict[str, "Tensor"]
 Look = Callable[["Block"], Sequence["Tensor"]]
@@ -112,6 +114,32 @@ class _RowsKeeper:
         return self._parts[0]
 
 
+class Reals(Protocol):
+    """What facts and figures may ask about the reals, see `reference.Reference`; for all but `peers` and
+    `device`, on the first process alone."""
+
+    @property
+    def peers(self) -> Peers: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    def gathered(self, statistic: Statistic[T]) -> T:
+        """What was gathered of the reals for `statistic`."""
+        ...
+
+    def fact(self, fact: Fact) -> Tensors:
+        """A fact that is known already."""
+        ...
+
+    def labels_here(self) -> list[int]:
+        """The class of every real, in order."""
+        ...
+
+
 class Fact(ABC):
     """Something that is known of the reals, as tensors by name on the first process.
 
@@ -136,7 +164,7 @@ class Fact(ABC):
         """What decides it beside the data; under it and `kind` it is found again."""
 
     @abstractmethod
-    def make(self, reals: Reference) -> Tensors:
+    def make(self, reals: Reals) -> Tensors:
         """The fact, on the first process, from what `reals` has gathered and knows there; what other
         processes of a `shared` one give is not looked at."""
 

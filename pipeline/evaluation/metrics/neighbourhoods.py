@@ -7,12 +7,13 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from pipeline.evaluation.metrics.by_features import FeatureMetric, KnownFeatures, KnownNeighbours
-from pipeline.evaluation.metrics.metric import Asked, Figures, Shown
+from pipeline.evaluation.metrics.metric import Figures, Shown
 from pipeline.evaluation.metrics.needs import Needs, Rows
 
 if TYPE_CHECKING:
     from pipeline.evaluation.arithmetic.neighbours import Meeting
     from pipeline.evaluation.compared import Compared
+    from pipeline.evaluation.settings import Asked
 
 
 class _OfMeeting(FeatureMetric):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from pipeline.evaluation.metrics.metric import Asked, Figures, Metric, Shown
+from pipeline.evaluation.metrics.metric import Figures, Metric, Shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.features.extractor import Extractor
     from pipeline.evaluation.features.lpips import Perceptual
-    from pipeline.evaluation.plan import Settings
+    from pipeline.evaluation.settings import Asked, Settings
 
 _LEAST_SIDE = 16
 
@@ -66,7 +66,8 @@ class PathLength(Metric):
                 f"--metrics {self.name}: this family has no space {self._which} to walk in{allowed}"
             )
         perceptual = compared.once_a_job("perceptual", lambda: _perceptual(compared))
-        steps = Steps(walk.sampler, self._which, settings.paths, perceptual)
+        paths = settings.paths
+        steps = Steps(walk.sampler, self._which, paths.sampling, paths.crop, perceptual)
 
         def work(places: range) -> Tensor:
             some = shifted(places, walk.origin)

@@ -21,7 +21,7 @@ from pipeline.evaluation.metrics.path_length import PathLength
 from pipeline.evaluation.metrics.swd import SlicedWasserstein
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.plan import Settings
+    from pipeline.evaluation.settings import Settings
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric

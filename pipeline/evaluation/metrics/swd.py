@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.evaluation.metrics.metric import Asked, Figures, Metric, Shown
-from pipeline.evaluation.metrics.needs import Block, Fact, Keeper, Look, Needs, Statistic, Tensors
+from pipeline.evaluation.metrics.metric import Figures, Metric, Shown
+from pipeline.evaluation.metrics.needs import Block, Fact, Keeper, Look, Needs, Reals, Statistic, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from pipeline.evaluation.arithmetic.swd import Descriptors, Distances
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.features.extractor import Extractor
-    from pipeline.evaluation.plan import Settings
-    from pipeline.evaluation.reference import Reference
+    from pipeline.evaluation.settings import Asked, Settings
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Floor(Fact):
         """See `Fact`."""
         return {"count": self.view.images, "seed": self.view.seed}
 
-    def make(self, reals: Reference) -> Tensors:
+    def make(self, reals: Reals) -> Tensors:
         """See `Fact`."""
         import torch
 
