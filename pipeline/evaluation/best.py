@@ -14,12 +14,12 @@ from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.ending import Ending
 
 BEST = "best.json"
-_SAME_WAY = ("data", "count", "seeds", *MOVED_BY)  # of `measure.how_measured`, what moves a figure
+_SAME_WAY = ("data", "count", "seeds", *MOVED_BY)  # the keys of `measure.how_measured` that change a figure
 
 
 @dataclass(frozen=True)
 class Best:
-    """A run's best snapshot. folder: inside the run."""
+    """A run's best snapshot by `metric`. `folder` is relative to the run."""
 
     metric: str
     value: float
@@ -29,14 +29,15 @@ class Best:
 
 
 def is_better(metric: str, value: float, than: float, least: float = 0.0) -> bool:
-    """Whether `value` improves on `than` by more than the share `least` of it."""
+    """Whether `value` improves on `than` by more than the fraction `least` of it."""
     gain = value - than if about(metric).better == "higher is better" else than - value
     return gain > abs(than) * least
 
 
 def find_best(results: Sequence[Result], metric: str, least: float = 0.0) -> tuple[Best, int] | None:
-    """The best, and the images seen of the newest result, of those measured as the newest one is; None
-    without any. least: see `is_better`; of equal ones the earliest."""
+    """The best snapshot and the images seen of the newest result, among the results measured in the same
+    way as the newest; None if there are none. Of equal figures the earliest wins. For `least`, see
+    `is_better`."""
     measured = [result for result in results if metric in result.metrics]
     if not measured:
         return None
@@ -51,16 +52,19 @@ def find_best(results: Sequence[Result], metric: str, least: float = 0.0) -> tup
         if is_better(metric, result.metrics[metric]["value"], best.metrics[metric]["value"], least):
             best = result
     folder = f"snapshots/{best.images_seen:012d}"
-    found = Best(metric, best.metrics[metric]["value"], best.images_seen, best.snapshot, folder)
-    return found, measured[-1].images_seen
+    value = best.metrics[metric]["value"]
+    return Best(metric, value, best.images_seen, best.snapshot, folder), measured[-1].images_seen
 
 
 def find_ending(results: Sequence[Result], stop: StopConfig) -> Ending | None:
-    """The end that the settings ask for, if the run has got no better for long enough."""
-    found = find_best(results, stop.metric, stop.least_improvement) if stop.metric is not None else None
-    if found is None:
+    """The reason to end the run, as its settings ask for it, if it has not improved for long enough;
+    otherwise None."""
+    best_and_newest = (
+        find_best(results, stop.metric, stop.least_improvement) if stop.metric is not None else None
+    )
+    if best_and_newest is None:
         return None
-    best, newest = found
+    best, newest = best_and_newest
     if newest - best.images_seen < stop.patience_images:
         return None
     return Ending(
@@ -69,9 +73,9 @@ def find_ending(results: Sequence[Result], stop: StopConfig) -> Ending | None:
 
 
 def mark_best(run: Path, metric: str) -> Best | None:
-    """Publishes RUN/best.json from all results of the run; one process at a time."""
-    found = find_best(read_results(run), metric)
-    if found is None:
+    """Publishes RUN/best.json from all results of the run. Only one process at a time may call it."""
+    best_and_newest = find_best(read_results(run), metric)
+    if best_and_newest is None:
         return None
-    publish_bytes(run / BEST, (json.dumps(asdict(found[0]), indent=1) + "\n").encode())
-    return found[0]
+    publish_bytes(run / BEST, (json.dumps(asdict(best_and_newest[0]), indent=1) + "\n").encode())
+    return best_and_newest[0]

@@ -1,4 +1,4 @@
-"""Results as TensorBoard scalars at the images seen of their snapshots, in RUN/tensorboard/evaluation."""
+"""Results as TensorBoard scalars in RUN/tensorboard/evaluation; the step is the snapshot's images seen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pipeline.storage.runs import CONFIG
 
 QUALITY = "quality"
 _INNER = (*PARTS, "spread", "low", "high")
-_OF_REALS = ("floor", "reals")  # figures of their own
+_OF_REALS = ("floor", "reals")  # each a mapping with a value of its own
 _RANGE = ("low", "high")
 Point = tuple[str, int]
 
@@ -50,9 +50,9 @@ def scalars(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, flo
 
 
 def write_scalars(run: Path) -> None:
-    """Makes the figures of the run's results all that is shown at their images seen.
+    """Writes the figures of the run's results as scalars. Older scalars at the same images seen are replaced.
 
-    Evaluators of one run wait for each other.
+    Several evaluators of one run take turns.
     """
     folder = run / EVALUATION
     with Claims(folder).wait_for("scalars"):
@@ -78,15 +78,15 @@ def write_scalars(run: Path) -> None:
 
 
 def _settings(run: Path) -> list[Event]:
-    """Of a run that was trained without TensorBoard."""
+    """The settings of a run that was trained without TensorBoard."""
     if not (run / CONFIG).is_file():
         return []
     return [event_of(settings_summary(identity(read_dump(run / CONFIG))), 0)]
 
 
 def quality_layout(tags: Sequence[str]) -> Layout:
-    """A chart a metric, with the figures that belong to it, whose title says what is better; another of its
-    range over seeds if it has one."""
+    """A chart for each metric, with the figures that belong to it and a title that says which values are
+    better; and a chart of its range over seeds, if it has one."""
     known = sorted(set(tags))
     charts: dict[str, list[Any]] = {}
     for tag in known:
@@ -102,8 +102,8 @@ def quality_layout(tags: Sequence[str]) -> Layout:
 
 
 def _read(folder: Path) -> tuple[list[Event], dict[Point, Event]]:
-    """What is there: events that no metric made, but for the layout, and the points, by tag and step."""
-    others, points = {}, {}  # by tag: a kill may have left two files that hold the same
+    """The events that no metric wrote, without the layout; and the scalars by tag and step."""
+    others, points = {}, {}  # by tag: a killed process may have left two files with the same events
     for event in read_events(folder):
         (value,) = event.summary.value
         plugin = value.metadata.plugin_data.plugin_name

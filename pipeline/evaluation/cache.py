@@ -1,4 +1,4 @@
-"""Statistics on disk, found by what they were computed from and verified when they are read."""
+"""Statistics on disk. They are found by what they were computed from, and verified when they are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.storage.manifest import digest_file
 from pipeline.storage.tensors import load_tensors, save_tensors
 
 BUILDING = "building"
-"""The claim, in a cache's folder, of whoever makes statistics of all images."""
+"""The name of the claim, in the cache's folder, held by the job that computes statistics of all images."""
 
 WAITING = "another job is building the reals' statistics; waiting for it"
 POLL_SECONDS = 2.0
@@ -30,10 +30,10 @@ Report = Callable[[str], None]
 
 
 class StatisticsCache:
-    """Named tensors by kind and key in `folder`: KIND-DIGEST.safetensors, and KIND-DIGEST.json, written
-    last, with the whole key and the sha256 of the tensors.
+    """Named tensors in `folder`, by kind and key: KIND-DIGEST.safetensors, and beside it KIND-DIGEST.json,
+    written last, with the whole key and the sha256 of the tensors.
 
-    A file that does not verify is reported and counts as missing; `save` then replaces it.
+    A file that fails verification is reported and counts as missing; `save` then replaces it.
     """
 
     def __init__(self, folder: Path, report: Report) -> None:
@@ -41,7 +41,7 @@ class StatisticsCache:
         self._told: set[str] = set()
 
     def load(self, kind: str, key: Key) -> dict[str, Tensor] | None:
-        """What was saved under `kind` and `key`, or None."""
+        """What was saved under `kind` and `key`; None if nothing valid was."""
         path = self._path(kind, key)
         if not path.with_suffix(".json").exists():
             return None
@@ -55,7 +55,7 @@ class StatisticsCache:
             return None
 
     def save(self, kind: str, key: Key, tensors: Mapping[str, Tensor]) -> None:
-        """Publishes `tensors`; the sidecar last, so that a reader never meets half of it."""
+        """Publishes `tensors`, the sidecar last, so that no reader ever sees half of an entry."""
         path = self._path(kind, key)
         with publish_file(path) as aside:
             save_tensors(aside, tensors)
@@ -65,22 +65,22 @@ class StatisticsCache:
     def made(
         self, kind: str, key: Key, make: Callable[[], dict[str, Tensor]], claim: str = BUILDING
     ) -> dict[str, Tensor]:
-        """What is there, or else what `make` gives, saved. Of all jobs one makes it, under `claim`; the
-        others wait for it."""
-        found = self.load(kind, key)
-        if found is not None:
-            return found
+        """What is saved under `kind` and `key`; if nothing is, the result of `make`, which is then saved.
+        Among all jobs, one makes it under `claim` and the others wait."""
+        tensors = self.load(kind, key)
+        if tensors is not None:
+            return tensors
         claims = Claims(self.folder)
         ours = claims.take(claim)
         if ours is None:
             self.report(WAITING)
             ours = claims.wait_for(claim, POLL_SECONDS)
         with ours:
-            found = self.load(kind, key)  # whoever had the claim may have made it
-            if found is None:
-                found = make()
-                self.save(kind, key, found)
-        return found
+            tensors = self.load(kind, key)  # the claim's last holder may have made it
+            if tensors is None:
+                tensors = make()
+                self.save(kind, key, tensors)
+        return tensors
 
     def _path(self, kind: str, key: Key) -> Path:
         text = json.dumps(_whole(kind, key), sort_keys=True)
@@ -102,6 +102,6 @@ def _whole(kind: str, key: Key) -> dict[str, Any]:
 
 
 def cache_folder(data: Path, results: Path) -> Path:
-    """DATA/statistics, so that all runs on a data set share it; if the data are read-only, the folder
-    `statistics` beside the results."""
+    """DATA/statistics, so that all runs on a data set share it; if the data set is read-only, `statistics` in
+    the folder of the results."""
     return (data if os.access(data, os.W_OK) else results) / "statistics"

@@ -1,4 +1,4 @@
-"""Clouds of images for TensorBoard's projector: reals and fakes among each other, and fakes by their w."""
+"""Point clouds of images for TensorBoard's projector: reals among fakes, and fakes by their w."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pipeline.latents import StyledSpace
 from pipeline.storage.snapshots import Snapshot, list_snapshots
 
 MOST = 200
-"""Fakes and reals in a cloud."""
+"""The largest number of fakes, and of reals, in a cloud."""
 
-_SHARE = 8  # of the images that metrics take, the clouds take at most this part more
-_PIXELS = 16  # a side: images as vectors where there is no extractor
+_SHARE = 8  # the clouds take at most 1/8 as many images as the metrics
+_PIXELS = 16  # side of the reduced images that stand in for features without an extractor
 _AT_ONCE = 8
 
 
@@ -40,10 +40,10 @@ def show_clouds(
     extractor: Extractor | None,
     images: int,
 ) -> None:
-    """Draws fakes and publishes the clouds. images: how many the metrics took.
+    """Draws fakes and publishes the clouds. `images` is how many fakes the metrics took.
 
-    features: of the extractor, or if the metrics needed none the images themselves, made small. w: of
-    families that have it.
+    The points are the extractor's features, or reduced images if no metric needed an extractor. Families with
+    a w get a second cloud, of the fakes' w.
     """
     count = min(MOST, images // _SHARE, index.count)
     if count < 2:
@@ -66,7 +66,8 @@ def show_clouds(
 
 
 def _draw(sampler: Sampler, count: int) -> tuple[Tensor, list[int] | None, Tensor | None]:
-    """Images [count, C, H, W] uint8 of seeds 0, 1, ..., their classes, and w [count, D] or None."""
+    """Images [count, C, H, W] uint8 of the seeds 0, 1, ..., their classes or None, and their w [count, D] or
+    None."""
     images, labels, codes = [], [], []
     with torch.inference_mode():
         for first in range(0, count, _AT_ONCE):
@@ -79,7 +80,7 @@ def _draw(sampler: Sampler, count: int) -> tuple[Tensor, list[int] | None, Tenso
 
 
 def _features(images: Tensor, extractor: Extractor | None) -> Tensor:
-    """[N, D] of uint8 images."""
+    """The features [N, D] of uint8 images [N, C, H, W]."""
     if extractor is None:
         side = min(_PIXELS, images.shape[-1])
         small = torch.nn.functional.interpolate(images.float() / 255, (side, side), mode="area")

@@ -1,4 +1,4 @@
-"""A set of fakes beside the reals: what a metric makes its figure from."""
+"""A set of fakes beside the reals, from which a metric computes its figure."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Walkable:
-    """The generator behind a set of fakes: what draws them, the seed of the first, and the reals' labels, by
-    which each has its class (see `fakes.classes_of`)."""
+    """The generator behind a set of fakes: the sampler that draws them, the seed of the first (`origin`), and
+    the reals' labels, from which each fake gets its class (see `fakes.classes_of`)."""
 
     sampler: Sampler
     origin: int
@@ -29,11 +29,13 @@ class Walkable:
 
 @dataclass(frozen=True)
 class Compared:
-    """What was gathered and is known serves the first process alone; the members are the same everywhere,
-    but for `seen`, which others do not have.
+    """A set of fakes and the reals, as a metric sees them. The members are the same on every process except
+    `seen`, and only the first process may ask for what was gathered or is known.
 
-    asked: of the metrics. seen: gathered of the fakes. classes: of each fake; None if they are not known.
-    spec: of the images. walkable: None of a data set. kept: what `once_a_job` has made.
+    asked: what the metrics were asked for. seen: what was gathered from the fakes; None except on the first
+    process. classes: the class number of each fake; None if unknown. reference: what is known about the
+    reals. spec: the format of the images. walkable: the generator; None if a data set is measured. kept: what
+    `once_a_job` has made.
     """
 
     asked: Asked
@@ -48,29 +50,29 @@ class Compared:
 
     @property
     def device(self) -> torch.device:
-        """Where to compute."""
+        """The device to compute on."""
         return self.asked.settings.device
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """By class number."""
+        """The names of the classes, by class number."""
         return self.reference.class_names
 
     def fakes(self, statistic: Statistic[T]) -> T:
-        """What was gathered of the fakes."""
+        """What `statistic` gathered from the fakes."""
         assert self.seen is not None, "the first process gathers"
         return self.seen.of(statistic)
 
     def reals(self, statistic: Statistic[T]) -> T:
-        """What was gathered of the reals."""
+        """What `statistic` gathered from the reals."""
         return self.reference.gathered(statistic)
 
     def fact(self, fact: Fact) -> Tensors:
-        """What is known of the reals."""
+        """A fact about the reals."""
         return self.reference.fact(fact)
 
     def fake_classes(self, count: int) -> Sequence[int]:
-        """The classes that were asked for of the first `count` fakes."""
+        """The classes that the first `count` fakes were generated for."""
         assert self.classes is not None, "checked before: both sets have classes"
         return self.classes[:count]
 
@@ -79,11 +81,12 @@ class Compared:
         return self.reference.labels_here()
 
     def once(self, key: object, make: Callable[[], T]) -> T:
-        """What `make` gives, made once a set of fakes for all metrics that name the same key."""
+        """The result of `make`, which is called once for each set of fakes and shared by all metrics that
+        give the same key."""
         return _once(self._shared, key, make)
 
     def once_a_job(self, key: object, make: Callable[[], T]) -> T:
-        """As `once`, for what serves all sets: networks."""
+        """Like `once`, but called once for all sets; meant for networks."""
         return _once(self.kept, key, make)
 
 

@@ -1,4 +1,5 @@
-"""For checks of figures against torch-fidelity's: weights that need no download, and its own command."""
+"""For comparisons with torch-fidelity: random weights that need no download, and torch-fidelity's own
+command."""
 
 from __future__ import annotations
 
@@ -24,12 +25,12 @@ from pipeline.evaluation.features.weights import INCEPTION, VGG16
 from pipeline.randomness import seed_everything, seeded
 
 RANDOM_WEIGHTS = ("Inception", "VGG16")
-"""Whose weights can be made up here, see `write_weights`."""
+"""The networks for which `write_weights` makes random weights."""
 
 
 def random_inception(seed: int = 0) -> dict[str, Tensor]:
-    """Weights in the published file's layout whose features spread over images: He's initialisation, batch
-    norm of mean 0 and variance 1."""
+    """Random weights in the layout of the published file, whose features vary between images: He's
+    initialisation, and batch norm with mean 0 and variance 1."""
     with _without_weights(), torch.random.fork_rng():
         network = torch_fidelity.FeatureExtractorInceptionV3("random", ["2048"])
         seed_everything(seed)
@@ -43,7 +44,7 @@ def random_inception(seed: int = 0) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def _without_weights() -> Iterator[None]:
-    """Their network loads weights as it is made: meanwhile, it loads none."""
+    """Keeps torch-fidelity's network from loading weights in its constructor."""
     kind = torch_fidelity.FeatureExtractorInceptionV3
     fetch = inception_module.load_state_dict_from_url
     inception_module.load_state_dict_from_url = lambda *_, **__: {}
@@ -56,8 +57,8 @@ def _without_weights() -> Iterator[None]:
 
 
 def random_vgg16(seed: int = 0) -> dict[str, Tensor]:
-    """Weights in the published file's layout: He's initialisation, biases of 0. Rows of the fully connected
-    layers overlap in memory, so that a file of them is small."""
+    """Random weights in the layout of the published file: He's initialisation, and biases of 0. The rows of
+    the fully connected layers overlap in memory, so that the file is small."""
     with torch.device("meta"):
         shapes = {name: weight.shape for name, weight in vgg16(init_weights=False).state_dict().items()}
     generator = seeded(seed)
@@ -75,7 +76,8 @@ def random_vgg16(seed: int = 0) -> dict[str, Tensor]:
 
 
 def write_weights(home: Path) -> tuple[Path, Path]:
-    """Random weights of Inception and VGG16 under the published files' names, where $TORCH_HOME is `home`."""
+    """Writes random weights of Inception and VGG16 under the published files' names, for $TORCH_HOME =
+    `home`, and returns both paths."""
     folder = home / "hub" / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / INCEPTION.names[0], folder / VGG16.names[0]
@@ -86,14 +88,15 @@ def write_weights(home: Path) -> tuple[Path, Path]:
 
 
 def torch_fidelitys(fakes: Tensor, reals: Tensor, home: Path) -> dict[str, float]:
-    """FID, KID, IS, precision and recall of uint8 images [N, C, H, W] by our names: what torch-fidelity's own
-    command says of folders of them, with its defaults. home: its $TORCH_HOME, see `write_weights`."""
+    """FID, KID, IS, precision and recall of uint8 images [N, C, H, W], under our names, as
+    torch-fidelity's own command computes them from folders with its defaults. `home` is its $TORCH_HOME,
+    see `write_weights`."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "torch_fidelity.fidelity", "--isc", "--fid", "--kid", "--prc"]
         for option, images in (("--input1", fakes), ("--input2", reals)):
             command += [option, str(_as_files(images, Path(folder, option[2:])))]
         least = min(len(fakes), len(reals))
-        if least < KID_SUBSET_SIZE:  # which it refuses
+        if least < KID_SUBSET_SIZE:  # torch-fidelity refuses smaller sets than its subsets
             command += ["--kid-subset-size", str(least)]
         done = subprocess.run(
             [*command, "--json", "--silent"],
@@ -102,16 +105,16 @@ def torch_fidelitys(fakes: Tensor, reals: Tensor, home: Path) -> dict[str, float
             stdout=subprocess.PIPE,
             text=True,
         )
-    found = json.loads(done.stdout)
+    figures = json.loads(done.stdout)
     return {
-        "fid.value": found["frechet_inception_distance"],
-        "kid.value": found["kernel_inception_distance_mean"],
-        "kid.std": found["kernel_inception_distance_std"],
-        "is.value": found["inception_score_mean"],
-        "is.std": found["inception_score_std"],
-        "pr.precision": found["precision"],
-        "pr.recall": found["recall"],
-        "pr.value": found["f_score"],
+        "fid.value": figures["frechet_inception_distance"],
+        "kid.value": figures["kernel_inception_distance_mean"],
+        "kid.std": figures["kernel_inception_distance_std"],
+        "is.value": figures["inception_score_mean"],
+        "is.std": figures["inception_score_std"],
+        "pr.precision": figures["precision"],
+        "pr.recall": figures["recall"],
+        "pr.value": figures["f_score"],
     }
 
 

@@ -1,4 +1,4 @@
-"""Fakes of a set of seeds, with classes as frequent as in the data."""
+"""Fakes drawn from seeds, with classes as frequent as in the data."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from pipeline.randomness import derive_seed
 
 
 def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) -> Tensor:
-    """uint8 fakes [N, C, H, W] of `seeds`, psi 1. labels: of the reals, see `classes_of`."""
+    """The fakes of `seeds`, uint8 [N, C, H, W], without truncation. `labels` are those of the reals, see
+    `classes_of`."""
     with torch.inference_mode():
         return to_uint8(sampler.draw(seeds, classes=classes_of(seeds, labels)).images)
 
 
 def classes_of(seeds: range, labels: list[int] | None) -> list[int] | None:
-    """The class of each fake: that of a real which is drawn by the fake's seed, so that classes are as
-    frequent as in the data. None without labels: a conditional model draws classes from the seed."""
+    """The class of each fake: that of a real picked by the fake's seed, so that classes are as frequent as in
+    the data. None without labels; a conditional model then draws the class from the seed."""
     if labels is None:
         return None
     return [labels[derive_seed("evaluation-class", seed) % len(labels)] for seed in seeds]
 
 
 def shifted(places: range, origin: int) -> range:
-    """Seeds of places in the set that begins at `origin`."""
+    """The seeds of `places` in the set whose first seed is `origin`."""
     return range(places.start + origin, places.stop + origin)

@@ -1,7 +1,8 @@
-"""What to evaluate: a snapshot, a run's newest, all that lack results, each as it appears, or a data set.
+"""Which snapshots to evaluate: a given one, a run's newest, all that lack results, or each as it appears; or
+a data set.
 
-Any number of jobs may evaluate one run: each snapshot is claimed by one of them, and taken over from one that
-died.
+Any number of jobs may evaluate one run: each snapshot is claimed by one of them, and if that job dies,
+another takes it over.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _CONCLUDING = "concluding"
 
 @dataclass(frozen=True)
 class Turn:
-    """What all processes of a job do next. folder: of the snapshot or data set, if `do` is evaluate."""
+    """What all processes of a job do next. `folder` holds the snapshot or data set to evaluate."""
 
     do: Literal["evaluate", "wait", "end"]
     folder: Path | None = None
@@ -49,13 +50,13 @@ def evaluate_target(
     sleep: Callable[[float], None] = time.sleep,
     poll_seconds: float = POLL_SECONDS,
 ) -> list[Result]:
-    """Evaluates what `target` (a snapshot, a run or a data set) and `scope` mean; reports the run's table.
-    Gives the results, on the first process.
+    """Evaluates what `target` (a snapshot, a run or a data set) and `scope` select, reports the table of
+    results, and returns the results on the first process.
 
-    newest: of a run, its newest snapshot, and the untrained one too, for without it no figure says how
-    much was learnt. all: every snapshot of the run. watch: all, and then each new one, until the run is
-    finished (or the command is stopped: a result that stands is not measured again); a run that was submitted
-    and has not begun is waited for.
+    Of a run, `newest` selects the newest snapshot and the untrained one, without which no figure says how
+    much was learnt; `all` selects every snapshot; `watch` selects every snapshot and then each new one, until
+    the run is finished or the command is stopped. Results that exist are not measured again. A run that was
+    submitted and has not begun is waited for.
     """
     peers, results, complain = job.peers, list[Result](), _once(report)
     if peers.rank == 0:
@@ -89,20 +90,18 @@ def evaluate_target(
 
 class Turns:
     """Finds the next snapshot that nobody else is working on, and holds its claim until `release`.
-
-    result_path: of a folder that is evaluated.
-    """
+    `result_path` maps a snapshot's folder to the file of its result."""
 
     def __init__(self, target: Path, scope: Scope, result_path: Callable[[Path], Path]) -> None:
         self._target, self._done, self._result_path = target, set[Path](), result_path
         self._claim: Claim | None = None
         check_scope(target, scope)
         self._watches = scope == "watch" and not _is_snapshot(target, scope)
-        # Unless it watches, what comes later is not waited for: a run may write faster than is measured.
+        # Without watch the list is fixed now: a run may write snapshots faster than they are measured.
         self._asked = () if self._watches else _asked(target, scope)
 
     def next(self) -> Turn:
-        """An unclaimed snapshot, claimed now; to wait, or the end."""
+        """The next unclaimed snapshot, now claimed; or a turn that says to wait or to end."""
         finished = not self._watches or is_finished(self._target)
         folders = list_snapshots(self._target) if self._watches else self._asked
         left = [folder for folder in folders if folder not in self._done]
@@ -119,26 +118,26 @@ class Turns:
             self._claim = None
 
     def _take(self, folder: Path) -> bool:
-        # Also where nothing is left to measure: its curves are to be written once.
+        # Even if nothing is left to measure, its curves have to be written once.
         path = self._result_path(folder)
         self._claim = Claims(path.parent).take(path.stem)
         return self._claim is not None
 
 
 def check_scope(target: Path, scope: Scope) -> None:
-    """UserError where snapshots are asked of a data set."""
+    """Raises UserError if snapshots of a data set are asked for."""
     if is_data(target) and scope != "newest":
         raise UserError(f"--{scope}: is of a run's snapshots, and {target} is a data set; leave it out")
 
 
 def is_run(target: Path) -> bool:
-    """True of a run, also of one that has been submitted and has written nothing yet."""
+    """Whether `target` is a run, even one that was submitted and has not written anything yet."""
     return bool(list_snapshots(target)) or (target / CONFIG).is_file() or (target / JOB).is_file()
 
 
 def is_finished(run: Path) -> bool:
-    """Whether no more snapshots of `run` are to be expected: it says so itself, or the last snapshot that its
-    configuration promises is there. One that was stopped is given ten minutes to be started again."""
+    """Whether no more snapshots of `run` are expected: its state says so, or the last snapshot of its
+    configured length exists. A run that was stopped is given ten minutes to be started again."""
     try:
         job = read_job(run)
     except Damaged as damage:
@@ -154,7 +153,7 @@ def is_finished(run: Path) -> bool:
 
 
 def _asked(target: Path, scope: Scope) -> Sequence[Path]:
-    """The snapshots that are there now, or the data set, that are meant."""
+    """The snapshots that exist now and are selected, or the data set."""
     if is_data(target):
         return [target]
     if _is_snapshot(target, scope):
@@ -166,14 +165,15 @@ def _asked(target: Path, scope: Scope) -> Sequence[Path]:
 
 
 def _is_snapshot(target: Path, scope: Scope) -> bool:
-    """UserError if `target` is neither a snapshot nor a run; one without snapshots can be watched."""
+    """Whether `target` is a single snapshot. UserError if it is neither a snapshot nor a run; a run without
+    snapshots can be watched."""
     if scope == "watch" and is_run(target):
         return False
     return open_snapshot(target).folder == target or not list_snapshots(target)
 
 
 def _conclude(snapshot: Snapshot, job: EvaluationJob, report: Callable[[str], None]) -> None:
-    """What follows for the run: which snapshot is best, and whether it shall go on."""
+    """Updates the run's best snapshot, and asks the run to end if it has stopped improving."""
     run = run_of(snapshot)
     if run is None:
         return
@@ -183,7 +183,7 @@ def _conclude(snapshot: Snapshot, job: EvaluationJob, report: Callable[[str], No
         if metric is not None:
             mark_best(run, metric)
         ending = find_ending(read_results(run), stop)
-        # While snapshots wait to be measured, the next of them may be better.
+        # A snapshot that is still to be measured may be better.
         if ending is not None and _all_measured(run, ending.metric) and asked_to_end(run, stop) is None:
             ask_to_end(run, ending)
             report(f"asked the run to end: {ending.reason}")
@@ -195,7 +195,7 @@ def _all_measured(run: Path, metric: str) -> bool:
 
 
 def _once(report: Callable[[str], None]) -> Callable[[str], None]:
-    """Reports a line that it is given again no second time."""
+    """Wraps `report` so that each line is reported only once."""
     told = set[str]()
 
     def tell(line: str) -> None:

@@ -1,4 +1,4 @@
-"""One pass over a set of images, by all processes; what was seen ends up at the first, in order."""
+"""One pass over a set of images by all processes. What they observe arrives at the first process in order."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def gather(
     peers: Peers,
     title: str,
 ) -> Statistics | None:
-    """The `statistics` of a set; None but on the first process.
+    """The `statistics` of a set on the first process; None on the others.
 
-    images: the set's uint8 images [n, C, H, W] of a range of places. title: of the progress bar.
+    `images` returns the uint8 images [n, C, H, W] at a range of places in the set. `title` labels the
+    progress bar.
     """
     observer = Observer(statistics, spec, extractors, settings.device)
 

@@ -1,4 +1,4 @@
-"""From what was gathered to figures."""
+"""Figures from what was gathered."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipeline.evaluation.settings import Asked
 
 
 def how_measured(metric: Metric, asked: Asked, data: str, extractors: Mapping[str, Extractor]) -> Figures:
-    """What decides a figure beside the snapshot: `count` of fakes, sets of them (`seeds`), `data` (the
-    index's digest), and the metric's own identity."""
+    """What determines a figure besides the snapshot: the `count` of fakes, the number of sets (`seeds`),
+    `data` (the index's digest), and the metric's own identity."""
     seeds = asked.settings.seeds
     return {
         **({} if metric.generator else {"data": data}),
-        # Figures of several sets from before the sets differed do not stand.
+        # Older figures over several sets are measured again: those sets were not distinct.
         **{"seeds": seeds, **({"seed_bits": 64} if seeds > 1 else {})},
         **metric.identity(asked, extractors),
         "count": metric.count(asked),
@@ -27,17 +27,17 @@ def how_measured(metric: Metric, asked: Asked, data: str, extractors: Mapping[st
 
 
 def measure(metrics: Iterable[str], compared: Compared) -> dict[str, Figures]:
-    """The figures by metric, on the first process; all processes must call it."""
-    found = {}
+    """The figures by metric, on the first process. All processes must call it."""
+    figures = {}
     for name in metrics:
         if METRICS[name].shared or compared.peers.rank == 0:
-            found[name] = METRICS[name].figure(compared)
-    return found if compared.peers.rank == 0 else {}
+            figures[name] = METRICS[name].figure(compared)
+    return figures if compared.peers.rank == 0 else {}
 
 
 def joined(sets: Sequence[Mapping[str, Any]]) -> Figures:
-    """The figures of several sets of fakes as one: means over the sets, `spread` (their standard deviation)
-    and each set's own value; whatever else is the first set's."""
+    """The figures of several sets of fakes as one: means over the sets, their standard deviation (`spread`),
+    and the value of each set. Everything else is taken from the first set."""
     first = dict(sets[0])
     if len(sets) == 1:
         return first

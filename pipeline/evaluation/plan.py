@@ -1,4 +1,4 @@
-"""What the metrics take of both sets, and what a person may get wrong in the settings."""
+"""What the metrics need of both sets, and checks for what a user may get wrong in the settings."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from pipeline.evaluation.metrics.registry import METRICS
 from pipeline.evaluation.settings import Asked, Settings
 
 LEAST_COUNT = 10
-"""Inception score has ten splits; precision and recall want neighbours; halves want images."""
+"""The smallest number of images: the Inception score has ten splits, precision and recall need neighbours,
+and half a set must still hold images."""
 
 SEED_STRIDE = 2**32
-"""Between the seeds of one set of fakes and the next."""
+"""The distance between the first seeds of successive sets of fakes."""
 
 
 def needs_of(metrics: Iterable[str], asked: Asked) -> Needs:
-    """What these metrics take of both sets."""
-    found = Needs()
+    """What `metrics` need of both sets."""
+    needs = Needs()
     for name in metrics:
-        found += METRICS[name].needs(asked)
-    return found
+        needs += METRICS[name].needs(asked)
+    return needs
 
 
 def check_count(count: int | None, reals: int, where: str) -> None:
-    """UserError if there are too few fakes or reals to measure anything."""
+    """Raises UserError if there are too few fakes or reals to measure anything."""
     if count is not None and count < LEAST_COUNT:
         raise UserError(f"--count {count}: must be at least {LEAST_COUNT}")
     if reals < LEAST_COUNT:
@@ -34,7 +35,7 @@ def check_count(count: int | None, reals: int, where: str) -> None:
 
 
 def check_size(settings: Settings, spec: ImageSpec, where: str) -> None:
-    """UserError if the images at `where` are too small for a metric."""
+    """Raises UserError if the images at `where` are too small for a metric."""
     side = min(spec.height, spec.width)
     for name in settings.metrics:
         least = METRICS[name].least_side(settings)
@@ -43,15 +44,16 @@ def check_size(settings: Settings, spec: ImageSpec, where: str) -> None:
 
 
 def check_labels(settings: Settings, classes: int, where: str) -> None:
-    """UserError if a metric needs labels that the `classes` of the reals at `where` do not give."""
+    """Raises UserError if a metric needs labels and the reals at `where` have none. `classes` is their number
+    of classes."""
     for name in settings.metrics:
         if METRICS[name].labels and not classes:
             raise UserError(f"{where}: has no labels; --metrics {name} needs them; allowed: labelled shards")
 
 
 def check_settings(settings: Settings, conditional: bool, where: str) -> None:
-    """UserError for settings that do not go together. conditional: both the model and the reals at `where`
-    have classes."""
+    """Raises UserError for settings that do not go together. `conditional` says whether both the model and
+    the reals at `where` have classes."""
     if settings.seeds < 1:
         raise UserError(f"--seeds {settings.seeds}: must be at least 1")
     lack = f"needs a conditional model and labelled data; {where} or the model is not"

@@ -1,4 +1,5 @@
-"""What is known of the real images: of all of them, unflipped, computed once a data set and kept on disk."""
+"""What is known about the real images: computed from all of them, unflipped, once for each data set, and
+cached on disk."""
 
 from __future__ import annotations
 
@@ -24,12 +25,13 @@ T = TypeVar("T")
 
 
 class Reference:
-    """The reals as the metrics need them, on the first process.
+    """The reals, as the metrics need them, on the first process.
 
-    needs: what is to be known of them. peers: all processes, which make one each. device: where to compute.
+    needs: what must be known about them. peers: all processes of the evaluation; each of them makes a
+    Reference. device: where to compute.
 
-    Of many jobs that need the same facts one makes them; the others wait, and one of them takes over if it
-    dies.
+    If several jobs need the same facts, one makes them and the others wait; if it dies, one of them takes
+    over.
     """
 
     def __init__(
@@ -51,20 +53,20 @@ class Reference:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """By class number."""
+        """The names of the classes, by class number."""
         return self._index.classes
 
     def fact(self, fact: Fact) -> Tensors:
-        """One of `needs.facts`, on the first process."""
+        """One of the facts in `needs.facts`. For the first process only."""
         return self._known[fact]
 
     def gathered(self, statistic: Statistic[T]) -> T:
-        """One of `needs.reals`, on the first process."""
+        """One of the statistics in `needs.reals`. For the first process only."""
         assert self._gathered is not None, "the first process gathers"
         return self._gathered.of(statistic)
 
     def labels(self) -> list[int] | None:
-        """The class of every real, in order, on every process; None if unlabelled."""
+        """The class number of every real, in order, on every process; None if the reals have no labels."""
         if not self._index.classes:
             return None
         if self._labels_here is None:
@@ -72,20 +74,20 @@ class Reference:
         return self._labels_here
 
     def labels_here(self) -> list[int]:
-        """As `labels`, of labelled reals, without a word to other processes."""
+        """Like `labels`, for labelled reals, without communicating with other processes."""
         if self._labels_here is not None:
             return self._labels_here
-        found = self._cache.made(
+        tensors = self._cache.made(
             "labels",
             {"data": self._index.digest},
             lambda: {"labels": torch.tensor(read_labels(self._index))},
             claim="labels",
         )
-        labels: list[int] = found["labels"].tolist()
+        labels: list[int] = tensors["labels"].tolist()
         return labels
 
     def _build(self) -> None:
-        """Takes what is on disk and makes the rest, alone among all jobs that would make it."""
+        """Loads what is cached and makes the rest, while no other job does."""
         claims, told = Claims(self._cache.folder), False
         while True:
             claim, missing = None, None
@@ -93,7 +95,7 @@ class Reference:
                 self._recall()
                 claim = claims.take(BUILDING) if self._missing() else None
                 if claim is not None:
-                    self._recall()  # whoever had the claim may just have ended
+                    self._recall()  # the claim's last holder may just have finished
                 left = self._missing()
                 missing = left if claim is not None or not left else None
                 if missing is None and not told:
@@ -114,14 +116,14 @@ class Reference:
         return {"data": self._index.digest, **fact.key(self._extractors)}
 
     def _recall(self) -> None:
-        """Takes what is on disk."""
+        """Loads the facts that are cached."""
         for fact in self._missing():
-            found = self._cache.load(fact.kind, self._key(fact))
-            if found is not None:
-                self._known[fact] = found
+            tensors = self._cache.load(fact.kind, self._key(fact))
+            if tensors is not None:
+                self._known[fact] = tensors
 
     def _missing(self) -> list[Fact]:
-        """What is not known yet, in an order in which it can be made."""
+        """The facts that are not known yet, in an order in which they can be made."""
         return [fact for fact in self.needs.facts if fact not in self._known]
 
     def _make(self, missing: list[Fact]) -> None:
@@ -136,9 +138,9 @@ class Reference:
                 )
         for fact in missing:
             if fact.shared or peers.rank == 0:
-                found = fact.make(self)
+                tensors = fact.make(self)
                 if peers.rank == 0:
-                    self._known[fact] = found
-                    self._cache.save(fact.kind, self._key(fact), found)
+                    self._known[fact] = tensors
+                    self._cache.save(fact.kind, self._key(fact), tensors)
         if self._gathered is not None:
             self._gathered.keep(self.needs.reals)

@@ -1,4 +1,5 @@
-"""Result files: one a snapshot, or a data set against another, published whole; new metrics are added."""
+"""Result files: one for each snapshot, or for each data set compared with another. They are published whole,
+and new metrics are added to what they hold."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from pipeline.storage.snapshots import Snapshot
 from pipeline.versions import Stored
 
 RESULTS = "metrics"
-"""Of a run or a data set, the folder of its results."""
+"""The folder of results inside a run or a data set."""
 
 FORMAT = Stored(version=1, unstated=1)
 Figures = Mapping[str, Any]
@@ -29,10 +30,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of one snapshot, or of one data set. images_seen: 0 if it was imported, from the file
-    `source`. metrics: by name, each with its `value` and how it was measured (`count` of fakes, `data`: the
-    index's digest, seeds, ...). data: the last data set used. measured: the data set whose figures these are,
-    which has neither images seen nor a snapshot; empty of a snapshot."""
+    """The figures of one snapshot or of one data set.
+
+    images_seen: 0 for an imported snapshot. snapshot: its digest. metrics: figures by name, each with its
+    `value` and how it was measured (the `count` of fakes, the digest of the `data`, `seeds`, ...). data: the
+    data set last compared with. versions: the software that measured. source: the file that the snapshot was
+    imported from. measured: the data set that the figures belong to, which has neither images seen nor a
+    snapshot; empty for a snapshot.
+    """
 
     images_seen: int
     snapshot: str
@@ -44,16 +49,16 @@ class Result:
 
     @property
     def digest(self) -> str:
-        """Of what was measured."""
+        """The digest of what was measured."""
         return str(self.measured["digest"]) if self.measured else self.snapshot
 
     def holds(self, metric: str, how: Figures) -> bool:
-        """Whether `metric` has been measured in just this way."""
+        """Whether `metric` has been measured in exactly this way."""
         figures = self.metrics.get(metric)
         return figures is not None and all(figures.get(key) == value for key, value in how.items())
 
     def to_bytes(self) -> bytes:
-        """The content of the file."""
+        """The content of the result file."""
         of_snapshot = {
             "images_seen": self.images_seen if self.source is None else None,
             "source": self.source,
@@ -69,12 +74,12 @@ class Result:
 
 
 def run_of(snapshot: Snapshot) -> Path | None:
-    """The run folder that a snapshot lies in, RUN/snapshots/<images>; None if it stands alone."""
+    """The run that contains the snapshot, as RUN/snapshots/<images>; None if the snapshot stands alone."""
     return _run_around(snapshot.folder.resolve())
 
 
 def result_path(snapshot: Snapshot) -> Path:
-    """RUN/metrics/<images>.json, named as the snapshot's folder is; of a snapshot that stands alone,
+    """RUN/metrics/<images>.json, named like the snapshot's folder; for a snapshot that stands alone,
     metrics-<folder>.json beside it."""
     folder = snapshot.folder.resolve()
     run = _run_around(folder)
@@ -84,12 +89,13 @@ def result_path(snapshot: Snapshot) -> Path:
 
 
 def set_result_path(index: ShardIndex, reals: ShardIndex) -> Path:
-    """SET/metrics/against-<digest>.json: of a data set against the one with that digest."""
+    """SET/metrics/against-<digest>.json: the result of data set SET compared with the one that has this
+    digest."""
     return index.root / RESULTS / f"against-{reals.digest[:12]}.json"
 
 
 def about_data(index: ShardIndex) -> dict[str, Any]:
-    """What a result says of a data set."""
+    """What a result says about a data set."""
     return {
         "path": str(index.root.resolve()),
         "digest": index.digest,
@@ -100,7 +106,7 @@ def about_data(index: ShardIndex) -> dict[str, Any]:
 
 
 def results_folder(target: Path) -> Path:
-    """Where results of `target`, a run, a snapshot or a data set, go."""
+    """The folder for the results of `target`, a run, a snapshot or a data set."""
     folder = target.resolve()
     run = _run_around(folder) if (target / MANIFEST).is_file() else target
     return folder.parent if run is None else run / RESULTS
@@ -111,8 +117,8 @@ def _run_around(folder: Path) -> Path | None:
 
 
 def read_result(path: Path) -> Result | None:
-    """The result at `path`; None if there is none. Damaged if the file is not a result; UserError if a newer
-    version wrote it."""
+    """The result at `path`; None if there is none. Raises Damaged if the file is not a result, and UserError
+    if a newer version wrote it."""
     try:
         body = FORMAT.current(read_json(path), str(path))
     except FileNotFoundError:
@@ -126,7 +132,7 @@ def read_result(path: Path) -> Result | None:
 
 
 def _placed(body: object) -> object:
-    """A result's JSON with what that of a data set lacks, and that of an import does not know."""
+    """A result's JSON with defaults for what the results of data sets and imports leave out."""
     if not isinstance(body, Mapping):
         return body
     if body.get("measured"):
@@ -135,7 +141,7 @@ def _placed(body: object) -> object:
 
 
 def _checked(schema: type[_T], body: object, where: str) -> _T:
-    """As `checked`; what others add is left alone."""
+    """Like `checked`, but ignores additional keys."""
     names = {field.name for field in fields(schema)}  # type: ignore[arg-type]
     known = {name: body[name] for name in names & body.keys()} if isinstance(body, Mapping) else body
     return checked(schema, known, where)
@@ -155,7 +161,7 @@ class _Part:
 
 
 _NUMBERS = (*PARTS, "spread", "low", "high")
-# What tables and curves take of a metric's figures.
+# The parts of a metric's figures that tables and curves show.
 _Shown = make_dataclass(
     "_Shown",
     [
@@ -169,7 +175,7 @@ _Shown = make_dataclass(
 
 
 def standing_result(path: Path, report: Report) -> Result | None:
-    """As `read_result`; a damaged one is moved aside, named to `report`, and counts as none."""
+    """Like `read_result`, but a damaged file is moved aside and reported, and counts as missing."""
     try:
         return read_result(path)
     except Damaged as damage:
@@ -178,14 +184,14 @@ def standing_result(path: Path, report: Report) -> Result | None:
 
 
 def read_results(run: Path, report: Report = lambda line: None) -> list[Result]:
-    """All results of a run, by images seen; damaged ones are named to `report` and passed over."""
-    found = []
+    """All results of a run, ordered by images seen. Damaged files are reported and skipped."""
+    results = []
     for path in sorted((run / RESULTS).glob("[0-9]*.json")):
         try:
-            found.append(read_result(path))
+            results.append(read_result(path))
         except (Damaged, UserError) as damage:
             report(shown(f"{damage}; passed over"))
-    return sorted((result for result in found if result is not None), key=lambda r: r.images_seen)
+    return sorted((result for result in results if result is not None), key=lambda r: r.images_seen)
 
 
 def add_metrics(
@@ -195,10 +201,10 @@ def add_metrics(
     data: Mapping[str, Any],
     report: Report,
 ) -> Result:
-    """Publishes a result with `metrics` added; others measured on the same images stay. empty: the result
+    """Publishes a result with `metrics` added to the other figures of the same images. `empty` is the result
     without figures.
 
-    Figures of another snapshot under this name (a run that was started afresh), or of a data set that was
+    Figures of another snapshot under this name (after a run was started afresh), or of a data set that was
     made anew, are dropped.
     """
     old = standing_result(path, report)
@@ -213,7 +219,7 @@ def add_metrics(
 
 
 def versions() -> dict[str, str]:
-    """The code that measured."""
+    """The versions of the software that measured."""
     try:
         return {**code_version(), "torch-fidelity": version("torch-fidelity")}
     except PackageNotFoundError:  # an extra that some metrics do without

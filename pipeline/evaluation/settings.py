@@ -12,10 +12,10 @@ from pipeline.evaluation.features.weights import ExtractorChoice, InceptionWeigh
 
 @dataclass(frozen=True)
 class PathSettings:
-    """How path lengths are measured, see `paths`.
+    """How path lengths are measured, see `arithmetic.paths`.
 
-    sampling: `end` takes t = 0, `full` t from all of the path. crop: only the middle, where FFHQ has the
-    face. weights: of VGG16 and LPIPS.
+    sampling: `end` takes steps at t = 0, `full` at t drawn uniformly from [0, 1]. crop: whether to keep only
+    the part of the image where FFHQ has the face. weights: the weights of VGG16 and LPIPS.
     """
 
     sampling: Sampling = "end"
@@ -25,13 +25,14 @@ class PathSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure and with what.
+    """What to measure, and with what.
 
-    metrics: of the registry. count: fakes; None: each metric's own number, see `Metric.count`.
-    seed: of swd's patches and directions (fakes have seeds 0..count-1 always). seeds: sets of fakes that are
-    measured, each with seeds of its own; figures are then their mean, with their spread.
-    batch_size: images at once. extractor: of all feature metrics, or of each its standard. per_class: figures
-    within each class too, of metrics that have them.
+    metrics: names in the registry. count: the number of fakes; None lets each metric take its own, see
+    `Metric.count`. seed: determines where SWD cuts its patches and which directions it projects on; fakes
+    have the seeds 0 .. count - 1 in any case. seeds: how many sets of fakes are measured, each with seeds of
+    its own; figures are then means over the sets, with their spread. batch_size: how many images are
+    processed at once. extractor: the one that all metrics of features use; by default each uses its own.
+    per_class: whether metrics that can are also computed within each class.
     """
 
     metrics: tuple[str, ...]
@@ -47,14 +48,14 @@ class Settings:
 
     @property
     def block(self) -> int:
-        """Images of one block of work: even, so that msssim's pairs lie within."""
+        """The number of images in a block of work: even, so that no pair of MS-SSIM's is split."""
         return self.batch_size + self.batch_size % 2
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a metric is asked for: by `settings`, against `reals` real images. stored: images of the data set
-    that is measured; None of a generator, which makes as many as one likes."""
+    """What a metric is asked for: its figure under `settings`, against `reals` real images. `stored` is the
+    number of images in the data set being measured; None for a generator, which has no limit."""
 
     settings: Settings
     reals: int

@@ -1,4 +1,5 @@
-"""Where images that are measured come from: a snapshot's generator, or a data set, generated or not."""
+"""Where the images to be measured come from: a snapshot's generator or a data set, whether generated or
+not."""
 
 from __future__ import annotations
 
@@ -26,14 +27,15 @@ from pipeline.storage.snapshots import Snapshot, open_snapshot
 
 MakeSampler = Callable[[Snapshot], Sampler]
 Images = Callable[[range], Tensor]
-"""uint8 images [N, C, H, W] of a range of places in a set."""
+"""Returns the uint8 images [N, C, H, W] at a range of places in a set."""
 
 
 class Source(Protocol):
     """Images to be measured.
 
-    where: their folder. spec, classes: what they look like. title: of the progress bar. stored: how many
-    there are, None if as many as are asked for. result: without figures, and the file it goes into.
+    where: the folder they come from. spec, classes: their format and the names of their classes. title:
+    labels the progress bar. stored: how many images there are; None if any number can be made. result: an
+    empty result to add figures to. result_path: the file of the result.
     """
 
     where: Path
@@ -47,20 +49,21 @@ class Source(Protocol):
     def stored(self) -> int | None: ...
 
     def check(self, settings: Settings) -> None:
-        """UserError for settings that make no sense of these images."""
+        """Raises UserError for settings that do not apply to these images."""
         ...
 
     def opened(self, number: int, labels: list[int] | None) -> Any:
-        """A context that gives the `Images` of set `number`. labels: of the reals, see `fakes.classes_of`."""
+        """A context manager that yields the `Images` of set `number`. `labels` are those of the reals, see
+        `fakes.classes_of`."""
         ...
 
     def classes_here(self, number: int, count: int, labels: list[int] | None) -> list[int] | None:
-        """The classes of the first `count` images of set `number`; None if they are not known."""
+        """The classes of the first `count` images of set `number`; None if they are unknown."""
         ...
 
 
 class SnapshotSource:
-    """Images that a snapshot's generator makes of seeds; a set is a stride of them."""
+    """Images that a snapshot's generator makes from seeds. Each set has its own range of seeds."""
 
     stored = None
 
@@ -75,7 +78,8 @@ class SnapshotSource:
 
     @cached_property
     def sampler(self) -> Sampler:
-        """Made when it is needed, once: its weights are large, and checked when they are read."""
+        """The sampler, made once and only when needed, because its large weights are verified when they are
+        read."""
         return self._make_sampler(self.snapshot)
 
     def check(self, settings: Settings) -> None:
@@ -93,7 +97,7 @@ class SnapshotSource:
 
 
 class DataSource:
-    """The images of a data set, as they are stored."""
+    """The images of a data set, as stored."""
 
     def __init__(self, index: ShardIndex, reals: ShardIndex) -> None:
         self._index = index
@@ -127,13 +131,13 @@ class DataSource:
         """See `Source`."""
         if not self.classes:
             return None
-        found = read_labels(self._index)
-        return [found[number] for number in self._order[:count]]
+        labels = read_labels(self._index)
+        return [labels[number] for number in self._order[:count]]
 
     @cached_property
     def _order(self) -> Sequence[int]:
-        """Its own, but for images whose class or truncation goes by their place: the first of them, or
-        neighbours, would not stand for all."""
+        """The order in which images are taken: as stored, or shuffled if class or truncation depend on an
+        image's place, because the first images would then not represent the whole set."""
         count = self._index.count
         if not _goes_by_place(self._index.origin):
             return range(count)
@@ -143,7 +147,7 @@ class DataSource:
 
 
 def _goes_by_place(origin: Mapping[str, Any]) -> bool:
-    """Whether `generate` gave images classes in turn, or a truncation each."""
+    """Whether `generate` cycled through classes, or gave each image one of several truncations."""
     classes, psis = origin.get("classes"), origin.get("truncation")
     in_turn = isinstance(classes, list) and len(classes) > 1 and "class_weights" not in origin
     return origin.get("made_by") == "generate" and (in_turn or isinstance(psis, list))
@@ -162,13 +166,13 @@ def is_data(folder: Path) -> bool:
 
 
 def open_measured(folder: Path) -> Snapshot | ShardIndex:
-    """The snapshot or data set in `folder`, or the newest snapshot of a run. UserError if it is none."""
+    """The snapshot or data set in `folder`; for a run, its newest snapshot. UserError if there is none."""
     return ShardIndex.read(folder) if is_data(folder) else open_snapshot(folder)
 
 
 @contextmanager
 def stored_images(index: ShardIndex, order: Sequence[int] | None = None) -> Iterator[Images]:
-    """The images of a data set, in its own order or another."""
+    """The images of a data set, in stored order or in `order`."""
     numbers = range(index.count) if order is None else order
     with UnflippedReader(index) as reader:
         yield lambda places: reader.read([numbers[place] for place in places])[0]

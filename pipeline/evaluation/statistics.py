@@ -1,7 +1,7 @@
-"""What metrics take of a set of images, gathered in one pass over it.
+"""Statistics of a set of images, gathered in one pass.
 
-The pass has two halves: `Observer` looks at a block of images, in any process; `Statistics` takes in what was
-seen of the blocks, in their order, in the first.
+The pass has two halves. In every process, an `Observer` looks at blocks of images. In the first process,
+`Statistics` adds up what was observed, block by block in order.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pipeline.evaluation.metrics.needs import Block, Statistic, View
 
 T = TypeVar("T")
 Seen = Mapping[int, Sequence[Tensor]]
-"""By the view's place among those of all statistics, see `views_of`: what it saw of a block."""
+"""What each view observed of a block. The key is the view's place in `views_of`."""
 
 
 def views_of(statistics: Sequence[Statistic[Any]]) -> list[View]:
-    """What must be looked at to gather all of these: each view once."""
+    """The views that `statistics` need, without repetition."""
     return list(dict.fromkeys(statistic.view for statistic in statistics))
 
 
 class Observer:
-    """Looks at images for `statistics`."""
+    """Looks at images on behalf of `statistics`."""
 
     def __init__(
         self,
@@ -40,33 +40,33 @@ class Observer:
         self._views = [(view.images, view.opened(spec)) for view in views_of(statistics)]
 
     def look(self, images: Tensor, first: int) -> Seen:
-        """uint8 images [N, C, H, W] of any device, the first of which has the even place `first` in its set:
-        what the views that still want images see of them, on the CPU."""
-        # Of one layout in memory, or drawn and stored images would be rounded differently.
+        """What the views observe of uint8 images [N, C, H, W], on the CPU. `first` is the place of the first
+        image in the set, an even number. Views that have seen all the images they need are left out."""
+        # In one memory layout, so that drawn and stored images are rounded alike.
         rgb = as_rgb(images.contiguous()).to(self._device)
         block = Block(rgb, first, self._extractors)
         return {number: look(block) for number, (count, look) in enumerate(self._views) if first < count}
 
 
 class Statistics:
-    """Takes in what was seen of a set of images of `spec`, block by block in order."""
+    """Adds up what was observed of a set of images of `spec`, block by block in order."""
 
     def __init__(self, statistics: Sequence[Statistic[Any]], spec: ImageSpec) -> None:
         self._places = {view: place for place, view in enumerate(views_of(statistics))}
         self._keepers = {statistic: statistic.keeper(spec) for statistic in statistics}
 
     def add(self, seen: Seen) -> None:
-        """Adds what an `Observer` saw of the next block."""
+        """Adds what an `Observer` observed of the next block."""
         for statistic, keeper in self._keepers.items():
             place = self._places[statistic.view]
             if place in seen:
                 keeper.add(seen[place])
 
     def of(self, statistic: Statistic[T]) -> T:
-        """What was gathered."""
-        found: T = self._keepers[statistic].value()
-        return found
+        """The value of `statistic`."""
+        value: T = self._keepers[statistic].value()
+        return value
 
     def keep(self, statistics: Sequence[Statistic[Any]]) -> None:
-        """Lets go of all but these."""
+        """Drops all statistics but these."""
         self._keepers = {statistic: self._keepers[statistic] for statistic in statistics}

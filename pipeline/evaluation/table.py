@@ -1,4 +1,4 @@
-"""Results as a table that a person reads."""
+"""Results as a table for people."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _TOLD = (
     *("truncation", "truncation_order", "classes", "class_weights"),
     *("discriminator", "realism", "duplicates"),
 )
-"""Of a generated data set: what moves its figures."""
+"""What is told of a generated data set because it changes the figures."""
 
 
 def results_table(results: Sequence[Result]) -> str:
-    """A line a snapshot or data set: images seen, the file that it was imported from, or images, and each
-    metric, with its ratio to the untrained generator's in brackets where that is known; over several sets of
-    fakes, +- their spread. Below, for each metric, what is better and where the reals are; of a data set, how
-    it was made."""
+    """One line for each snapshot or data set: images seen (or the file that it was imported from, or the
+    number of images), and each metric. In brackets stands the ratio to the untrained generator's figure,
+    where it is known; after +-, the spread over several sets of fakes. Footnotes say for each metric which
+    values are better and what the reals score, and for a generated data set how it was made."""
     columns = _columns(results)
     control = _untrained(results)
     untrained = control.metrics if control is not None else {}
@@ -47,14 +47,14 @@ def _columns(results: Sequence[Result]) -> list[str]:
 
 
 def _order(name: str) -> int:
-    """Those of another version come last."""
+    """The metric's place in the registry; metrics that this version does not know come last."""
     names, base = list(METRICS), base_of(name)
     return names.index(base) if base in METRICS else len(names)
 
 
 def _untrained(results: Sequence[Result]) -> Result | None:
-    """The control of a run. A snapshot alone has none: one that was imported saw no images here, and is
-    trained all the same."""
+    """The result of a run's untrained generator, as a control. A single result has none: an imported snapshot
+    has 0 images seen here, but is trained."""
     return next((r for r in results if r.images_seen == 0), None) if len(results) > 1 else None
 
 
@@ -90,7 +90,7 @@ def _footnotes(results: Sequence[Result]) -> list[str]:
 
 
 def _made(origin: Mapping[str, Any]) -> str:
-    """How a generated data set was made; empty of another."""
+    """How a generated data set was made; empty for any other."""
     if "snapshot" not in origin:
         return ""
     asked = {**origin, **origin.get("filters", {})}

@@ -1,4 +1,4 @@
-"""How far an image is from a photograph, for projection."""
+"""The distance between generated images and a photograph, for projection."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ from pipeline.evaluation.features.weights import (
     LPIPS,
     VGG16,
     PerceptualWeights,
-    found,
+    file_in_hub,
     hub_folder,
     read_checked,
 )
 
 Measure = Callable[[Tensor], Tensor]
-"""Images [N, C, H, W] in [-1, 1] -> distance of each to the photograph, [N]."""
+"""Images [N, C, H, W] in [-1, 1] -> the distance of each to the photograph, [N]."""
 
 Choice = Literal["auto", "lpips", "pixels"]
 _LOWEST = 4
-_LPIPS_LEAST = 16  # pixels a side
+_LPIPS_LEAST = 16  # the smallest side, in pixels
 
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance from a photograph. name: for people. to: makes the measure for a photograph [1, C, H, W] in
-    [-1, 1]."""
+    """A distance to a photograph. `name` is for people; `to` makes the measure for a photograph [1, C, H, W]
+    in [-1, 1]."""
 
     name: str
     to: Callable[[Tensor], Measure]
 
 
 def pixel_and_pyramid(photo: Tensor) -> Measure:
-    """Mean square of the pixels' differences, plus the mean over levels of their mean absolute value in
-    images averaged over 1, 2, 4, ... pixels a side: coarse levels lead where fine ones do not match."""
+    """The mean squared difference of the pixels, plus the mean absolute difference at pyramid levels averaged
+    over 1, 2, 4, ... pixels a side, averaged over levels: coarse levels guide the search while fine ones do
+    not match yet."""
     levels = _pyramid(photo)
 
     def measure(images: Tensor) -> Tensor:
@@ -56,8 +57,8 @@ PIXELS = Distance("pixels and pyramid", pixel_and_pyramid)
 
 
 def perceptual(weights: PerceptualWeights, device: torch.device) -> Distance:
-    """LPIPS of images that `as_perceived` prepares. UserError if its weights are missing or are not the right
-    ones."""
+    """LPIPS between images as `as_perceived` prepares them. UserError if its weights are missing or not the
+    right ones."""
     files = ((VGG16, weights.vgg, weights.vgg_sha256), (LPIPS, weights.lpips, weights.lpips_sha256))
     for published, path, sha256 in files:
         read_checked(replace(published, without="--distance pixels needs no weights"), path, sha256)
@@ -73,8 +74,8 @@ def perceptual(weights: PerceptualWeights, device: torch.device) -> Distance:
 def chosen_distance(
     choice: Choice, weights: PerceptualWeights, spec: ImageSpec, device: torch.device
 ) -> tuple[Distance, str | None]:
-    """LPIPS if it is asked for or its weights are there; otherwise pixels, with a line that says so and how
-    to get LPIPS. Nothing is downloaded unless LPIPS is asked for."""
+    """LPIPS if it is requested or its weights are present; otherwise the pixel distance, with a line that
+    says so and how to get LPIPS. Nothing is downloaded unless LPIPS is requested."""
     if choice == "pixels":
         return PIXELS, None
     small = min(spec.height, spec.width) < _LPIPS_LEAST
@@ -85,7 +86,7 @@ def chosen_distance(
     if choice == "lpips":
         return perceptual(weights, device), None
     files = ((VGG16, weights.vgg), (LPIPS, weights.lpips))
-    missing = [published for published, path in files if path is None and found(published) is None]
+    missing = [published for published, path in files if path is None and file_in_hub(published) is None]
     if not missing and not small:
         return perceptual(weights, device), None
     if small:

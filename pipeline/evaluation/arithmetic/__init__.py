@@ -1,1 +1,1 @@
-"""The formulas behind metrics, each with its paper."""
+"""The formulas behind the metrics, each with its paper."""

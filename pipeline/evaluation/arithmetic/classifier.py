@@ -1,7 +1,8 @@
-"""A small classifier of images, which learns the reals' classes and then says what generated images show.
+"""A small image classifier that is trained on the reals' classes and then says what class generated images
+show.
 
-It sees 32 pixels a side, and learns on the CPU, in one thread: the same images give the same classifier on
-every machine of one kind, whatever the device and the number of processes.
+It sees images of 32x32 pixels and runs on the CPU in one thread, so that the same images give the same
+classifier on all machines of one kind, whatever the device and the number of processes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pipeline.randomness import seed_everything
 
 SIDE = 32
 RECIPE = 1
-"""Of all below: another recipe is another number, for its figures compare with nothing older."""
+"""The version of this training recipe. Change it with anything below: figures of different recipes cannot be
+compared."""
 
 STEPS, BATCH, RATE, SEED = 600, 64, 2e-3, 0
 _WIDTHS = (24, 48, 96)
@@ -31,8 +33,8 @@ def made_small(images: Tensor) -> Tensor:
 
 
 def learn(images: Tensor, labels: Tensor, classes: int) -> tuple[dict[str, Tensor], float]:
-    """The weights after training on nine tenths of the images [N, 3, 32, 32] uint8, which have the class
-    numbers `labels` [N], and the accuracy on the last tenth."""
+    """Trains on nine tenths of the images [N, 3, 32, 32] uint8 with class numbers `labels` [N], and returns
+    the weights and the accuracy on the remaining tenth."""
     with _repeatable():
         seed_everything(SEED)
         order = torch.randperm(len(images))
@@ -52,7 +54,8 @@ def learn(images: Tensor, labels: Tensor, classes: int) -> tuple[dict[str, Tenso
 
 @torch.no_grad()
 def predict(state: Mapping[str, Tensor], images: Tensor, classes: int) -> Tensor:
-    """The class number that the classifier with these weights sees in each of [N, 3, 32, 32] uint8: [N]."""
+    """The class number [N] that the classifier with weights `state` predicts for each of the images [N, 3,
+    32, 32] uint8."""
     with _repeatable():
         model = _network(classes)
         model.load_state_dict(dict(state))
@@ -77,7 +80,7 @@ def _floats(images: Tensor) -> Tensor:
 
 @contextmanager
 def _repeatable() -> Iterator[None]:
-    """One thread, and random numbers that nobody else notices."""
+    """Runs in one thread, and restores the state of the random generators afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

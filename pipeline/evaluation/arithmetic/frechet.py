@@ -1,4 +1,4 @@
-"""The Frechet distance between two normal distributions, of features: FID."""
+"""The Frechet distance between normal distributions of features: FID."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
 
 
 def frechet_within(first: Tensor, second: Tensor) -> float:
-    """The distance between the normal distributions of two sets of features [N, D] and [M, D].
+    """The Frechet distance between the normal distributions of two sets of features [N, D] and [M, D].
 
-    As `frechet_distance` of their moments; from the samples themselves where they are fewer than dimensions,
-    as within a class: the root's trace is then the sum of the singular values of the [N, M] products of
-    centred samples.
+    Equal to `frechet_distance` of their moments, but computed from the samples themselves if there are fewer
+    samples than dimensions, as within a class: the trace of the root is then the sum of the singular values
+    of the [N, M] matrix of products of centred samples.
     """
     a, b = (samples.double() for samples in (first, second))
     difference = a.mean(0) - b.mean(0)
@@ -35,8 +35,8 @@ def frechet_within(first: Tensor, second: Tensor) -> float:
 def sqrt_trace(first: Tensor, second: Tensor) -> Tensor:
     """tr((A B)^(1/2)) of two covariances [D, D].
 
-    With A = F F^T, the eigenvalues of A B that are not 0 are those of the symmetric F^T B F: three to
-    ten times as fast as a matrix square root or a general eigenvalue problem, and more exact.
+    With A = F F^T, the nonzero eigenvalues of A B are those of the symmetric matrix F^T B F. This is three to
+    ten times as fast as a matrix square root or a general eigenvalue problem, and more accurate.
     """
     factor = _factor(first)
     eigenvalues: Tensor = torch.linalg.eigvalsh(factor.T @ second @ factor)
@@ -44,14 +44,15 @@ def sqrt_trace(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """F with F F^T = covariance: Cholesky's, or, where it is singular, one of as many columns as its rank."""
+    """F with F F^T = covariance: the Cholesky factor, or for a singular covariance a factor with as many
+    columns as its rank."""
     lower: Tensor
     lower, failed = torch.linalg.cholesky_ex(covariance)
     if not failed:
         return lower
     values: Tensor
     values, vectors = torch.linalg.eigh(covariance)
-    # Below this, an eigenvalue is rounding (numpy's matrix_rank draws the same line).
+    # Smaller eigenvalues are rounding errors (numpy's matrix_rank uses the same threshold).
     line = values.max() * covariance.shape[0] * torch.finfo(covariance.dtype).eps
     kept = values > line
     factor: Tensor = vectors[:, kept] * values[kept].sqrt()

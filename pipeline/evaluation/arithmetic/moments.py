@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 FEATURE_SIZE = 2048
-"""Of Inception's last pooling layer, D."""
+"""D, the number of channels of Inception's last pooling layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,10 @@ class Gaussian:
 
 
 class FeatureMoments:
-    """Sums over feature vectors: n, sum x and sum x x^T, all float64.
+    """Sums over feature vectors: n, sum x and sum x x^T, in float64.
 
-    `merge` is associative and commutative up to float64 rounding, so that parts may come from
-    batches, shards or processes in any order.
+    `merge` is associative and commutative up to rounding, so that parts may come from batches, shards or
+    processes in any order.
     """
 
     def __init__(self, size: int) -> None:
@@ -34,7 +34,7 @@ class FeatureMoments:
 
     def add(self, features: Tensor) -> None:
         """Adds [N, D] features of any float type and device."""
-        # float64 on the CPU: GPUs without fast float64 would take longer than the copy.
+        # On the CPU: on GPUs without fast float64, the sums would take longer than the copy.
         rows = features.detach().to("cpu", torch.float64)
         self.count += rows.shape[0]
         self.total += rows.sum(0)
@@ -49,7 +49,7 @@ class FeatureMoments:
         self.outer += other.outer
 
     def gaussian(self) -> Gaussian:
-        """The normal distribution with these moments; needs two samples at least."""
+        """The normal distribution with these moments. ValueError for fewer than two samples."""
         if self.count < 2:
             raise ValueError(f"a covariance needs at least 2 samples, not {self.count}")
         mean = self.total / self.count
@@ -57,7 +57,7 @@ class FeatureMoments:
         return Gaussian(mean, scatter / (self.count - 1))
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state by name, for storage."""
+        """The sums by name, for storage."""
         return {"count": torch.tensor(self.count), "total": self.total, "outer": self.outer}
 
     @classmethod

@@ -1,9 +1,11 @@
-"""Diversity by multi-scale structural similarity: Wang, Simoncelli and Bovik 2003, as GANs use it
-(Odena et al. 2017): the mean over random pairs of generated images. 1: all the same; lower: more diverse.
+"""Diversity as multi-scale structural similarity (Wang, Simoncelli and Bovik 2003), averaged over random
+pairs of generated images (Odena et al. 2017). 1 means that all images are the same; lower values mean more
+diversity.
 
-Small images: the paper's five scales need 176 pixels, so that the 11x11 window fits the coarsest. Smaller
-images use as many of the first scales as fit (128: 4, 64: 3, 32: 2, 16: 1), with the paper's exponents of
-these scales renormalised to sum 1; every result states them. Figures compare at equal resolution only.
+The paper's five scales need images of at least 176 pixels, so that the 11x11 window fits the coarsest scale.
+Smaller images use as many of the first scales as fit (128 pixels: 4, 64: 3, 32: 2, 16: 1), with the paper's
+exponents for these scales normalised to sum to 1; every result states the exponents. Only figures at the same
+resolution can be compared.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def scale_exponents(height: int, width: int) -> tuple[float, ...]:
-    """The exponents in use for images of this size, finest first; () if not even one window fits."""
+    """The exponents used for images of this size, finest scale first; () if not even one window fits."""
     side, scales = min(height, width), 0
     while scales < len(EXPONENTS) and side >> scales >= WINDOW:
         scales += 1
@@ -30,10 +32,10 @@ def scale_exponents(height: int, width: int) -> tuple[float, ...]:
 
 
 def ms_ssim(first: Tensor, second: Tensor) -> Tensor:
-    """uint8 images [N, C, H, W] twice -> similarity [N] float32 (eq. 7).
+    """The similarity [N] float32 of uint8 images [N, C, H, W] and [N, C, H, W] (eq. 7).
 
-    Luminance at the coarsest scale, contrast and structure at all; channels are averaged; negative
-    structure counts as 0, for a power of it would not be real.
+    Luminance is compared at the coarsest scale, contrast and structure at all scales. Channels are averaged.
+    Negative structure counts as 0, since its powers would not be real.
     """
     x, y = first.float(), second.float()
     exponents = scale_exponents(*x.shape[2:])
@@ -58,7 +60,7 @@ def _compare(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _window(images: Tensor) -> Tensor:
-    """Means under an 11x11 Gaussian of deviation 1.5, where it fits whole."""
+    """Means under an 11x11 Gaussian window with standard deviation 1.5, at all positions where it fits."""
     channels = images.shape[1]
     place = torch.arange(WINDOW, dtype=torch.float32, device=images.device) - WINDOW // 2
     weights = torch.exp(-(place**2) / (2 * _SIGMA**2))
@@ -67,6 +69,7 @@ def _window(images: Tensor) -> Tensor:
 
 
 def pair_similarities(images: Tensor) -> Tensor:
-    """uint8 images [N, C, H, W] -> [N // 2] float64 on the CPU: of images (0, 1), (2, 3), ..."""
+    """The similarities [N // 2] float64, on the CPU, of images (0, 1), (2, 3), ... among uint8 images [N, C,
+    H, W]."""
     even = len(images) // 2 * 2
     return ms_ssim(images[0:even:2], images[1:even:2]).double().cpu()

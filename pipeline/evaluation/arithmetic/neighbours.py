@@ -1,8 +1,8 @@
-"""Who lies near whom in feature space: precision and recall, density and coverage.
+"""Nearest neighbours in feature space: precision and recall, density and coverage.
 
-Distances are computed in tiles that never lie in memory together: beside the two sets of features a process
-holds TILE_ROWS x TILE_COLUMNS distances (40 MB) a few times over, however many images there are. Tiles are
-blocks of work for any number of processes.
+Distances are computed in tiles. Besides the two sets of features, a process holds a few times TILE_ROWS x
+TILE_COLUMNS distances (40 MB each), however many images there are. Rows of tiles are the blocks of work that
+processes share.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _MOST = max(PR_NEIGHBOUR, DC_NEIGHBOUR)
 
 @dataclass(frozen=True)
 class Meeting:
-    """Fakes among reals. inside: a fake, whether it lies in any real's ball. reached: a real, whether it lies
-    in any fake's ball. around: a fake, in how many reals' balls it lies. covered: a real, whether its ball
-    holds any fake. The first two with balls to the 3rd neighbour, the others to the 5th."""
+    """How fakes and reals lie among each other. inside [N]: whether a fake lies in the ball of any real.
+    reached [M]: whether a real lies in the ball of any fake. around [N]: in how many reals' balls a fake
+    lies. covered [M]: whether the ball of a real holds any fake. The balls of the first two reach to the 3rd
+    nearest neighbour, those of the others to the 5th."""
 
     inside: Tensor
     reached: Tensor
@@ -34,7 +35,8 @@ class Meeting:
 
 
 def neighbour_distances(points: Tensor, peers: Peers, device: torch.device | str = "cpu") -> Tensor:
-    """[N, D] -> [N, 5] on the first process: distances to the 1st ... 5th nearest of the others."""
+    """The distances [N, 5] from each of `points` [N, D] to its 1st ... 5th nearest neighbour among the
+    others, on the first process; empty on the others."""
     points = points.to(device)
 
     def work(rows: range) -> Tensor:
@@ -46,8 +48,8 @@ def neighbour_distances(points: Tensor, peers: Peers, device: torch.device | str
             nearest = both.topk(min(_MOST + 1, both.shape[1]), dim=1, largest=False).values
         return nearest.sort(dim=1).values[:, 1:].cpu()  # without the point itself
 
-    found = list(in_order(blocks(len(points), TILE_ROWS), work, peers))
-    return torch.cat(found) if found else torch.empty(0, _MOST)
+    parts = list(in_order(blocks(len(points), TILE_ROWS), work, peers))
+    return torch.cat(parts) if parts else torch.empty(0, _MOST)
 
 
 def meet(
@@ -58,7 +60,8 @@ def meet(
     peers: Peers,
     device: torch.device | str = "cpu",
 ) -> Meeting | None:
-    """fakes [N, D], reals [M, D] and their `neighbour_distances`; None but on the first process."""
+    """The meeting of fakes [N, D] and reals [M, D], given the `neighbour_distances` of both, on the first
+    process; None on the others."""
     fakes, reals = fakes.to(device), reals.to(device)
     fake_radii = around_fakes[:, PR_NEIGHBOUR - 1].to(device)
     real_radii, wide_radii = (around_reals[:, k - 1].to(device) for k in (PR_NEIGHBOUR, DC_NEIGHBOUR))
@@ -101,7 +104,8 @@ def _joined(parts: Sequence[Meeting]) -> Meeting | None:
 
 
 def precision_recall(meeting: Meeting) -> dict[str, Any]:
-    """Improved precision and recall (Kynkaanniemi et al. 2019, eqs. 1-2) with balls to the 3rd neighbour.
+    """Improved precision and recall (Kynkaanniemi et al. 2019, eqs. 1-2), with balls that reach to the 3rd
+    neighbour.
 
     `value` is their harmonic mean.
     """
@@ -115,9 +119,9 @@ def precision_recall(meeting: Meeting) -> dict[str, Any]:
 
 
 def density_coverage(meeting: Meeting) -> dict[str, Any]:
-    """Density and coverage (Naeem et al. 2020, eqs. 3 and 4) with balls to the 5th neighbour.
+    """Density and coverage (Naeem et al. 2020, eqs. 3 and 4), with balls that reach to the 5th neighbour.
 
-    `value` is coverage, which is at most 1; density is near 1 for equal distributions and may exceed it.
+    `value` is coverage, which is at most 1. Density is near 1 for equal distributions and can exceed it.
     """
     return {
         "value": _share(meeting.covered),

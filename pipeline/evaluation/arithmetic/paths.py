@@ -1,9 +1,10 @@
-"""Perceptual path length: how much images change along short steps in latent space (Karras et al. 2019,
+"""Perceptual path length: how much images change over short steps in latent space (Karras et al. 2019,
 section 4.1; Karras et al. 2020, section 3).
 
-Steps of epsilon = 1e-4 on the path between two latents: spherical in z, straight in w. `full` takes them
-anywhere on the path, `end` at its beginning. Images are not quantised; those above 256 pixels are reduced to
-256 by averaging; grey is repeated. Noise is the stored one on both sides of a step.
+Steps of epsilon = 1e-4 are taken on the path between two latents, which is spherical in z and straight in w:
+with `full` anywhere on the path, with `end` at its beginning. Images are not quantised; those above 256
+pixels are reduced to 256 by averaging, and grey is repeated. The noise is the stored noise on both sides of a
+step.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ _PERCENTILES = (1, 99)
 
 Space = Literal["z", "w"]
 Sampling = Literal["end", "full"]
-"""Where on a path steps are taken: at its beginning, or anywhere."""
+"""Where on a path steps are taken: at its beginning (`end`) or anywhere (`full`)."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Short steps in the `which` space of a generator. perceptual: the distance between images."""
+    """Short steps in the space `which` of a generator. `perceptual` is the distance between images; `crop`
+    keeps only the part of the image where FFHQ has the face."""
 
     space: LatentSpace
     which: Space
@@ -39,8 +41,8 @@ class Steps:
 
     @torch.inference_mode()
     def lengths(self, seeds: range, classes: list[int] | None) -> Tensor:
-        """[n] float64: squared lengths of a step for each seed, over epsilon^2. classes: of each seed; both
-        ends of a path have the same."""
+        """The squared length of one step for each seed, divided by epsilon^2: [n] float64. `classes` has the
+        class of each seed; both ends of a path have the same one."""
         space = self.space
         ends = [[derive_seed("path", seed, end) for seed in seeds] for end in range(2)]
         first = space.latents(ends[0], classes=classes)
@@ -52,7 +54,7 @@ class Steps:
             ).uniform()
         images = []
         for step in (0.0, EPSILON):
-            # float64: a step of 1e-4 is not much beyond what float32 rounds away.
+            # float64, because a step of 1e-4 is close to the resolution of float32.
             at = start.double() + step
             if self.which == "z":
                 codes = space.map(slerp(first.z, second.z, at), first.labels)
@@ -63,7 +65,8 @@ class Steps:
         return distances.double().cpu() / EPSILON**2
 
     def _seen(self, images: Tensor) -> Tensor:
-        """[N, C, H, W] in [-1, 1] -> what the distance takes; with `crop`, of FFHQ's faces alone."""
+        """What the distance sees of images [N, C, H, W] in [-1, 1]; with `crop`, only the face of FFHQ's
+        images."""
         if self.crop:
             eighth = images.shape[2] // 8
             images = images[:, :, 3 * eighth : 7 * eighth, 2 * eighth : 6 * eighth]
@@ -71,8 +74,8 @@ class Steps:
 
 
 def path_length(lengths: Tensor) -> dict[str, Any]:
-    """The figure from all steps' lengths [n]: their mean without the lowest and highest percent, as the
-    authors' code has it."""
+    """The figure from the lengths [n] of all steps: their mean without the lowest and highest percent, as in
+    the authors' code."""
     values = lengths.numpy()
     low = np.percentile(values, _PERCENTILES[0], method="lower")
     high = np.percentile(values, _PERCENTILES[1], method="higher")

@@ -1,7 +1,7 @@
-"""Laplacian pyramids (Burt and Adelson 1983), as the sliced Wasserstein distance sees images.
+"""Laplacian pyramids (Burt and Adelson 1983), for the sliced Wasserstein distance.
 
-The filter is their 5x5 binomial, [1 4 6 4 1] / 16 both ways, borders mirrored without repeating the
-edge. Only samples that are kept are computed: no convolution over all pixels or over inserted zeros.
+The filter is the 5x5 binomial [1 4 6 4 1] / 16 in both directions; borders are mirrored without repeating the
+edge. Only samples that are kept are computed: there is no convolution over all pixels or over inserted zeros.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SMALLEST_SIDE = 16
 
 
 def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """(height, width) of each level, finest first: halved (rounded up) while both are 16 pixels at least."""
+    """(height, width) of each level, finest first: halved, rounding up, while both are at least 16 pixels."""
     sizes = [(height, width)]
     while min(smaller := _half(*sizes[-1])) >= SMALLEST_SIDE:
         sizes.append(smaller)
@@ -26,7 +26,8 @@ def _half(height: int, width: int) -> tuple[int, int]:
 
 
 def laplacian_pyramid(images: Tensor) -> list[Tensor]:
-    """[N, C, H, W] floats -> levels, finest first: each what the next coarser lacks, the last a low-pass."""
+    """The levels of images [N, C, H, W] (floats), finest first. Each holds what the next coarser one lacks;
+    the last is a low-pass image."""
     levels = []
     for _ in level_sizes(images.shape[2], images.shape[3])[1:]:
         coarse = _shrink(_shrink(images.mT).mT)
@@ -36,15 +37,15 @@ def laplacian_pyramid(images: Tensor) -> list[Tensor]:
 
 
 def _shrink(images: Tensor) -> Tensor:
-    """Filtered along the last dimension and every second sample kept."""
+    """Filters along the last dimension and keeps every second sample."""
     x = F.pad(images, (2, 2, 0, 0), mode="reflect")
     taps = x[..., 0:-4:2] + x[..., 4::2] + 4 * (x[..., 1:-3:2] + x[..., 3:-1:2])
     return taps.add_(x[..., 2:-2:2], alpha=6).div_(16)
 
 
 def _grow(images: Tensor, size: int) -> Tensor:
-    """Along the last dimension, zeros put between samples up to `size`, filtered with gain 2."""
-    # Mirrored beyond the last sample: at an even size a zero lies between it and the mirror.
+    """Puts zeros between samples along the last dimension, up to `size`, and filters with gain 2."""
+    # Mirror beyond the last sample; at an even size, a zero lies between it and its mirror image.
     last = images[..., -1:] if size % 2 == 0 else images[..., -2:-1]
     x = torch.cat([images[..., 1:2], images, last], dim=-1)
     grown = images.new_empty(*images.shape[:-1], size)

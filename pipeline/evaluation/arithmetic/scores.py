@@ -1,4 +1,4 @@
-"""Figures of merit from Inception features beside FID: KID and the Inception score."""
+"""Metrics of Inception's outputs besides FID: KID and the Inception score."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, i
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
 SUBSETS_SEED = 2020
-"""Seed of KID's subsets and of the Inception score's shuffle: torch-fidelity's default, so that
-figures equal its own."""
+"""The seed of KID's subsets and of the Inception score's shuffle: torch-fidelity's default, so that figures
+equal its own."""
 
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
@@ -19,10 +19,10 @@ SPLITS = 10
 
 
 def kernel_distance(fakes: Tensor, reals: Tensor) -> dict[str, Any]:
-    """KID (Binkowski et al. 2018, section 4): unbiased MMD^2 under (x.y / D + 1)^3, averaged over 100
-    subsets of 1,000 images, or of as many as there are, which is then a subset's size."""
+    """KID (Binkowski et al. 2018, section 4): the unbiased MMD^2 under the kernel (x.y / D + 1)^3, averaged
+    over 100 subsets of 1,000 images, or of all images if a set has fewer."""
     size = min(KID_SUBSET_SIZE, len(fakes), len(reals))
-    found = kid_features_to_metric(
+    figures = kid_features_to_metric(
         fakes.cpu(),
         reals.cpu(),
         kid_subsets=KID_SUBSETS,
@@ -30,9 +30,9 @@ def kernel_distance(fakes: Tensor, reals: Tensor) -> dict[str, Any]:
         rng_seed=SUBSETS_SEED,
         verbose=False,
     )
-    spread = found[KEY_METRIC_KID_STD]
+    spread = figures[KEY_METRIC_KID_STD]
     return {
-        "value": found[KEY_METRIC_KID_MEAN],
+        "value": figures[KEY_METRIC_KID_MEAN],
         "std": spread,
         "subsets": KID_SUBSETS,
         "subset_size": size,
@@ -41,13 +41,14 @@ def kernel_distance(fakes: Tensor, reals: Tensor) -> dict[str, Any]:
 
 
 def inception_score(logits: Tensor) -> dict[str, Any]:
-    """exp(E KL(p(y|x) || p(y))) over ten splits: Salimans et al. 2016, section 4. logits [N, 1008]."""
-    found: Mapping[str, float] = isc_features_to_metric(
+    """exp(E KL(p(y|x) || p(y))), averaged over ten splits (Salimans et al. 2016, section 4). `logits` are [N,
+    1008]."""
+    figures: Mapping[str, float] = isc_features_to_metric(
         logits.cpu(), splits=SPLITS, shuffle=True, rng_seed=SUBSETS_SEED
     )
     return {
-        "value": found[KEY_METRIC_ISC_MEAN],
-        "std": found[KEY_METRIC_ISC_STD],
+        "value": figures[KEY_METRIC_ISC_MEAN],
+        "std": figures[KEY_METRIC_ISC_STD],
         "splits": SPLITS,
         "seed": SUBSETS_SEED,
     }

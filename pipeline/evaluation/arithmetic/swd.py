@@ -1,9 +1,10 @@
-"""Sliced Wasserstein distance between sets of images: Karras et al. 2018 (ProGAN), section 5.
+"""The sliced Wasserstein distance between sets of images (Karras et al. 2018 (ProGAN), section 5).
 
-Per level of the Laplacian pyramid down to 16 pixels: 128 random 7x7 patches an image, each channel of
-all patches normalised to mean 0 and deviation 1 (each set by its own), projected on 512 random
-directions; the distance is the mean over directions of the 1-D Wasserstein-1 distance. Reported times
-1000, a level and averaged over levels, as in the paper. The two sets have the same size.
+For each level of the Laplacian pyramid down to 16 pixels, 128 random 7x7 patches are cut from every image. In
+each set, each channel of all patches is normalised to mean 0 and standard deviation 1. The patches are
+projected on 512 random directions, and the distance is the mean over directions of the 1-D Wasserstein-1
+distance. As in the paper, figures are multiplied by 1000 and reported for each level and as the mean over
+levels. Both sets must have the same size.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PATCH = 7
 PATCHES = 128
 DIRECTIONS = 512
 SCALE = 1000.0
-_AT_ONCE = 8  # directions a thread: twice 32 MB at 8,192 images
+_AT_ONCE = 8  # directions in a thread: twice 32 MB for 8,192 images
 _THREADS = 4
 _ROWS = 65536
 _PIECE = 2**22  # values
@@ -38,19 +39,19 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Distances:
-    """The distance a level by the level's smaller side in pixels, each times 1000."""
+    """The distance at each level, times 1000, keyed by the level's smaller side in pixels."""
 
     levels: dict[int, float]
 
     @property
     def value(self) -> float:
-        """Their mean."""
+        """The mean over levels."""
         return sum(self.levels.values()) / len(self.levels)
 
 
 class PatchCutter:
-    """Cuts the patches of a set of `count` images; where they lie is a function of `seed` and the place of
-    the image in the set."""
+    """Cuts the patches of a set of `count` images. Where they lie depends only on `seed` and on the image's
+    place in the set."""
 
     def __init__(self, count: int, height: int, width: int, seed: int) -> None:
         sizes = level_sizes(height, width)
@@ -58,10 +59,10 @@ class PatchCutter:
         self._positions = [_positions(count, size, derive_seed("swd-patches", seed, *size)) for size in sizes]
 
     def cut(self, images: Tensor, first: int) -> list[Tensor]:
-        """uint8 images [N, C, H, W], the first of which has place `first` -> a level: [n * 128, C, 49]
-        float32 on the CPU, of the n that lie in the set."""
+        """The patches of uint8 images [N, C, H, W], the first of which has place `first`: for each level [n *
+        128, C, 49] float32 on the CPU, where n counts the images within the set."""
         images = images[: max(self.count - first, 0)]
-        # Small pieces stay in the caches and in memory that the allocator has already.
+        # Small pieces fit the caches and reuse memory that the allocator already holds.
         size = max(_PIECE // images.shape[1:].numel(), 1)
         pieces = [self._cut(images[at : at + size], first + at) for at in range(0, len(images), size)]
         return [torch.cat(level) for level in zip(*pieces, strict=True)]
@@ -77,8 +78,8 @@ class PatchCutter:
 class Descriptors:
     """The patches of a set of `count` images, level by level, in files that vanish with the object.
 
-    On disk (in the system's temporary folder), because 8,192 images of 1024 pixels have 4 GiB of them:
-    memory then holds what the kernel can spare.
+    They are on disk, in the system's temporary folder, because 8,192 images of 1024 pixels have 4 GiB of
+    them; the page cache keeps as much in memory as there is room for.
     """
 
     def __init__(self, count: int, channels: int, height: int, width: int) -> None:
@@ -100,14 +101,14 @@ class Descriptors:
         self._filled += len(levels[0]) // PATCHES
 
     def level(self, number: int, first: int = 0, last: int | None = None) -> Tensor:
-        """Normalised descriptors [images * 128, C * 49] of images [first, last) at a level."""
+        """The normalised descriptors [n * 128, C * 49] of images first .. last - 1 at a level."""
         if not self.full:
             raise ValueError(f"{self._filled} of {self.count} images added")
         stop = self.count if last is None else last
         rows = torch.from_numpy(np.array(self._levels[number][first * PATCHES : stop * PATCHES]))
         rows -= _channel_means(rows)[:, None]
         spread = _channel_means(rows, power=2).sqrt()
-        # A channel without any spread (a generator that paints one colour) stays 0.
+        # A constant channel, as of a generator that paints one colour, stays 0.
         rows /= torch.where(spread > 0, spread, 1)[:, None]
         return rows.reshape(len(rows), -1)
 
@@ -115,7 +116,7 @@ class Descriptors:
 def sliced_wasserstein(
     first: Descriptors, second: Descriptors, seed: int, device: torch.device | str = "cpu"
 ) -> Distances:
-    """The distance between two sets of the same count and shape; the directions are a function of `seed`."""
+    """The distance between two sets of the same count and shape. The directions depend only on `seed`."""
     if (first.count, first.sides) != (second.count, second.sides):
         raise ValueError(f"sets differ: {first.count} images {first.sides}, {second.count} {second.sides}")
     levels = {}
@@ -126,8 +127,8 @@ def sliced_wasserstein(
 
 
 def split_distance(reals: Descriptors, seed: int, device: torch.device | str = "cpu") -> Distances:
-    """The distance between the two halves of one set: what a perfect generator would still score with
-    half as many images (an odd last image is left out)."""
+    """The distance between the two halves of a set: what a perfect generator would score with half as many
+    images. An odd last image is left out."""
     half = reals.count // 2
     levels = {}
     for number, side in enumerate(reals.sides):
@@ -144,17 +145,17 @@ def _distance(first: Tensor, second: Tensor, seed: int, device: torch.device | s
         some = directions[at : at + _AT_ONCE]
         return _transport(some @ left.T, some @ right.T)
 
-    # Sorting is most of the work and lets other threads run; sums keep their order.
+    # Sorting takes most of the time and releases the GIL; the order of the sum is fixed.
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool:
         return sum(pool.map(transported, range(0, DIRECTIONS, _AT_ONCE))) / DIRECTIONS
 
 
 def _transport(first: Tensor, second: Tensor) -> float:
-    """Sum over rows of the 1-D Wasserstein-1 distance: the mean |difference| of sorted values."""
+    """The 1-D Wasserstein-1 distance, which is the mean |difference| of sorted values, summed over rows."""
     if first.is_cuda:
         gap = (first.sort(dim=1).values - second.sort(dim=1).values).abs()
         return float(gap.mean(dim=1, dtype=torch.float64).sum())
-    # numpy's vectorised sort of float32 is several times as fast as torch's on a CPU.
+    # On a CPU, numpy's vectorised float32 sort is several times as fast as torch's.
     ours, theirs = first.numpy(), second.numpy()
     ours.sort(axis=1)
     theirs.sort(axis=1)
@@ -186,7 +187,8 @@ def _patches(level: Tensor, positions: Tensor) -> Tensor:
 
 
 def _channel_means(rows: Tensor, power: int = 1) -> Tensor:
-    """Of each channel's values to a power, [C] float32 from [M, C, 49]; summed in float64, in slices."""
+    """The mean of each channel's values to the given power, [C] float32, over [M, C, 49]; summed in float64,
+    in slices."""
     total = torch.zeros(rows.shape[1], dtype=torch.float64)
     for at in range(0, len(rows), _ROWS):
         total += rows[at : at + _ROWS].double().pow(power).sum(dim=(0, 2))
@@ -194,6 +196,6 @@ def _channel_means(rows: Tensor, power: int = 1) -> Tensor:
 
 
 def _spill(shape: Sequence[int]) -> Floats:
-    # The mapping keeps the nameless file alive; both go with the array.
+    # The mapping keeps the unlinked file alive until the array is freed.
     with tempfile.TemporaryFile(prefix="hrgan-swd-", dir=Path(tempfile.gettempdir())) as file:
         return np.memmap(file, dtype=np.float32, mode="w+", shape=tuple(shape))

@@ -1,4 +1,4 @@
-"""CLIP's ViT-B/32 (Radford et al. 2021), as torch-fidelity takes it."""
+"""CLIP's ViT-B/32 (Radford et al. 2021), as torch-fidelity uses it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MODEL = "clip-vit-b-32"
 _DIGEST: str = MODEL_METADATA[_MODEL]["hash"]
 CLIP = Published(
     "CLIP",
-    # As torch-fidelity and as OpenAI's own package name it.
+    # The file's names in torch-fidelity and in OpenAI's own package.
     (f"{_MODEL}-{_DIGEST}.pt", "ViT-B-32.pt"),
     MODEL_URLS[_MODEL],
     _DIGEST,
@@ -32,7 +32,7 @@ CLIP = Published(
 
 
 class ClipExtractor:
-    """Image embeddings of CLIP's ViT-B/32 (Radford et al. 2021), as torch-fidelity takes them."""
+    """Image embeddings of CLIP's ViT-B/32 (Radford et al. 2021), as torch-fidelity computes them."""
 
     name, has_logits = "clip", False
     resize = "bilinear to the network's side as TensorFlow 1 did, without antialiasing"
@@ -41,9 +41,9 @@ class ClipExtractor:
         path, data = read_checked(CLIP, choice.path, choice.sha256)
         self.digest, self.device = (choice.sha256 or CLIP.sha256).lower(), device
         try:
-            # A TorchScript archive: named tensors are taken from it, and what it could compute is not run.
+            # A TorchScript archive: only its named tensors are read, and its program is not run.
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch's, of the archive's format
+                warnings.simplefilter("ignore", FutureWarning)  # torch's, about the archive's format
                 network = FeatureExtractorCLIP(
                     _MODEL, ["clip"], feature_extractor_weights_path=io.BytesIO(data), verbose=False
                 )
@@ -61,5 +61,5 @@ class ClipExtractor:
 
 
 def fetch(choice: ExtractorChoice) -> None:
-    """Sees to it that weights are there."""
+    """Ensures that the weights are present and right."""
     read_checked(CLIP, choice.path, choice.sha256)

@@ -1,8 +1,8 @@
 """CLIP's image tower ViT-L/14 at 336 pixels (Radford et al. 2021), whose embeddings CMMD compares.
 
-The weights are a file of safetensors that a person names, with its sha256: as OpenAI and open_clip name them
-(`visual.conv1.weight`, ...), or as Hugging Face's CLIPModel does (`vision_model.embeddings...`). What a file
-holds beside the image tower is left alone.
+The weights are a safetensors file that the user names together with its sha256. Tensors may be named as by
+OpenAI and open_clip (`visual.conv1.weight`, ...) or as by Hugging Face's CLIPModel
+(`vision_model.embeddings...`). Tensors outside the image tower are ignored.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pipeline.errors import UserError
 from pipeline.evaluation.features.weights import OPTION, ExtractorChoice, read_matching
 
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-_HEAD = 64  # channels of an attention head, in all of CLIP's towers
+_HEAD = 64  # channels of an attention head in all of CLIP's towers
 _VISUAL = "visual."
 _WHAT = "weights of CLIP's ViT-L/14 at 336 pixels"
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a tower. side, patch: of images and of their patches, in pixels. width: of its blocks. size: of an
-    embedding."""
+    """The shape of a tower. side, patch: the sides of images and of their patches, in pixels. width: the
+    channels of a block. blocks: the number of blocks. size: the length of an embedding."""
 
     side: int
     patch: int
@@ -40,7 +40,7 @@ class Shape:
 
 
 L14 = Shape(side=336, patch=14, width=1024, blocks=24, size=768)
-"""Radford et al. 2021, table 20: ViT-L/14-336px."""
+"""ViT-L/14-336px (Radford et al. 2021, table 20)."""
 
 
 class _Gelu(nn.Module):
@@ -63,13 +63,13 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.ln_1(x)
         x = x + self.attn(y, y, y, need_weights=False)[0]
-        found: Tensor = x + self.mlp(self.ln_2(x))
-        return found
+        mixed: Tensor = x + self.mlp(self.ln_2(x))
+        return mixed
 
 
 class Tower(nn.Module):
-    """A vision transformer (Dosovitskiy et al. 2021, eqs. 1-4) with a norm before its blocks; parameters have
-    the names of OpenAI's file, without `visual.`."""
+    """A vision transformer (Dosovitskiy et al. 2021, eqs. 1-4) with a layer norm before its blocks.
+    Parameters have the names of OpenAI's file, without `visual.`."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Tower(nn.Module):
         self.proj = nn.Parameter(torch.zeros(width, shape.size))
 
     def forward(self, images: Tensor) -> Tensor:
-        """[N, 3, side, side], normalised -> embeddings [N, size]."""
+        """Embeddings [N, size] of normalised images [N, 3, side, side]."""
         x = self.conv1(images).flatten(2).mT  # [N, patches, width]
         first = self.class_embedding.expand(len(x), 1, -1)
         x = self.transformer(self.ln_pre(torch.cat([first, x], dim=1) + self.positional_embedding))
@@ -92,9 +92,9 @@ class Tower(nn.Module):
 
 
 class ClipL14Extractor:
-    """Image embeddings of the tower, as they come: not of unit length.
+    """Image embeddings of the tower, not scaled to unit length.
 
-    digest: the file's sha256. See `Extractor` for the rest.
+    `digest` is the file's sha256. See `Extractor` for the rest.
     """
 
     name, has_logits = "clip-l14", False
@@ -104,7 +104,7 @@ class ClipL14Extractor:
         path, digest = _named(choice)
         state = _read(path, digest)
         self.digest, self.size, self.device, self._side = digest, shape.size, device, shape.side
-        with torch.device("meta"):  # without drawing 300 million numbers first
+        with torch.device("meta"):  # without initialising 300 million parameters
             tower = Tower(shape)
         wanted = {name: parameter.shape for name, parameter in tower.named_parameters()}
         shapes = {name: value.shape for name, value in state.items()}
@@ -117,13 +117,14 @@ class ClipL14Extractor:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> tuple[Tensor, None]:
         """uint8 RGB [N, 3, H, W] -> embeddings [N, 768] float32 on the CPU."""
-        found: Tensor = self._network(as_clip(images.to(self.device), self._side))
-        return found.cpu(), None
+        embeddings: Tensor = self._network(as_clip(images.to(self.device), self._side))
+        return embeddings.cpu(), None
 
 
 def as_clip(images: Tensor, side: int) -> Tensor:
-    """uint8 RGB [N, 3, H, W] -> [N, 3, side, side] float32 by CLIP's mean and deviation. Images become what
-    Pillow's bicubic filter makes of their middle square, as in CMMD's own code, to one grey value."""
+    """uint8 RGB [N, 3, H, W] -> [N, 3, side, side] float32, normalised by CLIP's mean and deviation. As in
+    CMMD's own code, images are cropped to their middle square and resized as by Pillow's bicubic filter, to
+    within one grey level."""
     height, width = images.shape[2:]
     least = min(height, width)
     top, left = (height - least) // 2, (width - least) // 2
@@ -138,7 +139,7 @@ def as_clip(images: Tensor, side: int) -> Tensor:
 
 
 def fetch(choice: ExtractorChoice) -> None:
-    """Sees to it that the weights are there."""
+    """Ensures that the weights are present and right."""
     _read(*_named(choice))
 
 
@@ -158,9 +159,9 @@ def _read(path: Path, sha256: str) -> dict[str, Tensor]:
         state = load(data)
     except SafetensorError as error:
         raise UserError(f"{path}: {_WHAT}: not a file of safetensors ({error})") from error
-    found = _from_hugging_face(state) if "vision_model.embeddings.class_embedding" in state else state
-    named = (name for name in found if name.startswith(_VISUAL))
-    return {name.removeprefix(_VISUAL): found[name] for name in named}
+    tensors = _from_hugging_face(state) if "vision_model.embeddings.class_embedding" in state else state
+    named = (name for name in tensors if name.startswith(_VISUAL))
+    return {name.removeprefix(_VISUAL): tensors[name] for name in named}
 
 
 _BLOCK = re.compile(r"vision_model\.encoder\.layers\.(\d+)\.(\w+)\.?(\w+)?\.(weight|bias)")
@@ -183,15 +184,15 @@ _IN_BLOCK = {
 
 
 def _from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Under OpenAI's names: queries, keys and values of a block are one there, and the projection is
-    transposed."""
-    found = {
+    """The tensors under OpenAI's names, where the queries, keys and values of a block are one tensor and the
+    projection is transposed."""
+    tensors = {
         f"visual.{ours}": state[f"vision_model.{theirs}"]
         for theirs, ours in _PLAIN.items()
         if f"vision_model.{theirs}" in state
     }
     if "visual_projection.weight" in state:
-        found["visual.proj"] = state["visual_projection.weight"].mT.contiguous()
+        tensors["visual.proj"] = state["visual_projection.weight"].mT.contiguous()
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in state.items():
         if (match := _BLOCK.fullmatch(name)) is None:
@@ -200,10 +201,10 @@ def _from_hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         part = outer if inner is None else f"{outer}.{inner}"
         block = f"visual.transformer.resblocks.{number}"
         if part in _IN_BLOCK:
-            found[f"{block}.{_IN_BLOCK[part]}.{kind}"] = value
+            tensors[f"{block}.{_IN_BLOCK[part]}.{kind}"] = value
         else:
             parts.setdefault(f"{block}.attn.in_proj_{kind}", {})[part] = value
     for name, three in parts.items():
         ordered = [three[f"self_attn.{which}_proj"] for which in "qkv" if f"self_attn.{which}_proj" in three]
-        found[name] = torch.cat(ordered)
-    return found
+        tensors[name] = torch.cat(ordered)
+    return tensors

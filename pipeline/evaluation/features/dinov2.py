@@ -1,4 +1,4 @@
-"""DINOv2 (Oquab et al. 2023), whose features follow human judgement of images better than Inception's."""
+"""DINOv2 (Oquab et al. 2023), whose features agree with human judgement of images better than Inception's."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _CODE, _MODEL = "facebookresearch_dinov2_main", "dinov2_vitl14"
 
 
 class DinoV2Extractor:
-    """Class tokens of DINOv2's ViT-L/14 (Oquab et al. 2023). Its code comes from torch hub's folder, where
-    `torch.hub` puts it; its weights are checked."""
+    """Class tokens of DINOv2's ViT-L/14 (Oquab et al. 2023). The code is read from torch hub's folder, where
+    `torch.hub` puts it; the weights are verified."""
 
     name, size, has_logits = "dinov2", 1024, False
     resize = "bilinear to 224 as TensorFlow 1 did, without antialiasing"
@@ -65,6 +65,6 @@ def _code() -> Path:
 
 
 def fetch(choice: ExtractorChoice) -> None:
-    """Sees to it that code and weights are there."""
+    """Ensures that code and weights are present."""
     _code()
     read_checked(DINOV2, choice.path, choice.sha256)

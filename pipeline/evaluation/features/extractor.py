@@ -1,4 +1,4 @@
-"""What an extractor is: a network that turns images into features."""
+"""The interface of extractors, networks that turn images into features."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ CHANNELS = 3
 
 
 class Extractor(Protocol):
-    """What turns images into features. A user's own is made by `factory(device)`, with the torch.device to
-    compute on.
+    """Turns images into features. A user's own extractor is made by `factory(device)`, where `device` is the
+    torch.device to compute on.
 
-    name: in results. digest: of its weights, which every cached statistic and every result names. resize: how
-    it brings images to its own size, in words; part of the same. size: features an image. has_logits: gives
-    class logits, which the Inception score is made from.
+    name: its name in results. digest: identifies its weights, in every cached statistic and every result.
+    resize: how it resizes images, in words; also identifies what was computed. size: the number of features
+    of an image. has_logits: whether it gives class logits, as the Inception score needs.
     """
 
     name: str

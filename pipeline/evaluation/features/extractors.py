@@ -1,10 +1,10 @@
-"""Which network's features: Inception's, as FID was defined; VGG16's, as precision and recall were; DINOv2's
-or CLIP's, which follow human judgement of faces better (Kynkaanniemi et al. 2023, Stein et al. 2023); or a
-user's own.
+"""The choice of feature extractor: Inception, on which FID was defined; VGG16, on which precision and recall
+were; DINOv2 or CLIP, which agree better with human judgement of faces (Kynkaanniemi et al. 2023, Stein et al.
+2023); or a user's own.
 
-A user's own is named by import path, `package.module:factory`, and made by `factory(device)` on every
-process, with the `torch.device` to compute on. It is the user's code, found like any other module and run
-with all rights; nothing of it is checked but that it is an `Extractor` with a name of its own.
+A user's own extractor is named by import path, `package.module:factory`, and made by `factory(device)` on
+every process, where `device` is the `torch.device` to compute on. It is the user's code, imported like any
+other module and run without restrictions; it is only checked to be an `Extractor` with a name of its own.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _MEMBERS = ("name", "digest", "resize", "size", "has_logits")
 
 @dataclass(frozen=True)
 class Listed:
-    """An extractor that has a name. make: it, on the settings' device. fetch: sees to it that what it needs
-    is there. library: one that it stands on and that may not be installed."""
+    """An extractor that can be chosen by name. make: makes it on the settings' device. fetch: ensures that
+    its files are present. library: an optional library that it needs."""
 
     make: Callable[[Settings], Extractor]
     fetch: Callable[[Settings], object]
     library: str | None = "torch_fidelity"
 
 
-# An optional library stands behind most: each is imported when it is asked for.
+# Most need an optional library, so each is imported only when it is asked for.
 def _inception(settings: Settings) -> Extractor:
     from pipeline.evaluation.features.inception import InceptionExtractor
 
@@ -95,17 +95,18 @@ EXTRACTORS: Mapping[str, Listed] = {
 
 
 def make_extractors(settings: Settings) -> dict[str, Extractor]:
-    """Those that the settings' metrics need, by name."""
+    """The extractors that the settings' metrics need, by name."""
     return {name: make_extractor(name, settings) for name in extractors_of(settings)}
 
 
 def make_extractor(name: str, settings: Settings) -> Extractor:
-    """The extractor of that name, on the settings' device. UserError if it is not there."""
+    """The extractor of that name, on the settings' device. UserError if there is none, or if its files are
+    missing."""
     return _own(name, settings.device) if ":" in name else _listed(name, settings).make(settings)
 
 
 def check_extractors(settings: Settings, extractors: Mapping[str, Extractor]) -> None:
-    """UserError if a metric takes logits and its extractor gives none."""
+    """Raises UserError if a metric needs logits and its extractor gives none."""
     for name in settings.metrics:
         chosen = METRICS[name].extractor_in(settings)
         if METRICS[name].logits and chosen is not None and not extractors[chosen].has_logits:
@@ -116,7 +117,7 @@ def check_extractors(settings: Settings, extractors: Mapping[str, Extractor]) ->
 
 
 def fetch_weights(settings: Settings) -> None:
-    """Sees to it that all weights which the metrics need are there; UserError for an unknown extractor."""
+    """Ensures that all weights the metrics need are present. UserError for an unknown extractor."""
     for name in settings.metrics:
         for read in METRICS[name].readers(settings):
             read()
@@ -148,14 +149,14 @@ def _own(name: str, device: torch.device) -> Extractor:
         make: Any = getattr(importlib.import_module(module), factory)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{where}: cannot be imported ({error}); is its folder in PYTHONPATH?") from error
-    found: Any = make(device)
-    missing = [member for member in _MEMBERS if not hasattr(found, member)]
-    if missing or not callable(found):
+    made: Any = make(device)
+    missing = [member for member in _MEMBERS if not hasattr(made, member)]
+    if missing or not callable(made):
         raise UserError(
             f"{where}: what it makes lacks {', '.join(missing) or 'a call'}; needed: {', '.join(_MEMBERS)} "
             "and a call with uint8 RGB images, see pipeline/evaluation/features/extractor.py"
         )
-    extractor: Extractor = found
+    extractor: Extractor = made
     if extractor.name in EXTRACTORS:
         raise UserError(f"{where}: names itself {extractor.name}, as another is named; give it its own name")
     return extractor

@@ -1,4 +1,4 @@
-"""Inception features as FID was defined on them: the 2015 network, its own resize, uint8 in."""
+"""Inception features as FID was defined on them: the 2015 network with its own resize, on uint8 images."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.evaluation.features.weights import INCEPTION, InceptionWeights
 
 
 class InceptionExtractor:
-    """Pool features and logits of torch-fidelity's Inception.
+    """Pooled features and logits of torch-fidelity's Inception.
 
-    digest: the sha256 of its weights. See `statistics.Extractor` for the rest.
+    `digest` is the sha256 of its weights. See `extractor.Extractor` for the rest.
     """
 
     name, size, has_logits = "inception", 2048, True
@@ -35,8 +35,8 @@ class InceptionExtractor:
 
 
 def _network(state: dict[str, Tensor], path: Path | None) -> torch.nn.Module:
-    # Their constructor unpickles what it is given with code execution on: hand it our own copy of the
-    # checked tensors.
+    # torch-fidelity's constructor unpickles its file unsafely: it is given a file of our own with the
+    # verified tensors.
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)

@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018), version 0.1 with VGG16: how different two images look to a person."""
+"""LPIPS (Zhang et al. 2018), version 0.1 with VGG16: how different two images look to people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST_SIDE = 256
 
 
 class Perceptual(nn.Module):
-    """The distance between images, differentiable. digest: of both files of weights, as one sha256."""
+    """The distance between images, differentiable. `digest` is one sha256 for both files of weights."""
 
     mean: Tensor
     deviation: Tensor
@@ -39,7 +39,8 @@ class Perceptual(nn.Module):
         self.eval().requires_grad_(False).to(device)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """RGB images [N, 3, H, W] twice, floats from 0 to 255, at least 16 pixels a side -> distance [N]."""
+        """The distance [N] between RGB images [N, 3, H, W] and [N, 3, H, W], floats from 0 to 255, at least
+        16 pixels a side."""
         x, y = (((images / 127.5 - 1) - self.mean) / self.deviation for images in (first, second))
         distance = first.new_zeros(len(first))
         for stage, weight in zip(self.stages, self.weights, strict=True):
@@ -49,9 +50,9 @@ class Perceptual(nn.Module):
 
 
 def as_perceived(images: Tensor) -> Tensor:
-    """[N, C, H, W] in [-1, 1] -> [N, 3, h, w] from 0 to 255, for `Perceptual`: images of 512 pixels a side or
-    more are reduced to 256 by averaging (Karras et al. 2020, appendix D); grey is repeated. The shorter
-    side decides."""
+    """Images [N, C, H, W] in [-1, 1] -> [N, 3, h, w] from 0 to 255, for `Perceptual`. Images whose shorter
+    side has 512 pixels or more are reduced to 256 by averaging (Karras et al. 2020, appendix D); grey is
+    repeated."""
     factor = min(images.shape[2:]) // LARGEST_SIDE
     if factor > 1:
         images = nn.functional.avg_pool2d(images, factor)
@@ -59,17 +60,17 @@ def as_perceived(images: Tensor) -> Tensor:
 
 
 def perceptual_digest(weights: PerceptualWeights) -> str:
-    """What results name the weights by."""
+    """What identifies the weights in results."""
     return hashlib.sha256(f"{weights.vgg_sha256} {weights.lpips_sha256}".lower().encode()).hexdigest()
 
 
 def _unit(features: Tensor) -> Tensor:
-    """Each place's vector of channels at length 1."""
+    """Scales the channel vector at each position to length 1."""
     return features / (features.square().sum(1, keepdim=True).sqrt() + _EPSILON)
 
 
 def _stages() -> nn.ModuleList:
-    """Names of parameters count layers through all stages, as the published file does."""
+    """The stages of VGG16. Layers are numbered through all of them, as in the published file."""
     stages, width, number = nn.ModuleList(), 3, 0
     for place, widths in enumerate(_STAGES):
         stage = nn.Sequential()
@@ -84,9 +85,9 @@ def _stages() -> nn.ModuleList:
     return stages
 
 
-def _copy(parameters: Mapping[str, Tensor], found: dict[str, Tensor], published: Published) -> None:
+def _copy(parameters: Mapping[str, Tensor], tensors: dict[str, Tensor], published: Published) -> None:
     for name, parameter in parameters.items():
-        if name not in found or found[name].shape != parameter.shape:
+        if name not in tensors or tensors[name].shape != parameter.shape:
             what = f"{published.names[0]}: {published.what} weights"
             raise UserError(f"{what}: {name} is missing or of another shape")
-        parameter.data.copy_(found[name])
+        parameter.data.copy_(tensors[name])

@@ -1,6 +1,5 @@
-"""VGG16 features (Simonyan and Zisserman 2015), as precision and recall were defined on them (Kynkaanniemi et
-al. 2019, section 3): the second fully connected layer after its ReLU, as torch-fidelity takes it.
-"""
+"""VGG16 features (Simonyan and Zisserman 2015), on which precision and recall were defined (Kynkaanniemi et
+al. 2019, section 3): the second fully connected layer after its ReLU, as torch-fidelity computes it."""
 
 from __future__ import annotations
 
@@ -18,9 +17,9 @@ _KEPT = 5  # layers of the classifier: up to the second ReLU
 
 
 class Vgg16Extractor:
-    """What goes into VGG16's last layer, by the weights that path lengths take too.
+    """The inputs of VGG16's last layer, computed with the same weights that path lengths use.
 
-    digest: their sha256. See `statistics.Extractor` for the rest.
+    `digest` is their sha256. See `extractor.Extractor` for the rest.
     """
 
     name, size, has_logits = "vgg16", 4096, False
@@ -38,7 +37,7 @@ class Vgg16Extractor:
 
 
 def as_imagenet(images: Tensor) -> Tensor:
-    """uint8 RGB [N, 3, H, W] -> [N, 3, 224, 224] float32, by ImageNet's mean and deviation."""
+    """uint8 RGB [N, 3, H, W] -> [N, 3, 224, 224] float32, normalised by ImageNet's mean and deviation."""
     x: Tensor = interpolate_bilinear_2d_like_tensorflow1x(
         images.float(), size=(_SIDE, _SIDE), align_corners=False
     )
@@ -50,7 +49,7 @@ def as_imagenet(images: Tensor) -> Tensor:
 
 
 def _network(weights: PerceptualWeights) -> nn.Module:
-    with torch.device("meta"):  # without drawing 138 million numbers first
+    with torch.device("meta"):  # without initialising 138 million parameters
         network = vgg16(weights=None, init_weights=False)
     network.to_empty(device="cpu")
     try:
@@ -61,5 +60,5 @@ def _network(weights: PerceptualWeights) -> nn.Module:
             f"{weights.vgg or VGG16.names[0]}: VGG16 weights: names or shapes are not VGG16's ({reason})"
         ) from error
     network.classifier = network.classifier[:_KEPT]
-    found: nn.Module = network.eval().requires_grad_(False)
-    return found
+    features: nn.Module = network.eval().requires_grad_(False)
+    return features

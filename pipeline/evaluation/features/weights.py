@@ -1,6 +1,7 @@
-"""Files of published weights (Inception's, VGG's, ...): found or fetched, and checked before they are read.
+"""Files of published weights (Inception's, VGG16's, ...): found or downloaded, and verified before they are
+read.
 
-Most are pickles, so that the sha256 is compared first, and what then reads them executes no code.
+Most are pickles. Therefore their sha256 is compared first, and they are then read without executing code.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pipeline.errors import UserError
 from pipeline.storage.faults import explained
 
 OPTION = "--extractor-weights FILE"
-# Named nowhere here: metrics stand above weights, and ask for them.
+# Metrics are not named here, because they stand above weights.
 WITHOUT_WEIGHTS = "hrgan evaluate --help names the metrics that need no weights"
 WITHOUT = "the extractors inception and vgg16, and metrics without weights, do without"
 _PATIENCE_SECONDS = 30.0
@@ -33,9 +34,9 @@ _PATIENCE_SECONDS = 30.0
 class Published:
     """A file that others have published.
 
-    what: whose weights, for people. names: under which it may lie in torch hub's folder
-    ($TORCH_HOME/hub/checkpoints); under the first it is kept after a download. sha256: of its bytes.
-    option: that takes another place of it. without: what can be done without it.
+    what: the network, for people. names: the file's names in torch hub's folder
+    ($TORCH_HOME/hub/checkpoints); a download gets the first. url: where it is published. sha256: of its
+    bytes. option: the option that names another file. without: a hint at what works without it.
     """
 
     what: str
@@ -76,23 +77,23 @@ LPIPS = Published(
 class InceptionWeights:
     """Where Inception's weights come from.
 
-    path: the file; None looks into torch hub's folder and downloads it there if it is not. sha256: what it
-    must have; any but the published one gives figures that compare with nothing else, so that every result
-    records it.
+    path: the file; None looks in torch hub's folder, and downloads the file there if it is missing. sha256:
+    the required digest. Figures with other weights than the published ones can be compared with nothing else,
+    so that every result records it.
     """
 
     path: Path | None = None
     sha256: str = INCEPTION.sha256
 
     def read(self) -> dict[str, Tensor]:
-        """The weights by name. UserError, in one line, for a file that is missing or not the right one."""
+        """The weights by name. Raises a one-line UserError if the file is missing or not the right one."""
         return read_tensors(INCEPTION, self.path, self.sha256)
 
 
 @dataclass(frozen=True)
 class PerceptualWeights:
-    """Files of VGG16's and of LPIPS's weights; None as for `InceptionWeights`. With sha256 of their own,
-    figures compare with nothing else."""
+    """The files of VGG16's and of LPIPS's weights; None works as for `InceptionWeights`. Figures with other
+    weights than the published ones can be compared with nothing else."""
 
     vgg: Path | None = None
     lpips: Path | None = None
@@ -100,21 +101,19 @@ class PerceptualWeights:
     lpips_sha256: str = LPIPS.sha256
 
     def read_vgg(self) -> dict[str, Tensor]:
-        """VGG16's weights by name; errors as of `InceptionWeights.read`."""
+        """VGG16's weights by name; errors as for `InceptionWeights.read`."""
         return read_tensors(VGG16, self.vgg, self.vgg_sha256)
 
     def read_lpips(self) -> dict[str, Tensor]:
-        """LPIPS's weights by name; errors as of `InceptionWeights.read`."""
+        """LPIPS's weights by name; errors as for `InceptionWeights.read`."""
         return read_tensors(LPIPS, self.lpips, self.lpips_sha256)
 
 
 @dataclass(frozen=True)
 class ExtractorChoice:
-    """Whose features: a name of `extractors.EXTRACTORS`, or an import path `package.module:factory`; None:
-    each metric's standard.
-
-    path, sha256: of weights that have no option of their own, if not torch hub's and the published ones.
-    """
+    """The chosen extractor: a name in `extractors.EXTRACTORS` or an import path `package.module:factory`;
+    None leaves each metric its own. `path` and `sha256` are those of weights that have no option of their
+    own; None stands for torch hub's folder and the published sha256."""
 
     name: str | None = None
     path: Path | None = None
@@ -124,7 +123,7 @@ class ExtractorChoice:
 def read_tensors(
     published: Published, path: Path | None = None, sha256: str | None = None
 ) -> dict[str, Tensor]:
-    """Named tensors from a published file, or from `path` with the sha256 that the person vouches for."""
+    """Named tensors from a published file, or from `path` with a sha256 that the user vouches for."""
     path, data = read_checked(published, path, sha256)
     return parse_tensors(published, path, data)
 
@@ -132,24 +131,24 @@ def read_tensors(
 def read_checked(
     published: Published, path: Path | None = None, sha256: str | None = None
 ) -> tuple[Path, bytes]:
-    """The file and its content, after checking that its sha256 is the expected one."""
+    """The path and content of the file, after its sha256 was verified."""
     path = path if path is not None else _found_or_fetched(published)
     return path, _checked(published, path, sha256 or published.sha256)
 
 
 def hub_folder() -> Path:
-    """Torch hub's folder of weights, which $TORCH_HOME moves."""
+    """Torch hub's folder of weights, which $TORCH_HOME determines."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def found(published: Published) -> Path | None:
-    """The file in torch hub's folder, whatever it holds; None if it is not there."""
+def file_in_hub(published: Published) -> Path | None:
+    """The file in torch hub's folder, whatever its content; None if there is none."""
     paths = [hub_folder() / name for name in published.names]
     return next((path for path in paths if path.is_file()), None)
 
 
 def _found_or_fetched(published: Published) -> Path:
-    return found(published) or _fetch(published, hub_folder() / published.names[0])
+    return file_in_hub(published) or _fetch(published, hub_folder() / published.names[0])
 
 
 def _fetch(published: Published, path: Path) -> Path:
@@ -189,22 +188,22 @@ def _checked(published: Published, path: Path, sha256: str) -> bytes:
 def read_matching(
     path: Path, sha256: str, what: str, expected: str = "", mend: str = "give the file that has this sha256"
 ) -> bytes:
-    """The content of a file, after checking its sha256. UserError says `what` the file should be, what is
-    `expected` where there is none, and how to `mend` another content."""
+    """The content of a file, after verifying its sha256. The UserError says `what` the file should be, what
+    is `expected` if it is missing, and how to `mend` a mismatch."""
     try:
         data = path.read_bytes()
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise UserError(f"{path}: {what}: {reason}" + (f"; {expected}" if expected else "")) from error
-    # The bytes that were checked are the bytes that are read: no second look at the file.
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256.lower():
-        raise UserError(f"{path}: {what}: sha256 is {found}, must be {sha256}; {mend}")
+    # The bytes that were checked are returned: the file is not read a second time.
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sha256.lower():
+        raise UserError(f"{path}: {what}: sha256 is {digest}, must be {sha256}; {mend}")
     return data
 
 
 def parse_tensors(published: Published, path: Path, data: bytes) -> dict[str, Tensor]:
-    """Named tensors from the content of a file that was checked; none of its code is run."""
+    """Named tensors from the content of a verified file, without running any of its code."""
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
@@ -217,8 +216,8 @@ def parse_tensors(published: Published, path: Path, data: bytes) -> dict[str, Te
 
 
 def check_digest(sha256: str | None, path: Path | None, option: str) -> str | None:
-    """The sha256 that a person gave for their own file, in lower case. UserError unless it is one and comes
-    with a file. option: of the digest, --NAME-digest, beside --NAME-weights."""
+    """The sha256 that a user gave for a file of their own, in lower case. UserError unless it is a sha256 and
+    comes with a file. `option` is the option's name, --NAME-digest, beside --NAME-weights."""
     if sha256 is None:
         return None
     if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
@@ -230,19 +229,19 @@ def check_digest(sha256: str | None, path: Path | None, option: str) -> str | No
 
 
 def chosen_weights(path: Path | None, sha256: str | None) -> InceptionWeights:
-    """The published weights, or others of which both the file and its sha256 are named."""
+    """The published weights, or others for which the user gave both a file and its sha256."""
     return InceptionWeights(path, check_digest(sha256, path, "--inception-digest") or INCEPTION.sha256)
 
 
 def chosen_extractor(name: str | None, path: Path | None, sha256: str | None) -> ExtractorChoice:
-    """What a person chose; UserError for a digest without a file."""
+    """The user's choice of extractor. UserError for a digest without a file."""
     return ExtractorChoice(name, path, check_digest(sha256, path, "--extractor-digest"))
 
 
 def chosen_perceptual(
     vgg: Path | None, vgg_sha256: str | None, lpips: Path | None, lpips_sha256: str | None
 ) -> PerceptualWeights:
-    """What a person chose; UserError for a digest without a file."""
+    """The user's choice of weights. UserError for a digest without a file."""
     return PerceptualWeights(
         vgg,
         lpips,

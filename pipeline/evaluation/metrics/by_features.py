@@ -1,4 +1,5 @@
-"""What metrics of features share: the views of an extractor, and what is known of the reals by one."""
+"""What the metrics of features share: views through an extractor, and facts about the features of the
+reals."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Features:
-    """[n, D] float32: an extractor's features of a block."""
+    """An extractor's features of a block: [n, D] float32."""
 
     extractor: str
     images: int
@@ -32,7 +33,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Logits:
-    """[n, classes] float32: an extractor's logits of a block."""
+    """An extractor's logits for a block: [n, classes] float32."""
 
     extractor: str
     images: int
@@ -50,7 +51,7 @@ class Logits:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over features, float64: what a normal distribution is fitted by."""
+    """Sums over the features, float64, from which a normal distribution is fitted."""
 
     view: Features
 
@@ -78,7 +79,7 @@ class _MomentsKeeper:
 
 @dataclass(frozen=True)
 class _OfFeatures(Fact):
-    """Known of all reals by an extractor."""
+    """A fact about the features of all reals."""
 
     view: Features
 
@@ -121,7 +122,7 @@ class KnownFeatures(_OfFeatures):
 
 @dataclass(frozen=True)
 class KnownNeighbours(_OfFeatures):
-    """`distances` [M, 5] of each real to its nearest others, see `neighbour_distances`."""
+    """`distances` [M, 5] from each real to its five nearest other reals, see `neighbour_distances`."""
 
     kind, shared = "neighbours", True
 
@@ -142,7 +143,8 @@ class KnownNeighbours(_OfFeatures):
 
 
 class FeatureMetric(Metric):
-    """A metric of features. extractor: whose its published figures are of; `--extractor` takes another's."""
+    """A metric of features. `extractor` names the one that published figures use; `--extractor` chooses
+    another."""
 
     extractor: str
     moved_by = ("extractor", "resize")
@@ -152,11 +154,11 @@ class FeatureMetric(Metric):
         return settings.extractor.name or self.extractor
 
     def of_fakes(self, asked: Asked) -> Features:
-        """The features that it sees of the fakes."""
+        """The view of the fakes' features that the metric uses."""
         return Features(self.extractor_in(asked.settings), self.count(asked))
 
     def of_reals(self, asked: Asked) -> Features:
-        """The features that it sees of the reals: of all of them."""
+        """The view of the reals' features that the metric uses: those of all reals."""
         return Features(self.extractor_in(asked.settings), asked.reals)
 
     def identity(self, asked: Asked, extractors: Mapping[str, Extractor]) -> Figures:

@@ -1,5 +1,5 @@
-"""Do images show the class that was asked of the generator? A classifier that learnt the reals says: the
-GAN-test of Shmelkov et al. 2018, section 3.2, with a small classifier of our own."""
+"""Whether images show the class that the generator was asked for, as judged by a classifier trained on the
+reals: the GAN-test of Shmelkov et al. 2018, section 3.2, with a small classifier of our own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 _WEIGHTS = "weights."
 LEARNT = 50_000
-"""Reals that the classifier sees at most."""
+"""The largest number of reals that the classifier is trained and tested on."""
 
 
 @dataclass(frozen=True)
 class Small:
-    """[n, 3, 32, 32] uint8: what the classifier sees."""
+    """What the classifier sees: [n, 3, 32, 32] uint8."""
 
     images: int
 
@@ -36,8 +36,8 @@ class Small:
 
 @dataclass(frozen=True)
 class Classifier(Fact):
-    """The `weights.*` of the classifier, its accuracy on reals that it did not learn (`held_out`), and their
-    number (`held`)."""
+    """The classifier's weights (`weights.*`), its accuracy on the reals held out from training (`held_out`),
+    and how many were held out (`held`)."""
 
     view: Small
     kind = "classifier"
@@ -81,7 +81,7 @@ def _reals(figures: Mapping[str, Any]) -> str:
 
 
 class ClassAccuracy(Metric):
-    """See the module."""
+    """The share of fakes in which the classifier sees the class they were generated for."""
 
     name, title = "class_accuracy", "share of images in which a classifier sees the asked-for class"
     shown = Shown("class accuracy", better="higher is better", reals=_reals)

@@ -27,16 +27,17 @@ ROWS, COLUMNS = 1000, 10_000  # a tile of distances: 80 MB
 def mean_kernel(
     first: Tensor, second: Tensor, peers: Peers, device: torch.device | str = "cpu"
 ) -> Tensor | None:
-    """The mean over all pairs of k(x, y) - 1, float64, where k(x, y) = exp(-|x - y|^2 / (2 sigma^2)), for
-    rows x of `first` [N, D] and y of `second` [M, D] brought to unit length; of one set, pairs of a row with
-    itself are among them. None but on the first process. Beside the sets a process holds one tile."""
+    """The mean of k(x, y) - 1 over all pairs of a row x of `first` [N, D] and a row y of `second` [M, D],
+    each scaled to unit length, with k(x, y) = exp(-|x - y|^2 / (2 sigma^2)); float64. If both are the same
+    set, pairs of a row with itself are included. None except on the first process. Besides the two sets, a
+    process holds one tile of distances."""
     x, y = first.to(device), second.to(device)
 
     def work(places: range) -> Tensor:
         rows = _unit(x[places.start : places.stop])
         total = rows.new_zeros(())
         for start in range(0, len(y), COLUMNS):
-            # |x - y|^2 = 2 - 2 x.y. All k are near 1: without the 1, the difference of means keeps its bits.
+            # |x - y|^2 = 2 - 2 x.y. Every k is near 1; subtracting 1 keeps the difference of means precise.
             products = rows @ _unit(y[start : start + COLUMNS]).T
             total += products.sub_(1).div_(SIGMA**2).expm1_().sum()
         return total.cpu()
@@ -56,7 +57,7 @@ def _unit(rows: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class AmongReals(Fact):
-    """`kernel`: the mean kernel among the reals."""
+    """`kernel`, the mean kernel over all pairs of reals."""
 
     view: Features
     kind, shared = "cmmd", True
@@ -75,13 +76,13 @@ class AmongReals(Fact):
         first = reals.peers.rank == 0
         rows = reals.peers.from_first(reals.fact(KnownFeatures(self.view))["features"] if first else None)
         assert rows is not None, "gathered or recalled before"
-        found = mean_kernel(rows, rows, reals.peers, reals.device)
-        return {} if found is None else {"kernel": found}
+        kernel = mean_kernel(rows, rows, reals.peers, reals.device)
+        return {} if kernel is None else {"kernel": kernel}
 
 
 class ClipDiscrepancy(FeatureMetric):
-    """See the module. As in the authors' code, pairs of an image with itself count (Gretton et al. 2012,
-    eq. 5), and the figure is 1000 MMD^2."""
+    """CMMD as the authors' code computes it: 1000 times MMD^2, in the biased estimate that includes pairs of
+    an image with itself (Gretton et al. 2012, eq. 5)."""
 
     name, title = "cmmd", "maximum mean discrepancy of CLIP's embeddings"
     shown = Shown("CMMD", reals=lambda _: "; the reals themselves: 0")
@@ -96,11 +97,11 @@ class ClipDiscrepancy(FeatureMetric):
     def figure(self, compared: Compared) -> Figures:
         """See `Metric`."""
         view, peers = self.of_reals(compared.asked), compared.peers
-        found = None
+        gathered = None
         if peers.rank == 0:
             fakes = compared.fakes(Rows(self.of_fakes(compared.asked)))
-            found = fakes, compared.fact(KnownFeatures(view))["features"]
-        both = peers.from_first(found)
+            gathered = fakes, compared.fact(KnownFeatures(view))["features"]
+        both = peers.from_first(gathered)
         assert both is not None, "the first process has what was gathered"
         among = mean_kernel(both[0], both[0], peers, compared.device)
         between = mean_kernel(*both, peers, compared.device)

@@ -1,4 +1,5 @@
-"""The Frechet distance of features (Heusel et al. 2017, section 3), in all and within each class."""
+"""The Frechet distance between the features of two sets (Heusel et al. 2017, section 3), overall and within
+each class."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ class FrechetDistance(FeatureMetric):
     def needs(self, asked: Asked) -> Needs:
         """See `Metric`."""
         ours, theirs = self.of_fakes(asked), self.of_reals(asked)
-        found = Needs((Moments(ours),), (KnownMoments(theirs),))
-        return found + Needs((Rows(ours),), (KnownFeatures(theirs),)) if asked.settings.per_class else found
+        needs = Needs((Moments(ours),), (KnownMoments(theirs),))
+        return needs + Needs((Rows(ours),), (KnownFeatures(theirs),)) if asked.settings.per_class else needs
 
     def identity(self, asked: Asked, extractors: Mapping[str, Extractor]) -> Figures:
         """See `Metric`."""
@@ -47,17 +48,17 @@ class FrechetDistance(FeatureMetric):
         return {"value": value, "reals": theirs.count, **classes}
 
     def _within_classes(self, compared: Compared) -> dict[str, Any]:
-        """Within each class of which there are two fakes and two reals at least."""
+        """The distance within each class that has at least two fakes and two reals."""
         from pipeline.evaluation.arithmetic.frechet import frechet_within
 
         view = self.of_fakes(compared.asked)
         fakes = compared.fakes(Rows(view))
         reals = compared.fact(KnownFeatures(self.of_reals(compared.asked)))["features"]
         labels = compared.fake_classes(view.images), compared.real_classes()
-        found: dict[str, Any] = {}
+        classes: dict[str, Any] = {}
         for number, name in enumerate(compared.class_names):
             ours, theirs = ([at for at, label in enumerate(some) if label == number] for some in labels)
             if min(len(ours), len(theirs)) >= 2:
                 distance = frechet_within(fakes[ours], reals[theirs])
-                found[name] = {"value": distance, "count": len(ours), "reals": len(theirs)}
-        return found
+                classes[name] = {"value": distance, "count": len(ours), "reals": len(theirs)}
+        return classes

@@ -1,4 +1,5 @@
-"""The Inception score (Salimans et al. 2016, section 4): sure of each image's class, and of many classes."""
+"""The Inception score (Salimans et al. 2016, section 4): high if the classifier is confident about each image
+and the images cover many classes."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ class InceptionScore(FeatureMetric):
 
     def figure(self, compared: Compared) -> Figures:
         """See `Metric`."""
-        # An optional library stands behind it; metrics that take none of it do without.
+        # This needs an optional library, which other metrics do without.
         from pipeline.evaluation.arithmetic.scores import inception_score
 
         return inception_score(compared.fakes(self._rows(compared.asked)))

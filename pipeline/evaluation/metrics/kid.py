@@ -1,4 +1,4 @@
-"""The kernel distance of features (Binkowski et al. 2018, section 4)."""
+"""The kernel distance between the features of two sets (Binkowski et al. 2018, section 4)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class KernelDistance(FeatureMetric):
 
     def figure(self, compared: Compared) -> Figures:
         """See `Metric`."""
-        # An optional library stands behind it; metrics that take none of it do without.
+        # This needs an optional library, which other metrics do without.
         from pipeline.evaluation.arithmetic.scores import kernel_distance
 
         reals = compared.fact(KnownFeatures(self.of_reals(compared.asked)))["features"]

@@ -1,4 +1,5 @@
-"""A metric as a value. What evaluates, ranks, stops and shows is a loop over the registry's values."""
+"""A metric as a value. Evaluating, ranking, stopping and display are loops over the values in the
+registry."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ Figures = dict[str, Any]
 Better = Literal["lower is better", "higher is better", "best near the reals"]
 
 STANDARD_COUNT = 50_000
-"""Fakes, as most published figures have it."""
+"""The number of fakes behind most published figures."""
 
 
 def _nowhere(figures: Mapping[str, Any]) -> str:
@@ -27,11 +28,12 @@ def _nowhere(figures: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """How people are told of a metric.
+    """How a metric is presented to people.
 
-    head: of its column. unit: after the head. better: which values are. scale: a table shows figures times
-    this. parts: keys of the figures that people know it by. reals: from the figures, where the reals are, as
-    far as it is known; begins with punctuation.
+    head: the heading of its column. unit: what follows the heading. better: which values are better. scale:
+    the factor by which tables multiply the figures. parts: the keys of the figures by which people know the
+    metric. reals: makes of the figures a phrase, beginning with punctuation, that says what the reals score
+    as far as it is known.
     """
 
     head: str
@@ -43,19 +45,20 @@ class Shown:
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """Of its columns, one a part."""
+        """The headings of its columns, one for each part."""
         return (f"{self.head} {self.unit}".strip(),) if self.parts == ("value",) else self.parts
 
 
 class Metric(ABC):
     """One of the registry's values.
 
-    name: in options and results. shown: see `Shown`. title: what it is, for people. weights: whose it needs,
-    for people; "": nobody's. standard: fakes unless a count is given; of a data set, with `whole` all images
-    instead of at most `standard`. generator: walks through a generator's latents, and compares with no reals.
-    labels: needs classes of both model and reals. logits: takes the extractor's logits. by_class: has figures
-    within each class if they are asked for. shared: its figure is work for all processes. moved_by: keys of
-    `identity` that move the figure, beside data, count and sets.
+    name: its name in options and results. title: its name in words. shown: see `Shown`. weights: the networks
+    whose weights it needs, in words; empty if none. standard: how many fakes it takes unless told. whole:
+    whether it takes all images of a data set instead of at most `standard`. generator: whether it walks
+    through a generator's latents and compares with no reals. labels: whether the model and the reals must
+    both have classes. logits: whether it uses the extractor's logits. by_class: whether it can be computed
+    within each class. shared: whether all processes work on its figure. moved_by: the keys of `identity` that
+    change the figure, besides data, count and sets.
     """
 
     name: str
@@ -73,26 +76,26 @@ class Metric(ABC):
 
     @property
     def plain(self) -> bool:
-        """Whether it needs neither weights nor anything but two sets of images."""
+        """Whether two sets of images are all that it needs: no weights, generator or labels."""
         return not (self.weights or self.generator or self.labels)
 
     @property
     def wants(self) -> str:
-        """What it needs beside images, in words."""
+        """What it needs besides images, in words."""
         if self.weights:
             return f"{self.weights} weights"
         return "classes of model and reals" if self.labels else "nothing"
 
     def extractor_in(self, settings: Settings) -> str | None:
-        """Whose features it looks at; None: nobody's."""
+        """The extractor whose features it uses under `settings`; None if it uses none."""
         return None
 
     def least_side(self, settings: Settings) -> int:
-        """Pixels of the shorter side that images must have."""
+        """The smallest allowed length of an image's shorter side, in pixels."""
         return 1
 
     def count(self, asked: Asked) -> int:
-        """Fakes that it takes."""
+        """The number of fakes that it takes."""
         if self.whole:
             return asked.settings.count or asked.stored or self.standard
         if asked.settings.count is not None:
@@ -100,20 +103,21 @@ class Metric(ABC):
         return min(self.standard, asked.stored or self.standard)
 
     def needs(self, asked: Asked) -> Needs:
-        """What it takes of fakes and reals."""
+        """What it needs to be gathered from the fakes and known about the reals."""
         return Needs()
 
     def identity(self, asked: Asked, extractors: Mapping[str, Extractor]) -> Figures:
-        """What decides its figure beside snapshot, data, count and sets: figures with another compare with
-        nothing."""
+        """What determines its figure besides snapshot, data, count and sets. Figures that differ in this
+        cannot be compared."""
         return {}
 
     @abstractmethod
     def figure(self, compared: Compared) -> Figures:
-        """`value`, and what belongs to it. Called on the first process; on all of them if `shared`, where
-        what others give is not looked at."""
+        """`value`, and what belongs to it. Called on the first process alone, or on all of them if `shared`;
+        what the others return is ignored."""
 
     def readers(self, settings: Settings) -> tuple[Callable[[], object], ...]:
-        """What reads weights of its own, beside an extractor's: called before anything is started, for where
-        the work runs there may be no way out. Each raises UserError, in one line, if they are not there."""
+        """Functions that read weights of its own, besides an extractor's. They are called before any job
+        starts, because the machine that does the work may have no access to the network. Each raises a
+        one-line UserError if the weights are missing."""
         return ()

@@ -1,4 +1,5 @@
-"""Similarity of pairs (Wang et al. 2003; Odena et al. 2017): diversity, which is best where the reals' is."""
+"""The mean MS-SSIM of pairs of images (Wang et al. 2003; Odena et al. 2017): a measure of diversity, best
+when it equals that of the reals."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pairs:
-    """[n // 2] float64: the similarities of images (0, 1), (2, 3), ..."""
+    """The similarities of images (0, 1), (2, 3), ...: [n // 2] float64."""
 
     images: int
 
@@ -31,7 +32,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class RealSimilarity(Fact):
-    """`value`: the mean over pairs of reals."""
+    """`value`, the mean over pairs of reals."""
 
     view: Pairs
     kind = "msssim"
@@ -82,11 +83,11 @@ class PairSimilarity(Metric):
         """See `Metric`."""
         from pipeline.evaluation.arithmetic.msssim import scale_exponents
 
-        found = compared.fakes(self._of_fakes(compared.asked))
+        similarities = compared.fakes(self._of_fakes(compared.asked))
         reals = self._of_reals(compared.asked)
         return {
-            "value": float(found.mean()),
-            "pairs": len(found),
+            "value": float(similarities.mean()),
+            "pairs": len(similarities),
             "exponents": list(scale_exponents(compared.spec.height, compared.spec.width)),
             "reals": {"value": float(compared.fact(reals)["value"]), "count": reals.view.images},
         }

@@ -1,12 +1,12 @@
-"""What a metric takes of a set of images.
+"""What a metric needs from a set of images.
 
-A view is what is seen of each block of images, in any process. A statistic keeps what a view saw, in the
-first process, block by block in their order. A fact is known of the reals: it is made of statistics or of
-other facts, once a data set, and kept on disk. All three are values: equal ones are looked at, kept and made
-once, however many metrics ask for them.
+A view is what is observed of each block of images, in any process. A statistic accumulates, on the first
+process, what a view observed, block by block in order. A fact is something known about the reals: it is made
+from statistics or other facts once for each data set, and cached on disk. All three are values: equal ones
+are observed, accumulated and made once, however many metrics ask for them.
 
-Modules of this folder import torch inside functions only: `hrgan runs` and help ask for names and
-directions, and have to answer at once.
+Modules of this folder import torch inside functions only, because `hrgan runs` and `--help` read names and
+directions from them and must answer at once.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Look = Callable[["Block"], Sequence["Tensor"]]
 
 
 class Block:
-    """uint8 RGB images [N, 3, H, W] on the device, the first of which has the even place `first` in its
-    set."""
+    """A block of uint8 RGB images [N, 3, H, W] on the device. `first` is the place of its first image in the
+    set, an even number."""
 
     def __init__(self, images: Tensor, first: int, extractors: Mapping[str, Extractor]) -> None:
         self.images, self.first = images, first
@@ -40,11 +40,12 @@ class Block:
         self._extracted: dict[tuple[str, int], tuple[Tensor, Tensor | None]] = {}
 
     def up_to(self, count: int) -> Tensor:
-        """Those of the block that are among the first `count` images of the set."""
+        """The images of this block that are among the first `count` of the set."""
         return self.images[: max(count - self.first, 0)]
 
     def extracted(self, name: str, count: int) -> tuple[Tensor, Tensor | None]:
-        """Features and logits of `up_to(count)`, on the CPU; the extractor looks once at the same images."""
+        """Features and logits of `up_to(count)`, on the CPU. The extractor runs once over the same images,
+        however often they are asked for."""
         images = self.up_to(count)
         key = name, len(images)
         if key not in self._extracted:
@@ -53,43 +54,43 @@ class Block:
 
 
 class View(Protocol):
-    """What is seen of the first `images` images of a set. Images beyond them do not enter it, so that a
+    """What is observed of the first `images` images of a set. Later images are never included, so that a
     figure does not depend on what else is measured."""
 
     @property
     def images(self) -> int: ...
 
     def opened(self, spec: ImageSpec) -> Look:
-        """Ready for one pass over images of `spec`: a block -> tensors on the CPU."""
+        """A function for one pass over images of `spec`, from a block to tensors on the CPU."""
         ...
 
 
 class Keeper(Protocol[Kept]):
-    """What a statistic is gathered in."""
+    """What a statistic accumulates in."""
 
     def add(self, seen: Sequence[Tensor]) -> None:
-        """Takes in what the view saw of the next block."""
+        """Adds what the view observed of the next block."""
         ...
 
     def value(self) -> Kept:
-        """What was gathered of all blocks."""
+        """What was accumulated over all blocks."""
         ...
 
 
 class Statistic(Protocol[Kept]):
-    """What is gathered of a set of images through a view."""
+    """What is accumulated over a set of images through a view."""
 
     @property
     def view(self) -> View: ...
 
     def keeper(self, spec: ImageSpec) -> Keeper[Kept]:
-        """An empty one, for images of `spec`."""
+        """An empty keeper for images of `spec`."""
         ...
 
 
 @dataclass(frozen=True)
 class Rows:
-    """All that a view sees, as one tensor [N, ...] in the order of the images."""
+    """Everything that a view observes, as one tensor [N, ...] in the order of the images."""
 
     view: View
 
@@ -115,8 +116,8 @@ class _RowsKeeper:
 
 
 class Reals(Protocol):
-    """What facts and figures may ask about the reals, see `reference.Reference`; for all but `peers` and
-    `device`, on the first process alone."""
+    """What facts and figures may ask about the reals; `reference.Reference` answers. `peers`, `device` and
+    `class_names` can be read on every process, all else on the first process alone."""
 
     @property
     def peers(self) -> Peers: ...
@@ -128,22 +129,22 @@ class Reals(Protocol):
     def class_names(self) -> tuple[str, ...]: ...
 
     def gathered(self, statistic: Statistic[T]) -> T:
-        """What was gathered of the reals for `statistic`."""
+        """What `statistic` accumulated over the reals."""
         ...
 
     def fact(self, fact: Fact) -> Tensors:
-        """A fact that is known already."""
+        """A fact that has been made or read from the cache."""
         ...
 
     def labels_here(self) -> list[int]:
-        """The class of every real, in order."""
+        """The class number of every real, in order."""
         ...
 
 
 class Fact(ABC):
-    """Something that is known of the reals, as tensors by name on the first process.
+    """Something known about the reals, as named tensors on the first process.
 
-    kind: under which it is cached. shared: whether all processes work to make it.
+    kind: the name under which it is cached. shared: whether all processes work together to make it.
     """
 
     kind: ClassVar[str]
@@ -151,35 +152,35 @@ class Fact(ABC):
 
     @property
     def statistics(self) -> tuple[Statistic[Any], ...]:
-        """Of the reals: what must be gathered to make it."""
+        """The statistics of the reals that it is made from."""
         return ()
 
     @property
     def facts(self) -> tuple[Fact, ...]:
-        """What must be known before it is made."""
+        """The facts that it is made from."""
         return ()
 
     @abstractmethod
     def key(self, extractors: Mapping[str, Extractor]) -> Mapping[str, Any]:
-        """What decides it beside the data; under it and `kind` it is found again."""
+        """What determines it besides the data; with `kind`, this is its key in the cache."""
 
     @abstractmethod
     def make(self, reals: Reals) -> Tensors:
-        """The fact, on the first process, from what `reals` has gathered and knows there; what other
-        processes of a `shared` one give is not looked at."""
+        """Makes the fact, on the first process, from what `reals` has gathered and knows. If `shared`, every
+        process calls it, and what the others return is ignored."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a metric takes. fakes: gathered of the generated images. facts: known of the reals. reals:
-    gathered of them anew each time, because it is large and quickly made."""
+    """What a metric needs. fakes: statistics of the generated images. facts: facts about the reals. reals:
+    statistics of the reals that are gathered anew each time, because they are large and quick to make."""
 
     fakes: tuple[Statistic[Any], ...] = ()
     facts: tuple[Fact, ...] = ()
     reals: tuple[Statistic[Any], ...] = ()
 
     def __add__(self, other: Needs) -> Needs:
-        """What both take, each once; a fact after those it is made from."""
+        """The union of both, without repetition; every fact follows those it is made from."""
         facts = [one for fact in (*self.facts, *other.facts) for one in (*fact.facts, fact)]
         return Needs(
             tuple(dict.fromkeys((*self.fakes, *other.fakes))),
@@ -189,5 +190,5 @@ class Needs:
 
 
 def images_of(statistics: Sequence[Statistic[Any]]) -> int:
-    """How many images must be looked at to gather all of these."""
+    """How many images must be looked at for all of `statistics`."""
     return max((statistic.view.images for statistic in statistics), default=0)

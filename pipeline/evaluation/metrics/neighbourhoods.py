@@ -1,5 +1,6 @@
-"""Who lies near whom in feature space: precision and recall (Kynkaanniemi et al. 2019, section 3), density
-and coverage (Naeem et al. 2020). Both look at the same meeting of fakes and reals."""
+"""Metrics of nearest neighbours in feature space: precision and recall (Kynkaanniemi et al. 2019, section 3),
+and density and coverage (Naeem et al. 2020). All four are computed from the same `Meeting` of fakes and
+reals."""
 
 from __future__ import annotations
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class _OfMeeting(FeatureMetric):
-    """A metric of `Meeting`."""
+    """A metric that is computed from a `Meeting`."""
 
     extractor, weights = "vgg16", "VGG16"
     shared = True
 
     @abstractmethod
     def of_meeting(self, meeting: Meeting) -> dict[str, Any]:
-        """Its figures."""
+        """The figures that the metric makes of `meeting`."""
 
     def needs(self, asked: Asked) -> Needs:
         """See `Metric`."""
@@ -41,15 +42,15 @@ class _OfMeeting(FeatureMetric):
         from pipeline.evaluation.arithmetic.neighbours import meet, neighbour_distances
 
         peers, device = compared.peers, compared.device
-        found = None
+        gathered = None
         if peers.rank == 0:
             view = self.of_reals(compared.asked)
-            found = (
+            gathered = (
                 compared.fakes(Rows(self.of_fakes(compared.asked))),
                 compared.fact(KnownFeatures(view))["features"],
                 compared.fact(KnownNeighbours(view))["distances"],
             )
-        both = peers.from_first(found)
+        both = peers.from_first(gathered)
         assert both is not None, "the first process has what was gathered"
         ours, theirs, around_theirs = both
         around_ours = peers.from_first(neighbour_distances(ours, peers, device))
@@ -79,7 +80,7 @@ class DensityCoverage(_OfMeeting):
         "DC",
         better="higher is better",
         parts=("density", "coverage"),
-        # Naeem et al. 2020, section 3.2: expected of equal distributions, with k = 5.
+        # Naeem et al. 2020, section 3.2: the expected values for equal distributions, with k = 5.
         reals=lambda _: "; other reals: near 1 and 0.97",
     )
 

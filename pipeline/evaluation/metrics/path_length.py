@@ -1,5 +1,5 @@
-"""Perceptual path length in z or w (Karras et al. 2019, section 4.1): how much images change along short
-steps."""
+"""Perceptual path length in z or w (Karras et al. 2019, section 4.1): how much images change over short steps
+in latent space."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEAST_SIDE = 16
 
 
 class PathLength(Metric):
-    """Along paths in the space `which`."""
+    """The path length in the space `which`."""
 
     weights = "VGG16 and LPIPS"
     generator = shared = True
@@ -76,8 +76,8 @@ class PathLength(Metric):
         parts = blocks(self.count(compared.asked), settings.block)
         off = None if compared.peers.rank == 0 else True
         lengths = in_order(parts, work, compared.peers)
-        found = list(tqdm(lengths, self.name, len(parts), unit="block", disable=off))
-        return path_length(torch.cat(found)) if found else {}
+        measured = list(tqdm(lengths, self.name, len(parts), unit="block", disable=off))
+        return path_length(torch.cat(measured)) if measured else {}
 
     def readers(self, settings: Settings) -> tuple[Callable[[], object], ...]:
         """See `Metric`."""

@@ -39,42 +39,45 @@ METRICS: Mapping[str, Metric] = {
         ClassAccuracy(),
     )
 }
-"""In the order in which they are measured and shown."""
+"""The metrics by name, in the order in which they are measured and shown."""
 
 PLAIN = tuple(name for name, metric in METRICS.items() if metric.plain)
-"""Those that can be measured of any two sets of images, anywhere."""
+"""The metrics that work on any two sets of images, without weights, generator or labels."""
 
 _ALL_PARTS = dict.fromkeys(part for metric in METRICS.values() for part in metric.shown.parts)
 PARTS = tuple(part for part in _ALL_PARTS if part != "value")
-"""Keys of figures that people know metrics by, instead of by `value`."""
+"""The keys, other than `value`, under which the main figures of a metric stand."""
 
 MOVED_BY = tuple(dict.fromkeys(key for metric in METRICS.values() for key in metric.moved_by))
-"""What moves a figure beside data, count and sets."""
+"""The keys of `Metric.identity` that change a figure, besides data, count and sets."""
 
-_ONLY_EXTRACTOR = "inception"  # of figures from before results named it
+_ONLY_EXTRACTOR = "inception"  # the extractor of results too old to name one
 
 
 def base_of(name: str) -> str:
-    """fid-dinov2 -> fid: which of METRICS a name in a result stands for; itself if none."""
+    """The metric of METRICS that a name in a result stands for: fid-dinov2 -> fid; the name itself if there
+    is none."""
     bases = [base for base in METRICS if name == base or name.startswith(f"{base}-")]
     return max(bases, key=len, default=name)
 
 
 def about(name: str) -> Shown:
-    """How people are told of what has `name` in a result, which a later version may have written."""
+    """How to present what is called `name` in a result, which a later version may have written."""
     base = base_of(name)
     return METRICS[base].shown if base in METRICS else Shown(base)
 
 
 def name_of(metric: Metric, extractor: str | None) -> str:
-    """In results: of other features than the metric's standard, figures have names of their own."""
+    """The name of `metric` in results: with features other than those of the metric's own extractor, the
+    extractor's name is appended."""
     if not isinstance(metric, FeatureMetric) or extractor == metric.extractor:
         return metric.name
     return f"{metric.name}-{extractor}"
 
 
 def by_name(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """What a result file holds, by the names of now: `pr` and `dc` by Inception once stood there as such."""
+    """The content of a result file under today's names: files once held `pr` and `dc` of Inception's features
+    under those plain names."""
     return {
         name_of(METRICS[name], figures.get("extractor_name", _ONLY_EXTRACTOR))
         if name in METRICS
@@ -84,12 +87,13 @@ def by_name(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, 
 
 
 def can_rank(name: str) -> bool:
-    """Whether better and worse mean something for what has `name` in a result."""
+    """Whether figures called `name` in a result can be ordered from worse to better."""
     return base_of(name) in METRICS and about(name).better != "best near the reals"
 
 
 def parse_metrics(words: str | Iterable[str]) -> tuple[str, ...]:
-    """`"fid,swd"` -> ("fid", "swd"), in the order of METRICS, each once. UserError names the nearest."""
+    """`"fid,swd"` -> ("fid", "swd"), in the order of METRICS, without repetition. UserError for an unknown
+    name, with the nearest one."""
     names = [word.strip().lower() for word in (words.split(",") if isinstance(words, str) else words)]
     for name in names:
         if name not in METRICS:
@@ -98,8 +102,8 @@ def parse_metrics(words: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def check_ranking(name: str | None, where: str) -> None:
-    """UserError unless what is called `name` in results, such as fid-dinov2, can say which snapshot is best.
-    where: the setting that names it; None names none."""
+    """Raises UserError unless figures called `name` in results, such as fid-dinov2, can say which snapshot is
+    best. `where` is the setting that holds the name; None is allowed and names no metric."""
     if name is None or can_rank(name):
         return
     known = base_of(name) in METRICS
@@ -114,19 +118,19 @@ def _allowed(name: str, names: Iterable[str]) -> str:
 
 
 def extractors_of(settings: Settings) -> tuple[str, ...]:
-    """Whose features the settings' metrics look at, each once."""
+    """The extractors that the settings' metrics use, without repetition."""
     names = (METRICS[name].extractor_in(settings) for name in settings.metrics)
     return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 def names_help() -> str:
-    """The metrics by what they need, in one line."""
+    """The metrics grouped by what they need, in one line."""
     groups = groupby(METRICS.values(), lambda metric: (metric.plain, metric.wants))
     return ", ".join(_names(some) + ("" if plain else f" ({wants})") for (plain, wants), some in groups)
 
 
 def counts_help() -> str:
-    """How many images each takes unless it is told, in one line."""
+    """How many images each metric takes by default, in one line."""
     groups = groupby(METRICS.values(), lambda metric: (metric.standard, metric.whole))
     return ", ".join(
         f"{standard:,} for {_names(some)}" + (" (of shards: all)" if whole else "")

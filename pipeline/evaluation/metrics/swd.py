@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Patches:
-    """A level of the pyramid each: [n * 128, C, 49] float32; where they lie, `seed` says."""
+    """The patches of a block, one tensor [n * 128, C, 49] float32 for each level of the pyramid. `seed`
+    determines where they lie."""
 
     images: int
     seed: int
@@ -40,7 +41,7 @@ class Patches:
 
 @dataclass(frozen=True)
 class Described:
-    """The patches of a whole set, on disk meanwhile."""
+    """The patches of a whole set, kept on disk until they are compared."""
 
     view: Patches
 
@@ -65,7 +66,8 @@ class _DescribedKeeper:
 
 @dataclass(frozen=True)
 class Floor(Fact):
-    """`distances` by `sides` between two halves of the reals: what a perfect generator would still score."""
+    """`distances` between two halves of the reals for each of `sides`: what even a perfect generator would
+    score."""
 
     view: Patches
     kind = "swd-floor"
@@ -100,7 +102,7 @@ def _reals(figures: Mapping[str, Any]) -> str:
 
 
 class SlicedWasserstein(Metric):
-    """See the module. Both sets have the same size: never more fakes than there are reals."""
+    """SWD of two sets of the same size: there are never more fakes than reals."""
 
     name, title = "swd", "sliced Wasserstein distance"
     shown = Shown("SWD", "x1000", reals=_reals)
