@@ -1,4 +1,4 @@
-"""From the options of `hrgan explore` to what its tools explore."""
+"""`hrgan explore`: from its options to what its tools explore."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from pipeline.exploration.groups import labelled_groups, listed_groups, scored_g
 from pipeline.exploration.numbers import parse_seeds, parse_values
 from pipeline.exploration.subject import Subject, space_for
 from pipeline.exploration.vectors import check_vectors
-from pipeline.exploration.views import Points
+from pipeline.exploration.views import LatentPoints
 from pipeline.generation.classes import parse_classes
 from pipeline.storage.snapshots import open_snapshot
 
 
 def subject_of(context: typer.Context, compute: ComputeOptions, out: Path | None = None) -> Subject:
-    """What the tool named by `context` explores. out: a picture that vectors go with. UserError if the
-    generator has nothing for the tool, or vectors of another one would be lost."""
+    """What the tool named by `context` explores. `out` is a picture beside which vectors will be saved.
+    UserError if the generator lacks what the tool needs, or if another tool's vectors would be
+    overwritten."""
     if out is not None:
         check_vectors(out, str(context.info_name))
     device, snapshot = choose_device(compute.device), open_snapshot(context.obj)
@@ -32,12 +33,12 @@ def subject_of(context: typer.Context, compute: ComputeOptions, out: Path | None
     return Subject(snapshot, space, compute.batch, sys.stderr.isatty())
 
 
-def points_of(subject: Subject, options: ImageOptions) -> Points:
-    """The images that the options name, checked."""
+def points_of(subject: Subject, options: ImageOptions) -> LatentPoints:
+    """The points that the options describe, checked."""
     psi = 1.0
     if isinstance(options, PointOptions):
         (psi,) = parse_values(str(options.truncation), "--truncation", -2, 2)
-    return Points(parse_seeds(options.seeds), classes_of(subject, options.classes), psi)
+    return LatentPoints(parse_seeds(options.seeds), classes_of(subject, options.classes), psi)
 
 
 def classes_of(subject: Subject, classes: str | None) -> tuple[int, ...]:
@@ -51,8 +52,8 @@ def classes_of(subject: Subject, classes: str | None) -> tuple[int, ...]:
     return chosen.numbers
 
 
-def direction_of(subject: Subject, options: DirectionOptions, points: Points) -> tuple[Tensor, str]:
-    """The direction that was asked for, [layers, dim], and where it is from."""
+def direction_of(subject: Subject, options: DirectionOptions, points: LatentPoints) -> tuple[Tensor, str]:
+    """The requested direction, [layers, dim], and where it comes from in words."""
     plus, minus = options.plus or "", options.minus or ""
     if options.pairs:
         first, second = (_one_class(subject, *end) for end in (("--plus", plus), ("--minus", minus)))
@@ -72,7 +73,7 @@ def direction_of(subject: Subject, options: DirectionOptions, points: Points) ->
 
 
 def _one_class(subject: Subject, option: str, text: str) -> int:
-    """The number of one class by number or name."""
+    """The number of a class that is given by number or name."""
     try:
         numbers = classes_of(subject, text)
     except UserError as error:
@@ -83,6 +84,6 @@ def _one_class(subject: Subject, option: str, text: str) -> int:
 
 
 def done(out: Path, kept: Path) -> int:
-    """Says where everything is."""
+    """Reports where the picture and the vectors are."""
     typer.echo(f"{out}; vectors: {kept}")
     return 0

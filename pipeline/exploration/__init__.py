@@ -1,1 +1,1 @@
-"""Walks through a trained generator's latents, as pictures a person can look at."""
+"""Walks through a trained generator's latent space, as pictures."""

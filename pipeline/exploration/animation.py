@@ -1,4 +1,4 @@
-"""Frames as a moving picture: GIF, APNG and WebP by Pillow, MP4 by ffmpeg if it is installed."""
+"""Animations: GIF, APNG and WebP with Pillow, MP4 with ffmpeg if it is installed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ KINDS: dict[str, dict[str, Any]] = {
     ".mp4": {},
 }
 MOST_BYTES = 4_000_000_000
-"""Of all frames, which stand in memory."""
+"""The largest size of all frames together, which are held in memory."""
 
 
 def is_animation(out: Path) -> bool:
-    """Whether a file's name is that of a moving picture."""
+    """Whether the file extension is that of an animation."""
     return out.suffix.lower() in KINDS
 
 
@@ -45,7 +45,8 @@ def check_animation(out: Path, frames: int, height: int, width: int) -> None:
 
 
 def write_animation(out: Path, frames: Sequence[Pixels], per_second: float) -> None:
-    """Publishes frames [H, W, C] uint8 as an endless animation at `out`, whose ending says the format."""
+    """Publishes frames [H, W, C] uint8 as an endless animation at `out`, whose file extension determines the
+    format."""
     kind = out.suffix.lower()
     if kind == ".mp4":
         _write_mp4(out, frames, per_second)
@@ -54,7 +55,7 @@ def write_animation(out: Path, frames: Sequence[Pixels], per_second: float) -> N
     if kind == ".webp":
         pictures = [picture.convert("RGB") for picture in pictures]  # WebP has no grey
     buffer = io.BytesIO()
-    duration = max(20, round(1000 / per_second))  # milliseconds; viewers slow down what is faster
+    duration = max(20, round(1000 / per_second))  # milliseconds; viewers slow down faster animations
     pictures[0].save(
         buffer, save_all=True, append_images=pictures[1:], duration=duration, loop=0, **KINDS[kind]
     )
@@ -74,7 +75,7 @@ def _write_mp4(out: Path, frames: Sequence[Pixels], per_second: float) -> None:
         command = [_ffmpeg(out), "-loglevel", "error", "-y"]
         command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
         command += ["-r", f"{per_second:g}", "-i", "-", "-an", "-c:v", "libx264", "-crf", "16"]
-        # Players want colour at half resolution, and so sides that are even.
+        # Players expect colour at half resolution, which needs even sides.
         command += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]
         command += ["-movflags", "+faststart", "-f", "mp4", str(aside.absolute())]
         data = b"".join(np.broadcast_to(frame, (height, width, 3)).tobytes() for frame in frames)

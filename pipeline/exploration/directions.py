@@ -1,4 +1,4 @@
-"""Directions in latent space: from two groups (arithmetic) and from the weights alone (SeFa)."""
+"""Directions in latent space, from two groups of seeds (arithmetic) or from the weights alone (SeFa)."""
 
 from __future__ import annotations
 
@@ -14,31 +14,30 @@ from pipeline.exploration.groups import Groups
 from pipeline.exploration.numbers import listed, parse_layers, spread
 from pipeline.exploration.subject import Subject
 from pipeline.exploration.vectors import Vectors, load_vectors, save_vectors
-from pipeline.exploration.views import Points, Walk, walk
+from pipeline.exploration.views import LatentPoints, Walk, walk
 from pipeline.latents import LinearSpace
 
 NAME = "directions"
-"""Of the tensor that holds them, [number, layers, dim]."""
+"""The name of the tensor with the directions, [number, layers, dim]."""
 
 
 def between_groups(subject: Subject, groups: Groups, classes: Sequence[int], psi: float) -> Tensor:
-    """The mean code of one group less that of the other, [layers, dim]: the mean of all differences."""
+    """The difference between the mean codes of the two groups, [layers, dim]."""
     plus, minus = (subject.codes(seeds, classes, psi) for seeds in (groups.plus, groups.minus))
     return plus.double().mean(0).sub(minus.double().mean(0)).float()
 
 
 def between_classes(subject: Subject, plus: int, minus: int, seeds: Sequence[int], psi: float) -> Tensor:
-    """The mean over `seeds` of how a seed's code changes from class `minus` to class `plus`, [layers,
-    dim]."""
+    """How a seed's code changes from class `minus` to class `plus`, [layers, dim], averaged over `seeds`."""
     first, second = (subject.codes(seeds, (label,), psi) for label in (plus, minus))
     return (first.double() - second.double()).mean(0).float()
 
 
 def factorised(weights: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:
-    """The `count` unit vectors n that change A n most, [count, dim], and |A n|^2 (Shen and Zhou 2021, eq. 4):
-    eigenvectors of A^T A, A all `weights` [outputs, dim] one below the other.
+    """The `count` unit vectors n with the largest |A n|, [count, dim], and |A n|^2 (Shen and Zhou 2021, eq.
+    4): the eigenvectors of A^T A, where A stacks all `weights` [outputs, dim].
 
-    Each points so that its largest component is positive; an eigenvector's sign means nothing.
+    The sign of an eigenvector is arbitrary; each is chosen so that its largest component is positive.
     """
     a = torch.cat([weight.double().cpu() for weight in weights])
     values, vectors = torch.linalg.eigh(a.T @ a)
@@ -50,14 +49,15 @@ def factorised(weights: Sequence[Tensor], count: int) -> tuple[Tensor, Tensor]:
 def sefa(
     subject: Subject,
     out: Path,
-    points: Points,
+    points: LatentPoints,
     *,
     count: int,
     layers: str | None,
     strength: float,
     steps: int,
 ) -> Path:
-    """Rows: a direction on each seed. Columns: how far. Vectors: directions, eigenvalues."""
+    """A sheet with a row for each direction and seed, and a column for each strength. Saves the directions
+    and eigenvalues as vectors."""
     space = subject.space
     assert isinstance(space, LinearSpace)
     weights = space.code_weights()
@@ -66,7 +66,7 @@ def sefa(
     if count > most:
         raise UserError(f"--count {count}: latents have {most} components; allowed: 1 to {most}")
     vectors, values = factorised([weights[i] for i in chosen], count)
-    # A direction moves the layers it was found in, where layers have codes of their own.
+    # If each layer has a code of its own, a direction applies to the layers it was computed from.
     moved = chosen if space.layers == len(weights) else range(space.layers)
     directions = on_layers(vectors[:, None].expand(-1, space.layers, -1), moved)
     codes, names = shown_points(subject, points)
@@ -86,7 +86,7 @@ def sefa(
 def arithmetic(
     subject: Subject,
     out: Path,
-    points: Points,
+    points: LatentPoints,
     direction: Tensor,
     *,
     origin: str,
@@ -94,8 +94,8 @@ def arithmetic(
     strength: float,
     steps: int,
 ) -> Path:
-    """Walks along a direction [layers, dim] from each seed and keeps it. Columns: in units of its length,
-    the distance between the means of the groups."""
+    """Walks along a direction [layers, dim] from each seed, and saves the direction. Columns are in units of
+    its length, which is the distance between the groups' means."""
     if not direction.any():
         raise UserError("direction: the two groups have the same mean; give others")
     chosen = parse_layers(layers, subject.space.layers)
@@ -106,14 +106,15 @@ def arithmetic(
     return save_vectors(out, {NAME: directions}, subject.snapshot, tool="direction", **about)
 
 
-def shown_points(subject: Subject, points: Points) -> tuple[Tensor, list[str]]:
-    """The codes [N, layers, dim] of the seeds that a tool shows, and a name for each."""
+def shown_points(subject: Subject, points: LatentPoints) -> tuple[Tensor, list[str]]:
+    """The codes [N, layers, dim] of the points that a tool shows, and a name for each."""
     start = subject.start(points.seeds, points.classes, points.psi)
     return subject.map(start, points.psi), subject.names(points.seeds, start)
 
 
 def kept_direction(vectors: Vectors, shape: tuple[int, ...], number: int) -> Tensor:
-    """Direction `number` of a file, [layers, dim]. UserError if it is not there or another generator's."""
+    """Direction `number` of a file, [layers, dim]. UserError if it does not exist or belongs to another
+    generator."""
     directions = vectors.of(NAME, shape)
     if number >= len(directions):
         raise UserError(
@@ -123,7 +124,7 @@ def kept_direction(vectors: Vectors, shape: tuple[int, ...], number: int) -> Ten
 
 
 def on_layers(directions: Tensor, layers: Sequence[int]) -> Tensor:
-    """Directions [..., layers, dim] that are 0 except on some layers."""
+    """Directions [..., layers, dim], set to 0 on all but the given layers."""
     kept = torch.zeros_like(directions)
     kept[..., list(layers), :] = directions[..., list(layers), :]
     return kept
@@ -131,7 +132,8 @@ def on_layers(directions: Tensor, layers: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Walked:
-    """A file with directions, which of them, and a file of codes to start from (None: seeds)."""
+    """A file of directions, the number of the one to walk along, and a file of codes to start from (None:
+    start from seeds)."""
 
     along: Path
     number: int = 0
@@ -141,12 +143,12 @@ class Walked:
 def walk_along(
     subject: Subject,
     out: Path,
-    points: Points,
+    points: LatentPoints,
     kept: Walked,
     strengths: Sequence[float],
     per_second: float,
 ) -> None:
-    """Walks from seeds, or from codes that a tool kept, along a kept direction."""
+    """Walks along a saved direction, from seeds or from saved codes."""
     vectors = load_vectors(kept.along)
     shape = tuple(subject.codes((0,), points.classes[:1]).shape[1:])
     direction = kept_direction(vectors, shape, kept.number)

@@ -1,4 +1,4 @@
-"""Two groups of seeds, in the ways in which a person may name them."""
+"""Two groups of seeds, in the ways in which a user can give them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORM = 'allowed: a .csv with lines of seed,label or a .json such as {"7": "smil
 
 @dataclass(frozen=True)
 class Groups:
-    """Seeds with some property and seeds without it. origin: where they come from, for people and files."""
+    """Seeds with a property and seeds without it. `origin` says in words where they come from."""
 
     plus: tuple[int, ...]
     minus: tuple[int, ...]
@@ -27,7 +27,7 @@ class Groups:
 
 
 def listed_groups(plus: str, minus: str) -> Groups:
-    """Two lists of seeds, `0-7,12` and `20-29`. UserError if a seed is in both."""
+    """Two lists of seeds, such as `0-7,12` and `20-29`. UserError if a seed is in both."""
     first, second = parse_seeds(plus, "--plus"), parse_seeds(minus, "--minus")
     both = sorted(set(first) & set(second))
     if both:
@@ -36,9 +36,9 @@ def listed_groups(plus: str, minus: str) -> Groups:
 
 
 def labelled_groups(path: Path, plus: str, minus: str | None) -> Groups:
-    """The seeds that a file labels `plus`, and those that it labels `minus`; None: all others.
+    """The seeds that a file labels `plus`, and those that it labels `minus` (None: all others).
 
-    UserError for a file that cannot be read, or a label that no seed has.
+    UserError if the file cannot be read, or if no seed has the label.
     """
     labels = read_labels(path)
     first = tuple(seed for seed, label in labels.items() if label == plus)
@@ -51,9 +51,9 @@ def labelled_groups(path: Path, plus: str, minus: str | None) -> Groups:
 
 
 def scored_groups(path: Path, share: float) -> Groups:
-    """The `share` of a file's seeds with the highest scores, and that with the lowest.
+    """The fraction `share` of a file's seeds with the highest scores, and the same fraction with the lowest.
 
-    share: above 0, at most 0.5. UserError for a score that is no number, or fewer than two seeds.
+    `share` is above 0 and at most 0.5. UserError for scores that are not numbers, or fewer than two seeds.
     """
     if not 0 < share <= 0.5:
         raise UserError(f"--share {share}: allowed: above 0, at most 0.5")
@@ -66,9 +66,10 @@ def scored_groups(path: Path, share: float) -> Groups:
 
 
 def read_labels(path: Path) -> dict[int, str]:
-    """Seed to label, of a .csv (seed,label; a first line without a number is a heading) or a .json object.
+    """Seeds and their labels from a .csv (seed,label; a first line without a number is a heading) or from a
+    .json object.
 
-    UserError, naming the line, for anything else.
+    UserError for anything else, with the line.
     """
     text = _text(path)
     if path.suffix.lower() == ".json":

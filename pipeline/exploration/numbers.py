@@ -1,4 +1,4 @@
-"""Numbers as a person writes them: seeds and layers as ranges, values as lists."""
+"""Numbers as a user writes them: seeds and layers as ranges, values as lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SEEDS = 2**63
 
 
 def parse_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
-    """`"0-7,12"` -> (0, ..., 7, 12), in the order given. UserError for what is no seed."""
+    """`"0-7,12"` -> (0, ..., 7, 12), in the given order. UserError for anything that is not a seed."""
     seeds: list[int] = []
     for word in text.split(","):
         span = _span(word, option, "seeds, such as 0-7,12")
@@ -26,7 +26,8 @@ def parse_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
 
 
 def parse_layers(text: str | None, count: int, option: str = "--layers") -> tuple[int, ...]:
-    """`"4-7,9"` -> (4, 5, 6, 7, 9); None: all of `count` layers. UserError for a layer that is not there."""
+    """`"4-7,9"` -> (4, 5, 6, 7, 9); None -> all of `count` layers. UserError for a layer that does not
+    exist."""
     if text is None:
         return tuple(range(count))
     spans = [
@@ -40,19 +41,19 @@ def parse_layers(text: str | None, count: int, option: str = "--layers") -> tupl
 
 
 def parse_values(text: str, option: str, least: float, most: float) -> tuple[float, ...]:
-    """`"0,0.5,1"` -> (0.0, 0.5, 1.0). UserError for what is no number from `least` to `most`."""
+    """`"0,0.5,1"` -> (0.0, 0.5, 1.0). UserError for anything but numbers from `least` to `most`."""
     return tuple(_value(word, option, least, most) for word in text.split(","))
 
 
 def spread(strength: float, steps: int) -> tuple[float, ...]:
-    """`steps` values at equal distances from -strength to strength."""
+    """`steps` equidistant values from -strength to strength."""
     if steps == 1:
         return (strength,)
     return tuple(strength * (2 * i - (steps - 1)) / (steps - 1) for i in range(steps))
 
 
 def shown(value: float) -> str:
-    """A number in as few digits as it needs: 0.5, -1, 0.333."""
+    """A number with as few digits as it needs: 0.5, -1, 0.333."""
     return f"{round(value, 3) + 0.0:g}"
 
 
@@ -79,7 +80,7 @@ def _span(word: str, option: str, allowed: str) -> range:
 
 
 def listed(numbers: Sequence[int]) -> str:
-    """Seeds as `parse_seeds` reads them, for titles: (0, 1, 2, 7) -> "0-2,7"."""
+    """Seeds in the form that `parse_seeds` reads, for titles: (0, 1, 2, 7) -> "0-2,7"."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""A photograph into a generator's latent space (Karras et al. 2020a, appendix D)."""
+"""Projection of a photograph into a generator's latent space (Karras et al. 2020a, appendix D)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ from pipeline.randomness import derive_seed, seeded
 
 Into = Literal["w", "w+"]
 _SAMPLES = 10_000
-_LEAST_NOISE = 8  # pixels a side: the lowest level that noise is regularised at
+_LEAST_NOISE = 8  # side in pixels of the coarsest level at which noise is regularised
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings, with the paper's as defaults. steps: how many Adam takes. rate: its highest learning
-    rate. jitter: noise added to w at the start, in units of w's spread. noise_weight: weight of the noise's
-    regularisation; 0 leaves the stored noise as it is."""
+    """The settings of a projection; the defaults are the paper's.
+
+    into: whether one w serves all layers (`w`) or each layer has its own (`w+`). steps: the number of Adam's
+    steps. rate: the highest learning rate. jitter: the noise added to w at the start, in units of w's spread.
+    noise_weight: the weight of the noise regularisation; with 0, the stored noise is not optimised. seed:
+    determines all random numbers. distance: what is minimised.
+    """
 
     into: Into = "w"
     steps: int = 1000
@@ -43,8 +47,8 @@ class Plan:
     distance: Distance = field(default=PIXELS)
 
     def rate_at(self, step: int) -> float:
-        """The learning rate at a step: it rises over the first 1/20 of the steps, and falls along a cosine in
-        the last quarter."""
+        """The learning rate at a step: it rises linearly over the first 1/20 of the steps and falls along a
+        cosine in the last quarter."""
         t = step / self.steps
         down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / 0.25))
         return self.rate * down * min(1.0, t / 0.05)
@@ -55,10 +59,10 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The result of a projection. codes: [1, layers, dim]. noise: the maps that belong to them. mean: the
-    code that the search began from, of class `label` if the model has classes. distance: from the image to
-    the photograph. distance_of_mean: from the mean's image to it."""
+class Projection:
+    """The result of a projection. codes: [1, layers, dim]. noise: the noise maps optimised with the codes.
+    mean: the code that the search began from; in a model with classes, the mean of class `label`. distance:
+    from the projected image to the photograph. distance_of_mean: from the mean's image to the photograph."""
 
     codes: Tensor
     noise: list[Tensor]
@@ -69,8 +73,8 @@ class Found:
 
 
 def read_photo(path: Path, height: int, width: int, channels: int) -> Tensor:
-    """A photograph as `prepare` would have it, [1, C, height, width] in [-1, 1]. UserError for a file that it
-    would refuse."""
+    """A photograph, cropped and resized as by `prepare`: [1, C, height, width] in [-1, 1]. UserError for a
+    file that `prepare` would refuse."""
     if path.exists() and not path.is_file():
         raise UserError(f"{path}: is not a file; allowed: a photograph")
     try:
@@ -85,11 +89,11 @@ def read_photo(path: Path, height: int, width: int, channels: int) -> Tensor:
 
 def project(
     space: StyledSpace, photo: Tensor, plan: Plan, *, classes: Sequence[int] = (), progress: bool
-) -> Found:
+) -> Projection:
     """The code, and the noise, whose image is nearest to `photo` [1, C, H, W] in [-1, 1].
 
-    The search begins from the mean w. In a model with classes, it begins from the mean w of that one of
-    `classes` (none given: of all) whose image is nearest.
+    The search begins at the mean w. In a model with classes, it begins at the mean w of one of `classes` (or
+    of all, if none are given): the one whose image is nearest.
     """
     measure = plan.distance.to(photo.to(space.device))
     label = nearest_class(space, measure, plan.seed, classes)
@@ -121,15 +125,15 @@ def project(
         noise = [level.detach() for level in noise]
         middle = mean.expand(1, space.layers, -1)
         near = float(measure(space.synthesise_with(codes, noise)))
-        return Found(codes, noise, middle, near, float(measure(space.synthesise(middle))), label)
+        return Projection(codes, noise, middle, near, float(measure(space.synthesise(middle))), label)
 
 
 @torch.no_grad()
 def nearest_class(
     space: StyledSpace, measure: Callable[[Tensor], Tensor], seed: int, classes: Sequence[int]
 ) -> int | None:
-    """The class, of `classes` or of all, whose mean has the nearest image by `measure`; None in a model
-    without classes."""
+    """The class among `classes`, or among all if none are given, whose mean w has the image nearest by
+    `measure`; None in a model without classes."""
     candidates = classes or range(space.classes)
     if len(candidates) < 2:
         return candidates[0] if candidates else None
@@ -140,8 +144,8 @@ def nearest_class(
 
 @torch.no_grad()
 def statistics(space: StyledSpace, seed: int, label: int | None) -> tuple[Tensor, Tensor]:
-    """Mean of w [1, 1, dim] and its spread, the root of E|w - mean|^2, 0-d; of the first layer's w of 10,000
-    z. label: their class, of a model that has classes."""
+    """The mean of w [1, 1, dim], and its spread, the square root of E|w - mean|^2, as a scalar tensor; over
+    10,000 z, for the first layer's w. `label` is their class, in a model with classes."""
     numbers = seeded(derive_seed("project statistics", seed))
     z_dim = space.latents([0], classes=None if label is None else [label]).z.shape[1]
     z = torch.randn(_SAMPLES, z_dim, generator=numbers).to(space.device)
@@ -153,8 +157,8 @@ def statistics(space: StyledSpace, seed: int, label: int | None) -> tuple[Tensor
 
 
 def noise_regularisation(noise: Sequence[Tensor]) -> Tensor:
-    """Squared correlation of each map with itself moved by a pixel, down and across, summed over a pyramid
-    that keeps the variance: noise stays noise, and does not draw the photograph."""
+    """The squared correlation of each noise map with itself shifted by a pixel, down and across, summed over
+    a pyramid that preserves the variance. It keeps the noise from encoding the photograph."""
     total = torch.zeros([], device=noise[0].device if noise else None)
     for noise_map in noise:
         level = noise_map[None, None]
@@ -169,15 +173,15 @@ def noise_regularisation(noise: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def normalise(noise: Sequence[Tensor]) -> None:
-    """Brings each map to mean 0 and variance 1, in place."""
+    """Scales each map to mean 0 and variance 1, in place."""
     for noise_map in noise:
         noise_map.sub_(noise_map.mean())
         noise_map.mul_(noise_map.square().mean().rsqrt())
 
 
 def prepared_photo(subject: Subject, out: Path, photo: Path) -> Tensor:
-    """`read_photo` in the size of the generator's images. UserError, before any work, also for an `out` that
-    cannot be written."""
+    """`read_photo` at the size of the generator's images. UserError, before any work, also if `out` cannot be
+    written."""
     spec = subject.snapshot.spec
     check_sheet(out, 1, 4, spec.height, spec.width)
     return read_photo(photo, spec.height, spec.width, spec.channels)
@@ -185,9 +189,9 @@ def prepared_photo(subject: Subject, out: Path, photo: Path) -> Tensor:
 
 def show_projection(
     subject: Subject, out: Path, pixels: Tensor, name: str, plan: Plan, classes: Sequence[int]
-) -> tuple[Path, Found]:
-    """Photograph, projection, the same with the stored noise, and the mean, side by side. Vectors: codes
-    [1, layers, dim], noise.0, noise.1, ..., the mean's codes."""
+) -> tuple[Path, Projection]:
+    """Shows the photograph, its projection, the projection with the stored noise, and the mean, side by side.
+    Saves as vectors the codes [1, layers, dim], the noise maps noise.0, noise.1, ..., and the mean."""
     space = subject.space
     assert isinstance(space, StyledSpace)
     projection = project(space, pixels, plan, classes=classes, progress=subject.progress)

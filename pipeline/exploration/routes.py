@@ -13,13 +13,13 @@ from pipeline.exploration.subject import Subject
 from pipeline.latents import Latents, lerp, slerp
 
 Way = Literal["w", "z"]
-"""w: straight lines between codes. z: great circles between z, straight lines between classes."""
+"""w: straight lines between codes. z: great circles between z, and straight lines between classes."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """A way through latents. points: z and labels of the seeds on it, with one truncation for all. way: how
-    to go from one to the next."""
+    """A route through latent space. start: z and labels of the points on it. psi: the truncation of all
+    points. way: how to go from one point to the next."""
 
     subject: Subject
     start: Latents
@@ -27,7 +27,8 @@ class Route:
     way: Way
 
     def between(self, first: Sequence[int], second: Sequence[int], t: Sequence[float]) -> Tensor:
-        """Codes [N, layers, dim] from points `first` to points `second`, each at its `t` from 0 to 1."""
+        """Codes [N, layers, dim] on the way from points `first` to points `second`, each at its `t` from 0 to
+        1."""
         places = torch.tensor(t, dtype=torch.float32, device=self.start.z.device)
         a, b = list(first), list(second)
         if self.way == "w":
@@ -40,7 +41,8 @@ class Route:
         return lerp(ends[0], ends[1], places)
 
     def corners(self, down: Sequence[float], across: Sequence[float]) -> Tensor:
-        """Codes [down * across, layers, dim] between four points: 0 and 1 above, 2 and 3 below."""
+        """Codes [down * across, layers, dim] between four points: 0 and 1 at the top, 2 and 3 at the
+        bottom."""
         d, a = (torch.tensor(v, device=self.start.z.device) for v in (down, across))
         rows, columns = d.repeat_interleave(len(a)), a.repeat(len(d))
         if self.way == "w":
@@ -58,7 +60,8 @@ class Route:
 
 
 def segments(points: int, steps: int, *, loop: bool) -> list[tuple[int, int, list[float]]]:
-    """Neighbours along `points` with `steps` places from 0 to 1, both included; loop: back to the first."""
+    """Pairs of neighbours among `points`, each with `steps` places from 0 to 1, both included. With `loop`,
+    the last is also paired with the first."""
     places = [i / (steps - 1) for i in range(steps)]
     ends = [(i, i + 1) for i in range(points - 1)]
     if loop and points > 2:

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows and columns, each with a label."""
+"""Contact sheets: labelled images in rows and columns."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from pipeline.images.codec import FORMATS, Pixels, format_of
 from pipeline.images.pictures import write_picture
 
 LEAST_SIDE = 64
-"""Pixels of a cell; smaller images are enlarged by a whole factor, pixel by pixel."""
+"""The smallest side of a cell, in pixels. Smaller images are enlarged by a whole factor, by repeating
+pixels."""
 MOST_PIXELS = 400_000_000
 _GAP, _MARGIN, _TEXT = 2, 6, 12
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A contact sheet. images: [rows * columns, C, H, W] uint8, row by row. rows, columns: a label for each.
-    title: the line above."""
+    """A contact sheet. images: [rows * columns, C, H, W] uint8, row by row. rows, columns: a label for each
+    row and column. title: the line at the top."""
 
     images: Tensor
     rows: Sequence[str]
@@ -32,7 +33,7 @@ class Sheet:
     title: str
 
     def pixels(self) -> Pixels:
-        """The sheet, [H, W, C] uint8: black on white."""
+        """The sheet, [H, W, C] uint8, with black text on white."""
         font = ImageFont.load_default(_TEXT)
         cells = enlarged(self.images)
         count, channels, height, width = cells.shape
@@ -55,17 +56,17 @@ class Sheet:
         return np.asarray(canvas).reshape(size[1], size[0], channels)
 
     def write(self, out: Path) -> None:
-        """Publishes the sheet at `out`, whose ending says the format."""
+        """Publishes the sheet at `out`, whose file extension determines the format."""
         write_picture(out, self.pixels())
 
 
 def check_sheet(out: Path, rows: int, columns: int, height: int, width: int) -> None:
-    """Raises UserError, before any work is done, for a picture that its format or its viewers could not
-    take."""
+    """Raises UserError, before any work is done, for a picture that is too large for its format or for
+    viewers."""
     check_file(out)
     longest = FORMATS[format_of(out)].longest
     scale = factor(height, width)
-    # 100 beside: room for labels.
+    # 100 pixels for labels.
     high, wide = rows * (height * scale + _GAP) + 100, columns * (width * scale + _GAP) + 100
     if max(high, wide) > longest or high * wide > MOST_PIXELS:
         raise UserError(
@@ -75,19 +76,19 @@ def check_sheet(out: Path, rows: int, columns: int, height: int, width: int) -> 
 
 
 def check_file(out: Path) -> None:
-    """UserError if `out` is a folder, which a picture may not replace."""
+    """Raises UserError if `out` is a folder."""
     if out.is_dir():
         raise UserError(f"{out}: is a folder; give the name of a picture, such as {out}.png")
 
 
 def enlarged(images: Tensor) -> Tensor:
-    """[N, C, H, W] with each pixel repeated until the shorter side has LEAST_SIDE pixels."""
+    """[N, C, H, W] with each pixel repeated until the shorter side has at least LEAST_SIDE pixels."""
     scale = factor(images.shape[2], images.shape[3])
     return images.repeat_interleave(scale, dim=2).repeat_interleave(scale, dim=3)
 
 
 def factor(height: int, width: int) -> int:
-    """By which factor images of this size are enlarged."""
+    """The factor by which images of this size are enlarged."""
     return -(-LEAST_SIDE // min(height, width))
 
 

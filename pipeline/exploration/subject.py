@@ -1,4 +1,4 @@
-"""What a tool explores: a snapshot's latent space, and what it makes of codes."""
+"""What a tool explores: a snapshot's latent space and the images it gives."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ NEEDS: dict[str, tuple[type, str]] = {
     "walk": (LatentSpace, "latents to start from"),
     "project": (StyledSpace, "styles of each layer, to project into"),
 }
-"""What each tool asks of a generator, and how to say that it has none."""
+"""What each tool needs from a generator: a type, and how to say that the generator lacks it."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A snapshot and its latent space, as tools explore them.
+    """A snapshot and its latent space, as the tools use them.
 
-    batch: how many images are made at once; on a CPU they are made one by one, as `generate` makes them.
-    progress: whether a bar is shown. Once it is made, this process computes float32 in full.
+    batch: how many images are made at once; on a CPU they are made one by one, as by `generate`. progress:
+    whether to show a progress bar. Making a Subject turns TF32 off in this process.
     """
 
     snapshot: Snapshot
@@ -45,13 +45,14 @@ class Subject:
         full_float32()
 
     def start(self, seeds: Sequence[int], classes: Sequence[int] = (), psi: float = 1.0) -> Latents:
-        """z and labels of `seeds`. classes: the images have them in turn; none: each seed draws its own."""
+        """z and labels of `seeds`. `classes` are given to the seeds in turn; if there are none, each seed
+        draws its own class."""
         chosen = [classes[i % len(classes)] for i in range(len(seeds))] if classes else None
         return self.space.latents(seeds, classes=chosen, truncation=psi)
 
     @torch.no_grad()
     def map(self, start: Latents, psi: float = 1.0) -> Tensor:
-        """Codes [N, layers, dim], each as `generate` has it."""
+        """The codes [N, layers, dim] of z and labels, equal to those that `generate` uses."""
         parts = [
             self.space.map(
                 start.z[part], None if start.labels is None else start.labels[part], truncation=psi
@@ -61,12 +62,12 @@ class Subject:
         return torch.cat(parts)
 
     def codes(self, seeds: Sequence[int], classes: Sequence[int] = (), psi: float = 1.0) -> Tensor:
-        """Codes [N, layers, dim] of `seeds`."""
+        """The codes [N, layers, dim] of `seeds`."""
         return self.map(self.start(seeds, classes, psi), psi)
 
     @torch.no_grad()
     def images(self, codes: Tensor, what: str = "images") -> Tensor:
-        """[N, C, H, W] uint8 on the CPU of codes [N, layers, dim]."""
+        """The images [N, C, H, W] uint8, on the CPU, of codes [N, layers, dim]."""
         made = []
         with tqdm(total=len(codes), unit="img", desc=what, disable=not self.progress) as bar:
             for part in self._parts(len(codes)):
@@ -82,7 +83,7 @@ class Subject:
         return [f"seed {seed}: {label}" for seed, label in zip(seeds, labels, strict=True)]
 
     def name_of(self, label: int) -> str:
-        """The name of a class, for people."""
+        """The name of a class."""
         known = self.snapshot.classes
         return known[label] if known else str(label)
 
@@ -92,7 +93,7 @@ class Subject:
 
 
 def space_for(tool: str, sampler: Sampler, family: str) -> LatentSpace:
-    """The sampler as what `tool` needs. UserError that names the tools which this generator has."""
+    """The sampler as the type that `tool` needs. The UserError names the tools that this generator allows."""
     if not isinstance(sampler, LatentSpace) or not _has(sampler, tool):
         able = [name for name in NEEDS if isinstance(sampler, LatentSpace) and _has(sampler, name)]
         raise UserError(

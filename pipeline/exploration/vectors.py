@@ -1,4 +1,4 @@
-"""Vectors beside their pictures: safetensors with a line of JSON about them."""
+"""Vectors saved beside their picture, as safetensors with metadata in JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEY = "hrgan"
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vectors that a tool kept: tensors by name, and how they came about."""
+    """The vectors that a tool saved: named tensors, and how they were made."""
 
     path: Path
     tensors: Mapping[str, Tensor]
@@ -47,13 +47,13 @@ class Vectors:
 
 
 def vectors_path(picture: Path) -> Path:
-    """The file with the vectors of a picture: it lies beside it."""
+    """The file for the vectors of a picture, beside it."""
     return picture.with_suffix(".safetensors")
 
 
 def check_vectors(picture: Path, tool: str) -> None:
-    """Raises UserError, before any work is done, if another tool's vectors, or another file, would be
-    lost."""
+    """Raises UserError, before any work is done, if another tool's vectors or another file would be
+    overwritten."""
     path = vectors_path(picture)
     if not path.exists():
         return
@@ -66,8 +66,8 @@ def check_vectors(picture: Path, tool: str) -> None:
 
 
 def save_vectors(picture: Path, tensors: Mapping[str, Tensor], snapshot: Snapshot, **about: Any) -> Path:
-    """Publishes the vectors of a picture, and returns their file. about: plain data on how they came
-    about."""
+    """Publishes the vectors of a picture, and returns their path. `about` says how they were made, in plain
+    values."""
     path = vectors_path(picture)
     known = {
         "snapshot": snapshot.digest,
@@ -76,7 +76,7 @@ def save_vectors(picture: Path, tensors: Mapping[str, Tensor], snapshot: Snapsho
         "family": snapshot.family.name,
         **about,
     }
-    # Tensors that share memory, as an expanded w does, are not for a file.
+    # Safetensors cannot hold tensors that share memory, such as an expanded w.
     plain = {
         name: tensor.detach().float().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()

@@ -1,4 +1,4 @@
-"""The tools that show what latents make: truncation sweeps, interpolations, style mixing, walks."""
+"""The tools that show what latents look like: truncation sweeps, interpolations, style mixing, walks."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from pipeline.latents import Latents
 
 
 @dataclass(frozen=True)
-class Points:
-    """The points that a tool shows: seeds, classes in turn (none: each seed draws its own), truncation
-    psi."""
+class LatentPoints:
+    """The points of latent space that a tool shows: their seeds, the classes given to them in turn (if there
+    are none, each seed draws its own), and their truncation psi."""
 
     seeds: tuple[int, ...]
     classes: tuple[int, ...] = ()
     psi: float = 1.0
 
 
-def sweep(subject: Subject, out: Path, points: Points, values: Sequence[float]) -> Path:
-    """Rows: seeds. Columns: truncation psi. Vectors: codes [seeds * psi, layers, dim]."""
+def sweep(subject: Subject, out: Path, points: LatentPoints, values: Sequence[float]) -> Path:
+    """A sheet with a row for each seed and a column for each psi. Saves the codes [seeds * psi, layers,
+    dim]."""
     _check(subject, out, len(points.seeds), len(values))
     names = subject.names(points.seeds, subject.start(points.seeds, points.classes, values[-1]))
     codes = torch.stack([subject.codes(points.seeds, points.classes, psi) for psi in values], dim=1)
@@ -48,17 +49,17 @@ def sweep(subject: Subject, out: Path, points: Points, values: Sequence[float]) 
 
 
 def interpolate(
-    subject: Subject, out: Path, points: Points, *, way: Way, steps: int, loop: bool, per_second: float
+    subject: Subject, out: Path, points: LatentPoints, *, way: Way, steps: int, loop: bool, per_second: float
 ) -> Path:
-    """Interpolates along the points: a strip for each pair of neighbours or, if `out` ends like one, an
-    animation along all of them. Vectors: codes."""
+    """Interpolates along the points: a strip for each pair of neighbours or, if `out` has the file extension
+    of an animation, an animation through all of them. Saves the codes."""
     seeds, start = _paired(subject, points)
     if len(seeds) < 2:
         raise UserError("interpolate: needs two points or more: several --seeds, or several --classes")
     ways = segments(len(seeds), steps, loop=loop)
     moving = is_animation(out)
     if moving:
-        # The last place of a segment is the first of the next.
+        # The end of a segment is the start of the next.
         last = ways[-1:] if not loop else []
         ways = [(a, b, t[:-1]) for a, b, t in ways[: len(ways) - len(last)]] + last
         _check_frames(subject, out, sum(len(t) for _, _, t in ways), 1)
@@ -78,8 +79,8 @@ def interpolate(
     return save_vectors(out, {"codes": codes}, subject.snapshot, tool="interpolate", **about)
 
 
-def corners(subject: Subject, out: Path, points: Points, *, way: Way, steps: int) -> Path:
-    """A grid between four points, which stand in its corners. Vectors: codes [steps * steps, layers, dim]."""
+def corners(subject: Subject, out: Path, points: LatentPoints, *, way: Way, steps: int) -> Path:
+    """A grid between four points in its corners. Saves the codes [steps * steps, layers, dim]."""
     seeds, start = _paired(subject, points)
     if len(seeds) != 4:
         raise UserError(f"interpolate --grid: needs 4 points, one a corner, not {len(seeds)}")
@@ -95,9 +96,12 @@ def corners(subject: Subject, out: Path, points: Points, *, way: Way, steps: int
     return save_vectors(out, {"codes": codes}, subject.snapshot, tool="interpolate", **about)
 
 
-def mix(subject: Subject, out: Path, rows: Points, columns: tuple[int, ...], layers: str | None) -> Path:
-    """Style mixing (Karras et al. 2019, figure 3): row seeds' images with the styles of `layers` from the
-    column seeds'. None: the upper half. Vectors: codes [rows * columns, layers, dim]."""
+def mix(
+    subject: Subject, out: Path, rows: LatentPoints, columns: tuple[int, ...], layers: str | None
+) -> Path:
+    """Style mixing (Karras et al. 2019, figure 3): the images of the row seeds with the styles of `layers`
+    taken from the column seeds (None: the upper half of the layers). Saves the codes [rows * columns, layers,
+    dim]."""
     count = subject.space.layers
     taken = parse_layers(layers or f"{count // 2}-{count - 1}", count)
     _check(subject, out, len(rows.seeds) + 1, len(columns) + 1)
@@ -136,8 +140,9 @@ def walk(
     title: str,
     per_second: float = 10.0,
 ) -> None:
-    """Codes plus each strength times their direction: a row a code or, by `out`'s ending, an animation of
-    all side by side, there and back."""
+    """Shows each code plus each strength times its direction: as a sheet with a row for each code or, if
+    `out` has the file extension of an animation, as an animation of all of them side by side, there and
+    back."""
     count, moving = len(way.codes), is_animation(out)
     if moving:
         _check_frames(subject, out, 2 * len(strengths), count)
@@ -161,7 +166,7 @@ def _of(subject: Subject) -> str:
     return f", {subject.snapshot.age}"
 
 
-def _paired(subject: Subject, points: Points) -> tuple[tuple[int, ...], Latents]:
+def _paired(subject: Subject, points: LatentPoints) -> tuple[tuple[int, ...], Latents]:
     """A point for each seed or each class, whichever are more; a single seed is repeated for several
     classes."""
     count = max(len(points.seeds), len(points.classes))
@@ -181,5 +186,5 @@ def _check_frames(subject: Subject, out: Path, frames: int, across: int) -> None
 
 
 def _write_frames(out: Path, frames: Tensor, per_second: float) -> None:
-    """frames: [frames, across, C, H, W] uint8."""
+    """Writes frames [frames, across, C, H, W] uint8."""
     write_animation(out, [compose_grid(enlarged(frame), len(frame)) for frame in frames], per_second)

@@ -1,8 +1,9 @@
 """Blocks of image numbers, shared by any number of processes through the data set's own folder.
 
-A block is a fixed range of numbers and becomes one shard, so that names and bytes do not depend on who made
-it. Whoever holds a block's lock makes it; the lock dies with its process, and another takes the block over.
-No process talks to another: they may start and end at any time, on any machine that sees the folder.
+A block is a fixed range of numbers and becomes one shard, so that names and bytes do not depend on which
+process made it. The process that holds a block's lock makes it; the lock is released when the process dies,
+and another then takes the block over. Processes do not communicate: they may start and end at any time, on
+any machine that sees the folder.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from pipeline.storage.lock import in_turn, try_lock
 
 WORK = ".work"
 NAME = "images"
-_MOST_BYTES = 256 << 20  # of a record
+_MOST_BYTES = 256 << 20  # the largest size of a record
 _HASH = re.compile(r"(?:[0-9a-f]{2})+")
 
 
 @dataclass(frozen=True)
 class Record:
-    """What has become of a block.
+    """What became of a block.
 
-    images: a row for each accepted image, in order: its `number`, its `class` if it has one, and what the
-    filters noted. refused: how many images each filter refused, by its name. shard: the one that holds the
-    accepted images; None if there are none.
+    images: a row for each accepted image, in order, with its `number`, its `class` if it has one, and what
+    the filters noted. refused: how many images each filter refused, by the filter's name. shard: the shard
+    with the accepted images; None if there are none.
     """
 
     block: int
@@ -45,7 +46,7 @@ class Record:
 
 
 class HeldBlock:
-    """A block that this process alone works on, until it is recorded or released."""
+    """A block that only this process works on, until the block is finished or released."""
 
     def __init__(self, block: int, numbers: range, shard: Path, record: Path, lock: IO[str]) -> None:
         self.block, self.numbers = block, numbers
@@ -55,18 +56,18 @@ class HeldBlock:
         self._refused: dict[str, int] = {}
 
     def add(self, row: Mapping[str, Any], key: str, image: bytes, kind: str, meta: Mapping[str, Any]) -> None:
-        """Writes an accepted image. row: as in `Record`."""
+        """Writes an accepted image. For `row`, see `Record.images`."""
         if self._writer is None:
             self._writer = ShardWriter(self._path)
         self._writer.add(key, image, kind, row.get("class"), meta)
         self._rows.append(row)
 
     def refuse(self, reason: str) -> None:
-        """Counts a refused image."""
+        """Counts an image that the filter `reason` refused."""
         self._refused[reason] = self._refused.get(reason, 0) + 1
 
     def finish(self) -> Record:
-        """Makes the shard durable, then the record that it is."""
+        """Makes the shard durable, and then the record that says so."""
         shard = None if self._writer is None else self._writer.publish()
         self._writer = None
         record = Record(self.block, self._rows, self._refused, shard)
@@ -75,17 +76,17 @@ class HeldBlock:
         return record
 
     def release(self) -> None:
-        """Gives the block back; nothing of it remains."""
+        """Gives the block back and removes what was written of it."""
         if self._writer is not None:
             self._writer.abandon()
         self._lock.close()
 
 
 class Blocks:
-    """The blocks of the data set that `index` describes, which is not complete yet.
+    """The blocks of a data set that is not complete yet. `index` describes the data set as requested, `size`
+    is how many numbers a block has, and `stop` is one more than the last number.
 
-    size: how many numbers a block has. stop: the number after the last one. index: as it was asked for.
-    Errors: UserError if the folder holds anything but the beginning of this data set.
+    Raises UserError if the folder holds anything other than the beginning of this data set.
     """
 
     def __init__(self, index: ShardIndex, size: int, stop: int) -> None:
@@ -105,18 +106,18 @@ class Blocks:
 
     @property
     def count(self) -> int:
-        """Number of blocks."""
+        """The number of blocks."""
         return -(-self._stop // self._size)
 
     @property
     def complete(self) -> bool:
-        """Whether somebody has finished the data set."""
+        """Whether some process has completed the data set."""
         return read_unfinished(self.root).complete
 
     @contextmanager
     def unless_complete(self) -> Iterator[None]:
-        """Passes over a file that is gone inside because another process has completed the data set and swept
-        its locks away; raises otherwise."""
+        """Suppresses FileNotFoundError inside the context if the data set is complete: the process that
+        completed it has then removed the locks."""
         try:
             yield
         except FileNotFoundError:
@@ -128,7 +129,7 @@ class Blocks:
         return range(block * self._size, min((block + 1) * self._size, self._stop))
 
     def record(self, block: int) -> Record | None:
-        """What has become of a block; None if it is not finished, or if its shard is gone or cut."""
+        """What became of a block; None if it is not finished, or if its shard is missing or truncated."""
         if block not in self._records:
             try:
                 record = self._read(block)
@@ -140,11 +141,11 @@ class Blocks:
         return self._records[block]
 
     def recorded(self) -> list[int]:
-        """The blocks that have a record now."""
+        """The blocks that have a record at this moment."""
         return sorted(int(path.stem) for path in self._work.glob("*.json") if path.stem.isdigit())
 
     def take(self) -> HeldBlock | None:
-        """Holds the first block that is neither finished nor held by another process; None if there is
+        """Locks the first block that is neither finished nor held by another process; None if there is
         none."""
         for block in range(self.count):
             if block in self._held or self.record(block) is not None:
@@ -152,7 +153,7 @@ class Blocks:
             lock = try_lock(self._work / f"{block:05d}.lock")
             if lock is None:
                 continue
-            # It may have been finished between the two looks, and so may all of it.
+            # The block, or the whole data set, may have been finished before the lock was taken.
             if self.record(block) is None and not self.complete:
                 self._held.add(block)
                 return HeldBlock(block, self.numbers(block), self._shard(block), self._path(block), lock)
@@ -160,7 +161,8 @@ class Blocks:
         return None
 
     def agree(self, name: str, keys: Sequence[str], make: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """A number for each of `keys` on which all processes agree: whoever asks first makes them."""
+        """A number for each of `keys`, the same in all processes: the first that asks makes them with
+        `make`."""
         path = self._work / f"{name}.json"
         with in_turn(self._work / f"{name}.lock"):
             try:
@@ -173,13 +175,13 @@ class Blocks:
         return agreed
 
     def finish(self, make: Callable[[], Sequence[Shard]]) -> None:
-        """Completes the index with the shards that `make` gives, unless another process has done so. The
-        caller must hold no block: it would wait for itself."""
+        """Completes the index with the shards that `make` returns, unless another process has done so. The
+        caller must not hold any block, or it would wait for itself."""
         with in_turn(self._work / "finish.lock"):
             if self.complete:
                 return
             for path in self._work.glob("[0-9]*.lock"):
-                with in_turn(path):  # whoever works on a block that is not needed lets go of it
+                with in_turn(path):  # wait until blocks that are not needed are released
                     pass
             shards = tuple(make())
             if not shards:
@@ -194,8 +196,10 @@ class Blocks:
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _agrees(self) -> bool:
-        """Whether the same data set has been begun; UserError if the folder holds something else."""
-        names = sorted(path.name for path in self.root.iterdir())  # one look: others write here too
+        """Whether the same data set has been begun here. UserError if the folder holds something else."""
+        names = sorted(
+            path.name for path in self.root.iterdir()
+        )  # listed once, because other processes write here too
         if INDEX_NAME not in names:
             for name in names:
                 if name not in (".lock", WORK) and not is_aside(name, INDEX_NAME):

@@ -46,7 +46,7 @@ def write_card(
     about: About,
     least: Mapping[str, float],
 ) -> None:
-    """Publishes the three files in the folder of a data set whose shards are all there. least: the lowest
+    """Publishes the three files in the folder of a data set whose shards are complete. `least` is the lowest
     score that each filter accepted."""
     card = describe(index, blocks, selection, request, about)
     card["candidates"]["least"] = dict(least)
@@ -98,8 +98,8 @@ def describe(
 
 
 def versions(kind: str) -> dict[str, str]:
-    """The versions of what wrote the images: another version of an encoder may write other bytes for the same
-    pixels."""
+    """The versions of the software that wrote the images. Another version of an encoder may write other bytes
+    for the same pixels."""
     codec = _CODECS[kind]
     return {
         **code_version(),
@@ -110,7 +110,7 @@ def versions(kind: str) -> dict[str, str]:
 
 
 def contact_sheet(index: ShardIndex) -> Any:
-    """Up to 64 images from all over the data set, reduced, as one picture [H, W, C] uint8."""
+    """Up to 64 images, evenly spaced over the data set and reduced, as one picture [H, W, C] uint8."""
     count = min(index.count, _MOST)
     with UnflippedReader(index) as reader:
         small = [reduced(reader.image(place * index.count // count)) for place in range(count)]
@@ -118,7 +118,7 @@ def contact_sheet(index: ShardIndex) -> Any:
 
 
 def reduced(image: Tensor) -> Tensor:
-    """A picture [C, H, W] uint8, reduced until its longer side has at most 128 pixels."""
+    """An image [C, H, W] uint8, reduced so that its longer side has at most 128 pixels."""
     scale = min(_SIDE / max(image.shape[1:]), 1.0)
     if scale == 1.0:
         return image
@@ -128,7 +128,7 @@ def reduced(image: Tensor) -> Tensor:
 
 
 def text_of(card: Mapping[str, Any]) -> str:
-    """The content of card.json in words."""
+    """The content of card.json as text."""
     image, snapshot, drawn = card["image"], card["snapshot"], card["candidates"]
     lines = [
         f"# {card['count']} generated images",

@@ -1,4 +1,4 @@
-"""Classes as a person names them: numbers, ranges of numbers, names."""
+"""Classes as a user gives them: numbers, ranges of numbers, and names."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Classes:
-    """Class numbers, and a weight for each; without weights, images have them in turn."""
+    """Class numbers, and a weight for each. Without weights, images take the classes in turn."""
 
     numbers: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
 
 
 def parse_classes(text: str, names: Sequence[str], count: int) -> Classes:
-    """`"0,3-5,smile"` -> 0, 3, 4, 5 and the number of smile, in the order given; `"all"` -> every class;
-    `"0:3,smile:1"` -> 0 with weight 3 and smile with 1.
+    """`"0,3-5,smile"` -> 0, 3, 4, 5 and the number of smile, in the given order; `"all"` -> every class;
+    `"0:3,smile:1"` -> 0 with weight 3 and smile with weight 1.
 
-    names: of the model's classes by number, may be empty. count: how many classes the model has. A plain
-    number is always a class number. UserError for what the model does not have.
+    `names` are those of the model's classes, by number, and may be empty; `count` is how many classes the
+    model has. A plain number is always a class number. UserError for classes that the model does not have.
     """
     if count == 0:
         raise UserError(f"--classes {text}: this generator was trained without classes; leave it out")
@@ -52,7 +52,8 @@ def parse_classes(text: str, names: Sequence[str], count: int) -> Classes:
 
 
 def classes_like(index: ShardIndex, names: Sequence[str], count: int) -> Classes:
-    """Every class, weighted by how many images of `index` have it. UserError if those are other classes."""
+    """All classes of `index`, weighted by how many of its images have them. UserError if they are not the
+    classes that the generator has."""
     if not index.classes:
         raise UserError(f"--classes-like {index.root}: its images have no classes")
     known = tuple(names) or tuple(str(number) for number in range(count))

@@ -1,4 +1,4 @@
-"""Computing images so that they are the same bits wherever they are made on machines of one kind."""
+"""Settings under which images have the same bits wherever they are made on machines of one kind."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import torch
 from pipeline import kernels
 
 FIXED_BATCH = 8
-"""Images at once on a GPU where bits must not depend on anything else."""
+"""The batch size on a GPU if bits must not depend on the requested batch size."""
 
 _MOST_THREADS = 16
 
 
 def own_cores(beside: int = 1) -> int:
-    """How many cores this process may use, of those that it shares with `beside` processes on this
-    machine."""
+    """How many cores this process may use if `beside` processes share this machine, itself included."""
     return min(max(len(os.sched_getaffinity(0)) // beside, 1), _MOST_THREADS)
 
 
 @contextmanager
 def repeatable(device: torch.device, *, deterministic: bool = False) -> Iterator[None]:
-    """Inside, an image is the same bits in every process of this kind.
+    """Inside this context, an image has the same bits in every process of this kind.
 
-    On a CPU one thread computes an image: several would share sums out differently, and round differently.
-    deterministic: only algorithms that repeat bit for bit; one that has no such form raises.
+    On a CPU, one thread computes each image, because several would split sums differently and so round
+    differently. With `deterministic`, only algorithms that repeat bit for bit are used; operations that have
+    none raise.
     """
     with ExitStack() as stack:
         if device.type == "cpu":

@@ -1,4 +1,4 @@
-"""Pictures that look the same: a hash of coarse gradients, and who came first."""
+"""Near-duplicate images: a perceptual hash of coarse gradients, and the images kept so far."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _SIDE = 16
 HASH_BITS = _SIDE * _SIDE
 
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
-_START = 1024  # rows that the table of hashes begins with
+_START = 1024  # the initial number of rows in the table of hashes
 
 
 def picture_hash(pixels: Tensor) -> list[str]:
-    """A hash of 256 bits, in hex, for each of the pictures uint8 [N, C, H, W]: whether the mean grey of a
-    cell, of 17 in each of 16 rows, is above that of the cell to its left. Scaling, brightness and encoding
-    change few of the bits."""
+    """A 256-bit hash, in hexadecimal, of each of the images uint8 [N, C, H, W]. Each bit says whether a
+    cell's mean grey is above that of the cell to its left, in 16 rows of 17 cells. Scaling, brightness and
+    compression change few bits."""
     grey = pixels.double().mean(dim=1, keepdim=True).cpu()
     cells = F.adaptive_avg_pool2d(grey, (_SIDE, _SIDE + 1))[:, 0]
     bits = (cells[:, :, 1:] > cells[:, :, :-1]).flatten(1).numpy()
@@ -24,14 +24,14 @@ def picture_hash(pixels: Tensor) -> list[str]:
 
 
 class Seen:
-    """The hashes of the images that were kept so far."""
+    """The hashes of the images kept so far."""
 
     def __init__(self, bits: int) -> None:
         self._bits, self._count = bits, 0
         self._rows = np.zeros((_START, HASH_BITS // 8), dtype=np.uint8)
 
     def take(self, text: str) -> bool:
-        """Keeps the image unless its hash is within `bits` of an earlier one's; returns whether it was
+        """Keeps the image unless its hash is within `bits` of an earlier one's. Returns whether it was
         kept."""
         row = np.frombuffer(bytes.fromhex(text), dtype=np.uint8)
         apart = _ONES[self._rows[: self._count] ^ row].sum(axis=1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Which generated images are good enough: what is asked of them, and what judges them while they are made."""
+"""Filters on generated images: what is required of an image, and what judges images as they are made."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from pipeline.generation.duplicates import HASH_BITS, picture_hash
 from pipeline.generation.training_images import TrainingImages
 
 TOGETHER = 8
-"""Images judged at once, or the next multiple of what a discriminator needs: always with the same others, so
+"""How many images are judged in a group, rounded up to what the discriminator requires. Groups are fixed, so
 that a score does not depend on batch sizes."""
 
 SAMPLE = 256
-"""Candidates whose scores say what a share such as 50% means: the first ones."""
+"""How many of the first candidates determine the value of a share such as 50%."""
 
 _NAMES = ("discriminator", "realism", "duplicates")
 
 
 @dataclass(frozen=True)
 class Least:
-    """A bound on a score: at least a value, or at least what this share of the first candidates reaches."""
+    """A bound on a score: a value that must be reached, or the share of the first candidates that reach
+    it."""
 
     value: float
     is_share: bool = False
@@ -37,12 +38,13 @@ class Least:
 
 @dataclass(frozen=True)
 class Filters:
-    """What is asked of an image.
+    """What is required of an image.
 
-    discriminator: the least logit. realism: the least score of Kynkaanniemi et al. 2019, eq. 3. duplicates:
-    the picture hash must differ from that of every earlier image in more than so many of its 256 bits.
-    neighbours: whether the nearest training images are listed. sources: digests of what judges, by name.
-    most: how many candidates may be drawn; None: as many as images are asked for.
+    discriminator: the lowest logit. realism: the lowest realism score (Kynkaanniemi et al. 2019, eq. 3).
+    duplicates: the picture hash must differ from those of all earlier images in more than this many of its
+    256 bits. neighbours: whether to list the nearest training images. sources: digests of the networks and
+    data behind the scores, by name. most: how many candidates may be drawn; None: a fixed multiple of the
+    number of images.
     """
 
     discriminator: Least | None = None
@@ -54,11 +56,11 @@ class Filters:
 
     @property
     def refuse(self) -> bool:
-        """Whether any image may be refused."""
+        """Whether an image can be refused at all."""
         return not (self.discriminator is None and self.realism is None and self.duplicates is None)
 
     def origin(self) -> dict[str, Any]:
-        """What the index says of the filters; empty without any."""
+        """What the index records about the filters; empty if there are none."""
         asked: dict[str, Any] = {
             name: str(getattr(self, name)) for name in _NAMES[:2] if getattr(self, name) is not None
         }
@@ -70,8 +72,8 @@ class Filters:
 
 
 def parse_filters(words: Sequence[str]) -> dict[str, Any]:
-    """Filters as a person writes them, such as `["discriminator:50%", "duplicates:10"]`, as fields of
-    `Filters`. Errors: UserError for a word that is none."""
+    """Filters as a user writes them, such as `["discriminator:50%", "duplicates:10"]`, as fields of
+    `Filters`. UserError for anything else."""
     settings: dict[str, Any] = {}
     for word in words:
         name, _, value = word.partition(":")
@@ -102,20 +104,21 @@ def _least(word: str, value: str) -> Least:
 
 
 Score = Callable[[Tensor, Tensor | None], Tensor]
-"""uint8 [N, C, H, W] and labels -> discriminator logits [N]; N is a multiple of what it needs."""
+"""uint8 images [N, C, H, W] and their labels -> discriminator logits [N]; N must be a multiple of the group
+size that the discriminator requires."""
 
 
 @dataclass(frozen=True)
 class Opinion:
-    """What the judges say of an image. scores: for its .json. notes: for the block's record."""
+    """What the judges say about an image. `scores` go into its .json, `notes` into the block's record."""
 
     scores: Mapping[str, float]
     notes: Mapping[str, Any]
 
 
 class Panel:
-    """Judges images, in groups of one size. group: the batches of the discriminator must be a multiple of
-    it."""
+    """Judges images, in groups of one size. `group` is the number of which the discriminator's batch sizes
+    must be a multiple."""
 
     def __init__(
         self,
@@ -140,18 +143,18 @@ class Panel:
 
     @property
     def scored(self) -> list[str]:
-        """The names of the filters that bound a score."""
+        """The names of the filters that set a bound on a score."""
         return [name for name in _NAMES[:2] if getattr(self.filters, name) is not None]
 
     def settle(self, sample: Callable[[], Sequence[Opinion]]) -> dict[str, float]:
-        """Turns each bound into a value. sample: gives the first candidates, and is called only for bounds
-        that are shares."""
+        """The value of each bound. `sample` returns the opinions on the first candidates; it is called only
+        if some bound is a share."""
         asked = {name: getattr(self.filters, name) for name in self.scored}
         first = sample() if any(least.is_share for least in asked.values()) else []
         return {name: _limit(least, [one.scores[name] for one in first]) for name, least in asked.items()}
 
     def refusal(self, opinion: Opinion) -> str | None:
-        """The name of the filter that refuses an image; None if none does."""
+        """The name of the filter that refuses the image; None if it is accepted."""
         return next((name for name, least in self.least.items() if opinion.scores[name] < least), None)
 
     def _group(self, pixels: Tensor, labels: Tensor | None) -> list[Opinion]:

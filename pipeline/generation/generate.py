@@ -1,4 +1,4 @@
-"""From seeds to a data set of shards that can be verified, evaluated and trained on."""
+"""Generates a data set of shards from seeds, which can be verified, evaluated and trained on."""
 
 from __future__ import annotations
 
@@ -45,15 +45,16 @@ def generate_shards(
     about: About | None = None,
     make_panel: Callable[[], Panel] | None = None,
 ) -> ShardIndex:
-    """Writes the request's images into shards in `out`, together with every other process that does the same,
-    going on where interrupted ones stopped; returns when the data set is complete.
+    """Writes the requested images as shards in `out`, together with all other processes that do the same,
+    continuing what interrupted ones left; returns when the data set is complete.
 
-    Samples are keyed seed-<seed>; each has its seed, psi, snapshot digest (and class) in its .json, and
-    its label if the generator is conditional. The bytes are a function of the request and `shard_size`.
-    UserError if `out` holds anything but the same request's shards.
-    cores: for drawing on a CPU and for encoding; None: all. make_sampler: called if there is work.
-    about: for the data card that is written beside the shards. make_panel: judges by the request's filters;
-    needed if there are any.
+    Samples have the keys seed-<seed>. The .json of each has its seed, psi, snapshot digest and, if the
+    generator is conditional, its class, which is also its label. The bytes depend only on the request and
+    `shard_size`. UserError if `out` holds anything but shards of the same request.
+
+    cores: how many cores drawing on a CPU and encoding may use; None means all. make_sampler: called only if
+    there is work to do. about: for the data card that is published with the shards. make_panel: makes the
+    judges for the request's filters; required if there are any.
     """
     full_float32()
     with one_of_writers(out):
@@ -75,10 +76,10 @@ def generate_shards(
 
 
 def take_folder(request: Request, out: Path, shard_size: int) -> Blocks:
-    """Begins or joins the request's data set in `out`, and returns its blocks. UserError if `out` holds
+    """Begins or joins the requested data set in `out`, and returns its blocks. UserError if `out` holds
     something else."""
     out.mkdir(parents=True, exist_ok=True)
-    # Where nobody knows how many will be needed, not more at once than are asked for.
+    # With filters, nobody knows how many blocks will be needed; a block need not be larger than the request.
     size = min(shard_size, request.count) if request.filters.refuse else shard_size
     return Blocks(_index(request, out, shard_size), size, request.candidates)
 
@@ -87,15 +88,15 @@ def _index(request: Request, out: Path, shard_size: int) -> ShardIndex:
     spec, snapshot = request.snapshot.spec, request.snapshot
     classes = snapshot.classes or [str(number) for number in range(spec.classes)]
     origin = {**request.origin(), "shard_size": shard_size, "shard_name": NAME}
-    # As it will be read: a tuple is a list in JSON.
+    # Tuples become lists, as they will be when the index is read back.
     origin = json.loads(json.dumps(origin))
     return ShardIndex(out, (), spec.height, spec.width, spec.channels, tuple(classes), origin, False)
 
 
 @dataclass(frozen=True)
 class Image:
-    """One image on its way to the disk; `file` is its bytes as soon as a thread has encoded them, or the name
-    of the filter that refuses it."""
+    """One image on its way to the disk. `file` is its encoded bytes, once a thread has made them, or the name
+    of the filter that refused it."""
 
     row: dict[str, Any]
     key: str
@@ -104,9 +105,9 @@ class Image:
 
 
 class Crew:
-    """Threads that draw and threads that encode: none waits while another has work for it.
+    """Threads that draw and threads that encode, working at the same time.
 
-    On a CPU every core draws, one image each; elsewhere one thread feeds the device.
+    On a CPU every core draws, each one image; otherwise one thread feeds the device.
     """
 
     def __init__(self, request: Request, sampler: Sampler, panel: Panel, cores: int) -> None:
@@ -124,15 +125,15 @@ class Crew:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def batches(self, numbers: range) -> Sequence[range]:
-        """The `numbers` in batches, as they are drawn."""
+        """The `numbers`, in the batches in which they are drawn."""
         return self.request.batches(numbers, self.panel.together)
 
     def draw(self, numbers: range) -> Future[list[Image]]:
-        """Starts to draw the images of `numbers`."""
+        """Starts drawing the images `numbers`."""
         return self._drawing.submit(self._draw, numbers)
 
     def sample(self) -> list[Opinion]:
-        """The opinions of the panel on the first candidates."""
+        """The panel's opinions on the first candidates."""
         parts = self.batches(range(min(SAMPLE, self.request.candidates)))
         return [one for judged in self._drawing.map(self._judged, parts) for one in judged[2]]
 
@@ -153,7 +154,7 @@ class Crew:
     def _fakes(self, numbers: range) -> Fakes:
         if self._warm:
             return self.request.draw(self._sampler, numbers)
-        with self._first:  # samplers may get ready at their first draw
+        with self._first:  # samplers may initialise themselves at their first draw
             fakes = self.request.draw(self._sampler, numbers)
             self._warm = True
         return fakes
@@ -176,7 +177,7 @@ class Crew:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Images of a held block in the making. last: no more follow."""
+    """Images of a held block that are being made. `last` marks the block's last batch."""
 
     block: HeldBlock
     images: Future[list[Image]]
@@ -184,7 +185,8 @@ class _Batch:
 
 
 class _Work:
-    """Takes blocks, has them drawn and encoded ahead, writes them, until the data set is complete."""
+    """Takes blocks, has their images drawn and encoded ahead, and writes them, until the data set is
+    complete."""
 
     def __init__(
         self, blocks: Blocks, selection: Selection, crew: Crew, bar: tqdm[Any], about: About
@@ -192,10 +194,10 @@ class _Work:
         self._blocks, self._selection, self._crew = blocks, selection, crew
         self._bar, self._about = bar, about
         self._open: list[HeldBlock] = []
-        self._written = 0  # images of blocks that are not finished
+        self._written = 0  # images written to blocks that are not finished
 
     def run(self) -> None:
-        """Returns when the index is complete, whoever completed it."""
+        """Returns when the index is complete, whichever process completed it."""
         try:
             self._run()
         finally:
@@ -214,7 +216,7 @@ class _Work:
                 raise RunFailed(self._too_few())
             else:
                 time.sleep(_POLL_SECONDS)
-        self._let_go()  # of blocks that turned out not to be needed
+        self._let_go()  # release the blocks that turned out not to be needed
         self._blocks.finish(self._shards)
 
     def _let_go(self) -> None:
@@ -222,8 +224,8 @@ class _Work:
             self._open.pop().release()
 
     def _tasks(self) -> Iterator[_Batch | None]:
-        """Batches of one block after another, drawn from the moment they are asked for; None while there is
-        nothing to take."""
+        """Batches of one block after another; drawing starts when a batch is asked for. None while there is
+        no block to take."""
         while True:
             enough = self._selection.promised >= self._crew.request.count
             block = None if enough else self._blocks.take()
@@ -248,7 +250,7 @@ class _Work:
             self._open.remove(block)
             self._written -= len(record.images)
             self._bar.n = min(self._selection.promised + self._written, self._crew.request.count)
-            self._bar.refresh()  # with what others have made meanwhile
+            self._bar.refresh()  # shows what other processes have made as well
 
     def _too_few(self) -> str:
         selection, request = self._selection, self._crew.request

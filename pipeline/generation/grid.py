@@ -16,8 +16,6 @@ from pipeline.generation.request import Request
 from pipeline.images.codec import FORMATS, format_of
 from pipeline.images.pictures import compose_grid, to_uint8, write_picture
 
-"""Pixels; the formats' own limits, but PNG's, which is far beyond what viewers open."""
-
 
 def generate_grid(
     request: Request,
@@ -27,9 +25,11 @@ def generate_grid(
     columns: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Publishes the request's images, row by row, as one picture at `out`, whose ending says the format.
+    """Publishes the requested images, row by row, as one picture at `out`, whose file extension determines
+    the format.
 
-    columns: None: a column for each class if classes are given, otherwise about as many columns as rows.
+    By default there is a column for each class if classes are given, and otherwise about as many columns as
+    rows.
     """
     _check_side(request, columns, out)
     if out.is_dir():
@@ -46,8 +46,7 @@ def generate_grid(
 
 
 def default_columns(request: Request) -> int:
-    """A column for each class, if classes are given; otherwise as near to a square as the number of images
-    allows."""
+    """A column for each class if classes are given; otherwise as many as make the grid nearly square."""
     return min(len(request.classes) or math.ceil(math.sqrt(request.count)), request.count)
 
 

@@ -1,4 +1,4 @@
-"""The nearest training images of every generated one, listed and shown, so that copies are seen."""
+"""The nearest training images of each generated image, as a list and as a sheet that makes copies visible."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def write_neighbours(
     training: TrainingImages,
 ) -> None:
     """Publishes a list of all images of `index`, those nearest to a training image first, and a sheet of the
-    first ones: each row shows a generated image and its nearest training images.
+    first ones. Each row of the sheet shows a generated image and its nearest training images.
 
-    rows: the `number` and the `nearest` of each image. key: makes a number the key of its sample.
+    `rows` hold the `number` and the `nearest` of each image; `key` maps a number to the key of its sample.
     """
     near = sorted(((key(row["number"]), row["nearest"]) for row in rows), key=lambda one: one[1][0][1])
     names = _keys(training.index)

@@ -1,4 +1,4 @@
-"""What to generate: everything that decides the images, checked before any work starts."""
+"""What to generate: everything that determines the images, checked before any work starts."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ from pipeline.storage.snapshots import Snapshot
 
 _SEEDS = 2**63
 _CANDIDATES = 20
-"""An image, where filters refuse some and nothing else is said."""
+"""How many candidates may be drawn for each image, if filters can refuse images and no limit is given."""
 
 TruncationOrder = Literal["sequence", "mixed"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which images of which snapshot.
+    """Which images to generate from which snapshot.
 
-    count: images, with seeds seed .. seed + count - 1 (with filters: how many are accepted, from `seed` on).
-    truncation: psi (Karras et al. 2019, appendix B): 1 as trained, 0 the average image; of several, `order`
-    says whether each has its share of the images one after another, or image i has number i of them in turn.
-    classes: class numbers, image i has number i of them in turn; empty: a conditional generator draws the
-    class from the seed. weights: one a class; a class is then drawn from the image's seed by them.
-    kind, quality: of the image files. batch_size: images at once. device: where the sampler computes.
-    deterministic: a GPU too gives the same bits whatever the batch size. for_shards: False for one picture,
-    whose format its file name says. filters: what images must come up to.
+    count: the number of images; their seeds are seed .. seed + count - 1, or with filters those that are
+    accepted from `seed` on. truncation: psi (Karras et al. 2019, appendix B), where 1 means as trained and 0
+    the average image. order: with several psi, `sequence` gives each an equal share of consecutive images,
+    and `mixed` gives them to images in turn. classes: class numbers, given to images in turn; if empty, a
+    conditional generator draws the class from the seed. weights: one for each class; the class is then drawn
+    from the image's seed with these weights. kind, quality: the format of the image files. batch_size: how
+    many images are drawn at once. device: where the sampler computes. deterministic: whether a GPU, too,
+    gives the same bits at any batch size. for_shards: False for one picture, whose file extension determines
+    the format. filters: what images must satisfy.
     """
 
     snapshot: Snapshot
@@ -99,17 +100,17 @@ class Request:
 
     @property
     def psis(self) -> tuple[float, ...]:
-        """All truncations that are asked for."""
+        """All requested values of psi."""
         return self.truncation if isinstance(self.truncation, tuple) else (self.truncation,)
 
     @property
     def candidates(self) -> int:
-        """How many images may be drawn at most."""
+        """The largest number of images that may be drawn."""
         most = self.filters.most
         return self.count if not self.filters.refuse else self.count * _CANDIDATES if most is None else most
 
     def psi(self, number: int) -> float:
-        """The truncation of image `number`."""
+        """The truncation psi of image `number`."""
         psis = self.psis
         if len(psis) == 1:
             return psis[0]
@@ -120,7 +121,7 @@ class Request:
         return f"seed-{self.seed + number:09d}"
 
     def class_of(self, number: int) -> int | None:
-        """The class that is asked of image `number`; None where the generator draws it."""
+        """The class requested for image `number`; None if the generator draws it."""
         if not self.classes:
             return None
         if not self.weights:
@@ -133,16 +134,16 @@ class Request:
         return list(itertools.accumulate(self.weights))
 
     def batches(self, numbers: range, multiple: int = 1) -> Sequence[range]:
-        """The `numbers` in batches that do not depend on who draws them: a device that rounds differently in
-        batches of other sizes then computes the same again. multiple: every batch but the last has a multiple
-        of so many."""
+        """The `numbers` in batches that do not depend on which process draws them, so that a device which
+        rounds differently at other batch sizes gives the same result when it repeats them. The size of every
+        batch but the last is a multiple of `multiple`."""
         size = FIXED_BATCH if self._padded else self.batch_size
         size = -(-size // multiple) * multiple
         starts = range(numbers.start, numbers.stop, size)
         return [range(start, min(start + size, numbers.stop)) for start in starts]
 
     def draw(self, sampler: Sampler, numbers: Sequence[int]) -> Fakes:
-        """The images `numbers`, counted from 0 in this request."""
+        """The images `numbers`, which count from 0 within this request."""
         groups: dict[float, list[int]] = {}
         for place, number in enumerate(numbers):
             groups.setdefault(self.psi(number), []).append(place)
@@ -162,7 +163,7 @@ class Request:
         return Fakes(images, torch.cat(known)[order.to(known[0].device)] if known else None, latents)
 
     def _draw_all(self, sampler: Sampler, numbers: Sequence[int], psi: float) -> list[Fakes]:
-        """Images of one truncation, in batches of one size if bits must not depend on it."""
+        """Images with one psi, in batches of a fixed size if bits must not depend on the batch size."""
         size = FIXED_BATCH if self._padded else len(numbers)
         return [
             self._draw_at_once(sampler, numbers[start : start + size], psi, size)
@@ -180,11 +181,12 @@ class Request:
 
     @property
     def _padded(self) -> bool:
-        # On a CPU samplers compute image by image, so that batches make no difference.
+        # On a CPU, samplers compute image by image, so that the batch size makes no difference.
         return self.deterministic and self.device.type != "cpu"
 
     def origin(self) -> dict[str, Any]:
-        """How the images are made, for the index: an interrupted data set is continued if all is equal."""
+        """How the images are made, for the index. An interrupted data set is continued only if all of this is
+        equal."""
         names = self.snapshot.classes
         origin = {
             "made_by": "generate",
@@ -204,7 +206,7 @@ class Request:
             origin["truncation_order"] = self.order
         if self.weights:
             origin["class_weights"] = list(self.weights)
-        # What was begun before these were so is another data set.
+        # These keys distinguish data sets begun by versions that worked differently.
         if self.snapshot.spec.classes and set(self.psis) != {1.0}:
             origin["truncation_within"] = "class"
         if self.seed + self.candidates > 2**32:
@@ -212,7 +214,7 @@ class Request:
         return origin | self.filters.origin()
 
     def _computed(self) -> str:
-        # On a CPU samplers give the same bits in any batch; elsewhere the batch size may round.
+        # On a CPU, samplers give the same bits in any batch; elsewhere rounding may depend on its size.
         kind = self.device.type
         if kind == "cpu":
             return kind

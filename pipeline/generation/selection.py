@@ -13,11 +13,10 @@ from pipeline.generation.duplicates import Seen
 
 
 class Selection:
-    """The images that become the data set: of the blocks, taken in their order, the first `count` accepted
-    images.
+    """The images that become the data set: the first `count` accepted images, in the order of the blocks.
 
-    duplicates: an image whose picture hash is within so many bits of an earlier one's is left out. The
-    selection is a function of the blocks alone, not of who made them or when.
+    `duplicates`: an image whose picture hash is within this many bits of an earlier one's is left out. The
+    selection depends only on the blocks, not on which process made them or when.
     """
 
     def __init__(self, blocks: Blocks, count: int, duplicates: int | None = None) -> None:
@@ -30,7 +29,7 @@ class Selection:
 
     @property
     def full(self) -> bool:
-        """Whether all images that were asked for are there."""
+        """Whether all requested images are there."""
         self._catch_up()
         return self.total >= self._count
 
@@ -42,13 +41,14 @@ class Selection:
 
     @property
     def promised(self) -> int:
-        """How many images there are so far, with those of finished blocks that wait for earlier ones."""
+        """How many images there are so far, including those in finished blocks that wait for earlier
+        blocks."""
         self._catch_up()
         later = (self._blocks.record(block) for block in self._blocks.recorded() if block >= self._next)
         return self.total + sum(len(record.images) for record in later if record is not None)
 
     def rows(self) -> Iterator[Mapping[str, Any]]:
-        """The rows of the images that are kept, as the blocks record them, in order."""
+        """The rows of the kept images, as recorded by the blocks, in order."""
         for block, numbers in self.kept.items():
             record, keep = self._blocks.record(block), set(numbers)
             assert record is not None, "the selection was made from records"
@@ -76,10 +76,8 @@ class Selection:
 
 
 def final_shards(blocks: Blocks, selection: Selection, key: Callable[[int], str]) -> list[Shard]:
-    """The shards of what was kept; one that holds more than that is written again without the rest.
-
-    key: of an image number.
-    """
+    """The shards of the kept images. A shard that holds others too is rewritten without them. `key` maps an
+    image number to the key of its sample."""
     shards = []
     for block, numbers in selection.kept.items():
         record = blocks.record(block)

@@ -1,4 +1,5 @@
-"""Generated images beside the training images: how real they look, and which they are nearest to."""
+"""Generated images compared with the training images: how realistic they are, and which training images are
+nearest."""
 
 from __future__ import annotations
 
@@ -16,14 +17,15 @@ from pipeline.evaluation.cache import StatisticsCache
 from pipeline.evaluation.features.extractor import Extractor, as_rgb
 
 NEIGHBOURS = 3
-"""k of the balls around training images (Kynkaanniemi et al. 2019, section 3.1), and neighbours listed."""
+"""k for the balls around training images (Kynkaanniemi et al. 2019, section 3.1), and how many neighbours are
+listed."""
 
-_ROWS = 4096  # of training images at once, in float64
+_ROWS = 4096  # training images at once, in float64
 _CELLS = 16
 
 
 class Features(Protocol):
-    """What images are compared by. digest and resize name it in what is kept on disk."""
+    """What images are compared by. `digest` and `resize` identify it in caches."""
 
     digest: str
     resize: str
@@ -34,7 +36,8 @@ class Features(Protocol):
 
 
 class PixelFeatures:
-    """The mean colours of 16 x 16 cells, in [0, 1]. They need no weights, and show copies but not realism."""
+    """The mean colours of 16 x 16 cells, in [0, 1]. They need no weights, and reveal copies but not
+    realism."""
 
     digest, resize = "pixels", f"means of {_CELLS}x{_CELLS} cells"
 
@@ -44,7 +47,7 @@ class PixelFeatures:
 
 
 class ExtractedFeatures:
-    """The features of one of evaluation's extractors."""
+    """The features of one of the extractors of `evaluation`."""
 
     def __init__(self, extractor: Extractor) -> None:
         self._extractor = extractor
@@ -57,7 +60,7 @@ class ExtractedFeatures:
 @dataclass(frozen=True)
 class Balls:
     """The training images in feature space. features: [M, D], on the device. nearest, radius: [M] float64 on
-    the CPU, the distance of each image to its nearest neighbour and to its third nearest."""
+    the CPU, the distances of each image to its nearest and to its third nearest neighbour."""
 
     features: Tensor
     nearest: Tensor
@@ -65,7 +68,7 @@ class Balls:
 
 
 class TrainingImages:
-    """The images of `index` as features, gathered once by one of all jobs and kept on disk by `cache`."""
+    """The images of `index` as features. One job computes them, and `cache` keeps them on disk for all."""
 
     def __init__(
         self, index: ShardIndex, features: Features, cache: StatisticsCache, device: torch.device
@@ -74,15 +77,15 @@ class TrainingImages:
             raise UserError(f"--reference {index.root}: needs more than {NEIGHBOURS} images")
         self.index, self.features, self._device = index, features, device
         self.balls = _balls(index, features, cache, device)
-        # Balls in sparse regions say little: the paper leaves out those above the median radius.
+        # Balls in sparse regions say little; the paper leaves out those above the median radius.
         self._small = self.balls.radius <= self.balls.radius.median()
 
     def look(self, pixels: Tensor) -> tuple[list[float], list[list[tuple[int, float]]]]:
-        """The realism of uint8 images [N, C, H, W], and the numbers of their nearest training images with the
-        distances.
+        """The realism of uint8 images [N, C, H, W], and for each its nearest training images as (number,
+        distance).
 
-        Realism is the largest ratio of a training image's radius to its distance, over the smaller half of
-        the balls (Kynkaanniemi et al. 2019, eq. 3); above 1, the image lies inside a ball.
+        Realism is the largest ratio of a training image's radius to its distance, over the balls up to the
+        median radius (Kynkaanniemi et al. 2019, eq. 3). Above 1, the image lies inside a ball.
         """
         apart = distances(self.features(pixels), self.balls.features, self._device)
         ratio = self.balls.radius / apart.clamp(min=1e-12)
@@ -96,9 +99,9 @@ class TrainingImages:
 
 
 def distances(some: Tensor, all_: Tensor, device: torch.device) -> Tensor:
-    """Euclidean distances [N, M] of rows [N, D] and [M, D], float64 on the CPU.
+    """Euclidean distances [N, M] between rows [N, D] and [M, D], float64 on the CPU.
 
-    By products in float64, in which two equal rows are 1e-7 of their length apart at most.
+    Computed from products in float64; two equal rows come out at most 1e-7 of their length apart.
     """
     left = some.to(device, torch.float64)
     parts = []
@@ -112,7 +115,7 @@ def distances(some: Tensor, all_: Tensor, device: torch.device) -> Tensor:
 def _balls(index: ShardIndex, features: Features, cache: StatisticsCache, device: torch.device) -> Balls:
     key = {"data": index.digest, "extractor": features.digest, "resize": features.resize}
     gathered = cache.made("features", key, lambda: {"features": _gather(index, features)})
-    rows = gathered["features"].to(device)  # once: they are compared with every image
+    rows = gathered["features"].to(device)  # moved once, because they are compared with every image
 
     def measure() -> dict[str, Tensor]:
         nearest = []
