@@ -1,1 +1,1 @@
-"""What TensorBoard is shown beside curves."""
+"""What TensorBoard shows."""

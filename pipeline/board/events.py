@@ -1,9 +1,9 @@
-"""What TensorBoard is shown beside curves: a folder whose one event file is published whole, the layout of
-its custom tab, a run's settings for comparing runs, and points with pictures for its projector.
+"""Event files for TensorBoard: scalars, images and texts, the layout of its custom tab, and a run's settings
+for the comparison of runs.
 
 A run has two folders of events: RUN/tensorboard, to which training appends, and RUN/tensorboard/evaluation.
-TensorBoard's loader lets a point replace all that come at its step or after, so figures of old snapshots that
-are measured later must be sorted in: the second folder is therefore written anew each time.
+In TensorBoard's loader, an event replaces all those at its step and later. Figures of old snapshots may be
+measured late and have to be sorted in, so the second folder is written anew each time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pipeline.storage.faults import reason_of
 
 TRAINING = "tensorboard"
 EVALUATION = "tensorboard/evaluation"
-"""Folders of a run."""
+"""The folder of evaluation's events in a run; TRAINING is that of training's."""
 
 _NAME = "events.out.tfevents."
 _MOST_WAITING = 64 << 20  # bytes
@@ -43,24 +43,25 @@ Layout = Mapping[str, Mapping[str, Sequence[Any]]]
 
 
 def publish_events(folder: Path, events: Sequence[Event]) -> None:
-    """Publishes a folder whose one event file has exactly `events`, in the order of their steps."""
+    """Replaces the content of a folder by one event file with exactly `events`, in the order of their
+    steps."""
     old = sorted(folder.glob(f"{_NAME}*"))
     parts = [*_heads(0), *sorted(events, key=lambda event: event.step)]
-    # TensorBoard takes every file with "tfevents" in its name: none has it before it is whole.
+    # TensorBoard reads every file with "tfevents" in its name, so a file gets that name only when whole.
     publish_bytes(_after(old, folder, "whole"), b"".join(map(_record, parts)), aside_as="next")
     for path in old:
         path.unlink(missing_ok=True)
 
 
 def _after(old: Sequence[Path], folder: Path, kind: str) -> Path:
-    """A name that sorts behind those of `old`, since readers go from file to file by name."""
+    """A name that sorts after those of `old`, because readers go through the files by name."""
     seconds = [path.name.split(".")[3] for path in old]
     number = max([int(time.time()), *(int(text) + 1 for text in seconds if text.isdigit())])
     return folder / f"{_NAME}{number:010d}.{kind}"
 
 
 def _heads(step: int) -> list[Event]:
-    """The first events of a file: a reader then drops what earlier files have at `step` and after."""
+    """The first events of a file, which make a reader drop what earlier files have at `step` and later."""
     start = SessionLog(status=SessionLog.START)
     return [Event(file_version="brain.Event:2", step=step), Event(session_log=start, step=step)]
 
@@ -72,26 +73,26 @@ def _record(event: Event) -> bytes:
 
 
 class Curves:
-    """Appends events to a new file in `folder`, which hides what earlier ones have at `step` and after.
+    """Appends events to a new file in `folder`, which replaces what earlier files have at `step` and later.
 
-    A disk that refuses them costs nothing else: `tell` gets one line, and what is not written yet is kept in
-    memory, the newest 64 MiB of it, until the disk takes it.
+    If the disk refuses to write, training is not affected: `tell` gets one line, and the newest 64 MiB of
+    unwritten events are kept in memory until the disk accepts them.
     """
 
     def __init__(self, folder: Path, step: int, tell: Callable[[str], None]) -> None:
         self._folder, self._tell = folder, tell
         self._file: BinaryIO | None = None
-        self._size = 0  # of what is whole in the file
+        self._size = 0  # bytes of the file that are known to be complete
         self._heads = b"".join(map(_record, _heads(step)))
         self._waiting: deque[bytes] = deque()
         self._refused = False
 
     def add(self, event: Event) -> None:
-        """Shows it from the next `flush` on."""
+        """Adds an event, to be written by the next `flush`."""
         self._waiting.append(_record(event))
 
     def flush(self) -> None:
-        """Writes what is waiting, if the disk takes it."""
+        """Writes the waiting events, if the disk accepts them."""
         try:
             self._write()
         except OSError as error:
@@ -104,7 +105,7 @@ class Curves:
             self._tell(f"{self._folder}: curves are written again")
 
     def sync(self) -> None:
-        """Makes durable what was written; from any thread."""
+        """Makes the written events durable. Can be called from any thread."""
         file = self._file
         if file is not None:
             try:
@@ -114,7 +115,7 @@ class Curves:
                 self._refuse(error)
 
     def close(self) -> None:
-        """Writes what is still waiting and closes the file."""
+        """Writes the events that are still waiting, and closes the file."""
         self.flush()
         if self._waiting:
             self.flush()
@@ -145,7 +146,7 @@ class Curves:
             self._file = path.open("xb", buffering=0)
         data = (b"" if self._size else self._heads) + data
         if self._refused:
-            os.ftruncate(self._file.fileno(), self._size)  # a part may have been written
+            os.ftruncate(self._file.fileno(), self._size)  # drop a partial write
         view = memoryview(data)
         while view:
             done = os.pwrite(self._file.fileno(), view, self._size + len(data) - len(view))
@@ -155,18 +156,19 @@ class Curves:
 
 
 def read_events(folder: Path) -> Iterator[Event]:
-    """The events of `folder` that carry summaries, oldest first; values as TensorBoard converts them."""
+    """The events of `folder` that carry summaries, oldest first, with their values as TensorBoard converts
+    them."""
     for path in sorted(folder.glob(f"{_NAME}*")):
         yield from (event for event in EventFileLoader(str(path)).Load() if event.HasField("summary"))
 
 
 def event_of(summary: Summary, step: int, wall_time: float | None = None) -> Event:
-    """The event of a summary at a step. Its time is now, unless another is given."""
+    """The event of a summary at a step, at the present time unless another is given."""
     return Event(summary=summary, step=step, wall_time=time.time() if wall_time is None else wall_time)
 
 
 def scalar_summary(tag: str, value: float) -> Summary:
-    """A point of a curve."""
+    """A point of the curve `tag`."""
     return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
 
 
@@ -181,13 +183,13 @@ def text_summary(tag: str, text: str) -> Summary:
 
 
 def layout_summary(layout: Layout) -> Summary:
-    """The custom tab's categories and charts. Layouts of several folders are joined by TensorBoard, if the
-    first has every category."""
+    """The categories and charts of the custom tab. TensorBoard merges the layouts of several folders if the
+    first of them has every category."""
     return summaries.custom_scalars(layout)  # type: ignore[no-untyped-call]
 
 
 def settings_summary(settings: Mapping[str, Any]) -> Summary:
-    """A run's settings for the table in which runs are compared. Which columns the table has is left to
+    """A run's settings, for the table in which TensorBoard compares runs. The table's columns are left to
     TensorBoard: all settings of all runs, those that differ first, and the scalars of the same folder."""
     info = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
     for name, value in settings.items():
@@ -199,7 +201,7 @@ def settings_summary(settings: Mapping[str, Any]) -> Summary:
 
 
 def _set(field: Any, value: Any) -> None:
-    if isinstance(value, bool):  # before int, which it is too
+    if isinstance(value, bool):  # before int, because a bool is also an int
         field.bool_value = value
     elif isinstance(value, int | float):
         field.number_value = value
@@ -208,7 +210,8 @@ def _set(field: Any, value: Any) -> None:
 
 
 def begin_evaluation(run: Path, settings: Mapping[str, Any]) -> None:
-    """Lets the run appear among others before anything has been measured; does nothing when called again."""
+    """Makes the run appear in TensorBoard's table of runs before anything is measured. Does nothing if called
+    again."""
     folder = run / EVALUATION
     if not any(folder.glob(f"{_NAME}*")):
         publish_events(folder, [event_of(settings_summary(settings), 0)])

@@ -1,4 +1,4 @@
-"""Points with pictures for TensorBoard's projector: files beside a folder's events."""
+"""Points with thumbnails for TensorBoard's projector, as files beside a folder's events."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from pipeline.storage.atomic import publish_bytes
 
 CONFIG = "projector_config.pbtxt"
 _ABOUT = "projector.json"
-_THUMBNAIL, _SHEET = 64, 8192  # pixels a side: of a thumbnail, and what browsers take as a sheet of them
+_THUMBNAIL, _SHEET = (
+    64,
+    8192,
+)  # sides in pixels: of a thumbnail, and of the largest sheet of them that browsers load
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Points of one space. vectors: [N, D]. images: [N, C, H, W] uint8, one for each point. columns: what is
-    known of each point, by title."""
+    """Points in one space. vectors: [N, D]. images: [N, C, H, W] uint8, one for each point. columns:
+    properties of the points, by column title."""
 
     vectors: Tensor
     images: Tensor
@@ -35,8 +38,8 @@ class Embedding:
 
 
 def publish_points(folder: Path, spaces: Mapping[str, Embedding], about: str) -> None:
-    """Makes `spaces`, by name, all that the projector shows of `folder`. about: what `shown_points` will
-    return."""
+    """Makes `spaces`, keyed by name, everything that the projector shows of `folder`. `about` is kept for
+    `shown_points`."""
     config = ProjectorConfig()
     for name, points in spaces.items():
         height, width = _thumbnail(points.images)
@@ -52,7 +55,7 @@ def publish_points(folder: Path, spaces: Mapping[str, Embedding], about: str) ->
 
 
 def shown_points(folder: Path) -> str | None:
-    """What the last call of `publish_points` was told about its points; "" if there was none."""
+    """The `about` of the last call of `publish_points`; None if there was none."""
     try:
         return str(read_json(folder / _ABOUT))
     except (FileNotFoundError, Damaged):
@@ -60,7 +63,7 @@ def shown_points(folder: Path) -> str | None:
 
 
 def _thumbnail(images: Tensor) -> tuple[int, int]:
-    """Height and width of the pictures in a sheet."""
+    """The height and width of the thumbnails in a sheet."""
     count, _, height, width = images.shape
     most = min(_THUMBNAIL, _SHEET // math.ceil(math.sqrt(count)))
     scale = min(1, most / max(height, width))
@@ -77,7 +80,7 @@ def _rows(rows: Sequence[Sequence[object]]) -> bytes:
 
 
 def _table(columns: Mapping[str, Sequence[object]]) -> bytes:
-    # With one column TensorBoard takes every line as a label, with more the first as a heading.
+    # TensorBoard expects a heading line only if there is more than one column.
     assert len(columns) > 1, "a table needs two columns to have a heading"
     return _rows([list(columns), *zip(*columns.values(), strict=True)])
 

@@ -1,4 +1,4 @@
-"""Other projects' weight files, read without running anything that stands in them."""
+"""Other projects' weight files, read without running any code in them."""
 
 from pipeline.importing.files import Weights, read_weights
 from pipeline.importing.parts import Part, parts_of

@@ -1,7 +1,7 @@
-"""From a weights file to its values: plain pickles, and the two formats of torch.save.
+"""Reads weight files: plain pickles, and both formats of torch.save.
 
-Sizes that a file states are believed only as far as the file reaches, so that reading it takes about as much
-memory as its own size.
+Sizes stated in a file are trusted only up to the length of the file, so that reading takes about as much
+memory as the file's own size.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.importing.machine import STEPS, Machine
 from pipeline.importing.rebuild import STORAGES
 from pipeline.importing.values import MOST_NUMBERS, Budget, Global, Refused, Storage, shown
 
-_LEGACY = 0x1950A86A20F9469CFC6C  # the number that torch.save's older format begins with
+_LEGACY = 0x1950A86A20F9469CFC6C  # the number at the start of torch.save's older format
 _LEGACY_VERSION = 1001
 _LONGEST_NAME, _MOST_MEMBERS = 1000, 100_000
 FORMATS = (
@@ -33,7 +33,7 @@ FORMATS = (
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file that has been read. value: what it holds. sha256: of the whole file, in hex."""
+    """A weight file that has been read. value: its content. sha256: of the whole file, in hexadecimal."""
 
     path: Path
     value: Any
@@ -41,8 +41,8 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """Reads a weights file without running anything in it. Errors: UserError, which names the file and what
-    is wrong."""
+    """Reads a weight file without running anything in it. The UserError names the file and what is wrong with
+    it."""
     if path.is_dir():
         raise UserError(f"{path}: {kind_of_folder(path)}; allowed: {FORMATS}")
     if path.exists() and not path.is_file():
@@ -68,12 +68,12 @@ def _read(data: bytes) -> Any:
 
 
 def _budget(data: bytes) -> Budget:
-    # Text is copied once where protocol 2 keeps bytes as text, and once as a file in the file.
+    # Text is copied once where protocol 2 stores bytes as text, and once more for a nested file.
     return Budget(STEPS, 4 * len(data) + (1 << 20))
 
 
 def _pickle(data: bytes, budget: Budget, *, nested_allowed: bool) -> Any:
-    """A plain pickle, or the older format of torch.save; its first value tells which."""
+    """A plain pickle, or the older format of torch.save, which its first value identifies."""
     source = io.BytesIO(data)
 
     def nested(inner: Any) -> Any:
@@ -91,7 +91,7 @@ def _pickle(data: bytes, budget: Budget, *, nested_allowed: bool) -> Any:
 
 
 def _legacy(source: io.BytesIO, nested: Callable[[Any], Any], budget: Budget) -> Any:
-    """The older format: four pickles (version, system, value, names of storages), then the count and the
+    """The older format: four pickles (version, system, value, names of storages), followed by the size and
     numbers of each storage."""
     storages: dict[str, Storage] = {}
 
@@ -123,7 +123,7 @@ def _slice(data: memoryview, start: int, size: int) -> Callable[[], memoryview]:
 
 
 def _stored(what: Any, storages: dict[str, Storage], *, views: bool) -> Storage:
-    """The storage of a persistent id ("storage", type, name, place, count[, view])."""
+    """The storage for a persistent id ("storage", type, name, place, count[, view])."""
     if not isinstance(what, tuple) or not 5 <= len(what) <= 6 or what[0] != "storage":
         raise Refused("refused: a persistent id that is no storage")
     _, kind, name, _, count, *view = what
@@ -140,7 +140,7 @@ def _stored(what: Any, storages: dict[str, Storage], *, views: bool) -> Storage:
 
 
 def _zip(data: bytes) -> Any:
-    """The format of torch.save since 1.6: an uncompressed zip archive that holds data.pkl and data/NAME."""
+    """The format of torch.save since version 1.6: an uncompressed zip archive with data.pkl and data/NAME."""
     members = _members(data)
     pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1 or len(pickles[0]) > _LONGEST_NAME:
@@ -166,12 +166,12 @@ def _zip(data: bytes) -> Any:
 
 
 def _members(data: bytes) -> dict[str, zipfile.ZipInfo]:
-    """The members of an archive by name. Errors: Refused if one is compressed, or its name occurs twice."""
+    """The members of an archive by name. Raises Refused if one is compressed, or if a name occurs twice."""
     if data.count(b"PK\1\2") > _MOST_MEMBERS:
         raise Refused(f"a zip archive of more than {_MOST_MEMBERS} members")
     try:
         listed = zipfile.ZipFile(io.BytesIO(data)).infolist()
-    except Exception as error:  # zipfile raises of every kind on what is damaged or made to deceive
+    except Exception as error:  # zipfile raises all kinds of errors for damaged or malicious archives
         raise Refused("a zip archive that is cut off or damaged") from error
     if known := kind_of_zip(listed):
         raise Refused(f"{known}; allowed: {FORMATS}")
@@ -185,7 +185,7 @@ def _members(data: bytes) -> dict[str, zipfile.ZipInfo]:
 
 
 def _contents(data: bytes, members: dict[str, zipfile.ZipInfo], name: str) -> memoryview:
-    """The bytes of a member, where they lie in the file. Errors: Refused unless their place and checksum are
+    """The bytes of a member, in place in the file. Raises Refused unless its position and checksum are
     right."""
     fault = f"a zip archive whose member {shown(name)} is missing or damaged"
     if name not in members:

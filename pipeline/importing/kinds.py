@@ -1,4 +1,4 @@
-"""What a file or folder is that holds no weights which can be read here, in words for people."""
+"""Recognises files and folders that hold no weights which can be imported, and describes them for people."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEAD, _SHOWN = 1 << 20, 40
 
 
 def kind_of(data: bytes) -> str:
-    """The kind of a file that is neither a pickle nor a zip archive."""
+    """What a file is that is neither a pickle nor a zip archive."""
     if not data:
         return "an empty file"
     for start, name in _STARTS.items():
@@ -46,7 +46,7 @@ def kind_of(data: bytes) -> str:
 
 
 def kind_of_zip(members: Sequence[zipfile.ZipInfo]) -> str | None:
-    """The kind of an archive; None if torch.save may have written it."""
+    """What a zip archive is; None if torch.save may have written it."""
     names = [member.filename for member in members]
     if any(member.flag_bits & 1 for member in members):
         return "an encrypted zip archive; unpack it first, with its password"
@@ -64,7 +64,7 @@ def kind_of_zip(members: Sequence[zipfile.ZipInfo]) -> str | None:
 
 
 def kind_of_pickle(data: bytes) -> str | None:
-    """The kind of a pickle that cannot be read, if its classes tell where it comes from; else None."""
+    """Where a pickle that cannot be read comes from, if its classes tell; otherwise None."""
     head = data[:_HEAD]
     if b"dnnlib.tflib" in head:
         if b"G_style" in head and b"G_main" not in head:
@@ -79,7 +79,7 @@ def kind_of_pickle(data: bytes) -> str | None:
 
 
 def kind_of_folder(folder: Path) -> str:
-    """The kind of a folder, by the names in it."""
+    """What a folder is, judging by the names in it."""
     names = sorted(path.name for path in folder.iterdir())
     if "generator.safetensors" in names:
         return "a snapshot already, to be used as it is"

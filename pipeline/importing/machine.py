@@ -1,12 +1,13 @@
-"""A pickle machine of our own: it moves values between a stack and a memo, and calls nothing of the file.
+"""A pickle machine of our own, which only moves values between a stack and a memo and never calls anything
+that a file names.
 
-Python's unpickler imports what a file names and calls it. Here a name stays a name until `rebuild` knows a
-stand-in for it; instructions that have no use in weight files are refused.
+Python's unpickler imports what a file names and calls it. Here a name remains a name until `rebuild` replaces
+it by a stand-in. Instructions that weight files do not use are refused.
 
-A subclass of `pickle.Unpickler` with stand-ins would not do: it puts a file's keys into dicts and sets before
-anybody sees them. To hash a key of 70 bytes (a tuple that holds itself twice, thirty times over) takes for
-ever, one nested 100,000 deep ends the process, and an index of 9 bytes into its memo allocates gigabytes. So
-every instruction that hashes, copies or calls is written here, within a budget.
+A subclass of `pickle.Unpickler` with stand-ins would not be safe, because it puts a file's keys into dicts
+and sets before they can be checked. Hashing a key of 70 bytes (a tuple that contains itself twice, thirty
+levels deep) takes forever, a key nested 100,000 deep crashes the process, and a 9-byte memo index allocates
+gigabytes. Therefore every instruction that hashes, copies or calls is implemented here, within a budget.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pipeline.importing.rebuild import NESTED, admit, build, make, plain_key
 from pipeline.importing.values import Bag, Budget, Global, Refused
 
 STEPS = 1_000_000
-"""Instructions and copied items of one file: known weights take less than a tenth."""
+"""The largest number of instructions and copied items for one file. Known weights take less than a tenth of
+it."""
 
 _NOTHING_TO_DO = {"PROTO", "FRAME", "STOP"}
 _CONSTANTS: dict[str, Callable[[], Any]] = {
@@ -40,7 +42,7 @@ _ARGUMENTS = {
 
 
 class Bytes(Protocol):
-    """Bytes with a position, such as a BytesIO: reads never give more than there is."""
+    """Bytes with a position, such as a BytesIO. Reading never returns more than there is."""
 
     def read(self, count: int = -1, /) -> bytes: ...
     def readline(self) -> bytes: ...
@@ -50,9 +52,9 @@ class Bytes(Protocol):
 class Machine:
     """Runs one pickle.
 
-    persistent: makes what stands for a persistent id. nested: makes what `_load_from_bytes` gives. budget:
-    what is left of the file's. The method `on_name` does what the instruction NAME does; an instruction
-    without such a method is refused.
+    persistent: makes the stand-in for a persistent id. nested: makes the stand-in for a call of
+    `_load_from_bytes`. budget: what remains of the file's budget. The method `on_name` executes the
+    instruction NAME; instructions without such a method are refused.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self, file: Bytes) -> Any:
-        """The value of the pickle that begins at the file's position, which then stands behind it. Errors:
+        """The value of the pickle at the file's position, which is moved to the pickle's end. Raises
         Refused."""
         try:
             for opcode, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The networks in what a file holds: tensors by dotted name, and the settings of the modules around them."""
+"""The networks in a weight file: tensors by dotted name, and the settings of the modules that hold them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from pipeline.importing.rebuild import finished
 from pipeline.importing.values import Budget, ForeignObject, Refused, StoredTensor
 
-_DEEPEST, _MOST = 32, 1_000_000  # modules in modules; values of all of them
-_MOST_TEXT = 1 << 30  # bytes of text, which is not copied here: their reading has bounded it
-_MOST_SHARED = 8  # times that a file may hand out each of its numbers
+_DEEPEST, _MOST = 32, 1_000_000  # levels of nested modules; values in all of them
+_MOST_TEXT = 1 << 30  # bytes of text, which reading has bounded already and which is not copied here
+_MOST_SHARED = 8  # how many times over tensors may use the numbers of the file
 _PARTS = ("_parameters", "_buffers", "_modules")
 
 
 class Tensors(Mapping[str, Tensor]):
-    """Tensors by name, each read when it is asked for."""
+    """Tensors by name, each read when it is accessed."""
 
     def __init__(self, stored: Mapping[str, StoredTensor]) -> None:
         self.stored = dict(stored)
@@ -38,8 +38,8 @@ class Tensors(Mapping[str, Tensor]):
 
 @dataclass(frozen=True)
 class Part:
-    """One network or state dict. kind: its class's name, "" without. settings: numbers and text by dotted
-    name, such as "synthesis.b4.conv1.activation"."""
+    """One network or state dict. kind: the name of its class, or "" if it has none. settings: numbers and
+    texts by dotted name, such as "synthesis.b4.conv1.activation"."""
 
     kind: str
     tensors: Mapping[str, Tensor]
@@ -47,7 +47,7 @@ class Part:
 
 
 def parts_of(value: Any) -> dict[str, Part]:
-    """The parts of a file by name; "" is what lies beside them. Errors: Refused."""
+    """The parts of a file by name; "" holds what lies beside them. Raises Refused."""
     if isinstance(value, ForeignObject):
         return _checked({"": _network(value, Budget(_MOST, _MOST_TEXT))})
     if not isinstance(value, dict):
@@ -67,7 +67,7 @@ def parts_of(value: Any) -> dict[str, Part]:
 
 
 def _checked(parts: dict[str, Part]) -> dict[str, Part]:
-    """The parts, unless reading all of them takes far more memory than their numbers have in the file."""
+    """The parts, unless reading all of them would take far more memory than the numbers in the file."""
     read = [part.tensors for part in parts.values() if isinstance(part.tensors, Tensors)]
     tensors = [tensor for one in read for tensor in one.stored.values()]
     storages = {id(tensor.storage): tensor.storage for tensor in tensors}
@@ -101,7 +101,7 @@ def _network(record: ForeignObject, budget: Budget) -> Part:
 def _contents(
     module: ForeignObject,
 ) -> tuple[dict[str, StoredTensor], dict[str, ForeignObject], dict[str, Any]]:
-    """A module's own tensors, the modules below it, and its plain attributes."""
+    """A module's own tensors, its submodules, and its plain attributes."""
     named: dict[str, Any] = {}
     for group in _PARTS:
         held = module.state.get(group)

@@ -1,7 +1,7 @@
-"""What a file may ask for by name, and what becomes of it here: the whole list.
+"""The complete list of names that a file may use, and what each becomes here.
 
-A pickle names functions and classes to rebuild objects with. Those below have a stand-in that makes a plain
-value; every other name is refused before anything is done with it.
+A pickle names functions and classes with which to rebuild objects. Those listed below have stand-ins that
+make plain values; every other name is refused before anything is done with it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DTYPES = {
     "Bool": torch.bool,
 }
 _LONGEST_KEY = 1000
-_NUMBERS = {  # numpy's names of the types that torch has too
+_NUMBERS = {  # numpy's names of the types that torch also has
     "f2": torch.float16,
     "f4": torch.float32,
     "f8": torch.float64,
@@ -55,7 +55,7 @@ STORAGES = {
 
 
 class _Dtype:
-    """numpy.dtype while it is being rebuilt."""
+    """A numpy.dtype that is being rebuilt."""
 
     def __init__(self, code: object, *_: object) -> None:
         if not isinstance(code, str) or code.lstrip("<|=") not in _NUMBERS:
@@ -63,7 +63,7 @@ class _Dtype:
         self.dtype = _NUMBERS[code.lstrip("<|=")]
 
     def build(self, state: Any) -> None:
-        """Takes the state (version, byte order, sub-array, names, fields, ...)."""
+        """Applies the state (version, byte order, sub-array, names, fields, ...)."""
         if (
             not isinstance(state, tuple)
             or len(state) < 5
@@ -74,13 +74,13 @@ class _Dtype:
 
 
 class _Array:
-    """numpy.ndarray while it is being rebuilt; then a tensor."""
+    """A numpy.ndarray that is being rebuilt, and then its tensor."""
 
     def __init__(self, *_: object) -> None:
         self.tensor: StoredTensor | None = None
 
     def build(self, state: Any) -> None:
-        """Takes the state (version, shape, dtype, whether by columns, bytes)."""
+        """Applies the state (version, shape, dtype, whether in Fortran order, bytes)."""
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
             raise Refused("a numpy array that is not plain numbers")
         _, shape, kind, columns, data = state
@@ -121,7 +121,7 @@ def _parameter(data: Any, *_: object) -> StoredTensor:
 
 
 def _persistent(meta: Any) -> ForeignObject:
-    """A persistent object. Its `module_src`, source code that the usual loader would run, is dropped
+    """A persistent object. Its `module_src`, source code that the usual loader would run, is discarded
     unread."""
     if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str):
         raise Refused("a persistent object without a class")
@@ -141,7 +141,7 @@ def _members(values: Any = ()) -> set[Any]:
 
 
 def _encoded(text: Any, encoding: Any = "latin1") -> bytes:
-    """Bytes, as Python 3 writes them in protocol 2: as text in Latin-1."""
+    """Bytes, which Python 3 stores as Latin-1 text in protocol 2."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise Refused("bytes in an unknown encoding")
     return text.encode("latin-1")
@@ -156,10 +156,10 @@ def _device(*parts: Any) -> str:
 
 
 def plain_key(key: Any) -> Any:
-    """A key or a member that costs nothing to hash. Errors: Refused."""
+    """The key of a dict or member of a set, if it is cheap to hash. Raises Refused otherwise."""
     if not isinstance(key, str | int | float | bytes | None):
         raise Refused(f"a key that is a {type(key).__name__}; allowed: text and numbers")
-    # Whole numbers from 2^61 - 1 on can be made to fall upon each other in a table.
+    # Integers from 2^61 - 1 on can be chosen to collide in a hash table.
     if isinstance(key, int) and key.bit_length() > 60:
         raise Refused(f"a key that is {shown(key)}")
     if isinstance(key, str | bytes) and len(key) > _LONGEST_KEY:
@@ -190,14 +190,14 @@ MAKERS: dict[Global, Callable[..., Any]] = {
     **{Global(module, name): _members for module in _BUILTINS for name in ("set", "frozenset")},
 }
 NESTED = Global("torch.storage", "_load_from_bytes")
-"""A storage inside a plain pickle: a whole file of torch.save as bytes."""
+"""A storage inside a plain pickle: the bytes of a whole file written by torch.save."""
 TOKENS = {Global("numpy", "ndarray"), Global("torch.nn.parameter", "Parameter"), *STORAGES}
-"""Names that only stand as arguments: they are never called."""
+"""Names that may only occur as arguments and are never called."""
 ALLOWED = "tensors, numpy arrays, numbers, text and plain containers, StyleGAN2's persistent networks"
 
 
 def admit(name: Global) -> Global:
-    """The name, if it is on the list. Errors: Refused, with the name."""
+    """The name, if it is on the list; otherwise raises Refused with the name."""
     if name in MAKERS or name in TOKENS or name == NESTED:
         return name
     if name.module.startswith(("dnnlib.tflib", "tfutil")) or name == Global("network", "Network"):
@@ -212,7 +212,7 @@ def admit(name: Global) -> Global:
 
 
 def make(what: Any, arguments: Any, budget: Budget) -> Any:
-    """The value that stands for `what(*arguments)`. Errors: Refused."""
+    """The stand-in for the result of `what(*arguments)`. Raises Refused."""
     if not isinstance(what, Global) or what not in MAKERS:
         raise Refused(f"refused: it calls {shown(what) if isinstance(what, Global) else 'a value'}")
     if not isinstance(arguments, tuple):
@@ -226,7 +226,7 @@ def make(what: Any, arguments: Any, budget: Budget) -> Any:
 
 
 def build(value: Any, state: Any, budget: Budget) -> None:
-    """Does to a stand-in what BUILD would do to an object's attributes. Errors: Refused."""
+    """Does to a stand-in what the instruction BUILD would do to an object's attributes. Raises Refused."""
     budget.spend(state)
     if isinstance(value, _Dtype | _Array):
         value.build(state)
@@ -234,10 +234,10 @@ def build(value: Any, state: Any, budget: Budget) -> None:
         fields = value if isinstance(value, Bag) else value.state
         fields.update({plain_key(key): item for key, item in state.items()})
     elif not (isinstance(value, dict) and isinstance(state, dict)):
-        # The attributes of a dict, such as a state's `_metadata`, are of no use here.
+        # The attributes of a dict, such as a state dict's `_metadata`, are ignored.
         raise Refused(f"refused: it sets attributes of a {type(value).__name__}")
 
 
 def finished(value: Any) -> Any:
-    """The value, with a rebuilt array turned into its tensor."""
+    """The value itself, or the tensor of a rebuilt array."""
     return value.tensor if isinstance(value, _Array) else value

@@ -1,4 +1,4 @@
-"""What a pickle becomes here: plain Python values, and stand-ins for what would have been objects."""
+"""What a pickle becomes here: plain Python values, and stand-ins for objects."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ import torch
 from torch import Tensor
 
 MOST_NUMBERS = 1 << 40
-"""Elements of a storage; no side, stride or offset of a tensor is larger."""
+"""The largest number of elements in a storage, and the largest size, stride or offset of a tensor."""
 _MOST_DIMENSIONS = 8
-_SHOWN = 80  # characters of a text
+_SHOWN = 80  # the most characters of a text in messages
 
 
 class Refused(Exception):
-    """A file that this reader does not take; the message says what stands in it and what is allowed."""
+    """A file that this reader refuses. The message says what the file holds and what is allowed."""
 
 
 class Budget:
-    """How much reading one file may take in all: steps (instructions and copied items), and bytes of copied
+    """How much reading one file may cost in all: steps (instructions and copied items) and bytes of copied
     text."""
 
     def __init__(self, steps: int, size: int) -> None:
         self._steps, self._bytes = steps, size
 
     def spend(self, *values: Any, steps: int = 0) -> None:
-        """Takes `steps`, and the cost of copying each value, but not what is in it. Errors: Refused."""
+        """Spends `steps`, and the cost of copying each value without what it contains. Raises Refused when
+        the budget is used up."""
         for value in values:
             if isinstance(value, str | bytes | bytearray):
                 self._bytes -= len(value)
@@ -42,7 +43,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """The name of something that a pickle would have imported, and nothing else of it."""
+    """The name of something that a pickle would have imported, and nothing but the name."""
 
     module: str
     name: str
@@ -52,8 +53,8 @@ class Global:
 
 
 def shown(value: Any) -> str:
-    """A value of a file, for a message. What is not small is described by its type: a tuple of a few bytes
-    may hold itself so often, or so deep, that printing it would never end."""
+    """A value of a file, for a message. Anything but small values is described by its type: a tuple of a few
+    bytes can contain itself so often or so deep that printing it would never end."""
     if isinstance(value, str):
         return ascii(value[:_SHOWN])
     if isinstance(value, Global):
@@ -68,7 +69,7 @@ def shown(value: Any) -> str:
 
 
 class Bag(dict[Any, Any]):
-    """The attributes of an object that is a bag of values (argparse's Namespace, dnnlib's EasyDict)."""
+    """The attributes of an object that only holds values (argparse's Namespace, dnnlib's EasyDict)."""
 
 
 @dataclass(slots=True)
@@ -81,15 +82,15 @@ class ForeignObject:
 
 @dataclass(slots=True)
 class Storage:
-    """The numbers that tensors share. count: how many. source: reads their bytes, once it is known where they
-    lie."""
+    """Numbers that tensors share. count: how many there are. source: reads their bytes; None until their
+    position is known."""
 
     dtype: torch.dtype
     count: int
     source: Callable[[], bytes | memoryview] | None = None
 
     def flat(self) -> Tensor:
-        """All elements, [count], in the memory of the file, which must not be written to. Errors: Refused if
+        """All elements, [count], in the memory of the file, which must not be written to. Raises Refused if
         the file has fewer bytes than it states."""
         if self.source is None:
             raise Refused("a tensor's numbers are missing from the file")
@@ -99,7 +100,7 @@ class Storage:
         if not self.count:
             return torch.empty(0, dtype=self.dtype)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that bytes cannot be written to
+            warnings.simplefilter("ignore")  # the warning that the buffer is not writable
             return torch.frombuffer(data, dtype=self.dtype)
 
 
@@ -117,7 +118,7 @@ class StoredTensor:
             raise Refused(f"a tensor of {max(len(self.shape), len(self.stride))} dimensions")
         numbers = (self.offset, *self.shape, *self.stride)
         fits = all(type(n) is int and 0 <= n <= MOST_NUMBERS for n in numbers)
-        # Sides count beside a zero, too: torch multiplies them in 64 bits.
+        # Sizes count even beside a 0, because torch multiplies them in 64 bits.
         if (
             not fits
             or len(self.shape) != len(self.stride)
@@ -127,7 +128,7 @@ class StoredTensor:
                 f"a tensor of impossible shape {shown(self.shape)}, strides {shown(self.stride)} or offset "
                 f"{shown(self.offset)}"
             )
-        # No more elements than numbers: else a file of a few bytes could ask for all memory.
+        # No more elements than numbers, or a file of a few bytes could claim all memory.
         if self.offset + max(self._reach, self.elements) > self.storage.count:
             raise Refused(f"a tensor of shape {self.shape} in a storage of {self.storage.count} numbers")
 
@@ -142,7 +143,7 @@ class StoredTensor:
         return 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
 
     def read(self) -> Tensor:
-        """The tensor's values, contiguous and in memory of their own. Errors: Refused if the file has too
+        """The tensor's values, contiguous and in memory of their own. Raises Refused if the file has too
         few."""
         view = self.storage.flat().as_strided(self.shape, self.stride, self.offset)
         return view.clone(memory_format=torch.contiguous_format)
