@@ -1,1 +1,1 @@
-"""The parts of a command put together: one way for commands, jobs and tools."""
+"""Puts the parts of commands together, in the same way for commands, jobs and tools."""

@@ -1,4 +1,4 @@
-"""The sets of images that a run learns from: found, checked against configuration and family, read."""
+"""The data sets that a run learns from: opened, checked against configuration and family, and read."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ class Sets:
             yield self.second
 
     def claim(self) -> dict[str, Any]:
-        """What a run keeps of them, to know them again."""
+        """What a run records about its data sets, to recognise them later."""
         first, *others = ({"digest": i.digest, "count": i.count, "path": str(i.root)} for i in self)
         return {**first, SECOND: others[0]} if others else first
 
 
 def open_data(config: RunConfig, *, look: bool = True) -> Sets:
-    """The shards that the config names, checked against what it expects of them. look: at each of them."""
+    """The shards that the configuration names, checked against its settings. With `look`, the files of the
+    shards are checked too."""
     data = config.data
     if data.path is None:
         raise UserError(
@@ -67,8 +68,8 @@ def open_data(config: RunConfig, *, look: bool = True) -> Sets:
 
 
 def look_at_shards(config: RunConfig, sets: Sets, process: Process) -> None:
-    """What `open_data` does with `look`, by one process of each machine, which tells the others: thousands
-    would ask the file system for the sizes of as many shards each."""
+    """The check of `open_data` with `look`, done by one process on each machine for all of them: otherwise
+    thousands of processes would each ask the file system for the sizes of all shards."""
     fault = None
     if process.local_rank == 0 and config.data.on_damage == "error":
         try:
@@ -82,8 +83,8 @@ def look_at_shards(config: RunConfig, sets: Sets, process: Process) -> None:
 
 
 def trained_spec(config: RunConfig, sets: Sets) -> ImageSpec:
-    """The data's shape as the networks see it: without classes if training is unconditional; what the second
-    set has among the fields, as in `contracts.Batch.extra`."""
+    """The format of the images as the networks see them: without classes if training is unconditional, and
+    with the fields of the second data set as in `contracts.Batch.extra`."""
     classes = sets.first.spec.classes if config.data.labels is not False else 0
     fields = list(sets.first.fields)
     if sets.second is not None:
@@ -94,8 +95,8 @@ def trained_spec(config: RunConfig, sets: Sets) -> ImageSpec:
 
 
 def check_needs(config: RunConfig, family: Family) -> None:
-    """UserError unless the data have what the family needs of them, and no second set that it knows nothing
-    of."""
+    """Raises UserError unless the data have what the family needs, and there is a second data set only if the
+    family uses one."""
     name, needs = config.family.name, family.needs
     if needs.second and config.data.second is None:
         raise UserError(
@@ -117,8 +118,8 @@ def check_needs(config: RunConfig, family: Family) -> None:
 def stream_of(
     config: RunConfig, sets: Sets, family: Family, process: Process, images_seen: int = 0
 ) -> ImageStream | TwoStreams:
-    """This process's part of the images from `images_seen` on, labelled if the family has classes, with all
-    that it needs beside them."""
+    """This process's part of the images from `images_seen` on, with labels if the family has classes, and
+    with the fields that it needs."""
     needs = family.needs.fields
     first = ImageStream(
         sets.first,

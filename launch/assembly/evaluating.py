@@ -1,4 +1,4 @@
-"""From the options of `hrgan evaluate` to the work, in one process or several."""
+"""`hrgan evaluate`: from its options to results, in one process or several."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GO_ON = "what has been measured stands, and the same command goes on"
 
 
 def evaluate(options: EvaluateOptions) -> int:
-    """Measures what the options ask for; returns the exit code."""
+    """Measures what the options ask for. Returns the exit code."""
     settings = settings_of(options)
     join_srun()
     if options.processes > 1 and not is_one_of_many():
@@ -54,7 +54,7 @@ def evaluate(options: EvaluateOptions) -> int:
 
 
 def settings_of(options: EvaluateOptions) -> Settings:
-    """What the options ask to be measured, and with what."""
+    """The settings of the evaluation that the options describe."""
     inception, extractor = options.inception, options.extractor_file
     vgg, lpips = options.vgg, options.lpips
     weights = chosen_perceptual(vgg.vgg_weights, vgg.vgg_digest, lpips.lpips_weights, lpips.lpips_digest)
@@ -74,8 +74,8 @@ def settings_of(options: EvaluateOptions) -> Settings:
 
 
 def check(options: EvaluateOptions) -> None:
-    """Refuses, before anything is started, what the evaluation would refuse; fetches weights that it will
-    need, as the machines that it runs on may have no way out."""
+    """Refuses, before anything is started, what the evaluation would refuse. Downloads missing weights,
+    because the machines that run the job may have no access to the network."""
     check_scope(options.source, options.scope)
     settings = settings_of(options)
     index = ShardIndex.read(options.data)

@@ -1,5 +1,5 @@
-"""`batch.micro: auto`: the most images of a process that fit into memory at once, found by steps that count
-for nothing."""
+"""`batch.micro: auto`: the most images that fit into a process's memory at once, determined by trial
+steps."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from pipeline.models.layers import BatchNorm
 from pipeline.training.trainer import micro_batches
 from pipeline.words import counted, tell
 
-_STEPS = 2  # the first makes Adam's moments, which the second finds in memory
-_STAGES = 64  # of a run, looked at for the one that needs most
+_STEPS = 2  # the first step allocates Adam's moments; the second runs with them in memory
+_STAGES = 64  # points of the schedule that are searched for the most demanding stage
 
 
 def settled(config: RunConfig, spec: ImageSpec, process: Process) -> RunConfig:
-    """`config` with a number in place of batch.micro=auto, the same on all ranks: the largest that fits on
-    each. RunFailed if none does. Nothing of the run is touched: networks, optimizers, memory are others."""
+    """`config` with a number instead of batch.micro=auto, the same on all ranks: the largest that fits on
+    every one of them. RunFailed if none does. Trial steps use networks, optimizers and memory of their own,
+    and leave the run untouched."""
     if config.batch.micro != "auto":
         return config
     here = next((most for most in candidates(config, spec, process) if fits(config, spec, process, most)), 0)
@@ -44,8 +45,8 @@ def settled(config: RunConfig, spec: ImageSpec, process: Process) -> RunConfig:
 
 
 def candidates(config: RunConfig, spec: ImageSpec, process: Process) -> Iterator[int]:
-    """What batch.micro may be, the largest first: parts of a process's batch that the family takes, in every
-    stage."""
+    """The values that batch.micro may have, largest first: divisors of a process's batch that the family
+    accepts in every stage."""
     family = family_of(config, spec)
     images = config.batch.size // process.world_size
     sizes = [size // process.world_size for size in family.schedule.batch_sizes()]
@@ -64,7 +65,7 @@ def _takes(family: Family, sizes: list[int], most: int) -> bool:
 
 
 def fits(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> bool:
-    """Whether whole steps with all phases find the memory for `most` images at once on this process."""
+    """Whether whole steps with all phases fit into memory with `most` images at once on this process."""
     try:
         _dry_steps(config, spec, process, most)
     except (RuntimeError, MemoryError) as error:
@@ -80,7 +81,8 @@ def fits(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> boo
 
 
 def _dry_steps(config: RunConfig, spec: ImageSpec, process: Process, most: int) -> None:
-    """Alone, on noise, without a word to other ranks: one that fails must not leave them waiting."""
+    """Trial steps on noise. They do not communicate with other ranks, because a rank that fails must not
+    leave others waiting."""
     family = family_of(config, spec)
     family.fixtures = load_fixtures(config.fixtures, family, process.device).modules
     stage = largest_stage(config, family.schedule, process.world_size, most)
@@ -105,7 +107,8 @@ def _dry_steps(config: RunConfig, spec: ImageSpec, process: Process, most: int) 
 
 
 def largest_stage(config: RunConfig, schedule: Schedule, world_size: int, most: int) -> Stage:
-    """The stage of the run with most pixels at once, with the batch of one process; the last of several."""
+    """The stage of the run with the most pixels at once, with the batch size of one process; if several are
+    equal, the last."""
     places = [config.length.images * part // _STAGES for part in range(_STAGES + 1)]
     stages = [schedule.at(place) for place in reversed(places)]
     local = [replace(stage, batch_size=stage.batch_size // world_size) for stage in stages]
@@ -114,7 +117,7 @@ def largest_stage(config: RunConfig, schedule: Schedule, world_size: int, most: 
 
 @dataclass(frozen=True)
 class Still:
-    """A schedule of one stage."""
+    """A schedule with a single stage."""
 
     stage: Stage
 
@@ -127,7 +130,7 @@ class Still:
 
 @dataclass(frozen=True)
 class Noise:
-    """Reals of the right shape."""
+    """A stream of noise in the format of the reals."""
 
     spec: ImageSpec
     device: torch.device
@@ -151,7 +154,7 @@ class Noise:
 
 
 def _blank(field: Field, count: int) -> torch.Tensor:
-    """A batch of a field's shape and type, all zeros (see `contracts.Field`)."""
+    """A batch of zeros in a field's shape and type (see `contracts.Field`)."""
     if field.kind == "image":
         height, width, channels = field.shape
         return torch.zeros(count, channels, height, width)

@@ -1,4 +1,4 @@
-"""A family's frozen networks: their files read, checked and put in their places before any work."""
+"""A family's frozen networks: their files are read, checked and put in place before any work starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from pipeline.storage.snapshots import Snapshot
 
 
 def check_fixtures(config: RunConfig, family: Family) -> None:
-    """UserError unless the configuration names a file for each of the family's fixtures, and no others."""
+    """Raises UserError unless the configuration names a file for each of the family's fixtures, and no
+    others."""
     wanted = family.needs.fixtures
     for name in wanted:
         if name not in config.fixtures:
@@ -35,31 +36,31 @@ def check_fixtures(config: RunConfig, family: Family) -> None:
 
 
 def with_fixtures(config: RunConfig, family: Family, process: Process) -> RunConfig:
-    """Gives `family` its fixtures, on the device; returns `config` with the digest of each.
+    """Gives `family` its fixtures, on the device, and returns `config` with the digest of each.
 
-    Errors: UserError on all ranks if a file is missing, is another than the configuration says, does not fit,
-    or is not the same to all ranks.
+    Raises UserError on all ranks if a file is missing, does not match the configured digest, does not fit, or
+    is not the same file on all hosts.
     """
     check_fixtures(config, family)
     if not config.fixtures:
         return config
-    found, fault = _Loaded({}, {}), None
+    loaded, fault = _Loaded({}, {}), None
     try:
-        found = load_fixtures(config.fixtures, family, process.device)
+        loaded = load_fixtures(config.fixtures, family, process.device)
     except UserError as error:
         fault = str(error)
-    for other in from_all((found.digests, fault), process):
+    for other in from_all((loaded.digests, fault), process):
         if other[1] is not None:
             raise UserError(other[1])
         for name, digest in other[0].items():
-            if digest != found.digests[name]:
+            if digest != loaded.digests[name]:
                 raise UserError(
                     f"fixtures.{name}: {config.fixtures[name].file}: not the same file on all hosts; "
                     "allowed: a file that all hosts share"
                 )
-    family.fixtures = found.modules
+    family.fixtures = loaded.modules
     known = {
-        name: fixture.model_copy(update={"sha256": found.digests[name]})
+        name: fixture.model_copy(update={"sha256": loaded.digests[name]})
         for name, fixture in config.fixtures.items()
     }
     return config.model_copy(update={"fixtures": known})
@@ -77,7 +78,7 @@ def load_fixtures(
     device: torch.device,
     names: Collection[str] | None = None,
 ) -> _Loaded:
-    """The frozen networks of these names (None: of all) and the sha256 of their files."""
+    """The frozen networks of these names (None: all) and the sha256 of their files."""
     modules, digests = {}, {}
     for name, make in family.needs.fixtures.items():
         if names is not None and name not in names:
@@ -96,9 +97,10 @@ def load_fixtures(
 def recall_fixtures(
     snapshot: Snapshot, family: Family, device: torch.device, *, sampling: bool = True
 ) -> None:
-    """Gives `family`, made for a snapshot, the fixtures that its run had: those that samples need, or all.
+    """Gives `family`, made for a snapshot, the fixtures of the snapshot's run: those that sampling needs, or
+    all.
 
-    Errors: UserError that names the snapshot, for files that are gone or others than they were.
+    The UserError names the snapshot, if a file is missing or has changed.
     """
     names = family.needs.sampling if sampling else tuple(family.needs.fixtures)
     if not names:

@@ -1,4 +1,4 @@
-"""From the options of `hrgan generate` to the work, in one process or several."""
+"""`hrgan generate`: from its options to images, in one process or several."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ from pipeline.generation.request import Request
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 from pipeline.words import counted
 
-_BATCH, _BATCH_ON_CPU = 16, 4  # a CPU computes image by image: small batches are spread better over cores
+_BATCH, _BATCH_ON_CPU = (
+    16,
+    4,
+)  # a CPU computes image by image, and small batches are spread better over its cores
 
 
 def judges_of(options: GenerateOptions, snapshot: Snapshot, device: torch.device) -> Judges:
@@ -123,7 +126,7 @@ def parse_truncation(text: str) -> float | tuple[float, ...]:
 
 
 def make_picture(options: GenerateOptions) -> int:
-    """One picture of all images; returns the exit code."""
+    """Writes one picture of all images. Returns the exit code."""
     snapshot = open_snapshot(options.source)
     request = request_of(options, snapshot, judges_of(options, snapshot, choose_device(options.device)))
     generate_grid(
@@ -138,8 +141,8 @@ def make_picture(options: GenerateOptions) -> int:
 
 
 def make_shards(options: GenerateOptions) -> int:
-    """A data set of shards, by as many processes as the options ask for, unless this already is one of many;
-    returns the exit code."""
+    """Writes a data set of shards, with as many processes as the options ask for, unless this process is
+    already one of several. Returns the exit code."""
     snapshot, out, shard_size = open_snapshot(options.source), options.out, options.shard_size
     judges = judges_of(options, snapshot, _own(choose_device(options.device)))
     request = request_of(options, snapshot, judges)
@@ -148,7 +151,7 @@ def make_shards(options: GenerateOptions) -> int:
         prepare_operations("auto", options.device)
         return run_ranks(sys.argv[1:], options.processes, spare=True)
     place = task_place(os.environ)
-    # In one process, as the images do not depend on their number.
+    # Without the number of processes, on which the images do not depend.
     command = ["hrgan", "generate", *command_line(options, without=("processes",))]
     index = generate_shards(
         request,
@@ -166,7 +169,7 @@ def make_shards(options: GenerateOptions) -> int:
 
 
 def _own(device: torch.device) -> torch.device:
-    """This process's one of several devices."""
+    """The device that this process is to use."""
     if device.type != "cuda":
         return device
     return own_device(task_place(os.environ).local_rank)

@@ -1,4 +1,5 @@
-"""Commands beside training that several processes share: one group, watched, that ends by name in time."""
+"""Commands other than training that several processes run together: a group whose processes watch each other,
+and which ends in time and names a lost process."""
 
 from __future__ import annotations
 
@@ -18,17 +19,17 @@ from pipeline.engines.process import joined
 from pipeline.errors import UserError
 from pipeline.storage.atomic import aside_of
 
-# The group's own time-out comes later than that of the heartbeat, which knows names.
+# The group's own time-out is later than the heartbeat's, which can name the lost process.
 _GRACE_MINUTES = 2
 _FIRST_SPEAKS_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Group:
-    """How the processes of a command watch over each other.
+    """How the processes of a command watch each other.
 
-    beside: folder in which signs of life go into one of their own. go_on: what to do after one is lost, for
-    people. silence_seconds, patience_minutes: see `Heartbeat`.
+    beside: the folder in which the folder of heartbeats is made. go_on: what the user can do after a process
+    is lost. silence_seconds, patience_minutes: see `Heartbeat`.
     """
 
     beside: Path
@@ -42,8 +43,8 @@ def run_as_group(
     device: Literal["auto", "cpu", "cuda"],
     work: Callable[[Process, ProcessPeers], None],
 ) -> int:
-    """Runs `work` as the process of a group that the environment says this is (or as the only one). Returns
-    the exit code."""
+    """Runs `work` as one process of the group that the environment describes, or as the only one. Returns the
+    exit code."""
     join_srun()
     with joined(device, group.patience_minutes + _GRACE_MINUTES, share_gpus=True) as process:
         peers = ProcessPeers(process)
@@ -52,7 +53,7 @@ def run_as_group(
                 work(process, peers)
         except UserError:
             if not process.is_first:
-                # What is wrong is nearly always wrong everywhere: the first says it, and ends the rest.
+                # A user's error nearly always occurs on all ranks: the first reports it and ends the others.
                 time.sleep(_FIRST_SPEAKS_SECONDS)
             raise
     return 0

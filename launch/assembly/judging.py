@@ -33,10 +33,10 @@ _LARGEST_GROUP = 64
 
 @dataclass(frozen=True)
 class Judges:
-    """Whose opinion is asked, loaded when it is needed.
+    """What judges the images, loaded when it is needed.
 
     discriminator: a run, checkpoint or snapshot that has one. reference: shards of the training images.
-    settings: name the features to compare by.
+    settings: determine the features to compare by.
     """
 
     snapshot: Snapshot
@@ -47,7 +47,7 @@ class Judges:
 
     @cached_property
     def digests(self) -> Mapping[str, str]:
-        """Of all that decides an opinion."""
+        """The digests of everything that determines an opinion."""
         digests = {}
         if self.discriminator is not None:
             digests["discriminator_weights"] = _digest(self._weights)
@@ -57,7 +57,8 @@ class Judges:
         return digests
 
     def panel(self, filters: Filters, out: Path) -> Panel:
-        """Ready to judge. out: has a folder `.work`, for what cannot be kept beside the reference."""
+        """A panel that is ready to judge. `out` has a folder `.work` for caches that cannot be kept beside
+        the reference."""
         score, group = (None, 1) if self.discriminator is None else self._scorer()
         training = None
         if self._index is not None:
@@ -117,7 +118,7 @@ class Judges:
 
         def score(pixels: Tensor, labels: Tensor | None) -> Tensor:
             images = pixels.to(self.device).float().mul(2 / 255).sub(1)
-            # Each by itself, whoever is judged beside it.
+            # The same random numbers for each image, so that its score does not depend on the others.
             alike = SampleRandomness([0] * len(images), self.device)
             shown = game.present(family.codec.encode(Batch(images, labels), alike))
             return judge(shown.images, shown.labels, exact=True).logits.cpu()
@@ -126,7 +127,7 @@ class Judges:
 
 
 def _group(family: Family) -> int:
-    """The least number of images that the discriminator takes."""
+    """The smallest number of images that the discriminator accepts."""
     for images in range(1, _LARGEST_GROUP):
         try:
             family.check_batch(images)

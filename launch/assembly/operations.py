@@ -1,4 +1,4 @@
-"""Compiled operations for a command that computes: loaded, or compiled, before it does anything else."""
+"""Compiled operations for commands that compute: loaded, or compiled first, before anything else happens."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from pipeline.errors import UserError
 def use_operations(
     backend: Backend, device: torch.device, *, tell: Callable[[str], None] = words.tell
 ) -> None:
-    """Takes what `backend` asks for on this device. UserError if native ones are demanded and missing.
+    """Uses the operations that `backend` asks for on this device. UserError if native ones are required and
+    missing.
 
-    tell: gets a line where operations run as plain PyTorch; of a group of processes the first's alone should.
-    On a CPU, large tensors are from then on made in memory that is kept.
+    `tell` gets a line where operations run as plain PyTorch; in a group of processes, only the first should
+    pass one. On a CPU, memory for large tensors is from then on kept and reused.
     """
     with _as_user_error():
         ops.use(backend, devices=_devices(device.type), tell=tell)
@@ -29,7 +30,8 @@ def use_operations(
 
 
 def prepare_operations(backend: Backend, device: Literal["auto", "cpu", "cuda"]) -> None:
-    """Compiles what processes that are about to start will take: each would wait for the one that does."""
+    """Compiles what processes that are about to start will load, so that they do not wait for each other to
+    do it."""
     on_gpu = device != "cpu" and torch.cuda.is_available()
     with _as_user_error():
         ops.prepare(backend, devices=_devices("cuda" if on_gpu else "cpu"), tell=words.tell)
@@ -43,5 +45,5 @@ def _devices(device: str) -> tuple[Literal["cpu", "cuda"], ...]:
 def _as_user_error() -> Iterator[None]:
     try:
         yield
-    except (ops.NativeOpsMissing, ValueError) as error:  # ops know no error of ours
+    except (ops.NativeOpsMissing, ValueError) as error:  # ops do not know our errors
         raise UserError(str(error)) from error

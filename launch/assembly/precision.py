@@ -1,4 +1,5 @@
-"""What a run computes in: what its settings ask for, or float32 where a CPU cannot do that well."""
+"""The type in which a run computes: the one that its settings ask for, or float32 if a CPU cannot compute in
+that efficiently."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from pipeline.engines.process import from_all
 
 
 def with_computed_precision(config: RunConfig, process: Process, tell: Callable[[str], None]) -> RunConfig:
-    """`config` with `engine.computes` decided, alike on all ranks; every rank must call it.
+    """`config` with `engine.computes` decided, the same on all ranks. Every rank must call it.
 
-    tell: gets a line where the run computes in another type than is asked for, or in one that is slow here.
+    `tell` gets a line if the run computes in another type than requested, or in one that is slow here.
     """
     if config.engine.precision == "float32":
         return config.computing("float32")

@@ -1,4 +1,4 @@
-"""From a snapshot on disk to what draws images: the one place where storage and families meet."""
+"""From a snapshot on disk to a sampler: the one place where storage and families meet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.storage.snapshots import Snapshot
 
 
 def choose_device(name: str) -> torch.device:
-    """auto, cpu or cuda as a device that is there."""
+    """The device that auto, cpu or cuda stands for. UserError if it is not available."""
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no CUDA device is visible; allowed: auto, cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
@@ -22,7 +22,7 @@ def choose_device(name: str) -> torch.device:
 def sampler_of(snapshot: Snapshot, device: torch.device) -> Sampler:
     """The snapshot's generator with its verified weights, ready to draw on `device`.
 
-    With compiled operations where they are there; $HRGAN_OPS_BACKEND asks for others.
+    It uses compiled operations where they are available; $HRGAN_OPS_BACKEND can choose others.
     """
     use_operations("auto", device)
     weights = snapshot.weights()

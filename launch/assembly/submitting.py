@@ -1,4 +1,4 @@
-"""Commands become jobs: checked, written down, submitted, and told."""
+"""Turns commands into jobs: checks them, writes them down, submits them, and reports them."""
 
 from __future__ import annotations
 
@@ -33,34 +33,35 @@ from pipeline.storage.snapshots import Snapshot, list_snapshots, open_snapshot
 from pipeline.words import counted, note
 
 BUSY = ("pending", "running", "requeued")
-_UNKNOWN = "JOB"  # the number of a job that a dry run does not submit
+_UNKNOWN = "JOB"  # stands for the number of a job that a dry run does not submit
 _evaluate_options = partial(parsed, EvaluateOptions, "hrgan evaluate")
 
 
 @dataclass(frozen=True)
 class Training:
-    """One run that a job is to train."""
+    """One run that a job will train."""
 
     settings: RunConfig
     run: Path
     arguments: tuple[str, ...]
 
     def command(self) -> JobCommand:
-        """What the job's processes run, from the settings as they are now."""
+        """What the job's processes run, with the settings as they are now."""
         jobs = self.run / JOBS
         arguments = ("train", str(jobs / SETTINGS), "--run", str(self.run))
         return JobCommand(arguments, (*self.arguments, "--run", str(self.run)), jobs, self.run)
 
 
 def submit_training(options: SubmitTrainOptions) -> None:
-    """One job or, for a sweep, an array; then, with `evaluate`, one that evaluates once it has ended well."""
+    """Submits one job or, for a sweep, an array; with `evaluate`, also a job that evaluates after it has
+    succeeded."""
     job, run = options.job, options.folder
     cluster = load_cluster(job.cluster)
     trainings = [_training(options, point) for point in sweep_runs(options.sweep)]
     nodes, tasks = job.nodes or cluster.nodes, cluster.tasks
     queue = ask_queue()
     for number, training in enumerate(trainings):
-        # Completed here: written out, every setting counts as given, and nothing would be left to complete.
+        # Completed now, because in a written file every setting counts as given and is not completed later.
         settings = check_start(training.settings, training.run, nodes * tasks)
         trainings[number] = replace(training, settings=settings)
         _refuse_busy(training.run, queue)
@@ -86,7 +87,8 @@ def submit_training(options: SubmitTrainOptions) -> None:
 
 
 def submit_evaluation(options: SubmitEvaluateOptions) -> None:
-    """A job that runs `hrgan evaluate ARGUMENTS`; with `each`, an array: one job for each snapshot."""
+    """Submits a job that runs `hrgan evaluate ARGUMENTS`; with `each`, an array with one job for each
+    snapshot."""
     asked = _evaluate_options(options.arguments)
     evaluating.check(asked)
     if options.each:
@@ -99,7 +101,7 @@ def submit_evaluation(options: SubmitEvaluateOptions) -> None:
 
 
 def _each_snapshot(arguments: Sequence[str], asked: EvaluateOptions) -> tuple[list[tuple[str, ...]], Path]:
-    """The arguments once for each snapshot of the run that they name, and the folder for the output."""
+    """The arguments for each snapshot of the run that they name, and the folder for the jobs' output."""
     run = asked.source
     if asked.every or asked.watch:
         raise UserError("--each: submits a job for each snapshot; not allowed with --all or --watch")
@@ -110,7 +112,7 @@ def _each_snapshot(arguments: Sequence[str], asked: EvaluateOptions) -> tuple[li
     def with_source(place: int, folder: Path) -> tuple[str, ...]:
         return (*arguments[:place], str(folder), *arguments[place + 1 :])
 
-    # Of equal arguments, the one that changes what is evaluated when it changes.
+    # If several arguments equal the run, this finds the one that is the source.
     places = (place for place, argument in enumerate(arguments) if Path(argument) == run)
     first = folders[0]
     source = next(place for place in places if _evaluate_options(with_source(place, first)).source == first)
@@ -118,7 +120,7 @@ def _each_snapshot(arguments: Sequence[str], asked: EvaluateOptions) -> tuple[li
 
 
 def submit_generation(options: SubmitOtherOptions) -> None:
-    """A job that runs `hrgan generate ARGUMENTS`."""
+    """Submits a job that runs `hrgan generate ARGUMENTS`."""
     job = options.job
     asked = parsed(GenerateOptions, "hrgan generate", options.arguments)
     snapshot, jobs = _source(asked.source, may_wait=job.after is not None)
@@ -137,7 +139,7 @@ def _submit_other(
     jobs: Path,
     tasks: int | None = None,
 ) -> None:
-    """One job for each of those arguments, on one node unless told, which most of them need."""
+    """Submits one job for each of `commands`, by default on one node, which is what most of them need."""
     cluster = load_cluster(job.cluster)
     nodes, tasks = job.nodes or 1, tasks or cluster.tasks
     own = tuple(JobCommand((name, *arguments), (name, *arguments), jobs) for arguments in commands)
@@ -156,7 +158,7 @@ def _training(options: SubmitTrainOptions, point: SweepRun) -> Training:
 
 
 def _job_name(name: CommandName, run: Path) -> str:
-    """From the run folder, which the script names in patterns of SLURM."""
+    """The job's name, from the run folder. UserError if SLURM cannot write into that folder."""
     path = str(run.resolve())
     if "%" in path or "\\" in path or not path.isprintable():
         raise UserError(f"{run}: SLURM cannot write there; allowed: a path without %, \\ or line breaks")
@@ -169,8 +171,8 @@ def _refuse_busy(run: Path, queue: Queue) -> None:
     except Damaged as damage:
         raise UserError(f"{damage}; move it away if no job of this run waits or runs") from damage
     queued = queue.find(job.job_id) if job is not None else None
-    # A queue that answers and does not know the job: it was cancelled or killed, and could not say so.
-    # One that has it, whatever the run has said: SLURM may have put it back by itself.
+    # If the queue answers and does not know the job, it was cancelled or killed before it could record so.
+    # If the queue knows it, it counts whatever its record says: SLURM may have requeued it by itself.
     unsure = not queue.known and job is not None and job.state in BUSY and job.job_id is not None
     if job is not None and (queued is not None or unsure):
         now = queued.state.lower() if queued is not None else job.state
@@ -186,7 +188,7 @@ def _refuse_busy(run: Path, queue: Queue) -> None:
 def _evaluation_of(
     trainings: Sequence[Training], submission: Submission, metrics: str
 ) -> Callable[[str], Submission]:
-    """What evaluates the runs that the job with the number that it is given has trained."""
+    """A function from the number of the training job to the submission that evaluates its runs."""
     commands = []
     for training in trainings:
         data = str(training.settings.data.path)
@@ -209,14 +211,14 @@ def _evaluation_of(
 
 
 def _beside(data: Path) -> Path | None:
-    """The folder for the output of a job that measures a data set; None if `data` is none."""
+    """The folder for the output of a job that measures a data set; None if `data` is not a data set."""
     return data.resolve().parent / JOBS if is_data(data) else None
 
 
 def _source(source: Path, *, may_wait: bool) -> tuple[Snapshot | None, Path]:
-    """The snapshot, if it is there by now, and the folder for the job's output.
+    """The snapshot, if it exists already, and the folder for the job's output.
 
-    may_wait: for a run that has been submitted and has no snapshots yet.
+    With `may_wait`, a submitted run without snapshots is accepted.
     """
     try:
         snapshot = open_snapshot(source)
@@ -247,7 +249,7 @@ def _send_training(submission: Submission, trainings: Sequence[Training]) -> str
             write_job(training.run, Job("pending"))
         job_id = submit(submission)
     for number, training in enumerate(trainings):
-        # A job that has started already has said so itself, and knows its number.
+        # A job that has already started has recorded that itself, with its number.
         job = read_job(training.run)
         if job is not None and job.state == "pending":
             write_job(training.run, Job("pending", f"{job_id}_{number}" if len(trainings) > 1 else job_id))

@@ -1,5 +1,5 @@
-"""The parts of a run put together: the one way from a configuration to a loop that trains, for `hrgan train`,
-for trial steps, and for whatever measures or compares training."""
+"""From a configuration to a loop that trains: the one way for `hrgan train`, for trial steps, and for
+everything that measures or compares training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.training.turns import Graphs
 
 
 def family_of(config: RunConfig, spec: ImageSpec) -> Family:
-    """The family that `config` names, for images of `spec`, in the precision that the run computes in."""
+    """The family that `config` names, for images of `spec`, in the precision in which the run computes."""
     low = low_precision_of(config.engine.computed)
     return build_family(config.family, spec, batch_size=config.batch.size, low_precision=low)
 
@@ -40,12 +40,14 @@ def assemble(
 ) -> Trainer:
     """Networks on the process's device, attached to an engine, in a loop that is ready for its first step.
 
-    process: the engine's or, without one, a process of its own on the CPU. seed: of the run. micro: most
+    process: that of the engine; by default a single process on the CPU. seed: of the run. micro: the most
     images that a process holds at once; None for all. settings: the section `engine` of a configuration.
-    networks: those to train, instead of fresh ones drawn from the run's seed. engine: instead of the one that
-    the settings name; not attached to networks yet. stream: may be set later, when the position is known.
-    graphs: instead of those that the settings ask for. tell: gets a line where CUDA graphs are not possible.
-    Errors: UserError where the settings ask for what these networks do not offer.
+    networks: the networks to train; by default fresh ones drawn from the run's seed. engine: used instead of
+    the one that the settings name; not yet attached to networks. stream: may be set later, when the position
+    is known. graphs: used instead of those that the settings ask for. tell: gets a line if CUDA graphs are
+    not possible.
+
+    Raises UserError if the settings ask for something that these networks do not offer.
     """
     settings = settings or EngineConfig()
     process = engine.process if engine is not None else process or Process()
@@ -54,7 +56,7 @@ def assemble(
         networks = family.networks()
     for module in (networks.generator, networks.discriminator, family.memory):
         if any(tensor.device != process.device for tensor in (*module.parameters(), *module.buffers())):
-            module.to(process.device)  # tensors without data cannot be moved, not even to where they are
+            module.to(process.device)  # meta tensors cannot be moved, not even to where they already are
     engine = engine or select_engine(settings, process)
     engine.attach(networks, family.optimizers)
     if graphs is None and settings.graphs == "auto" and not settings.compile:
@@ -62,7 +64,7 @@ def assemble(
     trainer = Trainer(
         family, networks, engine, stream, seed=seed, micro=micro, tf32=settings.tf32, graphs=graphs
     )
-    # Only now: the trainer has made its averaged copy, which must stay a plain module.
+    # Only after the trainer has made its averaged copy, which must remain a plain module.
     _switch_on(settings, networks)
     return trainer
 

@@ -1,4 +1,4 @@
-"""`hrgan train`: put the parts of a run together and let it run."""
+"""`hrgan train`: puts the parts of a run together and runs it."""
 
 from __future__ import annotations
 
@@ -59,11 +59,13 @@ from pipeline.words import counted, keep_quiet, tell
 
 
 def train(config: RunConfig, run: Path, processes: int) -> int:
-    """Trains `config` in folder `run`, going on from its newest whole checkpoint. Returns the exit code.
+    """Trains `config` in the folder `run`, continuing from its newest whole checkpoint. Returns the exit
+    code.
 
-    processes: ranks to start on this machine; ignored in a process that already is one of many.
+    `processes` is the number of ranks to start on this machine; it is ignored in a process that is already
+    one of several.
     """
-    most_requeues()  # what is wrong in the environment is said before any work
+    most_requeues()  # reports mistakes in the environment before any work
     check_ranking(config.stop.metric, "stop.metric")
     many = is_one_of_many()
     sets = open_data(config, look=not many)
@@ -86,12 +88,12 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
         use_operations(config.ops.backend, process.device, tell=tell_first)
         with StopRequest(config.length.time).listening() as stop, ExitStack() as held:
             if process.is_first:
-                # After a failed node, what is left of the start before may still be about to end.
+                # After a node has failed, processes of the previous start may not have ended yet.
                 wait = 2 * config.engine.silence_seconds if restarts() else 0
                 held.enter_context(only_writer(run, wait))
                 claim_run(run, config, sets.claim())
                 held.enter_context(recorded(run))
-            # Whoever has failed says why itself: this rank needs no traceback.
+            # The rank that failed reports why, so that this one needs no traceback.
             with contact(process, "lost contact with another process, which says why ({})".format):
                 config = _settled(config, spec, run, process)
                 outcome = _run(config, run, sets, family, process, stop)
@@ -106,7 +108,7 @@ def _settled(config: RunConfig, spec: ImageSpec, run: Path, process: Process) ->
 
 
 def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
-    """Refuses what `train` would refuse on `processes` processes, on whatever machine; writes nothing.
+    """Refuses what `train` would refuse with `processes` processes, on any machine, and writes nothing.
     Returns `config` as `train` would complete it from the run and the data."""
     check_ranking(config.stop.metric, "stop.metric")
     sets = open_data(config)
@@ -119,10 +121,12 @@ def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
 
 
 def _check(config: RunConfig, spec: ImageSpec, world_size: int) -> Family:
-    """Everything that can be refused before any work starts."""
+    """Checks everything that can be refused before any work starts."""
     check_engine(config.engine)
     as_asked = config.model_copy(update={"engine": config.engine.model_copy(update={"computes": None})})
-    family_of(as_asked, spec)  # a precision that the family lacks is refused, whatever it would come to here
+    family_of(
+        as_asked, spec
+    )  # refuses a precision that the family lacks, even if this machine would not use it
     family = family_of(config, spec)
     for size in family.schedule.batch_sizes():
         if size % world_size:
@@ -170,14 +174,14 @@ def _run(
                 _begin(report, run, config, index, summary)
             else:
                 report.introduce(identity(config))
-        stack.callback(keeper.give_up)  # of no account when the run has ended well
+        stack.callback(keeper.give_up)  # has no effect if the run has ended well
         stack.enter_context(contact(process, partial(_loss, trainer, heartbeat, stop)))
         end = partial(asked_to_end, run, config.stop)
         return Loop(trainer, config, keeper, report, stop, end).run()
 
 
 def _loss(trainer: Trainer, heartbeat: Heartbeat, stop: StopRequest, said: str) -> str:
-    """The line for people where a rank is lost. said: by the process group."""
+    """The line for the user when a rank is lost. `said` is the message of the process group."""
     lost, progress = heartbeat.name_the_lost(told=lambda: stop.by_signal), trainer.progress
     return (
         f"{lost}; the last step was {progress.step}, at {progress.images_seen} images ({said}); "
@@ -191,7 +195,7 @@ def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
     if checkpoint is not None:
         put_back(trainer, checkpoint.load())
         if process.is_first:
-            store.prune(trainer.progress.images_seen)  # what a start that failed meanwhile could not
+            store.prune(trainer.progress.images_seen)  # old checkpoints that a failed start has left
             tell(f"going on from {checkpoint.folder} ({trainer.progress.images_seen} images)")
     elif config.start.source is not None:
         taken = begin_with(trainer, load_start(Path(config.start.source)))
@@ -227,7 +231,7 @@ def _report(config: RunConfig, run: Path, start: int, process: Process) -> Repor
 
 
 def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex, summary: str) -> None:
-    """Once a run: what it is, and a picture of what it learns from."""
+    """Reports once, at the beginning of a run, what the run is, and a picture of the reals."""
     texts = {"config": f"```yaml\n{dump_config(config)}\n```", "data": data_card(index), "summary": summary}
     report.describe(texts, identity(config))
     data = config.data.model_copy(update={"workers": 0})
@@ -240,8 +244,9 @@ def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex, summ
 
 
 def _finish(run: Path, outcome: Outcome, stop: StopRequest, process: Process) -> int:
-    """Once rank 0 has saved, on all ranks: says how the run ended and gives the exit code. Any rank may have
-    been asked to stop, and none leaves early, which some launchers take for a reason to end the others."""
+    """Reports how the run ended, and returns the exit code. Called on all ranks after rank 0 has saved. Any
+    rank may have received the request to stop; none leaves early, because some launchers would then end the
+    others."""
     asked = from_all((stop.reason, stop.by_signal), process)
     stopped_by = None
     if outcome.stopped_by is not None:

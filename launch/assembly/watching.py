@@ -1,4 +1,4 @@
-"""How the processes of a training run watch over each other."""
+"""How the processes of a training run watch each other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.training.trainer import Trainer
 
 
 def heartbeat_of(config: RunConfig, run: Path, trainer: Trainer) -> Heartbeat:
-    """This rank's signs of life, which end the run with a line where another is lost."""
+    """This rank's heartbeat, which ends the run with a line for the user if another rank is lost."""
 
     def where() -> RankProgress:
         progress = trainer.progress
@@ -23,7 +23,7 @@ def heartbeat_of(config: RunConfig, run: Path, trainer: Trainer) -> Heartbeat:
         end_process(line)
 
     engine, process = config.engine, trainer.engine.process
-    # gloo ends an exchange by itself after this time, NCCL as it is set up (`nccl_settings`) never.
+    # gloo itself ends an exchange after this time; NCCL, as `nccl_settings` sets it up, never does.
     standstill = 60 * engine.exchange_minutes if process.device.type == "cuda" else math.inf
     return Heartbeat(
         run / "heartbeats",
