@@ -1,4 +1,4 @@
-"""Objectives, each an equation of a paper."""
+"""Objectives, each of which implements an equation of a paper."""
 
 from pipeline.losses.adversarial import ADVERSARIAL, Adversarial
 from pipeline.losses.extras import Classified, Drift, LeCam, Orthogonal, clip_weights

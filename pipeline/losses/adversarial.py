@@ -1,8 +1,8 @@
-"""Adversarial losses: what each network wants of the discriminator's logits.
+"""Adversarial losses: what each network minimises, as a function of the discriminator's logits.
 
-Each is two functions of logits r of reals and f of fakes, logit by logit: of [N] or, where a head has L of
-them an image, of [N, L], to the same shape. A loss that compares a real with a fake compares logits of the
-same place. D = sigmoid(logit) where a paper speaks of probabilities.
+Each loss is two functions of the logits r of reals and f of fakes. They work logit by logit, on [N] or, for a
+head with L logits per image, [N, L], and return the same shape. A loss that compares reals with fakes
+compares the logits at the same place. Where a paper speaks of probabilities, D = sigmoid(logit).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Adversarial:
-    """discriminator(r, f) and generator(r, f), each to be minimised by its network.
+    """The losses discriminator(r, f) and generator(r, f), each minimised by its network.
 
-    pairs: the generator's loss compares with reals; without, its `r` is not looked at.
+    pairs: whether the generator's loss compares fakes with reals; otherwise it ignores `r`.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -28,7 +28,7 @@ class Adversarial:
 
 def _cross_entropy(r: Tensor, f: Tensor) -> Tensor:
     """-log D(x) - log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1)."""
-    # As softplus: the logarithm of a rounded probability is infinite from a logit of about 17 on.
+    # Softplus, because the logarithm of a rounded probability is infinite from a logit of about 17 on.
     return F.softplus(-r) + F.softplus(f)
 
 

@@ -1,4 +1,4 @@
-"""What a paper adds to the adversarial loss within the same turn, from the logits or the weights at hand."""
+"""Terms that a paper adds to the adversarial loss in the same turn, from its logits or from the weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipeline.losses.turns import Play
 
 
 class Drift:
-    """weight * D(x)^2, [N]: keeps the critic's logits from wandering, each of them (Karras et al. 2018,
-    appendix A.1)."""
+    """weight * D(x)^2, [N], which keeps each of the critic's logits from drifting away from 0 (Karras et al.
+    2018, appendix A.1)."""
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
@@ -27,10 +27,11 @@ class Drift:
 class LeCam(nn.Module):
     """weight * ((D(x) - a_F)^2 + (D(G(z)) - a_R)^2), [N] (Tseng et al. 2021, eq. 4).
 
-    relu: weight * (max(D(x) - a_F, 0)^2 + max(a_R - D(G(z)), 0)^2), the authors' code.
-    a_R and a_F are running means (eq. 5, `decay`) of the logits of reals and fakes up to the step before:
-    buffers, moved by `observe` from the means over all ranks. heads: of the discriminator; several have a
-    running mean each, [heads], and each logit is drawn to that of its head.
+    relu: use weight * (max(D(x) - a_F, 0)^2 + max(a_R - D(G(z)), 0)^2) instead, as the authors' code does.
+    a_R and a_F are the running means (eq. 5, `decay`) of the logits of reals and fakes up to the previous
+    step; they are buffers, which `observe` updates with the means over all ranks. heads: the number of heads
+    of the discriminator. With several, each head has running means of its own, [heads], and its logits are
+    drawn towards those.
     """
 
     real_mean: Tensor
@@ -45,7 +46,7 @@ class LeCam(nn.Module):
 
     def forward(self, play: Play) -> Terms:
         assert play.real is not None
-        # Copies: `observe` moves the buffers in place, maybe before this graph's backward pass reads them.
+        # Copies, because `observe` changes the buffers in place, maybe before the backward pass reads them.
         means = (mean.detach().clone().reshape(-1).unbind() for mean in (self.real_mean, self.fake_mean))
         parts = zip(play.real.heads, play.fake.heads, *means, strict=True)
         penalty = per_image([self._pull(*part) for part in parts])
@@ -59,8 +60,11 @@ class LeCam(nn.Module):
 
     @torch.no_grad()
     def observe(self, stats: Mapping[str, Tensor]) -> None:
-        """stats: "logits/real" and "logits/fake" of the step, of several heads "logits/real/0" and so on;
-        what is not finite moves nothing."""
+        """Updates the running means; values that are not finite change nothing.
+
+        stats: those of the step, with "logits/real" and "logits/fake" or, for several heads, "logits/real/0"
+        and so on.
+        """
         for mean, name in ((self.real_mean, "logits/real"), (self.fake_mean, "logits/fake")):
             if name in stats:
                 moved = mean.lerp(self._of_heads(stats, name).to(mean.dtype), 1 - self.decay)
@@ -73,8 +77,8 @@ class LeCam(nn.Module):
 
 
 class Classified:
-    """weight * cross entropy of the auxiliary classifier, [N]: the log-likelihood of the right class that
-    both networks maximise (Odena et al. 2017, eq. 3)."""
+    """weight * cross entropy of the auxiliary classifier, [N]. Both networks maximise the log-likelihood of
+    the correct class (Odena et al. 2017, eq. 3)."""
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
@@ -96,8 +100,8 @@ class Classified:
 class Orthogonal:
     """weight * sum over matrices of |W W^T * (1 - I)|^2, the same for each sample (Brock et al. 2019, eq. 3).
 
-    W is a weight as [outputs, the rest]: rows of different outputs are kept orthogonal, their length is
-    free. chosen: names and weights of the generator to take.
+    W is a weight reshaped to [outputs, the rest]. The rows of different outputs are kept orthogonal, while
+    their lengths are free. chosen: returns the weights of the generator to regularise.
     """
 
     def __init__(self, weight: float, chosen: Callable[[nn.Module], Iterable[Tensor]]) -> None:
@@ -112,15 +116,19 @@ class Orthogonal:
 
 
 def off_diagonal(w: Tensor) -> Tensor:
-    """|W W^T * (1 - I)|^2 of w [O, I], 0-d: |W W^T|^2 = |W^T W|^2, of which the smaller one is made, less
-    the diagonal, the squared lengths of the rows."""
-    # Near the minimum this is a small difference of large sums: rounding may leave it just below 0.
+    """Returns |W W^T * (1 - I)|^2 of w [O, I], 0-d.
+
+    It is |W W^T|^2 less the squares of its diagonal, which holds the squared lengths of the rows. Since
+    |W W^T|^2 = |W^T W|^2, the smaller of the two matrices is computed.
+    """
+    # Near the minimum this is a small difference of large sums, and rounding may bring it just below 0.
     gram = w @ w.t() if len(w) <= w.shape[1] else w.t() @ w
     return gram.square().sum() - w.square().sum(dim=1).square().sum()
 
 
 def clip_weights(limit: float) -> Callable[[nn.Module], None]:
-    """Clamps every parameter of a network to [-limit, limit] (Arjovsky et al. 2017, algorithm 1, line 7)."""
+    """Returns a function that clamps every parameter of a network to [-limit, limit] (Arjovsky et al. 2017,
+    algorithm 1, line 7)."""
 
     @torch.no_grad()
     def clip(network: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Penalties on gradients; they need derivatives of second order."""
+"""Penalties on gradients, which need second derivatives of the networks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pipeline.losses.turns import Play, Side, as_leaves, generate_detached, judg
 class ZeroCentred:
     """gamma / 2 * |grad D(x)|^2, [N]: R1 on reals, R2 on fakes (Mescheder et al. 2018, eq. 9 and 10).
 
-    D(x) is the sum of an image's logits (`squared_gradients`). The gradient is with respect to the images
-    before augmentation, for R2 with respect to every level of theirs, and the squares are summed over all of
-    it. gamma is the stage's weight of that name ("r1_gamma", "r2_gamma") where it has one. An objective of
-    its own, or `extra` within a turn that differentiates by that side.
+    D(x) is the sum of an image's logits (`squared_gradients`). The gradient is taken with respect to the
+    images before augmentation, for R2 at every level, and its squares are summed. gamma is replaced by the
+    weight "r1_gamma" or "r2_gamma" of the stage, if there is one. An instance is an objective of its own; its
+    method `extra` is a term of a turn that takes gradients with respect to the same side.
     """
 
     def __init__(self, gamma: float, on: Side = "reals") -> None:
@@ -48,9 +48,9 @@ class GradientPenalty:
     """weight * (|grad D(x)| - target)^2 / target^2, [N] (Gulrajani et al. 2017, eq. 3; the division:
     Karras et al. 2018, appendix A.1).
 
-    x lies on the line between a real and a fake, at a place drawn uniformly for each, the same at all levels;
-    labels are the real's. D(x) is the sum of an image's logits (`squared_gradients`). An objective of its
-    own, or `extra` within a turn.
+    x lies on the line between a real and a fake, at a position that is drawn uniformly for each pair and is
+    the same at all levels; its label is that of the real. D(x) is the sum of an image's logits
+    (`squared_gradients`). An instance is an objective of its own; its method `extra` is a term of a turn.
     """
 
     def __init__(self, weight: float, target: float = 1.0) -> None:
@@ -65,7 +65,7 @@ class GradientPenalty:
     def _terms(self, game: Game, reals: Batch, fakes: Fakes) -> Terms:
         points = self._between(game, reals, fakes)
         (squares,) = squared_gradients([judge_fakes(game, points, exact=True)], [points.seen])
-        norms = (squares + 1e-12).sqrt()  # a flat D has a finite derivative too
+        norms = (squares + 1e-12).sqrt()  # so that the derivative is finite even where D is flat
         penalty = (norms - self.target).square() / self.target**2
         return Terms(penalty * self.weight, {"penalty/gradient": penalty.detach().mean()})
 
@@ -84,11 +84,11 @@ class GradientPenalty:
 class PathLength:
     """weight * (|J^T y| - a)^2, [N / shrink] (Karras et al. 2020a, eq. 4).
 
-    y is noise over sqrt(H * W). |J^T y| is the root of the mean over layers of the sum over w of the
-    squared gradient. a is the running mean of the lengths up to the batch before, held by `memory` under
-    `path_length_mean`; the stat `path_length` moves it. In the public code of Karras et al. 2020b the present
-    batch is in a already: its gradient differs by about the mean's decay, 1%. The batch's first N / shrink
-    samples are used.
+    y is standard normal noise divided by sqrt(H * W). |J^T y| is the square root of the squared gradient,
+    summed over the components of w and averaged over layers. a is the running mean of the lengths up to the
+    previous batch: `memory` holds it as `path_length_mean`, and the stat `path_length` updates it. In the
+    public code of Karras et al. 2020b, a already includes the current batch, so that its gradient differs by
+    about 1%, the mean's update weight. Only the first N / shrink samples of the batch are used.
     """
 
     def __init__(self, memory: nn.Module, weight: float, shrink: int = 1) -> None:
@@ -107,13 +107,14 @@ class PathLength:
 
 
 def path_lengths(images: Tensor, latents: Tensor, normal: Callable[..., Tensor]) -> Tensor:
-    """|J^T y| of each image, [N]; images [N, C, H, W] in the graph of latents [N, layers, w_dim].
+    """Returns |J^T y| of each image, [N].
 
-    normal: draws standard normal [N, *shape].
+    images: [N, C, H, W], computed from `latents` in the graph. latents: [N, layers, w_dim]. normal: draws
+    standard normal numbers [N, *shape].
     """
     _, c, h, w = images.shape
     noise = normal(c, h, w) / math.sqrt(h * w)
     (gradient,) = torch.autograd.grad((images * noise).sum(), latents, create_graph=True)
-    # No constant below the root, as in the authors' code: of a generator that ignores w altogether the
-    # derivative is infinite, and that update is skipped.
+    # No constant under the root, as in the authors' code: if the generator ignores w altogether, the
+    # derivative is infinite and the update is skipped.
     return gradient.square().sum(dim=2).mean(dim=1).sqrt()

@@ -1,4 +1,4 @@
-"""The two main objectives: an adversarial loss, and what is added to it in the same turn."""
+"""The two main objectives: an adversarial loss and the terms that are added to it in the same turn."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ Side = Literal["reals", "fakes"]
 
 @dataclass(frozen=True)
 class Play:
-    """One turn, as what is added to it sees it. real: None where reals were not judged. slopes: what
-    `squared_gradients` gives, in the graph, by side that the turn differentiates by."""
+    """The state of one turn, from which the added terms are computed.
+
+    reals, fakes: the two batches. real, fake: the verdicts on them; `real` is None if the reals were not
+    judged. slopes: the results of `squared_gradients`, in the graph, for each side with respect to which the
+    turn takes gradients.
+    """
 
     game: Game
     reals: Batch
@@ -34,7 +38,7 @@ Extra = Callable[[Play], Terms]
 
 
 class GeneratorTurn:
-    """The generator's loss of one batch, on fakes with the reals' labels."""
+    """The generator's loss on one batch of fakes, which have the labels of the reals."""
 
     def __init__(self, loss: Adversarial, extras: Sequence[Extra] = ()) -> None:
         self.loss, self.extras = loss, tuple(extras)
@@ -42,7 +46,7 @@ class GeneratorTurn:
     def __call__(self, game: Game, reals: Batch) -> Terms:
         fakes = game.generate(len(reals), reals.labels)
         fake = judge_fakes(game, fakes)
-        # No graph of this pass is kept: the discriminator is frozen in this turn, and reals are no leaves.
+        # This pass keeps no graph: the discriminator is frozen in this turn, and reals need no gradient.
         real = game.judge(reals.images, reals.labels) if self.loss.pairs else None
         compared = fake if real is None else real
         loss = per_image(list(map(self.loss.generator, compared.heads, fake.heads)))
@@ -51,10 +55,10 @@ class GeneratorTurn:
 
 
 class DiscriminatorTurn:
-    """The discriminator's loss of one batch, with the logits' means and signs.
+    """The discriminator's loss on one batch; its stats include the logits' means and signs.
 
-    by: the sides with respect to whose images an extra takes gradients, so that they are leaves of the graph
-    and the judgement is exact. observed: stats of the fakes (StyleGAN's mean w).
+    by: the sides with respect to whose images an extra term takes gradients. Their images become leaves of
+    the graph, and the verdicts are exact. observed: returns further stats of the fakes (StyleGAN's mean w).
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class DiscriminatorTurn:
     def _judged(self, game: Game, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
         if len(self.by) != 1:
             return game.judge_both(fakes, reals, exact=bool(self.by))
-        # Apart: the gradient with respect to one side's images would pass through the other too.
+        # Separately: the gradient with respect to one side's images would otherwise pass through the other's.
         fake = judge_fakes(game, fakes, exact=True)
         return fake, game.judge(reals.images, reals.labels, exact=True)
 
@@ -97,7 +101,7 @@ class DiscriminatorTurn:
 
 
 def with_extras(terms: Terms, extras: Sequence[Extra], play: Play) -> Terms:
-    """The sum of all losses, and all stats."""
+    """Returns the terms with the losses of all extras added and their stats included."""
     loss, stats = terms.loss, dict(terms.stats)
     for extra in extras:
         more = extra(play)
@@ -107,13 +111,14 @@ def with_extras(terms: Terms, extras: Sequence[Extra], play: Play) -> Terms:
 
 
 def generate_detached(game: Game, reals: Batch) -> Fakes:
-    """Fakes without a graph, one a real and with its label: the labels' frequencies are the data's."""
+    """Generates fakes without a graph, one for each real and with its label, so that labels are as frequent
+    as in the data."""
     with detached():
         return game.generate(len(reals), reals.labels)
 
 
 def judge_fakes(game: Game, fakes: Fakes, *, exact: bool = False) -> Verdict:
-    """The discriminator on fakes, at all their levels if they have any."""
+    """Returns the discriminator's verdict on fakes, at all levels if they have any."""
     if fakes.levels is None:
         return game.judge(fakes.images, fakes.labels, exact=exact)
     assert isinstance(game, LevelledGame), "fakes have levels that this game cannot judge"
@@ -121,20 +126,20 @@ def judge_fakes(game: Game, fakes: Fakes, *, exact: bool = False) -> Verdict:
 
 
 def as_leaves(fakes: Fakes) -> Fakes:
-    """The same values as leaves of a graph, with respect to which gradients may be taken."""
+    """Returns the same fakes as leaves of a graph, so that gradients with respect to them can be taken."""
     seen = tuple(image.detach().requires_grad_() for image in fakes.seen)
     return replace(fakes, images=seen[-1], levels=None if fakes.levels is None else seen)
 
 
 def squared_gradients(verdicts: Sequence[Verdict], seen: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """|grad D(x)|^2 of each image, [N] for each of the batches, in the graph of second order.
+    """Returns |grad D(x)|^2 of each image, [N] for each verdict, in a graph of second order.
 
-    D(x) is the sum of an image's logits, over L and over heads. It is no mean over L, as in the public code
-    of those who penalise discriminators of patches (R1: Suvorov et al. 2022; gradient penalty: Zhu et al.
-    2017): gamma acts L^2 times as strongly as on a mean. seen: what each verdict is of, one tensor
-    [N, C, H, W] or one a level; the squares of all of them are added up.
+    D(x) is the sum of an image's logits over L and over heads. It is not a mean over L, in agreement with the
+    public code of papers that penalise patch discriminators (R1: Suvorov et al. 2022; gradient penalty: Zhu
+    et al. 2017); gamma therefore acts L^2 times as strongly as on a mean. seen: the images that each verdict
+    is about, as one tensor [N, C, H, W] or one per level; the squares of all levels are summed.
     """
-    # Summing over the batch gives each image's own gradient, up to what minibatch statistics mix.
+    # Summing over the batch gives each image's own gradient, apart from what minibatch statistics mix.
     logits = [head.sum() for verdict in verdicts for head in verdict.heads]
     leaves = [images for each in seen for images in each]
     gradients = iter(torch.autograd.grad(logits, leaves, create_graph=True))
@@ -143,8 +148,8 @@ def squared_gradients(verdicts: Sequence[Verdict], seen: Sequence[Sequence[Tenso
 
 
 def logit_stats(real: Verdict, fake: Verdict) -> dict[str, Tensor]:
-    """Batch means for the log and for adaptive augmentation (`signs/real`: Karras et al. 2020b, eq. 1). Of
-    several heads, `logits/real/0` and so on are the heads' own."""
+    """Returns means over the batch for the log and for adaptive augmentation (`signs/real`: Karras et al.
+    2020b, eq. 1). With several heads, `logits/real/0` and so on are those of each head."""
     signs = _mean([head.detach().sign() for head in real.heads])
     return {**_logits("logits/real", real), **_logits("logits/fake", fake), "signs/real": signs}
 
@@ -157,13 +162,13 @@ def _logits(name: str, verdict: Verdict) -> dict[str, Tensor]:
 
 
 def _mean(heads: Sequence[Tensor]) -> Tensor:
-    """Over images and L; of several heads, each counts alike, however many logits it has."""
+    """Returns the mean over images and L; all heads have equal weight, however many logits they have."""
     means = [head.mean() for head in heads]
     return means[0] if len(means) == 1 else torch.stack(means).mean()
 
 
 def mean_stats(*measured: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """By name, the mean of what equally many samples gave in each."""
+    """Returns the mean of each stat over `measured`, whose entries come from equally many samples."""
     return {
         name: reduce(Tensor.add, [each[name] for each in measured]) / len(measured) for name in measured[0]
     }
