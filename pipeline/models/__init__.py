@@ -1,1 +1,1 @@
-"""Networks and families; one folder a family."""
+"""Networks and families, with a folder for each family."""

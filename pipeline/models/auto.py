@@ -1,4 +1,4 @@
-"""Settings that a family fills in from the data where the configuration leaves them open."""
+"""Settings that a family derives from the data where the configuration leaves them open."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ AUTO: Mapping[str, Callable[[Any, ImageSpec], dict[str, dict[str, Any]]]] = {"st
 
 
 def with_auto_settings(config: RunConfig, spec: ImageSpec) -> RunConfig:
-    """`config` with what its family derives from the data; what was given explicitly stays.
+    """Returns `config` with the settings that its family derives from the data; explicit settings are kept.
 
-    The result depends on `config` and `spec` alone, so that every start of a run has the same.
+    The result depends on `config` and `spec` alone, so that it is the same at every start of a run.
     """
     rule = AUTO.get(config.family.name)
     changes = {}

@@ -1,7 +1,7 @@
-"""Other projects' weights as ours: which formats are known, and whether weights fit the networks.
+"""Imports the weights of other projects: finds a file's format and checks that the weights fit our networks.
 
-A format looks at the parts of a file (by name: "G_ema", "g_ema"; "" is what lies beside them), tells whether
-it is its own, and gives our family, images and weights.
+A format gets the parts of a file by name ("G_ema", "g_ema"; "" holds whatever is not in a part), tells
+whether the file is of this format, and returns our family, image specification and weights.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pipeline.errors import UserError
 from pipeline.models.registry import build_family
 
 BATCH = 32
-"""Global batch, in images, of networks whose file does not tell what they were trained with."""
+"""The global batch size, in images, of networks whose file does not say which one they were trained with."""
 
 
 class Part(Protocol):
-    """A network or state dict of a file. kind: its class's name, "" without."""
+    """A network or state dict in a file. kind: the name of its class, or ""."""
 
     @property
     def kind(self) -> str: ...
@@ -35,13 +35,16 @@ class Part(Protocol):
 
 Parts = Mapping[str, Part]
 Stranger = tuple[str, Callable[[Parts], bool]]
-"""What a file is that cannot be taken, in words, and whether it is one."""
+"""A description of a kind of file that cannot be imported, and a function that recognises it."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file means here. family: with the fields set that the file tells, and no others. notes: on what
-    it did not say."""
+    """The content of a file as ours.
+
+    family: a config in which only those fields are set that the file determines. notes: remarks on what the
+    file did not say.
+    """
 
     family: FamilyConfig
     spec: ImageSpec
@@ -53,7 +56,8 @@ class Imported:
 
 @dataclass(frozen=True)
 class Format:
-    """One project's files. convert: with the discriminator if the flag is set."""
+    """The format of one project's files. convert: converts the parts of a file, with the discriminator if the
+    flag is set."""
 
     name: str
     fits: Callable[[Parts], bool]
@@ -63,16 +67,16 @@ class Format:
 def convert(
     parts: Parts, formats: Sequence[Format], strangers: Sequence[Stranger] = (), *, discriminator: bool
 ) -> tuple[Format, Imported]:
-    """The format and what it makes of `parts`, checked against our networks.
+    """Returns the format of a file and its converted content, which has been checked against our networks.
 
-    Errors: UserError if no format knows the file, which says what it is if one of `strangers` does, or if
-    what it holds does not fit.
+    Raises UserError if the content does not fit, or if no format recognises the file; the error then says
+    what the file is, if one of `strangers` does.
     """
     for known in formats:
         if known.fits(parts):
-            found = known.convert(parts, discriminator)
-            _check(found)
-            return known, found
+            imported = known.convert(parts, discriminator)
+            _check(imported)
+            return known, imported
     allowed = f"allowed: {', '.join(known.name for known in formats)}"
     for words, fits in strangers:
         if fits(parts):
@@ -84,16 +88,17 @@ def convert(
     raise UserError(f"weights of an unknown format: it holds {ascii(shown)[1:-1]}; {allowed}")
 
 
-def _check(found: Imported) -> None:
+def _check(imported: Imported) -> None:
     with torch.device("meta"):
-        networks = build_family(found.family, found.spec, batch_size=found.batch_size).networks()
-    check_fit(networks.generator, found.generator, "generator")
-    if found.discriminator is not None:
-        check_fit(networks.discriminator, found.discriminator, "discriminator")
+        family = build_family(imported.family, imported.spec, batch_size=imported.batch_size)
+        networks = family.networks()
+    check_fit(networks.generator, imported.generator, "generator")
+    if imported.discriminator is not None:
+        check_fit(networks.discriminator, imported.discriminator, "discriminator")
 
 
 def check_fit(network: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
-    """Errors: UserError that names the first few tensors that are missing, unexpected or of another shape."""
+    """Raises UserError if tensors are missing, unexpected or of another shape; it names the first few."""
     wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     given = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     faults = [f"{key} is missing" for key in wanted if key not in given]

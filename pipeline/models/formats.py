@@ -1,4 +1,4 @@
-"""The formats of other projects that `hrgan import` knows. A new one is one more entry here."""
+"""The formats of other projects that `hrgan import` reads. A new format is one more entry here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the losses and penalties that a config names to phases: the same for every family."""
+"""Makes phases from the losses and penalties that a config names, in the same way for every family."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ Penalty = tuple[str, int, ZeroCentred | GradientPenalty]
 
 
 class LossMemory(nn.Module):
-    """What losses remember across steps. heads: of the discriminator (`Verdict.heads`). lecam: the running
-    means of LeCam, None without."""
+    """What losses remember across steps.
+
+    heads: the number of heads of the discriminator (`Verdict.heads`). lecam: the LeCam term with its running
+    means, or None.
+    """
 
     def __init__(self, config: Objectives, heads: int = 1) -> None:
         super().__init__()
@@ -48,10 +51,13 @@ def generator_phase(
     orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
     discriminator_first: bool = False,
 ) -> Phase:
-    """The generator's turn. classes: of the data, 0 if unlabelled. orthogonal: the weights that
-    `orthogonal_weight` keeps orthogonal; None where a family has none. discriminator_first: its turn comes
-    first; then a loss that compares with reals has others than those which the discriminator has just fitted
-    (as the public code of Huang et al. 2024)."""
+    """Returns the phase of the generator's turn.
+
+    classes: the number of classes of the data, 0 if unlabelled. orthogonal: returns the weights that
+    `orthogonal_weight` keeps orthogonal; None for a family without such a term. discriminator_first: whether
+    the discriminator's turn comes first. If so, a loss that compares with reals uses other reals than those
+    which the discriminator has just been fitted to, as the public code of Huang et al. 2024 does.
+    """
     extras: list[Extra] = []
     if has_classifier(config, classes):
         extras.append(Classified(config.classifier_weight))
@@ -74,7 +80,10 @@ def discriminator_phases(
     classes: int = 0,
     observed: Callable[[Fakes], dict[str, Tensor]] = lambda fakes: {},
 ) -> list[Phase]:
-    """The discriminator's turn, then those penalties that come more rarely. classes: of the data."""
+    """Returns the phase of the discriminator's turn, then one for each penalty that comes less often.
+
+    classes: the number of classes of the data, 0 if unlabelled. observed: see `DiscriminatorTurn`.
+    """
     now = [penalty for _, every, penalty in _penalties(config) if every == 1]
     turn = DiscriminatorTurn(
         ADVERSARIAL[config.loss],
@@ -95,7 +104,8 @@ def discriminator_phases(
 def adam_rules(
     config: Objectives, optimisation: Optimisation, lazy: Mapping[Net, Iterable[int]] | None = None
 ) -> dict[Net, AdamRule]:
-    """Adam's constants, betas to the power of c (`lazy_factor`): lazy phases are further updates a step."""
+    """Returns Adam's constants, with betas to the power of c (`lazy_factors`), since lazy phases mean more
+    updates per step."""
     factors = lazy_factors(config, lazy)
     return {
         net: AdamRule(optimisation.adam_beta1**factor, optimisation.adam_beta2**factor, optimisation.adam_eps)
@@ -104,10 +114,10 @@ def adam_rules(
 
 
 def lazy_factors(config: Objectives, lazy: Mapping[Net, Iterable[int]] | None = None) -> dict[Net, float]:
-    """c of each network: updates of the main phase over all updates; k / (k + 1) for one lazy phase every
-    k steps (Karras et al. 2020a, appendix B, "lazy regularization").
+    """Returns c of each network, the updates of its main phase divided by all its updates: k / (k + 1) for
+    one lazy phase every k steps (Karras et al. 2020a, appendix B, "lazy regularization").
 
-    lazy: intervals of a family's own lazy phases.
+    lazy: the intervals of a family's own lazy phases, in steps.
     """
     own = [every for _, every, _ in _penalties(config) if every > 1]
     more = lazy or {}
@@ -122,7 +132,7 @@ def _lazy_factor(repeats: int, intervals: Iterable[int]) -> float:
 
 
 def has_classifier(config: Objectives, classes: int) -> bool:
-    """Whether the discriminator has an auxiliary classifier: `Verdict.classes` then says what it thinks."""
+    """Returns whether the discriminator has an auxiliary classifier, whose logits are `Verdict.classes`."""
     return config.conditioning == "classifier" and classes > 0
 
 
@@ -138,12 +148,12 @@ def _extras(config: Objectives, memory: LossMemory, classes: int) -> list[Extra]
 
 
 def _penalties(config: Objectives) -> list[Penalty]:
-    found: list[Penalty] = []
+    penalties: list[Penalty] = []
     if config.r1_gamma:
-        found.append(("r1", config.r1_every, ZeroCentred(config.r1_gamma)))
+        penalties.append(("r1", config.r1_every, ZeroCentred(config.r1_gamma)))
     if config.r2_gamma:
-        found.append(("r2", config.r2_every, ZeroCentred(config.r2_gamma, "fakes")))
+        penalties.append(("r2", config.r2_every, ZeroCentred(config.r2_gamma, "fakes")))
     if config.gp_weight:
         gp = GradientPenalty(config.gp_weight, config.gp_target)
-        found.append(("gradient_penalty", config.gp_every, gp))
-    return found
+        penalties.append(("gradient_penalty", config.gp_every, gp))
+    return penalties

@@ -1,4 +1,4 @@
-"""Families whose generator is a function of z and label alone: their game, sampler and all but networks."""
+"""Everything but the networks of families whose generator is a function of z and label alone."""
 
 from __future__ import annotations
 
@@ -48,11 +48,12 @@ from pipeline.models.together import judge_together
 from pipeline.randomness import SampleRandomness
 
 Augmenting = Callable[[Randomness], Augmentation]
-"""Draws what happens to a batch of as many images as there are samples."""
+"""Draws an augmentation for a batch of as many images as the randomness has samples."""
 
 
 class PlainGenerator(Protocol):
-    """z [N, z_dim] and labels [N] (None if `classes` is 0) to images [N, C, H, W]: `decode` of `code`."""
+    """Makes images [N, C, H, W] from z [N, z_dim] and labels [N] (None if `classes` is 0): a call is `code`
+    followed by `decode`."""
 
     z_dim: int
     classes: int
@@ -60,22 +61,23 @@ class PlainGenerator(Protocol):
     def __call__(self, z: Tensor, labels: Tensor | None, *, exact: bool = False) -> Tensor: ...
 
     def code(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """z, then what the class becomes: [N, dim]."""
+        """Returns z followed by the embedding of the class: [N, dim]."""
         ...
 
     def decode(self, code: Tensor, *, exact: bool = False) -> Tensor: ...
 
     def code_weight(self) -> Tensor:
-        """The weight of the layer that sees codes, [outputs, dim]."""
+        """Returns the weight of the layer that takes codes, [outputs, dim]."""
         ...
 
 
 @dataclass(frozen=True)
 class PlainGame:
-    """z is standard normal; labels that are not given are uniform. Implements contracts.AugmentedGame.
+    """Implements contracts.AugmentedGame. z is standard normal, and labels that are not given are uniform.
 
-    augment: what the discriminator's images pass through, reals and fakes alike; None for nothing. alone: it
-    judges each image by itself. group: how many images a batch statistic takes together; 0 without such.
+    augment: the augmentation of reals and fakes before the discriminator; None for none. alone: whether the
+    discriminator judges each image by itself. group: the number of images in each batch statistic; 0 if the
+    networks take none over groups.
     """
 
     networks: Networks
@@ -105,9 +107,9 @@ class PlainGame:
         return judge_together(partial(self.judge_shown, exact=exact), fake, real, self.rows(len(reals)))
 
     def rows(self, count: int) -> int | None:
-        """See `judge_together`."""
-        # Each fake beside its real: gradients that cancel between them cancel exactly, as in two passes. Adam
-        # would take whole steps by what rounding leaves of them.
+        """The argument `rows` of `judge_together`, for batches of `count` images."""
+        # Each fake stands beside its real, so that gradients which cancel between them cancel exactly, as
+        # they do in two passes. Otherwise Adam would take full steps along what rounding leaves of them.
         return count if self.alone else self.group or None
 
     def draw_augmentation(self, count: int) -> Augmentation:
@@ -126,15 +128,15 @@ class PlainGame:
 
 
 def labels_for(classes: int, labels: Tensor | None, randomness: Randomness) -> Tensor | None:
-    """The given labels, else uniform ones; None for a model without classes."""
+    """Returns the given labels or, if there are none, uniform ones; None for a model without classes."""
     if not classes:
         return None
     return randomness.integers(classes) if labels is None else labels
 
 
 class PlainSampler(LatentSampler):
-    """Draws z from each seed; truncation psi scales it (1: as trained). Codes are what the generator's `code`
-    gives. Implements latents.LinearSpace."""
+    """Draws z from each seed; truncation psi scales it (1: as trained). Codes are the results of the
+    generator's `code`. Implements latents.LinearSpace."""
 
     def __init__(self, generator: nn.Module, codec: Codec = PIXELS) -> None:
         self.generator: PlainGenerator = generator  # type: ignore[assignment]
@@ -156,12 +158,13 @@ class PlainSampler(LatentSampler):
 
 
 class PlainFamily(ABC):
-    """A family whose phases are its losses' and whose memory is theirs: `networks` is all that one must add.
+    """A family whose phases and memory are those of its losses: a subclass only has to define `networks`.
 
-    Implements contracts.Family. config: an `Objectives` and `Optimisation` in one. batch_size: global.
-    schedule: None for one stage throughout. discriminator_first: whose turn comes first in a step.
-    orthogonal: see `generator_phase`. seen: the images of `spec` as networks see them, by the codec.
-    low_precision: refused here; a family that has blocks for it keeps it.
+    Implements contracts.Family. config: both an `Objectives` and an `Optimisation`. batch_size: images per
+    step over all ranks. schedule: None for one stage throughout. discriminator_first: whether the
+    discriminator's turn comes first in a step. orthogonal: see `generator_phase`. low_precision: refused
+    with a UserError; a family with blocks that support it does not pass it on. seen: the images of `spec` as
+    the networks see them, after the codec.
     """
 
     spec: ImageSpec
@@ -172,12 +175,12 @@ class PlainFamily(ABC):
     codec: Codec = PIXELS
     needs = Needs()
     judges_alone = False
-    """The discriminator judges each image by itself: no statistics of a batch, nothing that a pass moves."""
+    """Whether the discriminator judges each image by itself: no batch statistics, no buffers that change."""
     heads = 1
-    """Of the discriminator (`Verdict.heads`)."""
+    """The number of heads of the discriminator (`Verdict.heads`)."""
     group = 0
-    """How many images each batch statistic takes together (`GroupBatchNorm`), in all layers alike; 0 without
-    such."""
+    """The number of images in each batch statistic (`GroupBatchNorm`), the same in all layers; 0 if there are
+    no such layers."""
 
     def __init__(
         self,
@@ -216,7 +219,8 @@ class PlainFamily(ABC):
 
     @abstractmethod
     def networks(self) -> Networks:
-        """Freshly initialised networks: a `PlainGenerator`, and images and labels to a `Verdict`."""
+        """Returns freshly initialised networks: a `PlainGenerator`, and a discriminator that takes images and
+        labels and returns a `Verdict`."""
 
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
@@ -224,8 +228,8 @@ class PlainFamily(ABC):
         return PlainGame(networks, stage, randomness, alone=self.judges_alone, group=self.group)
 
     def check_batch(self, images: int) -> None:
-        """Whole groups; without groups any number will do, for batch statistics are then those of a
-        micro-batch over all ranks."""
+        """Requires whole groups of images. Without groups any number will do, because batch statistics are
+        then taken over a micro-batch of all ranks."""
         if self.group:
             check_groups("the groups of its batch normalisation", self.group, images)
 

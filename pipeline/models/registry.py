@@ -1,4 +1,4 @@
-"""From a family's config to the family. A new family is one more entry here."""
+"""Builds a family from its config. A new family is one more entry here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
 
 
 def low_precision_of(precision: str) -> torch.dtype | None:
-    """The type of low-precision blocks under `engine.precision`; None for float32."""
+    """Returns the type of low-precision blocks under `engine.precision`; None for float32."""
     return torch.bfloat16 if precision == "bfloat16" else None
 
 
@@ -39,10 +39,10 @@ def build_family(
     batch_size: int,
     low_precision: torch.dtype | None = None,
 ) -> Family:
-    """The family that `config.name` names, for images of `spec`.
+    """Returns the family that `config.name` names, for images as `spec` describes them.
 
-    batch_size: global. low_precision: the type that a family may use where it is not asked to be exact.
-    Errors: UserError for an unknown name, or for images or batches that the family cannot work with.
+    batch_size: images per step over all ranks. low_precision: the type that the family may use in passes that
+    are not exact. Raises UserError for an unknown name, or for images or batches that the family cannot use.
     """
     name: Any = config.name
     if name not in FAMILIES:

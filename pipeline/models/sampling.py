@@ -1,4 +1,4 @@
-"""What every sampler shares: labels that fit, and images that depend on their own seed alone."""
+"""What all samplers have in common: valid labels, and images that each depend on their own seed alone."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from pipeline.randomness import SampleRandomness
 
 
 class LatentSampler(ABC):
-    """Implements contracts.Sampler and latents.LatentSpace: `_random`, `map` and `_made` are all that a
-    family must add. classes: how many `generator` knows, 0 without. codec: of what `generator` makes."""
+    """Implements contracts.Sampler and latents.LatentSpace; a subclass defines `_random`, `map` and `_made`.
+
+    classes: the number of classes of `generator`, 0 if there are none. codec: decodes the results of
+    `generator`.
+    """
 
     def __init__(self, generator: nn.Module, classes: int, codec: Codec = PIXELS) -> None:
         self._module, self._classes, self._codec = generator, classes, codec
@@ -39,14 +42,15 @@ class LatentSampler(ABC):
 
     @abstractmethod
     def _random(self, randomness: SampleRandomness, truncation: float) -> Tensor:
-        """z [N, z_dim] from each sample's stream. UserError for a truncation that the family has not."""
+        """Draws z [N, z_dim] from the samples' streams. Raises UserError for a truncation that the family
+        does not support."""
 
     @abstractmethod
     def map(self, z: Tensor, labels: Tensor | None, *, truncation: float = 1.0) -> Tensor: ...
 
     @abstractmethod
     def _made(self, codes: Tensor) -> Tensor:
-        """What the generator makes of codes [N, layers, dim]: images, or the codec's latents of them."""
+        """Runs the generator on codes [N, layers, dim]; returns images, or latents of the codec."""
 
     def synthesise(self, codes: Tensor) -> Tensor:
         return self._codec.decode(self._made(codes))
@@ -54,8 +58,9 @@ class LatentSampler(ABC):
     def latents(
         self, seeds: Sequence[int], *, classes: Sequence[int] | None = None, truncation: float = 1.0
     ) -> Latents:
-        """Errors: UserError for classes that the model does not have or that do not match the seeds."""
-        # Numbers come from the CPU so that a seed means the same image on every kind of device.
+        """Returns the latents that `draw` starts from. Raises UserError for classes that the model does not
+        have, or whose number is not that of the seeds."""
+        # Random numbers come from the CPU so that a seed stands for the same image on every kind of device.
         randomness = SampleRandomness(seeds, self.device, source="cpu")
         z = self._random(randomness, truncation)
         return Latents(z, labels_of(len(seeds), classes, self.classes, randomness, self.device))
@@ -68,8 +73,9 @@ class LatentSampler(ABC):
         classes: Sequence[int] | None = None,
         truncation: float = 1.0,
     ) -> Fakes:
-        """On a CPU images are made one by one: the same bits in any batch. Elsewhere the batch is one
-        computation and an image may differ in rounding with the batch's size. Errors: as `latents`."""
+        """Draws one image per seed; raises as `latents`. On a CPU images are made one by one and have the
+        same bits in any batch. On other devices a batch is one computation, and rounding may depend on its
+        size."""
         z, labels = self.latents(seeds, classes=classes, truncation=truncation)
         size = 1 if self.device.type == "cpu" else max(len(seeds), 1)
         images, used = [], []
@@ -81,7 +87,7 @@ class LatentSampler(ABC):
         return Fakes(torch.cat(images), labels, torch.cat(used))
 
     def _known(self, z: Tensor, codes: Tensor) -> Tensor:
-        """What `draw` gives as latents."""
+        """Returns what `draw` reports as `Fakes.latents`."""
         return z
 
 
@@ -92,7 +98,10 @@ def labels_of(
     randomness: SampleRandomness,
     device: torch.device,
 ) -> Tensor | None:
-    """[count] class numbers: the asked-for ones, or drawn from the seeds; None without classes."""
+    """Returns class numbers [count], as given or drawn from the seeds; None for a model without classes.
+
+    known: the number of classes of the model. Raises UserError as `LatentSampler.latents`.
+    """
     if not known:
         if classes is not None:
             raise UserError("classes: this model was trained without labels; leave the classes out")

@@ -1,4 +1,4 @@
-"""The schedule of families whose conditions do not change, and the average that all of them keep."""
+"""The schedule of families whose conditions do not change, and the decay of every family's average."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pipeline.contracts import Net, Stage
 
 @dataclass(frozen=True)
 class ConstantSchedule:
-    """One stage throughout. images_a_step: how far a step moves the position (batch times the
-    discriminator's repeats). factors: on each network's learning rate (lazy regularisation)."""
+    """A schedule with one stage throughout.
+
+    images_a_step: the images that one step adds to the position (batch size times the discriminator's
+    repeats). factors: a factor on each network's learning rate (lazy regularisation).
+    """
 
     config: Optimisation
     resolution: int
@@ -39,8 +42,12 @@ class ConstantSchedule:
 def ema_beta(
     config: Optimisation, images_a_step: int, images_seen: int, half_life: float | None = None
 ) -> float:
-    """0.5^(images a step / half-life), the half-life at most ramp * images seen (ramp: Karras et al. 2020b);
-    0 until `ema_from_images`. half_life: in images, now; None: `ema_half_life_images`."""
+    """Returns the decay of the averaged generator, 0.5^(images a step / half-life); 0 until
+    `ema_from_images`.
+
+    The half-life is at most ramp * images seen (Karras et al. 2020b). half_life: the current one, in images;
+    None for `ema_half_life_images`.
+    """
     half_life = float(config.ema_half_life_images) if half_life is None else half_life
     if config.ema_ramp is not None:
         half_life = min(half_life, config.ema_ramp * images_seen)

@@ -1,4 +1,4 @@
-"""Networks of other projects that ours has no form of, told by the names of their tensors and classes."""
+"""Recognises files of other projects that cannot be imported, by the names of their tensors and classes."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ _AVERAGE = ("G_ema", "G")
 
 
 def _generator(pattern: str) -> Callable[[Parts], bool]:
-    """Whether a tensor of the generator in one of NVIDIA's .pkl has such a name."""
-    found = re.compile(pattern)
+    """Tells whether a tensor of the generator in one of NVIDIA's .pkl files has such a name."""
+    wanted = re.compile(pattern)
 
     def fits(parts: Parts) -> bool:
         part = next((parts[name] for name in _AVERAGE if name in parts), None)
-        return part is not None and any(found.match(name) for name in part.tensors)
+        return part is not None and any(wanted.match(name) for name in part.tensors)
 
     return fits
 
 
 def _kind(*kinds: str) -> Callable[[Parts], bool]:
-    """Whether a network is of such a class."""
+    """Tells whether a network is of one of these classes."""
     return lambda parts: any(part.kind in kinds for part in parts.values())
 
 
 def _holds(*names: str) -> Callable[[Parts], bool]:
-    """Whether parts of these names are there."""
+    """Tells whether the file has parts of all these names."""
     return lambda parts: all(name in parts for name in names)
 
 
 def _tensor(pattern: str) -> Callable[[Parts], bool]:
-    """Whether a tensor of any part has such a name."""
-    found = re.compile(pattern)
-    return lambda parts: any(found.match(name) for part in parts.values() for name in part.tensors)
+    """Tells whether a tensor of any part has such a name."""
+    wanted = re.compile(pattern)
+    return lambda parts: any(wanted.match(name) for part in parts.values() for name in part.tensors)
 
 
 def _all(*conditions: Callable[[Parts], bool]) -> Callable[[Parts], bool]:
@@ -63,4 +63,4 @@ STRANGERS: tuple[Stranger, ...] = (
     ),
     ("a DCGAN in one stack of layers", _tensor(r"(module\.)?main\.\d+\.weight")),
 )
-"""The first that fits names the file."""
+"""Descriptions of such files and how to recognise them; the first that fits is used."""

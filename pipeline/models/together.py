@@ -1,4 +1,4 @@
-"""Fakes and reals before the discriminator in one pass, where each is judged as it would be alone."""
+"""Judges fakes and reals in one pass of the discriminator where that does not change the verdicts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ Judge = Callable[[Tensor, Tensor | None], Verdict]
 
 
 def judge_together(judge: Judge, fakes: Shown, reals: Shown, rows: int | None) -> tuple[Verdict, Verdict]:
-    """The verdicts on both, from one pass over twice as many images.
+    """Returns the verdicts on fakes and on reals, from one pass over twice as many images.
 
-    rows: how many images a statistic of the batch takes together, N / rows apart: they must not be mixed, so
-    each row of both together is a row of fakes and then one of reals. Any divisor of N for a discriminator
-    that sees each image by itself; None for two passes, where whatever is judged at once counts (batch
-    normalisation, power iteration). What the pass measured (`Verdict.stats`) is of both, and both get it.
+    rows: the size of the groups over which the discriminator takes batch statistics; the members of a group
+    are N / rows images apart. Fakes and reals must not share a group, so the batches are interleaved: a row
+    of fakes, a row of reals, and so on. For a discriminator that judges each image by itself, any divisor of
+    N will do. None asks for two passes, which is necessary where everything that is judged at once matters
+    (batch normalisation, power iteration). What the pass measured (`Verdict.stats`) covers both batches and
+    is part of both verdicts.
     """
     if rows is None:
         return judge(*fakes), judge(*reals)

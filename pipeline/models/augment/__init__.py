@@ -1,4 +1,4 @@
-"""Differentiable augmentation of what the discriminator sees (Karras et al. 2020b, appendix B)."""
+"""Differentiable augmentation of the images that the discriminator sees (Karras et al. 2020b, appendix B)."""
 
 from pipeline.models.augment.controller import AdaController
 from pipeline.models.augment.pipe import Augment, Chain, Drawn

@@ -1,7 +1,7 @@
-"""Linear maps of images with derivatives of any order.
+"""Linear maps of images that have derivatives of any order.
 
-torch's own have none of second order (grid_sample), or one that runs channel by channel (grouped
-convolutions). A linear map's derivative is its adjoint, and the adjoint's is the map again.
+torch's own operations lack a second derivative (grid_sample) or compute it channel by channel (grouped
+convolutions). The derivative of a linear map is its adjoint, whose derivative is the map again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Map = Callable[[Tensor], Tensor]
 
 
 def linear_map(x: Tensor, forth: Map, back: Map) -> Tensor:
-    """forth(x); `back` is the adjoint of `forth`: <forth(x), y> = <x, back(y)>. Both are constant."""
+    """Returns forth(x). `back` is the adjoint of `forth`, <forth(x), y> = <x, back(y)>; both are constant."""
     y: Tensor = _Linear.apply(x, forth, back)
     return y
 
@@ -24,9 +24,9 @@ def linear_map(x: Tensor, forth: Map, back: Map) -> Tensor:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, forth: Map, back: Map) -> Tensor:
-        # Attributes, not saved tensors: autograd would not notice if something that the maps close over were
-        # changed in place before the backward pass. Grids, taps and filters are made anew for each batch, or
-        # never change.
+        # As attributes, not as saved tensors: autograd does not notice if a tensor that the maps close over
+        # is changed in place before the backward pass. Grids, taps and filters are made anew for each batch
+        # or never change.
         ctx.maps = back, forth
         return forth(x)
 

@@ -1,4 +1,5 @@
-"""Image-space filtering: each of four frequency bands made stronger or weaker (2020b, appendix B.3)."""
+"""Image-space filtering, which amplifies or attenuates each of four frequency bands (Karras et al. 2020b,
+appendix B.3)."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ _POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # expected share of a natural image'
 
 
 def draw_gains(draws: Draws) -> Tensor:
-    """[N, 4], the gains of the bands [0, pi/8], [pi/8, pi/4], [pi/4, pi/2], [pi/2, pi].
+    """Draws the gains of the bands [0, pi/8], [pi/8, pi/4], [pi/4, pi/2] and [pi/2, pi], [N, 4].
 
-    Each band fires by itself. Its gain t ~ Lognormal(0, (ln 2)^2) is followed by a division of all four
-    by the root of the power expected after it, sum of power * gain^2; the shares add up to 1.
+    Each band fires independently. After its gain t ~ Lognormal(0, (ln 2)^2) is applied, all four gains are
+    divided by the square root of the expected power, sum of power * gain^2. The powers add up to 1.
     """
     gains, scale = [], torch.ones_like(draws.p)
     for power in _POWER:
@@ -33,7 +34,7 @@ def draw_gains(draws: Draws) -> Tensor:
 
 
 class BandFilter(nn.Module):
-    """The filter bank, and images filtered by it."""
+    """Filters images with the filter bank."""
 
     bands: Tensor
 
@@ -42,7 +43,7 @@ class BandFilter(nn.Module):
         self.register_buffer("bands", filter_bank().float(), persistent=False)
 
     def forward(self, images: Tensor, gains: Tensor) -> Tensor:
-        """images: [N, C, H, W], gains: [N, 4], along x and along y; all ones give the image back exactly."""
+        """Filters images [N, C, H, W] along x and y with gains [N, 4]; gains of 1 change nothing, exactly."""
         taps = (gains @ self.bands).to(images.dtype).repeat_interleave(images.shape[1], dim=0)  # [N * C, 43]
         reach = taps.shape[1] // 2
         n, c, h, w = images.shape
@@ -56,16 +57,16 @@ class BandFilter(nn.Module):
 
 
 def _convolve(images: Tensor, taps: Tensor) -> Tensor:
-    """Each channel of images [1, G, H, W] by its own symmetric taps [G, 1, h, w], where they fit."""
+    """Filters each channel of images [1, G, H, W] by its own symmetric taps [G, 1, h, w], unpadded."""
     groups, _, h, w = taps.shape
     forth = partial(F.conv2d, weight=taps, groups=groups)
     return linear_map(images, forth, partial(forth, padding=(h - 1, w - 1)))
 
 
 def filter_bank() -> Tensor:
-    """Four zero-phase band filters that add up to 1, from low to high: [4, 43] float64.
+    """Returns four zero-phase band filters that add up to 1, from low to high, [4, 43] float64.
 
-    With L(z) = H(z) H(1/z) / 2 of sym2 and its mirror R(z) = L(-z) = 1 - L(z), the bands are
+    With L(z) = H(z) H(1/z) / 2 for sym2 and its mirror image R(z) = L(-z) = 1 - L(z), the bands are
     L(z) L(z^2) L(z^4), L(z) L(z^2) R(z^4), L(z) R(z^2), and R(z).
     """
     h = torch.tensor(SYM2, dtype=torch.float64)
@@ -84,12 +85,12 @@ def filter_bank() -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Coefficients of the product of two polynomials."""
+    """Returns the coefficients of the product of two polynomials."""
     return F.conv1d(a[None, None], b.flip(0)[None, None], padding=len(b) - 1)[0, 0]
 
 
 def _spread(a: Tensor, step: int) -> Tensor:
-    """Coefficients of a(z^step)."""
+    """Returns the coefficients of a(z^step)."""
     spread = a.new_zeros((len(a) - 1) * step + 1)
     spread[::step] = a
     return spread

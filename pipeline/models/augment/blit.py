@@ -1,4 +1,5 @@
-"""Moves of whole pixels: flip, quarter turns, translation (2020b, appendix B.1, "pixel blitting")."""
+"""Moves by whole pixels: flips, quarter turns, translation (Karras et al. 2020b, appendix B.1, "pixel
+blitting")."""
 
 from __future__ import annotations
 
@@ -10,15 +11,15 @@ from torch import Tensor
 from pipeline.models.augment.draws import Draws
 
 UNIFORMS, NORMALS = 7, 0
-_SHIFT = 0.125  # largest translation, of the side
+_SHIFT = 0.125  # the largest translation, as a fraction of the side
 
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """What is done to each image, in this order; all int64.
+    """The moves of each image, applied in this order; all int64.
 
-    flip: [N], -1 mirrors left and right, 1 does not. turns: [N], quarter turns anticlockwise.
-    shift: [N, 2], pixels to the right and down.
+    flip: [N]; -1 mirrors left and right, 1 does not. turns: [N], quarter turns anticlockwise. shift: [N, 2],
+    pixels to the right and down.
     """
 
     flip: Tensor
@@ -27,7 +28,7 @@ class Moves:
 
 
 def draw_moves(draws: Draws, side: int) -> Moves:
-    """Flip U{0, 1}, turns U{0, 3}, shift round(U(-1/8, 1/8) * side); half of the flips are none."""
+    """Draws flips U{0, 1}, turns U{0, 3}, shifts round(U(-1/8, 1/8) * side); half of the flips do nothing."""
     flip = torch.where(draws.fires(), 1 - 2 * draws.whole(2), 1)
     turns = torch.where(draws.fires(), draws.whole(4), 0)
     fires = draws.fires()
@@ -36,21 +37,21 @@ def draw_moves(draws: Draws, side: int) -> Moves:
 
 
 def move(images: Tensor, moves: Moves) -> Tensor:
-    """The images [N, C, S, S] moved, pixels exactly; beyond the border they are reflected."""
+    """Moves images [N, C, S, S] exactly, pixel by pixel; beyond the border they are reflected."""
     index = _sources(moves, images.shape[3])
     index = index.flatten(1)[:, None].expand(-1, images.shape[1], -1)
     return images.flatten(2).gather(2, index).view_as(images)
 
 
 def _sources(moves: Moves, side: int) -> Tensor:
-    """For each pixel of the result, the number y * S + x of the pixel that it shows: [N, S, S].
+    """Returns, for each pixel of the result, the index y * S + x of the pixel that it shows, [N, S, S].
 
-    In centred coordinates X = 2x - (S - 1), Y likewise, a quarter turn swaps and negates, so that the
-    number of the source is a sum of a part of Y and a part of X.
+    In centred coordinates X = 2x - (S - 1), and likewise Y, a quarter turn swaps and negates coordinates, so
+    that the index of the source is the sum of a term in Y and a term in X.
     """
     last = side - 1
     places = torch.arange(side, device=moves.shift.device)
-    # Undo the shift, then fold what lies outside back in: a triangle wave of period 2 (S - 1).
+    # Undo the shift, then fold positions outside the image back into it: a triangle wave of period 2 (S - 1).
     folded = last - (torch.remainder(places - moves.shift[:, :, None], 2 * last) - last).abs()
     x, y = (2 * folded - last).unbind(1)  # [N, S] each
     # cos and sin of the turn; then the flip acts on what has become the horizontal axis.

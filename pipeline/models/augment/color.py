@@ -1,4 +1,4 @@
-"""Colour transformations, one affine map of RGB a sample (Karras et al. 2020b, appendix B.2)."""
+"""Colour transformations, one affine map of RGB per sample (Karras et al. 2020b, appendix B.2)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BRIGHTNESS, _CONTRAST, _SATURATION = 0.2, 0.5, 1.0  # standard deviations; the 
 
 @dataclass(frozen=True, slots=True)
 class Colors:
-    """What is done to each image's colours, in this order; all [N].
+    """The changes to the colours of each image, applied in this order; all [N].
 
-    brightness is added, contrast multiplied; luma -1 mirrors at the plane of no luma, 1 does not; hue is
-    an angle in radians about the luma axis; saturation is a factor on the distance from that axis.
+    brightness: is added. contrast: a factor. luma: -1 reflects colours in the plane of zero luma, 1 does not.
+    hue: an angle in radians about the luma axis. saturation: a factor on the distance from that axis.
     """
 
     brightness: Tensor
@@ -30,8 +30,8 @@ class Colors:
 
 
 def draw_colors(draws: Draws) -> Colors:
-    """b ~ N(0, .2^2), c ~ Lognormal(0, (.5 ln 2)^2), flip U{0, 1}, hue U(-pi, pi),
-    s ~ Lognormal(0, (ln 2)^2); half of the flips are none."""
+    """Draws brightness ~ N(0, .2^2), contrast ~ Lognormal(0, (.5 ln 2)^2), luma flips ~ U{0, 1}, hue ~
+    U(-pi, pi) and saturation ~ Lognormal(0, (ln 2)^2); half of the flips change nothing."""
     return Colors(
         brightness=torch.where(draws.fires(), draws.normal(_BRIGHTNESS), 0.0),
         contrast=torch.where(draws.fires(), draws.log_normal(_CONTRAST), 1.0),
@@ -42,7 +42,8 @@ def draw_colors(draws: Draws) -> Colors:
 
 
 def recolor(images: Tensor, colors: Colors) -> Tensor:
-    """Images [N, C, H, W], C 1 or 3; grey has luma alone, so that hue and saturation leave it as it is."""
+    """Changes the colours of images [N, C, H, W], where C is 1 or 3. Grey images have only luma, so hue and
+    saturation do not change them."""
     gain = colors.contrast * colors.luma
     bias = (gain * colors.brightness).to(images.dtype)  # along the luma axis, which later steps keep
     if images.shape[1] == 1:
@@ -53,11 +54,11 @@ def recolor(images: Tensor, colors: Colors) -> Tensor:
 
 
 def _matrix(colors: Colors) -> Tensor:
-    """The product of contrast, luma flip, hue and saturation: [N, 3, 3].
+    """Returns the product of contrast, luma flip, hue and saturation, [N, 3, 3].
 
-    Let P project onto the luma axis v = (1, 1, 1) / sqrt(3) and K x = v cross x. The flip is the
-    Householder reflection I - 2 P, the hue Rodrigues' rotation P + cos (I - P) + sin K, the saturation
-    P + s (I - P). P and I - P annihilate one another, and K lives in I - P: the product has three parts.
+    Let P project onto the luma axis v = (1, 1, 1) / sqrt(3), and let K x = v cross x. The flip is the
+    Householder reflection I - 2 P, hue is Rodrigues' rotation P + cos (I - P) + sin K, and saturation is
+    P + s (I - P). Since P (I - P) = 0 and K = K (I - P), the product has three terms.
     """
     device = colors.hue.device
     luma = torch.full((3, 3), 1 / 3, device=device)

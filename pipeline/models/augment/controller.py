@@ -1,4 +1,4 @@
-"""How strongly to augment: a probability that follows the discriminator's confidence."""
+"""The strength of augmentation: a probability that follows the discriminator's confidence."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pipeline.config.families import AdaConfig
 
 
 class AdaController(nn.Module):
-    """Moves p so that the mean sign of D(real) stays at the target (Karras et al. 2020b, section 3.1).
+    """Adjusts p so that the mean sign of D(real) stays at the target (Karras et al. 2020b, section 3.1).
 
-    Every `every` steps p goes up or down by (images since the last move) / adjust_images, within [0, 1].
-    sign_sum, images, steps: since the start of the interval; steps that were not finite do not count.
-    All on the device; equal on all ranks because the stats are.
+    Every `every` steps, p is increased or decreased by (images since the last change) / adjust_images, within
+    [0, 1]. sign_sum, images, steps: totals since the start of the interval, without steps that were not
+    finite. All buffers are on the device, and equal on all ranks because the stats are.
     """
 
     p: Tensor
@@ -31,16 +31,16 @@ class AdaController(nn.Module):
 
     @torch.no_grad()
     def observe(self, sign: Tensor, images: int) -> None:
-        """sign: 0-d, the step's mean sign over all ranks."""
+        """Takes in one step. sign: its mean sign over all ranks, 0-d. images: its number of images."""
         finite = torch.isfinite(sign)
         self.sign_sum += torch.where(finite, sign * images, 0.0)
         self.images += finite * images
         self.steps += finite
         due = self.steps == self.config.every
-        # Before any finite step this is 0 / 0; it is not due then, and what is not due is not taken.
+        # This is 0 / 0 before the first finite step, but then no change is due and the value is not used.
         direction = torch.sign(self.sign_sum / self.images - self.config.target)  # r_t of eq. 1
         moved = (self.p + direction * self.images / self.config.adjust_images).clamp(0, 1)
         self.p.copy_(torch.where(due, moved, self.p))
-        # Not an `if`: whether it is due is known on the device alone.
+        # Not an `if`, because only the device knows whether a change is due.
         for count in (self.sign_sum, self.images, self.steps):
             count.mul_(~due)

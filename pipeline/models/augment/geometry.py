@@ -1,4 +1,5 @@
-"""General affine transformations, one a sample (2020b, appendix B.1, "general geometric transformations")."""
+"""General affine transformations, one per sample (Karras et al. 2020b, appendix B.1, "general geometric
+transformations")."""
 
 from __future__ import annotations
 
@@ -11,15 +12,15 @@ from torch import Tensor
 from pipeline.models.augment.draws import Draws
 
 UNIFORMS, NORMALS = 7, 4
-_SCALE = 0.2  # log2 of isotropic and anisotropic scaling, standard deviation
-_SHIFT = 0.125  # fractional translation, standard deviation, of the side
+_SCALE = 0.2  # standard deviation of log2 of isotropic and anisotropic scaling
+_SHIFT = 0.125  # standard deviation of fractional translation, as a fraction of the side
 
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """Where a result's pixels come from: source = linear @ target + offset, linear [N, 2, 2], offset [N, 2].
+    """The source of each pixel: source = linear @ target + offset, with linear [N, 2, 2] and offset [N, 2].
 
-    Coordinates (x, y) are in pixels, x to the right, y down, the origin in the middle of the image.
+    Coordinates (x, y) are in pixels, x to the right and y down, with the origin at the centre of the image.
     """
 
     linear: Tensor
@@ -27,21 +28,24 @@ class Affine:
 
     @property
     def still(self) -> Tensor:
-        """[N] bool: the identity, exactly."""
-        # Without a tolerance: what was not drawn is 1, 0, cos 0 and sin 0, whose products are the identity to
-        # the bit, and small moves that were drawn have to be made.
+        """Which transformations are exactly the identity, [N] bool."""
+        # No tolerance: parameters of operations that did not fire are 1, 0, cos 0 and sin 0, whose products
+        # are the identity to the bit, and small moves that were drawn have to be applied.
         eye = torch.eye(2, device=self.linear.device, dtype=self.linear.dtype)
         return (self.linear == eye).flatten(1).all(dim=1) & (self.offset == 0).all(dim=1)
 
     def after(self, shift: Tensor) -> Affine:
-        """This transformation of images that are shifted first, by [N, 2] pixels to the right and down."""
+        """Returns the transformation that shifts images by [N, 2] pixels to the right and down before it
+        applies this one."""
         return Affine(self.linear, self.offset - shift)
 
 
 def draw_affine(draws: Draws, side: int) -> Affine:
-    """Isotropic scaling, rotation, anisotropic scaling, rotation, translation; the inverse of their product.
+    """Draws isotropic scaling, rotation, anisotropic scaling, rotation and translation, and returns the
+    inverse of their product.
 
-    A rotation before or after the anisotropic scaling fires with probability p: each with 1 - sqrt(1 - p).
+    The rotations before and after the anisotropic scaling each fire with probability 1 - sqrt(1 - p), so that
+    at least one fires with probability p.
     """
     rotates = 1 - torch.sqrt(1 - draws.p)
     scale = torch.where(draws.fires(), draws.log_normal(_SCALE), 1.0)
@@ -54,7 +58,7 @@ def draw_affine(draws: Draws, side: int) -> Affine:
 
 
 def inverse(scale: Tensor, first: Tensor, stretch: Tensor, second: Tensor, shift: Tensor) -> Affine:
-    """Undoes target = R(second) diag(stretch, 1 / stretch) R(first) scale source + shift.
+    """Returns the inverse of target = R(second) diag(stretch, 1 / stretch) R(first) scale source + shift.
 
     Angles [N] in radians, clockwise as seen; scale, stretch [N]; shift [N, 2] pixels.
     """
@@ -64,6 +68,6 @@ def inverse(scale: Tensor, first: Tensor, stretch: Tensor, second: Tensor, shift
 
 
 def rotation(angle: Tensor) -> Tensor:
-    """[N] radians as matrices [N, 2, 2]; clockwise as seen, y pointing down."""
+    """Returns rotations by [N] radians as matrices [N, 2, 2]; clockwise as seen, since y points down."""
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)

@@ -1,4 +1,4 @@
-"""The whole pipe, in the paper's order: blit, geometry, colour, filter, noise, cutout."""
+"""The augmentation pipe, in the paper's order: blit, geometry, colour, filter, noise, cutout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.models.augment import bands, blit, color, corruption, geometry
 from pipeline.models.augment.draws import Draws
 from pipeline.models.augment.warp import Warp
 
-# Uniform and normal numbers that a group draws for one sample, besides the noise image.
+# How many uniform and normal numbers each group draws per sample, apart from the noise image.
 _NUMBERS = {
     "blit": (blit.UNIFORMS, blit.NORMALS),
     "geometry": (geometry.UNIFORMS, geometry.NORMALS),
@@ -25,10 +25,11 @@ _NUMBERS = {
 
 
 class Augment(nn.Module):
-    """Karras et al. 2020b, appendix B: the groups in `config.kinds`, each operation with probability p.
+    """Applies the groups of `config.kinds` to square images, each operation with probability p (Karras et al.
+    2020b, appendix B).
 
-    Holds constants only, nothing that is trained or saved. Square images. What a sample draws does not
-    depend on p, on its neighbours or on what fires.
+    It holds only constants, which are neither trained nor saved. The numbers that a sample draws do not
+    depend on p, on other samples or on which operations fire.
     """
 
     def __init__(self, config: AdaConfig, resolution: int, channels: int) -> None:
@@ -40,15 +41,15 @@ class Augment(nn.Module):
         self.band_filter = bands.BandFilter() if "filter" in self.kinds else None
 
     def forward(self, images: Tensor, randomness: Randomness, p: Tensor) -> Tensor:
-        """images, as `draw` from these numbers shows them."""
+        """Augments images, as `draw(randomness, p)` does."""
         return self.draw(randomness, p)(images)
 
     def draw(self, randomness: Randomness, p: Tensor) -> Drawn:
-        """For a batch of as many images as `randomness` has samples.
+        """Draws the augmentation of a batch of as many images as `randomness` has samples.
 
-        p: 0-d on the images' device, in [0, 1], never read by the host.
+        p: 0-d on the images' device, in [0, 1]; the host never reads it.
         """
-        # In the order of the paper's operations: the numbers of a sample's stream are theirs in turn.
+        # In the order of the paper's operations, which take the numbers of a sample's stream in turn.
         draws, kinds = Draws(randomness, p, self.uniforms, self.normals), self.kinds
         return Drawn(
             self,
@@ -67,8 +68,12 @@ class Augment(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Implements contracts.Augmentation: what one batch has drawn of each of the pipe's groups, None of those
-    that it has not. noise: its level [N] and the noise itself."""
+    """Implements contracts.Augmentation: the parameters that a batch has drawn for each group of the pipe,
+    None for groups that the pipe lacks.
+
+    gains: those of the frequency bands, [N, 4]. noise: its level [N] and the noise itself. hole: the centre
+    of the cutout, [N, 2].
+    """
 
     pipe: Augment
     moves: blit.Moves | None
@@ -79,10 +84,11 @@ class Drawn:
     hole: Tensor | None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """images: [N, C, S, S] in about [-1, 1], any float type; the result is not clamped.
+        """Augments images [N, C, S, S] in about [-1, 1] of any float type; the result is not clamped.
 
-        Differentiable any number of times in the images. A sample that nothing happens to comes back bit
-        for bit, so that p = 0 is the identity; half precision is computed in, and returned as, float32.
+        It is differentiable any number of times with respect to the images. A sample for which nothing fires
+        comes back bit for bit, so that p = 0 is the identity. Images in half precision are converted to
+        float32, which the result has too.
         """
         images = self.moved(images)
         if self.colors is not None:
@@ -95,8 +101,9 @@ class Drawn:
         return images if self.hole is None else corruption.cut_out(images, self.hole)
 
     def moved(self, images: Tensor) -> Tensor:
-        """Blit and geometry. Moves of whole pixels alone are exact. Before a warp only flips and turns
-        are done on the pixels: a shift pushes some out of sight that a shrinking would show again."""
+        """Applies blit and geometry. Moves by whole pixels are exact if there is no warp. Before a warp, only
+        flips and turns are applied to the pixels, because a shift would push some out of the image that the
+        warp may bring back."""
         images = images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
         moves, affine = self.moves, self.affine
         moved = images if moves is None else blit.move(images, moves)
@@ -112,7 +119,7 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Implements contracts.Augmentation: one after another; none changes nothing."""
+    """Implements contracts.Augmentation: applies its parts one after another, if there are any."""
 
     parts: tuple[Augmentation, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Images that go on beyond their border as in a mirror."""
+"""Padding of images by reflection."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pipeline.models.augment.adjoint import linear_map
 
 
 def reflect_pad(images: Tensor, x: int, y: int) -> Tensor:
-    """`x` columns on the left and right, `y` rows above and below: [N, C, H + 2y, W + 2x].
+    """Pads images by `x` columns on the left and right and `y` rows above and below: [N, C, H + 2y, W + 2x].
 
-    The mirrors stand on the border pixels' centres, which are not repeated. Any width: small images are
-    mirrored in mirrors. Its derivative adds in a fixed order, where torch's own on CUDA has none.
+    Images are reflected about the centres of the border pixels, which are not repeated. Any width will do:
+    small images are reflected repeatedly. The derivative adds in a fixed order, unlike torch's own on CUDA.
     """
     while x > 0 or y > 0:
-        # torch mirrors once, which reaches as far as the image is wide.
+        # torch reflects only once, which limits the padding to the width of the image.
         step_x, step_y = min(x, images.shape[3] - 1), min(y, images.shape[2] - 1)
         forth, back = partial(_mirrored, x=step_x, y=step_y), partial(_folded, x=step_x, y=step_y)
         images = linear_map(images, forth, back)
@@ -30,7 +30,7 @@ def _mirrored(images: Tensor, x: int, y: int) -> Tensor:
 
 
 def _folded(padded: Tensor, x: int, y: int) -> Tensor:
-    """The adjoint: what lies beyond the border is added where its mirror image is."""
+    """The adjoint of `_mirrored`: values beyond the border are added at their mirror image."""
     for dim, pad in ((3, x), (2, y)):
         size = padded.shape[dim] - 2 * pad
         folded = padded.narrow(dim, pad, size).clone()

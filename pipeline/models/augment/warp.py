@@ -1,4 +1,4 @@
-"""Images seen through affine transformations, without aliasing, differentiable any number of times."""
+"""Affine transformations of images without aliasing, differentiable any number of times."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from pipeline.models.augment.geometry import Affine
 from pipeline.models.augment.reflect import reflect_pad
 from pipeline.models.augment.wavelets import SYM6
 
-_BILINEAR, _BORDER, _ALIGN = 0, 1, True  # torch's codes: interpolation, padding, corners on pixel centres
+_BILINEAR, _BORDER, _ALIGN = 0, 1, True  # torch's codes: interpolation, padding, corners at pixel centres
 
 
 class Warp(nn.Module):
-    """Upsample twice, look up bilinearly, downsample (Karras et al. 2020b, figure 20, lines 33-47).
+    """Upsamples images by 2, looks pixels up bilinearly, and downsamples (Karras et al. 2020b, figure 20,
+    lines 33-47).
 
-    Both filters are one orthogonal wavelet, so that the identity gives the image back. The image is
-    padded by reflection as far as the filters see; lookups from further out are folded back into it,
-    which is as good as more padding, whatever the transformation, and neither costs pixels nor asks the
-    device how many are needed.
+    Both filters are the same orthogonal wavelet, so that the identity returns the image. The image is padded
+    by reflection as far as the filters reach; positions further out are folded back into it. For any
+    transformation this equals more padding, but it costs no pixels, and the host need not ask the device how
+    many are needed.
     """
 
     kernel: Tensor
@@ -32,27 +33,27 @@ class Warp(nn.Module):
         super().__init__()
         self.register_buffer("kernel", ops.setup_filter(SYM6), persistent=False)
         self.taps = len(SYM6)
-        self.margin = self.taps // 4  # pixels beyond the border that one filter sees
-        # Pixel j lies at place 2j + centre of the upsampled image. sym6 is not symmetric: its centre of
-        # mass, rather than its middle, keeps smooth images where they are under rotation.
+        self.margin = self.taps // 4  # how many pixels beyond the border one filter reaches
+        # Pixel j lies at place 2j + centre of the upsampled image. sym6 is not symmetric: with its centre of
+        # mass, rather than its middle, smooth images stay in place under rotation.
         self.centre = sum(k * tap for k, tap in enumerate(SYM6)) / sum(SYM6)
 
     def forward(self, images: Tensor, affine: Affine) -> Tensor:
-        """images: [N, C, S, S] -> the same, type and all."""
+        """Transforms images [N, C, S, S]; the result has the same shape and type."""
         n, c, side, _ = images.shape
-        # Where a pixel comes from was drawn: a constant, which no gradient goes to.
+        # The transformation was drawn at random: it is a constant and gets no gradient.
         with torch.no_grad():
             linear, offset = affine.linear.to(images.dtype), affine.offset.to(images.dtype)
             grid = ops.warp_grid(linear, offset, side, taps=self.taps, margin=self.margin, centre=self.centre)
-        # As channels of one image: plain PyTorch filters them several times as fast on a CPU.
+        # As channels of one image, which plain PyTorch filters several times as fast on a CPU.
         fine = self._upsample(images.reshape(1, n * c, side, side))
         fine = look_up(fine.view(n, c, *fine.shape[2:]), grid)
         fine = fine.view(1, n * c, *fine.shape[2:])
         return self._downsample(fine).view(n, c, side, side)
 
     def _upsample(self, images: Tensor) -> Tensor:
-        """Twice the size of the image and its margins: from place `_first` on."""
-        pad = 2 * self.margin  # what the margins show, and what their filters see
+        """Upsamples the image with its margins by 2, from place `_first` on."""
+        pad = 2 * self.margin  # the margins themselves, and what the filters reach beyond them
         side, wide = images.shape[3], images.shape[3] + 2 * pad
         skipped = 2 * pad + self._first  # places of the padded image before the first
         size = 2 * (side + 2 * self.margin)
@@ -61,20 +62,20 @@ class Warp(nn.Module):
         return linear_map(reflect_pad(images, pad, pad), forth, back)
 
     def _downsample(self, images: Tensor) -> Tensor:
-        """From [N, C, 2S - 2 + taps, ...], the first place seen by the first pixel's first tap."""
+        """Downsamples [N, C, 2S - 2 + taps, ...] by 2, with the first tap of the first pixel at place 0."""
         fine, side = images.shape[3], (images.shape[3] - self.taps) // 2 + 1
         return linear_map(
             images, partial(self._gather, before=0, size=side), partial(self._spread, before=0, size=fine)
         )
 
     def _spread(self, images: Tensor, *, before: int, size: int, gain: float = 1) -> Tensor:
-        """y[n] = gain * sum over j of kernel[n + before - 2j] x[j], along both axes, for n < size."""
+        """Computes y[n] = gain * sum over j of kernel[n + before - 2j] x[j] along both axes, for n < size."""
         left = self.taps - 1 - before
         right = size - (2 * images.shape[3] + left - self.taps + 1)
         return ops.upfirdn2d(images, self.kernel, up=2, padding=(left, right, left, right), gain=gain)
 
     def _gather(self, images: Tensor, *, before: int, size: int, gain: float = 1) -> Tensor:
-        """The adjoint: x[j] = gain * sum over n of kernel[n + before - 2j] y[n], for j < size."""
+        """Computes the adjoint, x[j] = gain * sum over n of kernel[n + before - 2j] y[n], for j < size."""
         right = 2 * size - 2 + self.taps - images.shape[3] - before
         pads = (before, right, before, right)
         return ops.upfirdn2d(images, self.kernel, down=2, padding=pads, flip_filter=True, gain=gain)
@@ -85,12 +86,12 @@ class Warp(nn.Module):
 
 
 def look_up(images: Tensor, grid: Tensor) -> Tensor:
-    """Bilinear values of images [N, C, H, W] at grid [N, H', W', 2] (x, y in [-1, 1]): [N, C, H', W'].
+    """Interpolates images [N, C, H, W] bilinearly at grid [N, H', W', 2] (x, y in [-1, 1]): [N, C, H', W'].
 
-    Differentiable any number of times in the images; the grid is a constant. On CUDA torch sums the gradient
-    in no fixed order, unless only algorithms that repeat are asked for.
+    It is differentiable any number of times with respect to the images; the grid is a constant. On CUDA the
+    gradient is summed in no fixed order unless deterministic algorithms are asked for.
     """
-    like = images.detach().new_zeros(()).expand(images.shape)  # the adjoint needs the images' shape alone
+    like = images.detach().new_zeros(()).expand(images.shape)  # the adjoint needs only the images' shape
 
     def forth(images: Tensor) -> Tensor:
         y: Tensor = torch.ops.aten.grid_sampler_2d(images, grid, _BILINEAR, _BORDER, _ALIGN)
@@ -108,8 +109,8 @@ def look_up(images: Tensor, grid: Tensor) -> Tensor:
 
 
 def spread_in_order(values: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
-    """The adjoint of `look_up` as four sums by index, one a corner, which torch can make in a fixed order;
-    values [N, C, H', W'], to `shape` [N, C, H, W]."""
+    """Computes the adjoint of `look_up` as four sums by index, one per corner, which torch can do in a fixed
+    order. values: [N, C, H', W']. shape: that of the result, [N, C, H, W]."""
     n, c, h, w = shape
     x = ((grid[..., 0] + 1) * ((w - 1) / 2)).clamp(0, w - 1).flatten(1)  # [N, H' W']
     y = ((grid[..., 1] + 1) * ((h - 1) / 2)).clamp(0, h - 1).flatten(1)

@@ -1,7 +1,7 @@
 """Low-pass filters of Daubechies' least asymmetric wavelets ("symlets"; Daubechies 1992, section 8.1.1).
 
-The numbers are the solution of the two conditions that define them: orthonormal to their own even
-shifts, and as many vanishing moments as the name says. Each sums to sqrt(2).
+The numbers solve the two conditions that define each filter: it is orthonormal to its own even shifts, and it
+has as many vanishing moments as its name says. Each filter sums to sqrt(2).
 """
 
 SYM2 = (-0.1294095225512604, 0.2241438680420134, 0.8365163037378079, 0.4829629131445342)

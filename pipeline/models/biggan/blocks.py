@@ -1,6 +1,6 @@
 """Residual blocks and self-attention of BigGAN and BigGAN-deep (Brock et al. 2019, figures 15 and 16).
 
-Resampling and 1x1 convolutions commute; skip connections do them in the order that computes less.
+Resampling and 1x1 convolutions commute, so skip connections apply them in the cheaper order.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from ops import Activation
 from pipeline.models.biggan.shape import Block, Shape
 from pipeline.models.layers import BatchNorm, Recomputable, SpectralConv2d, SpectralLinear
 
-RATIO = 4  # by which deep's bottlenecks are narrower
+RATIO = 4  # how much narrower the bottlenecks of BigGAN-deep are
 
 
 class ConditionalNorm(nn.Module):
-    """act(batch normalisation), gain 1 + W c and bias V c of each sample's condition c [N, condition]
-    (appendix B); condition 0: gain and bias are parameters."""
+    """act(batch normalisation) with gain 1 + W c and bias V c, where c [N, condition] is each sample's
+    condition (appendix B). If the size of the condition is 0, gain and bias are parameters."""
 
     def __init__(self, shape: Shape, channels: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ConditionalNorm(nn.Module):
 
 
 class GeneratorBlock(Recomputable):
-    """[N, Cin, H, W] and conditions [N, condition] -> [N, Cout, 2H, 2W]: figure 15b."""
+    """Maps [N, Cin, H, W] and conditions [N, condition] to [N, Cout, 2H, 2W] (figure 15b)."""
 
     def __init__(self, shape: Shape, block: Block) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class GeneratorBlock(Recomputable):
 
 
 class DeepGeneratorBlock(Recomputable):
-    """[N, Cin, H, W] and conditions -> [N, Cout, H, W], doubled where the block says so: figure 16b. The
-    skip connection keeps the first Cout channels."""
+    """Maps [N, Cin, H, W] and conditions to [N, Cout, H, W], at twice the resolution if the block resamples
+    (figure 16b). The skip connection keeps the first Cout channels."""
 
     def __init__(self, shape: Shape, block: Block) -> None:
         super().__init__()
@@ -84,9 +84,9 @@ class DeepGeneratorBlock(Recomputable):
 
 
 class DiscriminatorBlock(Recomputable):
-    """[N, Cin, H, W] -> [N, Cout, H, W], halved where the block says so: figure 15c.
+    """Maps [N, Cin, H, W] to [N, Cout, H, W], at half the resolution if the block resamples (figure 15c).
 
-    first: takes the image, without ReLU before its first convolution.
+    first: whether the block takes the image; then there is no ReLU before its first convolution.
     """
 
     def __init__(self, shape: Shape, block: Block, first: bool) -> None:
@@ -107,8 +107,8 @@ class DiscriminatorBlock(Recomputable):
 
 
 class DeepDiscriminatorBlock(Recomputable):
-    """[N, Cin, H, W] -> [N, Cout, H, W], halved where the block says so: figure 16c. The skip connection
-    adds channels by a 1x1 convolution and leaves those that are there."""
+    """Maps [N, Cin, H, W] to [N, Cout, H, W], at half the resolution if the block resamples (figure 16c). The
+    skip connection keeps the channels and appends further ones, computed by a 1x1 convolution."""
 
     def __init__(self, shape: Shape, block: Block) -> None:
         super().__init__()
@@ -132,8 +132,8 @@ class DeepDiscriminatorBlock(Recomputable):
 
 
 class Attention(nn.Module):
-    """x + gamma * self-attention, [N, C, H, W] -> the same (Zhang et al. 2019, section 3, as their code
-    has it: keys and values are max-pooled by 2, and there is no scale). gamma starts at 0."""
+    """x + gamma * self-attention, [N, C, H, W] -> the same shape (Zhang et al. 2019, section 3). As in their
+    code, keys and values are max-pooled by 2, and dot products are not scaled. gamma starts at 0."""
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, *, exact: bool = False) -> Tensor:
-        """exact: by operations that have second derivatives."""
+        """exact: whether to use operations that have second derivatives."""
         n, _, height, width = x.shape
         query = _places(self.theta(x))
         key, value = _places(largest(self.phi(x))), _places(largest(self.g(x)))
@@ -158,24 +158,24 @@ class Attention(nn.Module):
 
 
 def _places(x: Tensor) -> Tensor:
-    """[N, C, H, W] as one head of a sequence of places, [N, 1, H * W, C]."""
+    """Returns [N, C, H, W] as a sequence of places with one head, [N, 1, H * W, C]."""
     return x.flatten(2).transpose(1, 2)[:, None]
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Each pixel twice in both directions: [N, C, 2H, 2W]."""
+    """Repeats each pixel 2x2 times: [N, C, H, W] -> [N, C, 2H, 2W]."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def largest(x: Tensor) -> Tensor:
-    """The largest of each 2x2 pixels: [N, C, H, W] -> [N, C, H/2, W/2]."""
+    """Returns the maximum of each 2x2 pixels: [N, C, H, W] -> [N, C, H/2, W/2]."""
     if not (x.is_cuda and torch.are_deterministic_algorithms_enabled()):
         return F.max_pool2d(x, 2)
     return largest_in_order(x)
 
 
 def largest_in_order(x: Tensor) -> Tensor:
-    """The same with a gradient that torch grants to be made in a fixed order."""
+    """Does the same as `largest`, by operations whose gradient torch computes in a fixed order."""
     n, c, h, w = x.shape
     squares = x.reshape(n, c, h // 2, 2, w // 2, 2).transpose(3, 4).flatten(4)
     values: Tensor = squares.max(dim=4).values

@@ -14,7 +14,7 @@ from pipeline.models.phases import has_classifier
 
 
 class Discriminator(nn.Module):
-    """Images and labels to a verdict. attention: by the number of the block that it follows."""
+    """Judges images and labels. attention: its layers, by the number of the block before each."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -36,7 +36,10 @@ class Discriminator(nn.Module):
         self.classifier = SpectralLinear(width, shape.classes, eps=eps) if classifies else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Verdict:
-        """images: [N, C, H, W] in about [-1, 1], labels: [N] if conditional. exact: float32 throughout."""
+        """Judges images [N, C, H, W] in about [-1, 1] with labels [N], if the network is conditional.
+
+        exact: whether to compute in float32 throughout.
+        """
         full = self.linear.weight.dtype
         x = ops.arranged(images, full if exact or self.low_precision is None else self.low_precision)
         x = x if self.stem is None else self.stem(x)

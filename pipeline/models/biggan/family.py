@@ -26,8 +26,9 @@ INITIALISATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 class BigGAN(PlainFamily):
     """Implements contracts.Family, for BigGAN and BigGAN-deep.
 
-    batch_size: global. low_precision: type of the residual blocks in phases that are not exact; first and
-    last layers are float32. Errors: UserError for images it cannot make, or sizes that do not fit them.
+    batch_size: images per step over all ranks. low_precision: the type of the residual blocks in passes that
+    are not exact; the first and last layers are always float32. Raises UserError for images that the family
+    cannot make, or for sizes that do not fit them.
     """
 
     config: BigGANConfig
@@ -44,7 +45,8 @@ class BigGAN(PlainFamily):
         super().__init__(config, spec, batch_size=batch_size, orthogonal=orthogonal_weights)
 
     def networks(self) -> Networks:
-        """In training mode: every pass moves the spectral normalisation's vectors, frozen or not."""
+        """Returns freshly initialised networks in training mode, in which every pass updates the vectors of
+        spectral normalisation, whether the network is frozen or not."""
         networks = Networks(Generator(self.shape), Discriminator(self.shape))
         for network in (networks.generator, networks.discriminator):
             initialise(network, self.config.initialisation)
@@ -57,12 +59,13 @@ class BigGAN(PlainFamily):
 
 
 def initialise(network: nn.Module, how: str) -> None:
-    """Weights of convolutions, linear layers and embeddings drawn anew; biases stay 0."""
+    """Draws the weights of convolutions, linear layers and embeddings anew; biases stay 0."""
     for module in network.modules():
         if isinstance(module, (Spectral, nn.Embedding)):
             INITIALISATIONS[how](module.weight)
 
 
 def orthogonal_weights(generator: nn.Module) -> Iterator[Tensor]:
-    """All weights of convolutions and linear layers: what the orthogonal regularisation is of."""
+    """Returns the weights that orthogonal regularisation applies to: those of all convolutions and linear
+    layers."""
     return (module.weight for module in generator.modules() if isinstance(module, Spectral))

@@ -1,7 +1,8 @@
-"""Weights of the public BigGAN-PyTorch code (github.com/ajbrock/BigGAN-PyTorch) under our names.
+"""Renames the weights of the public BigGAN-PyTorch code (github.com/ajbrock/BigGAN-PyTorch).
 
-Its blocks are nested lists: `blocks.2.0.conv1` is a convolution of the third block, `blocks.2.1.theta` of the
-self-attention after it; BigGAN-deep's discriminator lists the blocks of a resolution side by side.
+Its blocks are nested lists: `blocks.2.0.conv1` is a convolution of the third block, `blocks.2.1.theta` is
+part of the self-attention after it. In BigGAN-deep's discriminator, an inner list holds the blocks of one
+resolution.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
 from pipeline.models.biggan.shape import GENERATOR, LOWEST, Shape
 
-_SMALLEST = 32  # images that the public code makes
+_SMALLEST = 32  # the lowest resolution of the public code, in pixels
 _NESTED = re.compile(r"blocks\.(\d+)\.(\d+)\.(.+)")
 _ATTENTION = re.compile(r"(theta|phi|g|o|gamma)(\.|$)")
-# Kept for logging there, and a counter of its own standing statistics.
+# Singular values that are kept for logging, and a counter of standing statistics.
 _DROPPED = re.compile(r"(^|\.)(sv\d+|accumulation_counter|num_batches_tracked)$")
 _RENAMED = (
     (re.compile(r"(^|\.)bn(\d)\."), r"\1norm\2."),
@@ -28,7 +29,10 @@ _RENAMED = (
     (re.compile(r"^output_layer\.2\."), "conv."),
     (re.compile(r"^input_conv\."), "stem."),
     (re.compile(r"(^|\.)conv_sc\."), r"\1skip."),
-    (re.compile(r"\.bn\.(?=(stored|running)_)"), "."),  # its own and its synchronised normalisation nest it
+    (
+        re.compile(r"\.bn\.(?=(stored|running)_)"),
+        ".",
+    ),  # nested in its own and in its synchronised normalisation
     (re.compile(r"\.stored_(mean|var)$"), r".running_\1"),
     (re.compile(r"(norm\d)\.running_"), r"\1.norm.running_"),
     (re.compile(r"\.u0$"), ".u"),
@@ -36,27 +40,27 @@ _RENAMED = (
 
 
 def from_ajbrock(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The public code's state dict of a generator or a discriminator as ours of the same network.
+    """Converts the public code's state dict of a generator or a discriminator into ours.
 
-    Errors: UserError for a network that ours has no form of: without spectral normalisation, with more than
-    one singular value, or without a shared class embedding.
+    Raises UserError for networks that our BigGAN does not support: without spectral normalisation, with more
+    than one singular value, or without a shared class embedding.
     """
     _check(state)
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for name, tensor in state.items():
         name = name.removeprefix("module.")
         if _DROPPED.search(name):
             continue
         ours = _our_name(name, _side_by_side(state))
-        found[ours] = tensor.reshape(-1) if ours.endswith(".u") else tensor
-    return found
+        weights[ours] = tensor.reshape(-1) if ours.endswith(".u") else tensor
+    return weights
 
 
 def infer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], ImageSpec]:
-    """Fields of a BigGANConfig and the images' shape that the public code's generator has.
+    """Returns the fields of a BigGANConfig and the image specification of the public code's generator.
 
-    The discriminator's channels are taken to be the generator's. Errors: UserError if no arrangement of
-    blocks that ours knows fits it.
+    The discriminator is assumed to have as many channels as the generator. Raises UserError if no arrangement
+    of blocks that we support fits.
     """
     ours = from_ajbrock(state)
     if "shared.weight" not in ours or "conv.weight" not in ours:
@@ -83,7 +87,7 @@ def infer(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], ImageSpec]:
         depth = count // stages
         fields |= {"generator_channels": ch, "discriminator_channels": ch}
         fields |= {"depth": depth} if deep else {}
-        # 4px grows by two with each stage, whose last block is the one that attention follows.
+        # Each stage doubles the resolution, from 4px on; attention follows the last block of a stage.
         fields["generator_attention"] = tuple(LOWEST << (i // depth + 1) for i in attended)
         spec = ImageSpec(resolution, resolution, channels, classes)
         if _fits(BigGANConfig(**fields), spec, ours):
@@ -113,7 +117,7 @@ def _check(state: Mapping[str, Tensor]) -> None:
 
 
 def _side_by_side(state: Mapping[str, Tensor]) -> int:
-    """Blocks of a resolution that are listed side by side: more than 1 in deep's discriminator alone."""
+    """Returns the number of blocks in an inner list, which is above 1 only in BigGAN-deep's discriminator."""
     numbers = [
         int(match[2])
         for name in state

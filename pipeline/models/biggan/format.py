@@ -1,4 +1,4 @@
-"""BigGAN-PyTorch's files of weights, as `hrgan import` knows them: one state dict a file."""
+"""The format of BigGAN-PyTorch's weights for `hrgan import`: one state dict per file."""
 
 from __future__ import annotations
 

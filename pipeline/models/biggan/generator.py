@@ -12,7 +12,7 @@ from pipeline.models.layers import BatchNorm, SpectralConv2d, SpectralLinear
 
 
 class Generator(nn.Module):
-    """Latents and labels to images. attention: by the number of the block that it follows."""
+    """Makes images from latents and labels. attention: its layers, by the number of the block before each."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Generator(nn.Module):
         eps = config.spectral_eps
         self.z_dim, self.classes, self.deep, self.chunk = config.z_dim, shape.classes, shape.deep, shape.chunk
         self.low_precision = shape.low_precision
-        # Not normalised: its singular values are free in the paper and in the public code.
+        # Without spectral normalisation, as in the paper and in the public code.
         self.shared = nn.Embedding(shape.classes, shape.embedding) if shape.classes else None
         self.linear = SpectralLinear(shape.first, blocks[0].inputs * LOWEST * LOWEST, eps=eps)
         kind = DeepGeneratorBlock if shape.deep else GeneratorBlock
@@ -32,18 +32,18 @@ class Generator(nn.Module):
         self.conv = SpectralConv2d(blocks[-1].outputs, shape.channels, 3, eps=eps)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
-        """z: [N, z_dim], labels: [N] if conditional -> images [N, C, H, W] float32 in [-1, 1].
+        """Makes images [N, C, H, W] float32 in [-1, 1] from z [N, z_dim] and, if conditional, labels [N].
 
-        exact: float32 throughout.
+        exact: whether to compute in float32 throughout.
         """
         return self.decode(self.code(z, labels), exact=exact)
 
     def code(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """The class's embedding, if there are classes, then z."""
+        """Returns the embedding of the class, if there are classes, followed by z: [N, dim]."""
         return z if self.shared is None else torch.cat([self.shared(labels), z], dim=1)
 
     def decode(self, code: Tensor, *, exact: bool = False) -> Tensor:
-        """`forward` from what `code` gives, or lies between such."""
+        """Makes images as `forward` does, from codes that `code` returns or interpolations between them."""
         first, conditions = self.inputs(code)
         x = self.linear(first).view(len(code), -1, LOWEST, LOWEST)
         full = x.dtype
@@ -55,8 +55,8 @@ class Generator(nn.Module):
         return torch.tanh(self.conv(self.norm(ops.arranged(x, full), act="relu")))
 
     def inputs(self, code: Tensor) -> tuple[Tensor, list[Tensor | None]]:
-        """What the first layer sees, and each block's condition: the class embedding, then its part of z.
-        Both are linear in the code."""
+        """Returns the input of the first layer and the condition of each block, which is the embedding of the
+        class followed by the block's part of z. Both are linear in the code."""
         known, z = code[:, : -self.z_dim], code[:, -self.z_dim :]
         count = len(self.blocks)
         if not self.chunk:

@@ -1,4 +1,4 @@
-"""Samples of BigGAN: truncated latents, standing statistics (Brock et al. 2019, section 3)."""
+"""Samples from BigGAN with truncated latents and standing statistics (Brock et al. 2019, section 3)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pipeline.models.layers import BatchNorm
 from pipeline.models.sampling import LatentSampler
 from pipeline.randomness import SampleRandomness, derive_seed
 
-WIDEST = 2.0  # the threshold that truncation comes to just below 1, as in the authors' released models
+WIDEST = 2.0  # the threshold at psi just below 1, as in the authors' released models
 
 
 class BigGANSampler(LatentSampler):
-    """Draws z from each seed, truncated where asked, and normalises by standing statistics.
+    """Draws z from each seed, truncated if asked for, and normalises with standing statistics.
 
-    These are computed at the first image, on a copy of the generator as it is then, over all images of
-    `batches` batches of `batch_size` untruncated latents of fixed seeds: a function of the weights. batches
-    0: training's running averages. Truncation psi: components of z beyond 2 psi are drawn again until they
-    are not, so that 0 gives z = 0; 1 truncates nothing. Codes are the class's embedding, then z. Implements
-    latents.LinearSpace.
+    The statistics are computed before the first image, on a copy of the generator as it is then, over all
+    images of `batches` batches of `batch_size` untruncated latents with fixed seeds, so that they depend on
+    the weights alone. If `batches` is 0, the running averages of training are used. With truncation psi,
+    components of z beyond 2 psi are drawn again until they lie within; 0 thus gives z = 0, and 1 does not
+    truncate. Codes are the embedding of the class followed by z. Implements latents.LinearSpace.
     """
 
     def __init__(self, generator: Generator, batches: int, batch_size: int, codec: Codec = PIXELS) -> None:
@@ -48,10 +48,10 @@ class BigGANSampler(LatentSampler):
 
     @torch.no_grad()
     def code_weights(self) -> list[Tensor]:
-        """Of the first layer, then of each block's normalisations that codes condition."""
+        """Returns the weights of the first layer, then those of each block's conditional normalisations."""
         generator, size = self._source, self._source.z_dim
         basis = torch.eye(self.map(*self.latents([0])).shape[-1], device=self.device)
-        basis[: len(basis) - size] = 0  # what the class's embedding does
+        basis[: len(basis) - size] = 0  # the dimensions of the class's embedding
         first, conditions = generator.inputs(basis)
         weights = [generator.linear.normalised() @ first.T]
         for block, condition in zip(generator.blocks, conditions, strict=True):
@@ -69,10 +69,11 @@ class BigGANSampler(LatentSampler):
 
 
 def truncated(z: Tensor, place: Tensor, psi: float) -> Tensor:
-    """Standard normal z with what lies beyond 2 psi replaced by truncated normal values.
+    """Returns z with components beyond 2 psi replaced by values from a truncated normal distribution.
 
-    place: uniform in [0, 1), as z's shape. Drawing again until |z| <= t has the truncated normal's
-    distribution, whose inverse sqrt(2) erfinv((2 place - 1) erf(t / sqrt(2))) gives it at once.
+    z: standard normal. place: uniform in [0, 1), in the shape of z. Drawing again until |z| <= t gives the
+    truncated normal distribution; its inverse distribution function,
+    sqrt(2) erfinv((2 place - 1) erf(t / sqrt(2))), gives the same distribution in one step.
     """
     if psi >= 1:
         return z
@@ -84,13 +85,16 @@ def truncated(z: Tensor, place: Tensor, psi: float) -> Tensor:
 
 @torch.no_grad()
 def gather(generator: Generator, batches: int, batch_size: int) -> None:
-    """Makes the generator's running statistics those of the images of all `batches` together, of this process
-    alone; 0 leaves them. A mean of the batches' own variances would lack that of their means."""
+    """Sets the generator's running statistics to those of all images of `batches` batches together, in this
+    process alone; with 0 batches they are left as they are.
+
+    The mean of the batches' variances would not do: it lacks the variance of the batches' means.
+    """
     norms = [module for module in generator.modules() if isinstance(module, BatchNorm)]
     modes = [(norm.over_ranks, norm.momentum) for norm in norms]
     moments = [torch.zeros(2, len(norm.running_mean), dtype=torch.float64) for norm in norms]
     for norm in norms:
-        norm.over_ranks, norm.momentum = False, 1.0  # the running statistics are then the last batch's
+        norm.over_ranks, norm.momentum = False, 1.0  # so that running statistics are those of the last batch
         norm.train(batches > 0)
     for batch in range(batches):
         _pass(generator, range(batch * batch_size, (batch + 1) * batch_size))
@@ -106,7 +110,7 @@ def gather(generator: Generator, batches: int, batch_size: int) -> None:
 
 
 def _pass(generator: Generator, numbers: range) -> None:
-    """Images of the fixed seeds of these numbers, untruncated."""
+    """Generates the untruncated images of the fixed seeds with these numbers."""
     seeds = [derive_seed("standing", number) for number in numbers]
     device = next(generator.parameters()).device
     randomness = SampleRandomness(seeds, device, source="cpu")

@@ -1,4 +1,4 @@
-"""Sizes that follow from config and images: blocks, channels, latents (Brock et al. 2019, appendix B)."""
+"""The sizes of blocks, channels and latents for a config and images (Brock et al. 2019, appendix B)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipeline.errors import UserError
 
 LOWEST = 4
 
-# Multiples of ch: of the generator's 4px input, then of each block that doubles the resolution.
-# 64px and more: tables 4 to 9; 64 and 32px: the authors' public code; below: after its pattern at 32px.
+# Channels as multiples of ch: of the generator's 4px input, then of each block that doubles the resolution.
+# 64px and more: tables 4 to 9; 64 and 32px: the authors' public code; below 32px: in the pattern of 32px.
 GENERATOR: dict[int, tuple[int, ...]] = {
     8: (4, 4),
     16: (4, 4, 4),
@@ -24,8 +24,9 @@ GENERATOR: dict[int, tuple[int, ...]] = {
     256: (16, 16, 8, 8, 4, 2, 1),
     512: (16, 16, 8, 8, 4, 2, 1, 1),
 }
-# Multiples of ch of each of the discriminator's blocks, in deep of its first convolution and then of the
-# blocks; the first blocks halve the resolution down to 4px (8px for images of 32px), the others keep it.
+# Channels as multiples of ch of each block of the discriminator; for BigGAN-deep, of its first convolution
+# and then of the blocks. The first blocks halve the resolution down to 4px (8px for images of 32px); the
+# others keep it.
 DISCRIMINATOR: dict[int, tuple[int, ...]] = {
     8: (4, 4, 4),
     16: (4, 4, 4, 4),
@@ -39,8 +40,11 @@ DISCRIMINATOR: dict[int, tuple[int, ...]] = {
 
 @dataclass(frozen=True)
 class Block:
-    """One residual block. resolution: of its output. resamples: doubles (G) or halves (D) the resolution.
-    attends: self-attention follows."""
+    """One residual block.
+
+    inputs, outputs: channels. resolution: that of its output, in pixels. resamples: whether it doubles
+    (generator) or halves (discriminator) the resolution. attends: whether self-attention follows it.
+    """
 
     inputs: int
     outputs: int
@@ -51,8 +55,11 @@ class Block:
 
 @dataclass(frozen=True)
 class Shape:
-    """resolution: pixels of a side. channels: of an image. classes: 0 if unlabelled. low_precision: type of
-    the blocks' activations in passes that are not exact, None for float32."""
+    """What config and data determine about the networks.
+
+    resolution: the side of the images in pixels. channels: those of the images. classes: 0 if unlabelled.
+    low_precision: the type of the blocks' activations in passes that are not exact; None for float32.
+    """
 
     config: BigGANConfig
     resolution: int
@@ -66,7 +73,7 @@ class Shape:
 
     @property
     def generator(self) -> list[Block]:
-        """From 4px up; in deep each resolution's last block doubles it."""
+        """The generator's blocks from 4px up; in BigGAN-deep the last block of each resolution doubles it."""
         widths = [self.config.generator_channels * m for m in GENERATOR[self.resolution]]
         blocks, resolution = [], LOWEST
         for inputs, outputs in pairwise(widths):
@@ -79,7 +86,8 @@ class Shape:
 
     @property
     def discriminator(self) -> list[Block]:
-        """Down to 4px (8px for images of 32px); in deep each resolution's first block halves it."""
+        """The discriminator's blocks, down to 4px (8px for images of 32px); in BigGAN-deep the first block of
+        each resolution halves it."""
         widths = [self.config.discriminator_channels * m for m in DISCRIMINATOR[self.resolution]]
         widths = widths if self.deep else [self.channels, *widths]
         blocks, resolution = [], self.resolution
@@ -97,31 +105,33 @@ class Shape:
 
     @property
     def chunk(self) -> int:
-        """Components of z that each block sees."""
+        """The number of components of z that each block sees."""
         if not self.config.hierarchical:
             return 0
         return self.config.z_dim if self.deep else self.config.z_dim // (len(self.generator) + 1)
 
     @property
     def embedding(self) -> int:
-        """Size of the shared class embedding; 0 without classes."""
+        """The size of the shared class embedding; 0 without classes."""
         return self.config.shared_dim if self.classes else 0
 
     @property
     def condition(self) -> int:
-        """Size of what conditions each block: class embedding and its part of z; 0 for nothing."""
+        """The size of each block's condition, which is the class embedding and the block's part of z."""
         return self.embedding + self.chunk
 
     @property
     def first(self) -> int:
-        """Size of what the first linear layer sees: z, its first chunk, or, in deep, z with the embedding."""
+        """The input size of the first linear layer: that of z, of its first chunk or, in BigGAN-deep, of z
+        with the embedding."""
         if not self.config.hierarchical:
             return self.config.z_dim
         return self.condition if self.deep else self.chunk
 
 
 def shape_of(config: BigGANConfig, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:
-    """Checked shape. Errors: UserError for images this family cannot make, or sizes that do not fit them."""
+    """Returns the shape of the networks. Raises UserError for images that this family cannot make, or for
+    sizes that do not fit them."""
     if spec.height != spec.width or spec.height not in GENERATOR:
         raise UserError(
             f"biggan needs square images of {', '.join(map(str, GENERATOR))} pixels, "

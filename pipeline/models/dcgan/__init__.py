@@ -1,4 +1,4 @@
-"""DCGAN (Radford et al. 2016): strided convolutions and batch normalisation."""
+"""DCGAN (Radford et al. 2016), which is made of strided convolutions and batch normalisation."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ LOWEST = 4
 
 
 class DCGAN(PlainFamily):
-    """Implements contracts.Family, for square images of a power of two from 8 pixels.
+    """Implements contracts.Family for square images whose side is a power of two, from 8 pixels.
 
-    Batch statistics are those of the images that all processes hold at once (`batch.micro`).
+    Batch statistics are computed over the images that all processes hold at once (`batch.micro`).
     """
 
     config: DCGANConfig
 
     def __init__(self, config: DCGANConfig, spec: ImageSpec, **settings: Any) -> None:
-        """Errors: UserError for images that it cannot make."""
+        """Raises UserError for images that the family cannot make."""
         seen = self.codec.latents(spec)
         side = seen.height
         if side != seen.width or side & (side - 1) or side < 2 * LOWEST:
@@ -45,7 +45,7 @@ class DCGAN(PlainFamily):
 
 
 class Generator(nn.Module):
-    """z [N, z_dim] and labels [N] to images [N, C, H, W] in [-1, 1] (figure 1)."""
+    """Makes images [N, C, H, W] in [-1, 1] from z [N, z_dim] and labels [N] (figure 1)."""
 
     def __init__(self, config: DCGANConfig, spec: ImageSpec) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [N, C, H, W] and labels [N] to a verdict; no normalisation next to the image."""
+    """Judges images [N, C, H, W] and labels [N]; the layer next to the image has no normalisation."""
 
     def __init__(self, config: DCGANConfig, spec: ImageSpec) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Discriminator(nn.Module):
 
 
 class Doubling(nn.ConvTranspose2d):
-    """A transposed 4x4 convolution to twice the size."""
+    """A transposed 4x4 convolution that doubles the resolution."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
         super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=bias)
@@ -112,7 +112,7 @@ class Doubling(nn.ConvTranspose2d):
 
 
 class Halving(nn.Conv2d):
-    """A 4x4 convolution to half the size; penalties differentiate it twice."""
+    """A 4x4 convolution that halves the resolution and can be differentiated twice, as penalties do."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool) -> None:
         super().__init__(inputs, outputs, 4, stride=2, padding=1, bias=bias)
@@ -123,14 +123,16 @@ class Halving(nn.Conv2d):
 
 
 def levels(base: int, most: int, resolution: int) -> list[int]:
-    """Channels of each layer from the image to 4 pixels."""
+    """Returns the channels of each layer, from the image down to 4 pixels."""
     return [min(base << i, most) for i in range(resolution.bit_length() - LOWEST.bit_length())]
 
 
 def initialise(module: nn.Module) -> None:
-    """Weights from N(0, 0.02), normalisation's gains from N(1, 0.02) (section 4; the authors' code).
+    """Draws weights from N(0, 0.02) and the gains of normalisation from N(1, 0.02) (section 4; the authors'
+    code), where the second number is the standard deviation.
 
-    A label's embedding that joins z keeps the spread of z: at 0.02 it would be lost beside it.
+    A label embedding that is concatenated to z is drawn with the spread of z: at 0.02 it would be negligible
+    beside it.
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)

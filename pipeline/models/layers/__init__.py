@@ -1,4 +1,4 @@
-"""Layers that several families share."""
+"""Layers that several families use."""
 
 from pipeline.models.layers.batch_norm import BatchNorm
 from pipeline.models.layers.compiled import Compilable, compile_main_phases

@@ -15,14 +15,15 @@ from ops import Activation
 class BatchNorm(nn.Module):
     """act((x - mean) / sqrt(var + eps) * gain + bias) of [N, C, ...] (Ioffe and Szegedy 2015, algorithm 1).
 
-    In training mean and biased variance are those of the micro-batches of all ranks together, and the
-    running ones move towards them by `momentum`; in eval mode the running ones are used. affine: gain and
-    bias are parameters; else the caller gives them (class-conditional: Dumoulin et al. 2017, eq. 5).
-    `over_ranks` may be set to False for what only some ranks compute: then it is this process's batch.
+    In training, mean and biased variance are taken over the micro-batches of all ranks together, and the
+    running statistics move towards them by `momentum`; in eval mode the running statistics are used.
+    affine: whether gain and bias are parameters; otherwise the caller passes them (class-conditional
+    normalisation: Dumoulin et al. 2017, eq. 5). `over_ranks` may be set to False for passes that only some
+    ranks compute; then the statistics are those of this process's batch.
     """
 
     moves = ("running_mean", "running_var")
-    """Buffers that forward changes (see `Recomputable`)."""
+    """The buffers that `forward` changes (see `Recomputable`)."""
     running_mean: Tensor
     running_var: Tensor
 
@@ -39,14 +40,14 @@ class BatchNorm(nn.Module):
     def forward(
         self, x: Tensor, gain: Tensor | None = None, bias: Tensor | None = None, *, act: Activation = "linear"
     ) -> Tensor:
-        """gain, bias: [N, C] in the place of the parameters."""
+        """gain, bias: [N, C], used instead of the parameters."""
         mean, var = self.statistics(x)
         gain = self.gain if gain is None else gain
         bias = self.bias if bias is None else bias
         return ops.conditional_norm_act(x, mean, var, gain, bias, eps=self.eps, act=act)
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance [C] to normalise x with."""
+        """Returns the mean and biased variance [C] with which x is normalised."""
         if not self.training:
             return self.running_mean, self.running_var
         mean, var = global_moments(x) if self.over_ranks else ops.batch_moments(x)
@@ -56,13 +57,14 @@ class BatchNorm(nn.Module):
 
     @torch.no_grad()
     def _follow(self, running: Tensor, now: Tensor) -> None:
-        # A step that was not finite is skipped by the optimizer; it must not stay here either.
+        # The optimizer skips a step that is not finite; it must leave no trace here either.
         moved = running.lerp(now.to(running.dtype), self.momentum)
         running.copy_(torch.where(torch.isfinite(moved), moved, running))
 
 
 def global_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance [C] of x [N, C, ...] over all ranks, which hold equally many samples."""
+    """Returns mean and biased variance [C] of x [N, C, ...] over all ranks, whose batches are equally
+    large."""
     mean, var = ops.batch_moments(x)
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return mean, var
@@ -71,7 +73,8 @@ def global_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Mean(torch.autograd.Function):
-    """Mean over ranks; so is its gradient, for each rank's loss counts 1 / ranks in the whole."""
+    """The mean over ranks. Its gradient is a mean over ranks too, since each rank's loss has weight 1 / ranks
+    in the whole loss."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

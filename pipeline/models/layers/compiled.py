@@ -1,4 +1,4 @@
-"""Networks whose main phases torch.compile may take."""
+"""Networks that torch.compile may compile for the main phases."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 
 class Compilable(nn.Module):
-    """A module whose `compute(..., exact=False)` is compiled once `compile_main` was called.
+    """A module whose `compute(..., exact=False)` runs compiled after `compile_main` was called.
 
-    With exact=True it stays eager: compiled graphs have no second derivative, which penalties take. Copies
-    made before `compile_main` stay eager.
+    With exact=True it stays eager, because compiled graphs have no second derivatives, which penalties need.
+    Copies made before `compile_main` stay eager.
     """
 
     compute: Callable[..., Any]
@@ -26,12 +26,12 @@ class Compilable(nn.Module):
         return self._main(*inputs, **settings)
 
     def compile_main(self, backend: Any = "inductor") -> None:
-        """From now on calls without `exact` run compiled; the first of each shape compiles, for minutes."""
+        """Makes later calls without `exact` run compiled; the first one for each shape takes minutes."""
         self._main = torch.compile(self.compute, backend=backend)
 
 
 def compile_main_phases(module: nn.Module, backend: Any = "inductor") -> int:
-    """`compile_main` on every part of `module` that offers it; how many did."""
+    """Calls `compile_main` on every part of `module` that has it; returns their number."""
     parts = [part for part in module.modules() if isinstance(part, Compilable)]
     for part in parts:
         part.compile_main(backend)

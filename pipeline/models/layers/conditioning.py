@@ -1,4 +1,4 @@
-"""Where labels enter networks that know them by number."""
+"""Layers through which class numbers enter a network."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from pipeline.contracts import Verdict
 
 WIDEST = 512
-"""Most units of the layer that joins features and a label's embedding."""
+"""The most units of the layer that combines features with the embedding of a label."""
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Class numbers [N] as rows of float32, [N, classes]; a number that is no class's is a row of zeros."""
-    # torch's own looks at the numbers first, for which the host would wait.
+    """Returns class numbers [N] as one-hot rows [N, classes] float32; a number out of range gives zeros."""
+    # torch's own function inspects the numbers, for which the host would have to wait.
     return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
 
 
 class LabelledLatent(nn.Module):
-    """z [N, z_dim], with the label's embedding behind it if there are classes (Mirza and Osindero 2014)."""
+    """Appends the embedding of the label to z [N, z_dim], if there are classes (Mirza and Osindero 2014)."""
 
     def __init__(self, z_dim: int, classes: int, label_dim: int) -> None:
         super().__init__()
@@ -33,12 +33,12 @@ class LabelledLatent(nn.Module):
 
 
 class VerdictHead(nn.Module):
-    """Features [N, F] and labels [N] to a verdict.
+    """Judges features [N, F] and labels [N].
 
-    conditioning: embedding (the label's embedding joins the features, and a hidden layer judges whether they
-    agree: Mirza and Osindero 2014, figure 1), projection (the product with it is added: Miyato and Koyama
-    2018, eq. 3), or classifier (class logits beside the logit: Odena et al. 2017). Without classes it is a
-    linear layer.
+    conditioning: "embedding" concatenates features and the embedding of the label, and a hidden layer judges
+    whether they agree (Mirza and Osindero 2014, figure 1). "projection" adds the inner product of the two to
+    the logit (Miyato and Koyama 2018, eq. 3). "classifier" also returns class logits (Odena et al. 2017).
+    Without classes the head is a linear layer.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class VerdictHead(nn.Module):
         self.joined = nn.Embedding(classes, label_dim) if kind == "embedding" else None
         self.projected = nn.Embedding(classes, features) if kind == "projection" else None
         self.classify = nn.Linear(features, classes) if kind == "classifier" else None
-        # A linear layer alone would add the label's score to the image's, whether they agree or not.
+        # A linear layer alone would add a score of the label to that of the image, whether they agree or not.
         hidden = min(features, WIDEST)
         self.agree = nn.Linear(features + label_dim, hidden) if kind == "embedding" else None
         self.out = nn.Linear(features if self.agree is None else hidden, 1)

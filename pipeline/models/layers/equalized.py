@@ -1,7 +1,8 @@
-"""Layers with an equalised learning rate: weights are stored at unit scale and scaled when used.
+"""Layers with an equalised learning rate, whose weights are stored at unit scale and scaled when they are
+used.
 
-Karras et al. 2018, section 4.1. A `rate` below 1 stores weights larger by 1/rate and scales them back,
-so that Adam, whose steps do not depend on the gradient's scale, moves them `rate` times as fast.
+Karras et al. 2018, section 4.1. With a `rate` below 1, weights are stored larger by 1 / rate and scaled back,
+so that Adam, whose steps do not depend on the scale of the gradient, changes them `rate` times as fast.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Linear(nn.Module):
 class Conv2d(nn.Module):
     """act(gain * (resampled convolution + b)): [N, Cin, H, W] -> [N, Cout, H * up / down, W * up / down].
 
-    The output takes x's type; parameters stay float32.
+    The output has the type of x; parameters stay float32.
     """
 
     resample_filter: Tensor | None
@@ -76,7 +77,7 @@ class Conv2d(nn.Module):
         )
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        """gain: factor on the output, which the clamp follows."""
+        """gain: a factor on the output; the clamp is scaled along."""
         plain = self.bias is None and self.act == "linear" and self.clamp is None
         weight_gain = self.weight_gain * gain if plain else self.weight_gain
         weight = (self.weight * weight_gain).to(x.dtype)
@@ -99,10 +100,10 @@ class Conv2d(nn.Module):
 
 
 def scaled_gain(act: Activation, gain: float) -> float:
-    """The activation's own gain times `gain`."""
+    """Returns the activation's own gain times `gain`."""
     return gain * (math.sqrt(2.0) if act in ("relu", "lrelu", "swish") else 1.0)
 
 
 def scaled_clamp(clamp: float | None, gain: float) -> float | None:
-    """The clamp of an output that is `gain` times its usual size."""
+    """Returns the clamp for an output that is `gain` times its usual size."""
     return None if clamp is None else clamp * gain

@@ -1,4 +1,4 @@
-"""Batch normalisation over groups of fixed size, the same on any number of ranks."""
+"""Batch normalisation over groups of fixed size, which does not depend on the number of ranks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from pipeline.contracts import Networks
 
 
 class GroupBatchNorm(nn.Module):
-    """act((x - mean) / sqrt(var + eps) * gain + bias) of [N, C, ...], in training with mean and biased
-    variance of each group of `group` samples (ghost batches: Hoffer et al. 2017, algorithm 1; of 8 in a
-    discriminator: Sauer et al. 2023).
+    """act((x - mean) / sqrt(var + eps) * gain + bias) of [N, C, ...], in training with the mean and biased
+    variance of each group of `group` samples (ghost batches: Hoffer et al. 2017, algorithm 1; groups of 8 in
+    a discriminator: Sauer et al. 2023).
 
-    Groups are strided: sample i is in group i mod N / group, as in `ops.minibatch_stddev`, so that a rank or
-    a micro-batch which holds samples r::W of a global batch forms the groups that the whole batch would. What
-    a sample becomes depends on its group alone, and no rank asks another. In eval mode the running statistics
-    are used. A forward pass moves nothing: what it saw goes through `measuring` to `follow`, once a step, the
-    same on all ranks. affine: gain and bias are parameters; else the caller gives them.
+    Groups are strided: sample i is in group i mod (N / group), as in `ops.minibatch_stddev`, so that a rank
+    or a micro-batch which holds samples r::W of a global batch forms the same groups as the whole batch. The
+    result for a sample depends on its group alone, and ranks exchange nothing. In eval mode the running
+    statistics are used. A forward pass does not change them: `measuring` collects the moments of a step, and
+    `follow` updates the statistics once per step, equally on all ranks. affine: whether gain and bias are
+    parameters; otherwise the caller passes them.
     """
 
     running_mean: Tensor
@@ -38,12 +39,12 @@ class GroupBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self.seen: list[Tensor] | None = None
-        """Moments [2, C] of each pass, while somebody wants them."""
+        """The moments [2, C] of each pass inside `measuring`; otherwise None."""
 
     def forward(
         self, x: Tensor, gain: Tensor | None = None, bias: Tensor | None = None, *, act: Activation = "linear"
     ) -> Tensor:
-        """gain, bias: [N, C] in the place of the parameters. Errors: ValueError if N is no multiple of
+        """gain, bias: [N, C], used instead of the parameters. Raises ValueError if N is not a multiple of
         `group`."""
         mean, var = self.statistics(x) if self.training else (self.running_mean, self.running_var)
         gain = self.gain if gain is None else gain
@@ -51,13 +52,13 @@ class GroupBatchNorm(nn.Module):
         return ops.conditional_norm_act(x, mean, var, gain, bias, eps=self.eps, act=act)
 
     def statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance [N, C] of each sample's group."""
+        """Returns the mean and biased variance [N, C] of each sample's group."""
         if len(x) % self.group:
             raise ValueError(
                 f"batch statistics: {len(x)} images are no multiple of the group of {self.group}"
             )
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        # First each sample by itself: that keeps x's layout, and bits that do not depend on N.
+        # Each sample is reduced first: this keeps the layout of x, and the bits do not depend on N.
         if x.ndim > 2:
             var, mean = torch.var_mean(x, dim=list(range(2, x.ndim)), correction=0)
         else:
@@ -75,8 +76,10 @@ class GroupBatchNorm(nn.Module):
 
     @torch.no_grad()
     def follow(self, moments: Tensor) -> None:
-        """Moves the running statistics by `momentum` towards the mean and mean square [2, C] of a step's
-        samples; the variance is that of all of them together. What is not finite moves nothing."""
+        """Moves the running statistics by `momentum` towards those of all samples of a step together.
+
+        moments: the mean and mean square of these samples, [2, C]. If they are not finite, nothing changes.
+        """
         mean, square = moments.to(self.running_mean.dtype)
         finite = torch.isfinite(moments).all()
         for running, now in (
@@ -92,8 +95,12 @@ def _name(net: str, layer: str) -> str:
 
 @contextmanager
 def measuring(net: str, network: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Stats, complete when the context ends: the moments that the `GroupBatchNorm` layers of `network` saw
-    within. They are means over samples, so that their means over micro-batches and ranks are the whole's."""
+    """Collects the moments that the `GroupBatchNorm` layers of `network` compute inside, and returns them as
+    stats, which are complete when the context ends.
+
+    They are means over samples, so that their means over micro-batches and ranks are those of the whole
+    batch.
+    """
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, GroupBatchNorm)}
     stats: dict[str, Tensor] = {}
     for layer in layers.values():
@@ -104,12 +111,13 @@ def measuring(net: str, network: nn.Module) -> Iterator[dict[str, Tensor]]:
         for name, layer in layers.items():
             if layer.seen:
                 stats[_name(net, name)] = torch.stack(layer.seen).mean(dim=0)
-            # Outside nothing is kept, nor what recomputation sees again in a backward pass.
+            # Nothing is collected outside, in particular not when a backward pass recomputes a layer.
             layer.seen = None
 
 
 def follow_moments(networks: Networks, stats: Mapping[str, Tensor]) -> None:
-    """For `Family.observe`: moves the running statistics by a step's stats, where it has them."""
+    """Updates the running statistics of `GroupBatchNorm` layers with the stats of a step that has them; for
+    `Family.observe`."""
     for net, network in networks.items():
         for name, layer in network.named_modules():
             if isinstance(layer, GroupBatchNorm) and _name(net, name) in stats:

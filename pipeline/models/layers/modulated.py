@@ -1,4 +1,4 @@
-"""StyleGAN2's modulated layers: convolutions whose weights each image's style scales."""
+"""StyleGAN2's modulated layers: convolutions whose weights are scaled by the style of each image."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pipeline.models.layers.equalized import Linear, scaled_clamp, scaled_gain
 class ModulatedConv2d(nn.Module):
     """One synthesis layer: modulated convolution, noise, bias, leaky ReLU (Karras et al. 2020a, figure 2c).
 
-    [N, Cin, H, W] and w [N, w_dim] -> [N, Cout, H * up, W * up], in x's type. The noise strength, one
-    number a layer, starts at 0.
+    Maps x [N, Cin, H, W] and w [N, w_dim] to [N, Cout, H * up, W * up] in the type of x. The noise strength,
+    one number per layer, starts at 0.
     """
 
     resample_filter: Tensor | None
@@ -44,7 +44,8 @@ class ModulatedConv2d(nn.Module):
         self.register_buffer("resample_filter", ops.setup_filter(taps) if up > 1 else None, persistent=False)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
-        """noise: [N, 1, H * up, W * up] or [H * up, W * up] standard normal, None for none."""
+        """noise: standard normal, [N, 1, H * up, W * up] or [H * up, W * up]; None for no noise. gain: a
+        factor on the output."""
         if noise is not None and self.noise_strength is not None:
             noise = noise * self.noise_strength
         return ops.modulated_conv2d(
@@ -63,7 +64,7 @@ class ModulatedConv2d(nn.Module):
 
 
 class ToImage(nn.Module):
-    """A 1x1 modulated convolution to image channels, not demodulated: [N, Cin, H, W] -> [N, C, H, W]."""
+    """A 1x1 modulated convolution to image channels, without demodulation: [N, Cin, H, W] -> [N, C, H, W]."""
 
     def __init__(self, inputs: int, channels: int, w_dim: int, *, clamp: float | None = None) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
-"""Blocks whose activations are not kept for the backward pass but computed again there (Chen et al. 2016,
-"Training deep nets with sublinear memory cost"): less memory for one forward pass more."""
+"""Blocks whose activations are not kept for the backward pass but recomputed there, which saves memory at the
+cost of one more forward pass (Chen et al. 2016, "Training deep nets with sublinear memory cost")."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _Place = tuple[nn.Module, str]
 
 
 class Recomputable(nn.Module):
-    """A block whose `compute(...)` may run again in the backward pass, once `recompute_blocks` was called.
+    """A block whose `compute(...)` runs again in the backward pass after `recompute_blocks` was called.
 
-    `compute` must be a function of its inputs, parameters and buffers: it draws no random numbers. A layer
-    inside whose forward changes buffers (running statistics, power iteration) names them in a class
-    attribute `moves: tuple[str, ...]`: the second pass then sees them as the first did, and what it does to
-    them is undone, also where other passes came in between. Gradients are the same bits; derivatives of any
-    order work. Copies made before `recompute_blocks` keep their activations.
+    `compute` must be a function of its inputs, parameters and buffers and must not draw random numbers. A
+    layer inside the block whose `forward` changes buffers (running statistics, power iteration) names them in
+    a class attribute `moves: tuple[str, ...]`. The second pass then sees these buffers as the first one did,
+    and its changes to them are undone, even if other passes came in between. Gradients have the same bits,
+    and derivatives of any order work. Copies made before `recompute_blocks` keep their activations.
     """
 
     compute: Callable[..., Any]
@@ -37,10 +37,11 @@ class Recomputable(nn.Module):
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
             return _unchanged_but(versions, moving), _AsBefore(before)
 
-        # To the end: what stops the second pass half way is an exception in the middle of an operation that
-        # saves its own result, and that would hold its memory for good.
+        # Without early stop: it works by an exception in the middle of an operation that saves its own
+        # result, whose memory would then never be freed.
         with set_checkpoint_early_stop(False):
-            # preserve_rng_state: saving the device's would wait for it, and nothing draws here.
+            # preserve_rng_state: saving the device's state would wait for it, and no random numbers are
+            # drawn.
             return checkpoint(
                 self.compute,
                 *inputs,
@@ -52,8 +53,8 @@ class Recomputable(nn.Module):
 
 
 def recompute_blocks(module: nn.Module) -> int:
-    """From now on every `Recomputable` part of `module` computes again what its backward pass needs; how
-    many there are."""
+    """Makes every `Recomputable` part of `module` recompute in the backward pass from now on; returns their
+    number."""
     parts = [part for part in module.modules() if isinstance(part, Recomputable)]
     for part in parts:
         part._recomputes = True
@@ -71,7 +72,7 @@ def _buffer(module: nn.Module, name: str) -> Tensor:
 
 
 def _versions(block: nn.Module) -> list[tuple[nn.Module, str, Tensor, int]]:
-    """Every buffer, and how often it was changed in place so far."""
+    """Returns every buffer of `block` with the number of in-place changes so far."""
     return [
         (module, name, buffer, buffer._version)
         for module in block.modules()
@@ -83,7 +84,8 @@ def _versions(block: nn.Module) -> list[tuple[nn.Module, str, Tensor, int]]:
 def _unchanged_but(
     versions: list[tuple[nn.Module, str, Tensor, int]], moving: list[_Place]
 ) -> Iterator[None]:
-    """RuntimeError if a buffer changes that its layer does not name in `moves`: gradients would be wrong."""
+    """Raises RuntimeError if a buffer changes inside that its layer does not name in `moves`, because
+    gradients would be wrong."""
     yield
     for module, name, buffer, version in versions:
         same = module._buffers[name] is buffer and buffer._version == version
@@ -92,8 +94,11 @@ def _unchanged_but(
 
 
 class _AsBefore:
-    """Buffers as they were, entered once for each backward pass. Copies take their places: what is there now
-    may be in another graph, which a change in place would spoil."""
+    """Restores earlier values of buffers inside; entered once for each backward pass.
+
+    The buffers are replaced by copies, because the present ones may be part of another graph, which an
+    in-place change would break.
+    """
 
     def __init__(self, before: list[tuple[nn.Module, str, Tensor]]) -> None:
         self._before = before

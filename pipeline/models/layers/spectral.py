@@ -1,8 +1,8 @@
 """Layers whose weight is divided by its largest singular value (Miyato et al. 2018, eq. 8).
 
-The singular value comes from one step of power iteration each time a layer is used in training, frozen
-or not; its vector `u` is saved with the weights. In eval mode `u` stays as it is. `u` depends on weights
-alone, so it is equal on all ranks.
+The singular value is estimated by one step of power iteration each time a layer is used in training, whether
+its weights are frozen or not. The vector `u` of the iteration is saved with the weights; it depends on them
+alone, so it is equal on all ranks. In eval mode it does not change.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from ops import Activation
 
 
 class Spectral(nn.Module):
-    """A weight [O, ...] and the left singular vector u [O] of it as [O, the rest]. eps: least norm to
-    divide by."""
+    """A weight [O, ...] and the left singular vector u [O] of the weight as a matrix [O, the rest].
+
+    eps: the least norm that is divided by.
+    """
 
     moves = ("u",)
-    """Buffers that forward changes (see `Recomputable`)."""
+    """The buffers that `forward` changes (see `Recomputable`)."""
     u: Tensor
 
     def __init__(self, *shape: int, eps: float = 1e-6) -> None:
@@ -32,9 +34,9 @@ class Spectral(nn.Module):
         self.register_buffer("u", F.normalize(torch.randn(shape[0]), dim=0))
 
     def normalised(self) -> Tensor:
-        """weight / sigma, float32; differentiable any number of times."""
+        """Returns weight / sigma in float32; it is differentiable any number of times."""
         if not self.training:
-            # A copy: backward needs u as it was, and training may move it before.
+            # A copy, because the backward pass needs u as it is now, and training may change it before.
             weight, _, _ = ops.spectral_weight(self.weight, self.u.clone(), steps=0, eps=self.eps)
             return weight
         weight, _, u = ops.spectral_weight(self.weight, self.u, steps=1, eps=self.eps)
@@ -44,7 +46,7 @@ class Spectral(nn.Module):
 
 
 class SpectralConv2d(Spectral):
-    """act(convolution + b), same size: [N, Cin, H, W] -> [N, Cout, H, W], in x's type."""
+    """act(convolution + b) at the same resolution: [N, Cin, H, W] -> [N, Cout, H, W], in the type of x."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, *, bias: bool = True, eps: float = 1e-6
@@ -72,7 +74,7 @@ class SpectralLinear(Spectral):
 
 
 class SpectralEmbedding(Spectral):
-    """Rows of the normalised weight: numbers [...] -> [..., width]."""
+    """Looks up rows of the normalised weight: numbers [...] -> [..., width]."""
 
     def __init__(self, count: int, width: int, *, eps: float = 1e-6) -> None:
         super().__init__(count, width, eps=eps)

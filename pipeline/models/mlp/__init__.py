@@ -1,4 +1,4 @@
-"""A GAN of fully connected layers (Goodfellow et al. 2014): the smallest family, and a worked example."""
+"""A GAN of fully connected layers (Goodfellow et al. 2014), the smallest family and a worked example."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.models.plain import PlainFamily
 
 
 class MLP(PlainFamily):
-    """Implements contracts.Family, for images of any shape."""
+    """Implements contracts.Family for images of any shape."""
 
     config: MLPConfig
     judges_alone = True
@@ -25,7 +25,7 @@ class MLP(PlainFamily):
 
 
 class Generator(nn.Module):
-    """z [N, z_dim] and labels [N] to images [N, C, H, W]."""
+    """Makes images [N, C, H, W] from z [N, z_dim] and labels [N]."""
 
     def __init__(self, config: MLPConfig, spec: ImageSpec) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [N, C, H, W] and labels [N] to a verdict."""
+    """Judges images [N, C, H, W] and labels [N]."""
 
     def __init__(self, config: MLPConfig, spec: ImageSpec) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Discriminator(nn.Module):
 
 
 def hidden(inputs: int, config: MLPConfig) -> nn.Sequential:
-    """`layers` layers of `width` units with leaky ReLU."""
+    """Returns `config.layers` layers of `config.width` units with leaky ReLU."""
     widths = [inputs, *[config.width] * config.layers]
     parts = ((nn.Linear(a, b), nn.LeakyReLU(0.2)) for a, b in itertools.pairwise(widths))
     return nn.Sequential(*itertools.chain.from_iterable(parts))

@@ -1,4 +1,4 @@
-"""ProGAN (Karras et al. 2018): progressive growing."""
+"""ProGAN (Karras et al. 2018), which grows progressively."""
 
 from pipeline.models.progan.family import ProGAN
 

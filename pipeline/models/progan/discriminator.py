@@ -13,7 +13,7 @@ from pipeline.models.progan.shape import LOWEST, Shape, level_of
 
 
 class FromImage(nn.Module):
-    """An image [N, C, H, W] of a level to its features [N, width, H, W]."""
+    """Maps images [N, C, H, W] of one level to features [N, width, H, W]."""
 
     def __init__(self, shape: Shape, resolution: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class FromImage(nn.Module):
 
 
 class DiscriminatorBlock(GrownBlock):
-    """To half the resolution: [N, Cin, H, W] -> [N, Cout, H/2, W/2]."""
+    """Halves the resolution: [N, Cin, H, W] -> [N, Cout, H/2, W/2]."""
 
     def __init__(self, shape: Shape, resolution: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class DiscriminatorBlock(GrownBlock):
 
 
 class DiscriminatorHead(GrownBlock):
-    """The 4px end, always float32: [N, C, 4, 4] -> [N, outputs]."""
+    """The last layers, from 4px on, always in float32: [N, C, 4, 4] -> [N, outputs]."""
 
     def __init__(self, shape: Shape, outputs: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class DiscriminatorHead(GrownBlock):
 
 
 class Discriminator(nn.Module):
-    """Images of any level to a verdict; with classes, an auxiliary classifier judges those too."""
+    """Judges images of any level; with classes, an auxiliary classifier returns class logits as well."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -73,10 +73,10 @@ class Discriminator(nn.Module):
         self.head = DiscriminatorHead(shape, 1 + self.classes)
 
     def forward(self, images: Tensor, *, fade: Scalar = 1.0, exact: bool = False) -> Verdict:
-        """images: [N, C, r, r] in about [-1, 1], of the resolution r of a level.
+        """Judges images [N, C, r, r] in about [-1, 1], where r is the resolution of a level.
 
-        fade: weight of that level's features; those of the halved image have the rest (figure 2).
-        exact: float32 throughout.
+        fade: the weight of the features of that level; the features of the image at half the resolution have
+        weight 1 - fade (figure 2). exact: whether to compute in float32 throughout.
         """
         level = level_of(images.shape[2])
         x = self.from_image[level](images, exact=exact)

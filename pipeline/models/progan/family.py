@@ -21,9 +21,9 @@ from pipeline.models.progan.shape import shape_of
 class ProGAN(PlainFamily):
     """Implements contracts.Family.
 
-    batch_size: global, of levels that the config says nothing else of. low_precision: type of the highest
-    `config.low_precision_levels` resolutions in phases that are not exact; None for float32. Errors:
-    UserError for images it cannot make.
+    batch_size: images per step over all ranks, at levels for which the config names no other. low_precision:
+    the type of the highest `config.low_precision_levels` resolutions in passes that are not exact; None for
+    float32. Raises UserError for images that the family cannot make.
     """
 
     config: ProGANConfig
@@ -50,7 +50,7 @@ class ProGAN(PlainFamily):
         return ProGANGame(networks, stage, randomness)
 
     def check_batch(self, images: int) -> None:
-        """The images that a rank holds at once must be whole minibatch-stddev groups."""
+        """Requires that the images which a rank holds at once form whole minibatch-stddev groups."""
         check_groups("family.minibatch_stddev_group", self.config.minibatch_stddev_group, images)
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> ProGANSampler:

@@ -1,4 +1,4 @@
-"""How ProGAN's networks play at one stage of their growth."""
+"""The game of ProGAN's networks at one stage of their growth."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pipeline.models.progan.layers import doubled, faded, halved, is_whole
 
 @dataclass(frozen=True)
 class ProGANGame(PlainGame):
-    """One micro-batch's game. Images have the stage's resolution."""
+    """The game of one micro-batch. Images have the resolution of the stage."""
 
     def present(self, reals: Batch) -> Batch:
-        """Reals of the stage's resolution, blurred as far as the newest level has not faded in (Karras et al.
-        2018, figure 2)."""
+        """Returns the reals, which have the stage's resolution, blurred to the extent that the newest level
+        has not faded in (Karras et al. 2018, figure 2)."""
         if is_whole(self.stage.fade):
             return reals
         blurred = doubled(halved(reals.images))
         return replace(reals, images=faded(blurred, reals.images, self.stage.fade))
 
     def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
-        """z is standard normal; labels that are not given are uniform."""
+        """Generates fakes; z is standard normal, and labels that are not given are uniform."""
         generator = self.networks.generator
         assert isinstance(generator, Generator)
         randomness = self.randomness.first(count)

@@ -1,4 +1,4 @@
-"""ProGAN's generator (Karras et al. 2018, table 2): it holds all levels, and runs those that have grown."""
+"""ProGAN's generator (Karras et al. 2018, table 2), which holds all levels and runs those grown so far."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.models.progan.shape import LOWEST, Shape, level_of
 
 
 class FirstBlock(GrownBlock):
-    """Latents and labels, one vector [N, inputs], to features [N, C, 4, 4]."""
+    """Maps latents and labels, concatenated as [N, inputs], to features [N, C, 4, 4]."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class FirstBlock(GrownBlock):
 
 
 class GeneratorBlock(GrownBlock):
-    """To twice the resolution: [N, Cin, H, W] -> [N, Cout, 2H, 2W]."""
+    """Doubles the resolution: [N, Cin, H, W] -> [N, Cout, 2H, 2W]."""
 
     def __init__(self, shape: Shape, resolution: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class GeneratorBlock(GrownBlock):
 
 
 class Generator(nn.Module):
-    """z and labels to images of any level."""
+    """Makes images of any level from z and labels."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -62,16 +62,16 @@ class Generator(nn.Module):
         fade: Scalar = 1.0,
         exact: bool = False,
     ) -> Tensor:
-        """z: [N, z_dim], labels: [N] if conditional -> [N, C, resolution, resolution] float32 in about
-        [-1, 1].
+        """Makes images [N, C, resolution, resolution] float32 in about [-1, 1] from z [N, z_dim] and, if
+        conditional, labels [N].
 
-        resolution: None for all levels. fade: weight of the newest level's image; that of the level below
-        has the rest (figure 2).
+        resolution: None for that of the last level. fade: the weight of the newest level's image; the image
+        of the level below has weight 1 - fade (figure 2). exact: whether to compute in float32 throughout.
         """
         return self.decode(self.code(z, labels), resolution=resolution, fade=fade, exact=exact)
 
     def code(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """z, then the class one-hot: [N, z_dim + classes]."""
+        """Returns z followed by the class as a one-hot vector: [N, z_dim + classes]."""
         if not self.classes:
             return z
         assert labels is not None
@@ -80,7 +80,7 @@ class Generator(nn.Module):
     def decode(
         self, code: Tensor, *, resolution: int | None = None, fade: Scalar = 1.0, exact: bool = False
     ) -> Tensor:
-        """`forward` from what `code` gives, or lies between such."""
+        """Makes images as `forward` does, from codes that `code` returns or interpolations between them."""
         level = level_of(resolution or self.resolution)
         x = below = self.first(code, exact=exact)
         for block in self.blocks[:level]:

@@ -1,9 +1,8 @@
-"""Layers with an equalised learning rate and He et al.'s gain in the weights.
+"""Layers with an equalised learning rate and He et al.'s gain in the weights (Karras et al. 2018, section
+4.1).
 
-Karras et al. 2018, section 4.1.
-
-`models.layers` scales the activation's output instead, as StyleGAN2 does: the same function, but biases
-that are sqrt(2) times as large for it and so learn at another speed.
+`models.layers` scales the output of the activation instead, as StyleGAN2 does. That can represent the same
+functions, but its biases enter sqrt(2) times as strongly and so learn at another speed.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ HE_GAIN = math.sqrt(2.0)
 
 
 class HeConv2d(nn.Module):
-    """leaky ReLU of a convolution with bias: [N, Cin, H, W] -> [N, Cout, H', W'], in x's type.
+    """A convolution with bias and leaky ReLU: [N, Cin, H, W] -> [N, Cout, H', W'], in the type of x.
 
-    resample: "up" repeats each pixel 2x2 times before, "down" averages 2x2 pixels between convolution and
-    bias; either is one convolution with a wider kernel and stride 2.
+    resample: "up" repeats each pixel 2x2 times before the convolution; "down" averages 2x2 pixels between
+    convolution and bias. Either is computed as one convolution with a wider kernel and stride 2.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class HeConv2d(nn.Module):
 
     def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
         if self.resample == "up":
-            # Each output sees its kernel's taps summed where they meet copies of the same pixel.
+            # Taps of the kernel that meet copies of the same pixel are summed.
             kernel = widened(weight).flip([2, 3]).transpose(0, 1)
             return conv_transpose2d(x, kernel.to(x.dtype), stride=2, padding=self.padding)
         if self.resample == "down":
@@ -55,14 +54,14 @@ class HeConv2d(nn.Module):
 
 
 def widened(weight: Tensor) -> Tensor:
-    """A kernel [O, I, k, k] convolved with a 2x2 box of ones: [O, I, k + 1, k + 1]."""
+    """Returns a kernel [O, I, k, k] convolved with a 2x2 box of ones: [O, I, k + 1, k + 1]."""
     padded = F.pad(weight, [1, 1, 1, 1])
     rows = padded[:, :, 1:] + padded[:, :, :-1]
     return rows[..., 1:] + rows[..., :-1]
 
 
 class HeLinear(nn.Module):
-    """leaky ReLU of x W^T + b: [N, inputs] -> [N, outputs]."""
+    """Leaky ReLU of x W^T + b: [N, inputs] -> [N, outputs]."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -76,14 +75,15 @@ class HeLinear(nn.Module):
 
 
 class LatentToImage(nn.Module):
-    """Latents [N, inputs] to the first features [N, channels, side, side], leaky ReLU; a bias a channel."""
+    """Maps latents [N, inputs] to the first features [N, channels, side, side], with one bias per channel and
+    leaky ReLU."""
 
     def __init__(self, inputs: int, channels: int, side: int) -> None:
         super().__init__()
         self.shape = (channels, side, side)
         self.weight = nn.Parameter(torch.randn(channels * side * side, inputs))
         self.bias = nn.Parameter(torch.zeros(channels))
-        # A quarter of He's: the authors' code, to agree with their first implementation.
+        # A quarter of He's gain, as in the authors' code, which does so to match their first implementation.
         self.weight_gain = HE_GAIN / 4 / math.sqrt(inputs)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -92,8 +92,9 @@ class LatentToImage(nn.Module):
 
 
 class GrownBlock(Compilable, Recomputable):
-    """What a level adds to a network: `compute(x, exact=...)`, compiled or computed again in the backward
-    pass if the run asks for it. Fading is left to the networks: its weight changes every step."""
+    """The part that a level adds to a network: `compute(x, exact=...)`, compiled or recomputed in the
+    backward pass if the run asks for it. The networks do the fading themselves, because its weight changes
+    every step."""
 
     def forward(self, *inputs: Any, exact: bool = False, **settings: Any) -> Any:
         compiled = self._main is not None and not exact
@@ -102,21 +103,22 @@ class GrownBlock(Compilable, Recomputable):
 
 
 def faded(below: Tensor, newest: Tensor, fade: Scalar) -> Tensor:
-    """`newest` as far as it has faded in, 0 to 1; `below` for the rest (Karras et al. 2018, figure 2)."""
+    """Returns the mixture of `newest` with weight `fade`, from 0 to 1, and `below` with weight 1 - fade
+    (Karras et al. 2018, figure 2)."""
     weight = fade.to(below.dtype) if isinstance(fade, Tensor) else fade
     return torch.lerp(below, newest.to(below.dtype), weight)
 
 
 def is_whole(fade: Scalar) -> bool:
-    """True if nothing of the level below shows; a fade on the device is one that goes on."""
+    """Returns whether the newest level has fully faded in; a fade that is on the device has not."""
     return not isinstance(fade, Tensor) and fade >= 1
 
 
 def doubled(images: Tensor) -> Tensor:
-    """Each pixel 2x2 times: [N, C, H, W] -> [N, C, 2H, 2W]."""
+    """Repeats each pixel 2x2 times: [N, C, H, W] -> [N, C, 2H, 2W]."""
     return F.interpolate(images, scale_factor=2, mode="nearest")
 
 
 def halved(images: Tensor) -> Tensor:
-    """The mean of each 2x2 pixels: [N, C, H, W] -> [N, C, H/2, W/2]."""
+    """Returns the mean of each 2x2 pixels: [N, C, H, W] -> [N, C, H/2, W/2]."""
     return F.avg_pool2d(images, 2)

@@ -1,4 +1,4 @@
-"""Images from a generator at any stage of its growth, each a function of its own seed."""
+"""Samples from ProGAN's generator at any stage of its growth."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pipeline.randomness import SampleRandomness
 
 
 class ProGANSampler(LatentSampler):
-    """Draws what has grown, repeating its pixels up to the data's resolution.
+    """Draws images from the levels grown so far, repeating pixels up to the resolution of the data.
 
-    Codes are z, then the class one-hot. There is no truncation: the generator normalises z, so that shorter
-    latents make the same images. Implements latents.LinearSpace.
+    Codes are z followed by the class as a one-hot vector. There is no truncation: the generator normalises
+    z, so that shorter latents make the same images. Implements latents.LinearSpace.
     """
 
     def __init__(self, generator: Generator, resolution: int, fade: Scalar) -> None:

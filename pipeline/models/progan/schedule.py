@@ -1,4 +1,4 @@
-"""ProGAN's plan: which level when, how far it has faded in, with which batch and rates."""
+"""ProGAN's schedule: the level at each position, its fade, batch size and learning rates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pipeline.contracts import Net, Stage
 from pipeline.models.progan.shape import level_of
 from pipeline.models.schedule import ema_beta
 
-# Global batch and learning rate by resolution for so many GPUs: the "v2" settings of the authors' code
-# (config.py of progressive_growing_of_gans). What is not named has their base batch (4 images a GPU,
-# `batch.size` here) and the rate 0.001.
+# Global batch size and learning rate by number of GPUs and resolution: the "v2" settings of the authors' code
+# (config.py of progressive_growing_of_gans). Other resolutions have its base batch (4 images per GPU; here
+# `batch.size`) and the rate 0.001.
 BATCHES: Mapping[int, Mapping[int, int]] = {
     1: {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4},
     2: {4: 256, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8},
@@ -30,12 +30,13 @@ RATES: Mapping[int, Mapping[int, float]] = {
 
 @dataclass(frozen=True)
 class GrowthSchedule:
-    """A level trains alone for `stable_images`, then the next one fades in over `fade_images`, and so on up
-    to the last (Karras et al. 2018, figure 2 and appendix A.1).
+    """Each level trains by itself for `stable_images`, then the next one fades in over `fade_images`, up to
+    the last level (Karras et al. 2018, figure 2 and appendix A.1).
 
-    resolutions: of the levels, first to last. batch_size: where nothing names another. factors: on each
-    network's learning rate (lazy regularisation). Both ends of a fade change `Stage.growth`, for the authors
-    begin Adam's moments anew at both.
+    resolutions: those of the levels, from first to last. batch_size: the global batch size of levels for
+    which the config names no other. factors: a factor on each network's learning rate (lazy regularisation).
+    `Stage.growth` changes at the beginning and at the end of a fade, since the authors' code resets Adam's
+    moments at both.
     """
 
     config: ProGANConfig
@@ -64,7 +65,7 @@ class GrowthSchedule:
         return tuple(sorted({self._batch(resolution) for resolution in self.resolutions}))
 
     def _place(self, images_seen: int) -> tuple[int, float, int]:
-        """Level, its fade, and how many fades have begun or ended."""
+        """Returns the level, its fade, and the number of beginnings and ends of fades so far."""
         stable, fade, last = self.config.stable_images, self.config.fade_images, len(self.resolutions) - 1
         level, into = divmod(images_seen, stable + fade)
         if level >= last:
@@ -92,6 +93,6 @@ T = TypeVar("T")
 
 
 def _named(values: Sequence[T | None], resolution: int) -> T | None:
-    """What a list with one value a level says of a resolution."""
+    """Returns the value for a resolution in a list with one value per level, or None."""
     level = level_of(resolution)
     return values[level] if level < len(values) else None

@@ -1,4 +1,4 @@
-"""What the data and the config fix about the networks: resolutions, channels, precision."""
+"""What data and config determine about the networks: resolutions, channels, precision."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ LOWEST = 4
 
 @dataclass(frozen=True)
 class Shape:
-    """resolution: pixels of a side. channels: of an image. classes: 0 if unlabelled. low_precision: type
-    of the highest `low_precision_levels` resolutions' activations, None for float32 everywhere."""
+    """What data and config determine about the networks.
+
+    resolution: the side of the images in pixels. channels: those of the images. classes: 0 if unlabelled.
+    low_precision: the type of activations at the highest `low_precision_levels` resolutions; None for float32
+    everywhere.
+    """
 
     config: ProGANConfig
     resolution: int
@@ -26,15 +30,16 @@ class Shape:
 
     @property
     def resolutions(self) -> list[int]:
-        """4, 8, ..., resolution: one a level."""
+        """The resolution of each level: 4, 8, ..., resolution."""
         return [1 << level for level in range(2, self.resolution.bit_length())]
 
     def width(self, resolution: int) -> int:
-        """Channels of the layers at a resolution; that of 2 is the width of the discriminator's last."""
+        """Returns the channels of the layers at a resolution; `width(2)` is that of the discriminator's last
+        hidden layer."""
         return min(2 * self.config.fmap_base // resolution, self.config.fmap_max)
 
     def dtype(self, resolution: int) -> torch.dtype:
-        """Type of the activations at a resolution."""
+        """Returns the type of the activations at a resolution."""
         levels_below_top = (self.resolution // resolution).bit_length() - 1
         if self.low_precision is None or levels_below_top >= self.config.low_precision_levels:
             return torch.float32
@@ -42,12 +47,13 @@ class Shape:
 
 
 def level_of(resolution: int) -> int:
-    """4 -> 0, 8 -> 1, 16 -> 2, ..."""
+    """Returns the level of a resolution: 4 -> 0, 8 -> 1, 16 -> 2, ..."""
     return resolution.bit_length() - LOWEST.bit_length()
 
 
 def shape_of(config: ProGANConfig, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:
-    """Checked shape. Errors: UserError for images this family cannot make, or too few channels."""
+    """Returns the shape of the networks. Raises UserError for images that this family cannot make, or if
+    there are too few channels."""
     if spec.height != spec.width:
         raise UserError(
             f"progan needs square images, not {spec.width}x{spec.height}; prepare the data with --resolution"

@@ -1,4 +1,4 @@
-"""R3GAN's augmentation: StyleGAN2's operations with a probability that the schedule sets."""
+"""R3GAN's augmentation: the operations of StyleGAN2, with a probability that the schedule sets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ ORDER = ("blit", "geometry", "color", "filter", "noise", "cutout")
 
 
 class ScheduledAugment(nn.Module):
-    """The config's kinds in the paper's order, colours with their share of p; holds constants only.
+    """Applies the kinds of augmentation that the config names, in the paper's order; holds constants only.
 
-    on: whether anything may happen in the whole run.
+    Colour operations have the probability `augment_color` * p. on: whether anything may be augmented in the
+    whole run.
     """
 
     def __init__(self, config: R3GANConfig, spec: ImageSpec) -> None:
         super().__init__()
         kinds = [kind for kind in ORDER if kind in config.augment_kinds]
         self.on = bool(kinds) and (config.augment_p > 0 or config.augment_p_end > 0)
-        # Colours are a pipe of their own only for their own p.
+        # Colour operations have a pipe of their own because their p is another.
         parts = [(color, tuple(names)) for color, names in groupby(kinds, lambda kind: kind == "color")]
         self.factors = [config.augment_color if color else 1.0 for color, _ in parts]
         self.pipes = nn.ModuleList(
@@ -33,7 +34,7 @@ class ScheduledAugment(nn.Module):
         )
 
     def draw(self, randomness: Randomness, p: Scalar) -> Chain:
-        """Of a batch. p: in [0, 1]."""
+        """Draws the augmentation of a batch. p: the probability of each operation, in [0, 1]."""
         if not isinstance(p, Tensor):
             p = torch.full((), p, dtype=torch.float64)
         parts = []

@@ -1,4 +1,4 @@
-"""R3GAN's discriminator: the generator's mirror image (section 4, config E)."""
+"""R3GAN's discriminator, the mirror image of its generator (section 4, config E)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from pipeline.models.r3gan.shape import LOWEST, Shape
 
 
 class Discriminator(nn.Module):
-    """Images and labels to a verdict. stages: from the image's resolution down, downsampling last.
+    """Judges images and labels. stages: from the resolution of the image down, each with downsampling last.
 
-    With labels by projection the logit is the product of features and the label's embedding, and nothing
-    else: no part of it judges without the label. There is no last bias, which a relativistic loss would
-    not see.
+    With projection the logit is the inner product of the features and the label's embedding and has no
+    unconditional part. There is no last bias, because a relativistic loss does not depend on it.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -36,15 +35,18 @@ class Discriminator(nn.Module):
         self.head = Projections(config.widths[0], outputs, LOWEST)
 
     def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Verdict:
-        """images: [N, C, H, W] in about [-1, 1], labels: [N] if conditional. exact: float32 throughout."""
+        """Judges images [N, C, H, W] in about [-1, 1] with labels [N], if the network is conditional.
+
+        exact: whether to compute in float32 throughout.
+        """
         last = self.shape.stages - 1
         x = self.from_image(ops.arranged(images, self.shape.dtype(last, exact)))
         for i, stage in zip(range(last, -1, -1), self.stages, strict=True):
             x = stage(ops.arranged(x, self.shape.dtype(i, exact)))
-        found: Tensor = self.head(x.float())
+        outputs: Tensor = self.head(x.float())
         if self.embed is not None:
-            return Verdict((found * self.embed(labels)).sum(dim=1))
-        return Verdict(found[:, 0], found[:, 1:] if self.classifies else None)
+            return Verdict((outputs * self.embed(labels)).sum(dim=1))
+        return Verdict(outputs[:, 0], outputs[:, 1:] if self.classifies else None)
 
     def _stage(self, index: int) -> nn.Sequential:
         config, width = self.shape.config, self.shape.config.widths[index]

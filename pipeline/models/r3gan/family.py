@@ -21,11 +21,11 @@ from pipeline.models.r3gan.shape import shape_of
 class R3GAN(PlainFamily):
     """Implements contracts.Family.
 
-    batch_size: global. low_precision: type of the highest `config.low_precision_levels` stages in turns
-    that take no second derivatives; the discriminator's turn has R1 and R2 in it and judges in float32,
-    where the paper's code judges in bfloat16. The generator's turn compares its fakes with reals of its own
-    (`Phase.own_reals`). The paper has no truncation; the sampler's psi scales z.
-    Errors: UserError for images that the stages do not end at.
+    batch_size: images per step over all ranks. low_precision: the type of the highest
+    `config.low_precision_levels` stages in turns that take no second derivatives. The discriminator's turn
+    includes R1 and R2 and judges in float32, whereas the paper's code judges in bfloat16. The generator's
+    turn compares its fakes with reals of its own (`Phase.own_reals`). The paper has no truncation; here psi
+    scales z. Raises UserError for images whose resolution is not that of the last stage.
     """
 
     config: R3GANConfig
@@ -45,7 +45,7 @@ class R3GAN(PlainFamily):
         schedule = BurnInSchedule(config, spec.height, batch_size, images_a_step, lazy_factors(config))
         super().__init__(config, spec, batch_size=batch_size, schedule=schedule, discriminator_first=True)
         self._augment = ScheduledAugment(config, seen)
-        # The augmentation's constants stand here so as to move to the device; nothing of it is saved.
+        # The augmentation is a part of the memory so that its constants move to the device; it saves nothing.
         self.memory = nn.ModuleDict({"losses": self.losses, "augment": self._augment})
 
     def networks(self) -> Networks:

@@ -1,4 +1,4 @@
-"""R3GAN's generator: a basis of 4x4 images, then residual blocks and upsampling (section 4, config E)."""
+"""R3GAN's generator: a basis of 4x4 features, then residual blocks and upsampling (section 4, config E)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pipeline.models.r3gan.shape import LOWEST, Shape
 
 
 class Generator(nn.Module):
-    """z and labels to images. basis: 4 pixels; stages: by resolution, upsampling first."""
+    """Makes images from z and labels. basis: the features at 4 pixels. stages: one per resolution, each with
+    upsampling first."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -21,7 +22,8 @@ class Generator(nn.Module):
         self.shape, self.z_dim, self.classes = shape, config.z_dim, classes
         self.embed = nn.Embedding(classes, config.label_dim) if classes else None
         if self.embed is not None:
-            # The paper's code has a linear layer of one-hot labels: its fan-in is their number.
+            # The paper's code applies a linear layer to one-hot labels, whose fan-in is the number of
+            # classes.
             nn.init.normal_(self.embed.weight, std=1 / math.sqrt(classes))
         inputs = config.z_dim + (config.label_dim if classes else 0)
         self.basis = Basis(inputs, config.widths[0], LOWEST)
@@ -29,22 +31,22 @@ class Generator(nn.Module):
         self.to_image = Conv(config.widths[-1], shape.channels)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
-        """z: [N, z_dim], labels: [N] if conditional; images [N, C, H, W] float32, not clamped.
+        """Makes images [N, C, H, W] float32, not clamped, from z [N, z_dim] and, if conditional, labels [N].
 
-        exact: float32 throughout.
+        exact: whether to compute in float32 throughout.
         """
         return self.decode(self.code(z, labels), exact=exact)
 
     def code(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """z, then the class's embedding: [N, inputs of the basis]."""
+        """Returns z followed by the embedding of the class: [N, inputs of the basis]."""
         return z if self.embed is None else torch.cat([z, self.embed(labels)], dim=1)
 
     def code_weight(self) -> Tensor:
-        """The basis's, [widths[0], inputs]."""
+        """Returns the weight of the basis, [widths[0], inputs]."""
         return self.basis.weight
 
     def decode(self, code: Tensor, *, exact: bool = False) -> Tensor:
-        """`forward` from what `code` gives, or lies between such."""
+        """Makes images as `forward` does, from codes that `code` returns or interpolations between them."""
         x = self.basis(code)
         for i, stage in enumerate(self.stages):
             x = stage(ops.arranged(x, self.shape.dtype(i, exact)))

@@ -1,4 +1,4 @@
-"""R3GAN's layers: convolutions of a given initial spread, residual blocks, resampling (section 4)."""
+"""R3GAN's layers: convolutions with a given initial scale, residual blocks, resampling (section 4)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from pipeline.models.layers import Recomputable
 
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
-"""Gain of initial weights that makes up for what a leaky ReLU takes from the variance (He et al. 2015,
-eq. 15). The activation itself has none."""
+"""The gain of initial weights that compensates for the variance lost in a leaky ReLU (He et al. 2015, eq.
+15). The activation itself is applied with gain 1."""
 
 
 def spread(weight: Tensor, gain: float = 1.0) -> nn.Parameter:
-    """`weight` [outputs, inputs, ...] drawn from N(0, gain^2 / fan-in) (He et al. 2015), as a parameter."""
+    """Returns `weight` [outputs, inputs, ...], filled from N(0, gain^2 / fan-in), as a parameter (He et al.
+    2015)."""
     return nn.Parameter(weight.normal_(0, gain / math.sqrt(weight[0].numel())))
 
 
 class Conv(nn.Module):
-    """A convolution without bias that keeps the size; computes in the type of its input.
+    """A convolution without bias that keeps the resolution and computes in the type of its input.
 
-    gain: of the initial weights; 0 starts it at zero.
+    gain: the scale of the initial weights; with 0 they start at zero.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, groups: int = 1, gain: float = 1.0):
@@ -40,11 +41,11 @@ class Conv(nn.Module):
 
 
 class Block(Recomputable):
-    """x + a bottleneck turned inside out: 1x1 to `expanded` channels, grouped 3x3, 1x1 back.
+    """x + an inverted bottleneck: a 1x1 convolution to `expanded` channels, a grouped 3x3, and a 1x1 back.
 
-    depth: residual blocks of the network. Initial weights are scaled by depth^(-1/4), the last layer's are
-    zero, so that the network starts as its resampling alone (Fixup: Zhang et al. 2019, with one bias before
-    each activation and no scales). No normalisation.
+    depth: the number of residual blocks of the network. Initial weights are scaled by depth^(-1/4), and those
+    of the last layer are zero, so that the network starts as its resampling alone (Fixup: Zhang et al. 2019,
+    with one bias before each activation and no scales). There is no normalisation.
     """
 
     def __init__(self, width: int, expanded: int, groups: int, depth: int) -> None:
@@ -65,8 +66,8 @@ class Block(Recomputable):
 
 
 class Resample(nn.Module):
-    """Twice or half the size by a filter, and another width by a 1x1 convolution if it differs: always at
-    the lower resolution."""
+    """Doubles or halves the resolution with a filter. If the width changes, a 1x1 convolution at the lower of
+    the two resolutions does that."""
 
     taps: Tensor
 
@@ -84,7 +85,8 @@ class Resample(nn.Module):
 
 
 class Basis(nn.Module):
-    """Latents [N, inputs] to [N, width, 4, 4]: a learned image a channel, times a linear function."""
+    """Maps latents [N, inputs] to [N, width, side, side]: each channel is a learned image multiplied by a
+    linear function of the latents."""
 
     def __init__(self, inputs: int, width: int, side: int) -> None:
         super().__init__()
@@ -96,7 +98,8 @@ class Basis(nn.Module):
 
 
 class Projections(nn.Module):
-    """[N, width, 4, 4] to [N, outputs]: each channel's product with a learned image, then linear."""
+    """Maps [N, width, side, side] to [N, outputs]: the inner product of each channel with a learned image,
+    followed by a linear layer."""
 
     def __init__(self, width: int, outputs: int, side: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""R3GAN's schedule: everything moves along half a cosine during a burn-in, then stands (appendix D)."""
+"""R3GAN's schedule: settings follow half a cosine during a burn-in and are constant after it (appendix D)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from pipeline.models.schedule import ema_beta
 
 @dataclass(frozen=True)
 class BurnInSchedule:
-    """Rates, Adam's second decay, penalties, average and augmentation by images seen.
+    """Learning rates, Adam's second decay rate, penalties, average and augmentation as functions of images
+    seen.
 
-    images_a_step: how far a step moves the position. factors: c of each network (lazy regularisation:
-    its rate times c, its decay to the power of c). Stage.weights: "r1_gamma", "r2_gamma", "augment_p".
+    images_a_step: the images that one step adds to the position. factors: c of each network (lazy
+    regularisation: the learning rate is multiplied by c, and the decay rate is taken to the power of c).
+    `Stage.weights` holds "r1_gamma", "r2_gamma" and "augment_p".
     """
 
     config: R3GANConfig
@@ -45,6 +47,6 @@ class BurnInSchedule:
 
 
 def cosine(start: float, end: float, progress: float) -> float:
-    """`start` at progress 0, `end` from 1 on, half a cosine between."""
+    """Returns `start` at progress 0, `end` from progress 1 on, and half a cosine between."""
     share = (1 - math.cos(math.pi * min(progress, 1.0))) / 2
     return start + share * (end - start)

@@ -1,4 +1,4 @@
-"""What R3GAN's networks look like, from the config and the data."""
+"""What data and config determine about the networks of R3GAN."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ LOWEST = 4
 
 @dataclass(frozen=True)
 class Shape:
-    """config: its fields. channels, classes: of the images. low_precision: type of the highest
-    `config.low_precision_levels` stages where exactness is not asked for; None for float32."""
+    """What data and config determine about the networks.
+
+    channels: those of the images. classes: 0 if unlabelled. low_precision: the type of the highest
+    `config.low_precision_levels` stages in passes that are not exact; None for float32.
+    """
 
     config: R3GANConfig
     channels: int
@@ -29,28 +32,28 @@ class Shape:
 
     @property
     def depth(self) -> int:
-        """Residual blocks of one network."""
+        """The number of residual blocks of one network."""
         return sum(self.config.blocks)
 
     @property
     def taps(self) -> list[float]:
-        """The resampling filter: the config's taps convolved with [1, 1]."""
+        """The taps of the resampling filter: the config's taps convolved with [1, 1]."""
         taps = self.config.resampling_filter
         return [a + b for a, b in zip((*taps, 0), (0, *taps), strict=True)]
 
     @property
     def label_features(self) -> int:
-        """Features that the discriminator compares with a label."""
+        """The number of features that the discriminator compares with a label's embedding."""
         return self.config.discriminator_label_dim or self.config.widths[0]
 
     def dtype(self, stage: int, exact: bool) -> torch.dtype:
-        """The type of a stage, counted from 4 pixels on."""
+        """Returns the type of a stage; stage 0 is that of 4 pixels."""
         low = stage > 0 and stage >= self.stages - self.config.low_precision_levels
         return torch.float32 if exact or self.low_precision is None or not low else self.low_precision
 
 
 def shape_of(config: R3GANConfig, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:
-    """Errors: UserError unless the stages end at the images' resolution."""
+    """Returns the networks' shape. Raises UserError unless the last stage has the images' resolution."""
     if spec.height != spec.width:
         raise UserError(
             f"r3gan needs square images, not {spec.width}x{spec.height}; prepare the data with --resolution"

@@ -1,4 +1,4 @@
-"""Settings from resolution and number of GPUs: the rule of stylegan2-ada's "auto" (Karras et al. 2020b)."""
+"""Settings derived from resolution and number of GPUs, as "auto" of stylegan2-ada (Karras et al. 2020b)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pipeline.contracts import ImageSpec
 
 
 def auto_settings(config: StyleGAN2Config, spec: ImageSpec) -> dict[str, dict[str, Any]]:
-    """`{"batch": {...}, "family": {...}}` for `config.auto_gpus` GPUs, nothing without.
+    """Returns settings `{"batch": {...}, "family": {...}}` for `config.auto_gpus` GPUs; nothing if that is
+    None.
 
-    The rule shortens the generator's mapping alone: a label's to its projection stays 8 layers deep.
+    Only the mapping network of the generator gets shorter; that of the discriminator's labels keeps 8 layers.
     """
     gpus, resolution = config.auto_gpus, spec.height
     if gpus is None:

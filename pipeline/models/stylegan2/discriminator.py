@@ -16,7 +16,7 @@ from pipeline.models.stylegan2.shape import LOWEST, Shape
 
 
 class DiscriminatorBlock(Recomputable):
-    """From one resolution to half of it: [N, Cin, H, W] -> [N, Cout, H/2, W/2]."""
+    """Halves the resolution: [N, Cin, H, W] -> [N, Cout, H/2, W/2]."""
 
     resample_filter: Tensor
 
@@ -34,7 +34,11 @@ class DiscriminatorBlock(Recomputable):
         self.register_buffer("resample_filter", ops.setup_filter([1, 3, 3, 1]), persistent=False)
 
     def compute(self, x: Tensor | None, image: Tensor | None, *, exact: bool) -> tuple[Tensor, Tensor | None]:
-        """x: features or None at the top. image: at this resolution, or None when it has gone in."""
+        """Returns the features and the image at half the resolution.
+
+        x: features, or None in the first block. image: the image at this resolution, or None once a block has
+        taken it in.
+        """
         dtype = torch.float32 if exact else self.dtype
         x = None if x is None else ops.arranged(x, dtype)
         if self.from_image is not None:
@@ -50,7 +54,7 @@ class DiscriminatorBlock(Recomputable):
 
 
 class DiscriminatorHead(nn.Module):
-    """The 4px end, always float32: [N, C, 4, 4] -> [N, outputs]."""
+    """The last layers, from 4px on, always in float32: [N, C, 4, 4] -> [N, outputs]."""
 
     def __init__(self, shape: Shape, outputs: int) -> None:
         super().__init__()
@@ -78,7 +82,7 @@ class DiscriminatorHead(nn.Module):
 
 
 class Discriminator(Compilable):
-    """Images and labels to logits."""
+    """Returns logits for images and labels."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -104,10 +108,10 @@ class Discriminator(Compilable):
     def compute(
         self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """images: [N, C, H, W] in about [-1, 1], labels: [N] if conditional -> logits [N] float32; with an
-        auxiliary classifier, these and class logits [N, classes].
+        """Returns logits [N] float32 and, with an auxiliary classifier, class logits [N, classes].
 
-        exact: float32 throughout. Errors: UserError if N is no multiple of the minibatch-stddev group.
+        images: [N, C, H, W] in about [-1, 1]. labels: [N], if the network is conditional. exact: whether to
+        compute in float32 throughout. Raises UserError if N is not a multiple of the minibatch-stddev group.
         """
         check_groups("family.minibatch_stddev_group", self.group, len(images))
         x: Tensor | None = None
@@ -125,9 +129,9 @@ class Discriminator(Compilable):
 
 
 def freeze(discriminator: Discriminator, layers: int) -> None:
-    """Takes the first `layers` layers, from the image on, out of training (Mo et al. 2020, section 3).
+    """Freezes the first `layers` layers, counted from the image (Mo et al. 2020, section 3).
 
-    Errors: UserError if the blocks have fewer.
+    Raises UserError if the blocks have fewer layers.
     """
     parts = [part for block in reversed(discriminator.blocks) for part in block.children()]
     if layers > len(parts):

@@ -39,9 +39,9 @@ from pipeline.models.stylegan2.shape import shape_of
 class StyleGAN2:
     """Implements contracts.Family.
 
-    batch_size: global. low_precision: type of the highest `config.low_precision_levels` resolutions in
-    phases that are not exact; None for float32. Errors: UserError for images it cannot make, and for
-    a batch that the minibatch-stddev group does not divide.
+    batch_size: images per step over all ranks. low_precision: the type of the highest
+    `config.low_precision_levels` resolutions in passes that are not exact; None for float32. Raises UserError
+    for images that the family cannot make.
     """
 
     codec: Codec = PIXELS
@@ -86,16 +86,17 @@ class StyleGAN2:
         return StyleGAN2Game(networks, stage, randomness, augment, mixing=self.config.style_mixing)
 
     def check_batch(self, images: int) -> None:
-        """The images that a rank holds at once must be whole minibatch-stddev groups."""
+        """Requires that the images which a rank holds at once form whole minibatch-stddev groups."""
         if self.config.minibatch_stddev_channels:
             check_groups("family.minibatch_stddev_group", self.config.minibatch_stddev_group, images)
 
     @torch.no_grad()
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
-        """Moves w_avg, the path-length mean and p.
+        """Updates w_avg, the mean path length and p.
 
-        w_avg moves once a step, by the discriminator phase's un-mixed w. The public code of Karras et al.
-        2020b moves it in every pass of the generator, lazy phases among them: 2.25 times a step.
+        w_avg is updated once per step, with the unmixed w of the discriminator's turn. The public code of
+        Karras et al. 2020b updates it in every pass of the generator, those of lazy phases included, which is
+        2.25 times per step.
         """
         assert isinstance(networks.generator, Generator)
         w_avg = networks.generator.mapping.w_avg
@@ -124,5 +125,5 @@ class StyleGAN2:
         return (*phases, *discriminator)
 
     def _observed(self, fakes: Fakes) -> dict[str, Tensor]:
-        """w's batch mean for w_avg; layer 0 always has an un-mixed style."""
+        """Returns the batch mean of w, for w_avg; layer 0 always has an unmixed style."""
         return {"w_mean": fakes.latents[:, 0].mean(dim=0)}

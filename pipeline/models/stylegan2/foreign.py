@@ -1,8 +1,8 @@
-"""StyleGAN2 weights of other projects: their names and shapes, and what these say of the networks.
+"""StyleGAN2 weights of other projects: their names and shapes, and what these imply about the networks.
 
-Facts of stylegan2-ada-pytorch's and stylegan3's `training/networks*.py` and of rosinality's `model.py`. Their
-tensors hold the same numbers as ours: names and dimensions of size 1 differ, and their up-sampling layers
-convolve where ours correlate, so that those weights are mirrored.
+The facts come from `training/networks*.py` of stylegan2-ada-pytorch and stylegan3, and from rosinality's
+`model.py`. Their tensors hold the same numbers as ours, but names and dimensions of size 1 differ, and their
+upsampling layers convolve where ours correlate, so that those weights are mirrored.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TAPS = (1, 3, 3, 1)
 
 
 def ada_name(theirs: str) -> str | None:
-    """Our name of a tensor of stylegan2-ada-pytorch; None if it is none of theirs."""
+    """Returns our name of a tensor of stylegan2-ada-pytorch; None for a name that it does not use."""
     if found := re.fullmatch(r"mapping\.(?:(embed)|fc(\d{1,4}))\.(weight|bias)", theirs):
         place = found[1] or f"layers.{found[2]}"
         return f"mapping.{place}.{found[3]}"
@@ -65,7 +65,10 @@ def _ada_discriminator(level: int, rest: str) -> str | None:
 
 
 def rosinality_name(theirs: str, levels: int) -> str | None:
-    """Our name of a tensor of rosinality's networks, whose resolutions above 4px are `levels`."""
+    """Returns our name of a tensor of rosinality's networks; None for a name that they do not use.
+
+    levels: the number of resolutions above 4px.
+    """
     if found := re.fullmatch(r"style\.(\d{1,4})\.(weight|bias)", theirs):
         return f"mapping.layers.{int(found[1]) - 1}.{found[2]}"
     if theirs == "input.input":
@@ -127,7 +130,8 @@ def _is_rosinality(parts: Parts) -> bool:
 
 
 def from_ada(parts: Parts, discriminator: bool) -> Imported:
-    """stylegan2-ada-pytorch's G_ema and, if asked for, D. Errors: UserError for what ours cannot be."""
+    """Converts stylegan2-ada-pytorch's G_ema and, if asked for, D. Raises UserError for networks that differ
+    from ours."""
     part = parts["G_ema"]
     _check_layers(part, "generator")
     weights = _renamed(part.tensors, ada_name, "generator")
@@ -157,7 +161,8 @@ def _ada_architecture(weights: Weights, resolution: int) -> str:
 
 
 def _clamp(clamp: Any) -> dict[str, Any]:
-    """They clamp every layer where they train in low precision, whatever precision computes the image."""
+    """Returns the settings of clamping: theirs applies to every layer that trains in low precision, whatever
+    the precision of a pass."""
     return {"clamp": clamp, "clamp_everywhere": clamp is not None}
 
 
@@ -189,7 +194,8 @@ def _check_layers(part: Part, name: str) -> None:
 
 
 def from_rosinality(parts: Parts, discriminator: bool) -> Imported:
-    """rosinality's g_ema and, if asked for, d. Errors: UserError for what ours cannot be."""
+    """Converts rosinality's g_ema and, if asked for, d. Raises UserError for networks that differ from
+    ours."""
     levels = len([name for name in parts["g_ema"].tensors if re.fullmatch(r"to_rgbs\.\d+\.bias", name)])
 
     def rename(theirs: str) -> str | None:
@@ -214,7 +220,7 @@ def from_rosinality(parts: Parts, discriminator: bool) -> Imported:
 
 
 def _squeezed(name: str, tensor: Tensor) -> Tensor:
-    """Without the dimensions of size 1 that theirs have more."""
+    """Removes the dimensions of size 1 that only their tensors have."""
     dims = {"const": 3, "noise_const": 2, "noise_strength": 0}.get(name.rpartition(".")[2])
     if name.startswith("synthesis.") and ".affine." not in name:
         dims = {"weight": 4, "bias": 1}.get(name.rpartition(".")[2], dims)
@@ -239,7 +245,7 @@ def _average_latent(weights: Weights, fields: Mapping[str, Any]) -> Tensor:
 
 
 def _renamed(tensors: Mapping[str, Tensor], rename: Any, name: str) -> Weights:
-    """By our names, as float32; filters are checked and left out."""
+    """Returns the tensors under our names, as float32; filters are checked and left out."""
     weights: Weights = {}
     for theirs, tensor in tensors.items():
         if theirs.endswith(("resample_filter", "kernel")):
@@ -272,7 +278,8 @@ def _resolution(weights: Weights) -> int:
 
 
 def _common(weights: Weights, resolution: int) -> dict[str, Any]:
-    """What names and shapes say of every StyleGAN2. Errors: UserError."""
+    """Returns the settings that follow from the names and shapes of any StyleGAN2. Raises UserError if a
+    tensor is missing."""
     try:
         w_dim = weights["synthesis.blocks.0.convs.0.affine.weight"].shape[1]
         embedding = weights["mapping.embed.weight"].shape[0] if "mapping.embed.weight" in weights else 0
@@ -291,7 +298,7 @@ def _common(weights: Weights, resolution: int) -> dict[str, Any]:
 
 
 def _channels(widths: list[int]) -> dict[str, int]:
-    """channel_base and channel_max from the widths at 4, 8, ... pixels. Errors: UserError."""
+    """Returns channel_base and channel_max from the widths at 4, 8, ... pixels; UserError if none fit."""
     most, top = max(widths), 4 << (len(widths) - 1)
     narrow = [(4 << level, width) for level, width in enumerate(widths) if width < most]
     base = narrow[0][0] * narrow[0][1] if narrow else most * top

@@ -1,4 +1,4 @@
-"""How StyleGAN2's networks play: latents, style mixing and noise."""
+"""The game of StyleGAN2's networks: latents, style mixing and noise."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from pipeline.models.stylegan2.generator import Generator
 
 @dataclass(frozen=True)
 class StyleGAN2Game(PlainGame):
-    """One micro-batch's game. mixing: probability that a fake mixes two latents' styles."""
+    """The game of one micro-batch. mixing: the probability that a fake mixes the styles of two latents."""
 
     mixing: float = 0.0
 
     def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
-        """latents: w of each layer, [count, layers, w_dim]. Layer 0 always has the first latent's style."""
+        """Generates fakes whose latents are the w of each layer, [count, layers, w_dim].
+
+        Layer 0 always has the style of the first latent.
+        """
         generator = self.networks.generator
         assert isinstance(generator, Generator)
         randomness = self.randomness.first(count)
@@ -34,8 +37,8 @@ class StyleGAN2Game(PlainGame):
         return Fakes(generator.synthesis(ws, noise, exact=exact), labels, ws)
 
     def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        found = self.networks.discriminator(shown, labels, exact=exact)
-        return Verdict(*found) if isinstance(found, tuple) else Verdict(found)
+        logits = self.networks.discriminator(shown, labels, exact=exact)
+        return Verdict(*logits) if isinstance(logits, tuple) else Verdict(logits)
 
     def rows(self, count: int) -> int | None:
         discriminator = self.networks.discriminator
@@ -46,10 +49,10 @@ class StyleGAN2Game(PlainGame):
 def _mixed(
     generator: Generator, z: Tensor, labels: Tensor | None, randomness: Randomness, probability: float
 ) -> Tensor:
-    """Style mixing (Karras et al. 2019, section 3.1), [N, layers, w_dim].
+    """Returns w of each layer with style mixing (Karras et al. 2019, section 3.1), [N, layers, w_dim].
 
-    With `probability` a second latent takes over from a layer drawn uniformly from 1 on; a mask makes
-    that one computation for the whole batch.
+    With the given probability, a second latent takes over at a layer that is drawn uniformly from 1 on. A
+    mask makes this one computation for the whole batch.
     """
     layers = generator.layers
     second = randomness.normal(generator.z_dim)
@@ -62,7 +65,7 @@ def _mixed(
 
 
 def _noise(generator: Generator, randomness: Randomness) -> list[Tensor]:
-    """Fresh noise of every layer, [N, 1, H, W] each, from one draw a sample."""
+    """Draws noise for every layer, [N, 1, H, W] each, with one draw per sample."""
     shapes = generator.synthesis.noise_shapes
     flat = randomness.normal(sum(h * w for h, w in shapes))
     parts = torch.split(flat, [h * w for h, w in shapes], dim=1)

@@ -16,12 +16,12 @@ from pipeline.models.stylegan2.mapping import MappingNetwork
 from pipeline.models.stylegan2.shape import LOWEST, Shape
 
 Noise = Sequence[Tensor] | Literal["const", "none"]
-"""One tensor a noisy layer ([N, 1, H, W]), the stored constants, or none."""
+"""The noise of a pass: one tensor [N, 1, H, W] for each layer with noise, the stored constants, or none."""
 
 
 class SynthesisBlock(Recomputable):
-    """The layers of one resolution: two modulated convolutions (one at 4px) and, in skip networks and at
-    the top, an image output."""
+    """The layers of one resolution: two modulated convolutions (one at 4px) and, in skip networks and at the
+    highest resolution, an image output."""
 
     resample_filter: Tensor
 
@@ -52,7 +52,11 @@ class SynthesisBlock(Recomputable):
     def compute(
         self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: list[Tensor | None], *, exact: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """x: [N, C, H/2, W/2] or None at 4px. image: RGB so far or None. ws: [N, convs + 1, w_dim]."""
+        """Returns the features and the image at this resolution.
+
+        x: features [N, C, H/2, W/2], or None at 4px. image: the sum of the image outputs so far, or None. ws:
+        [N, convs + 1, w_dim]. noise: one tensor per convolution, or None.
+        """
         dtype = torch.float32 if exact else self.dtype
         if x is None:
             x = self.const.expand(ws.shape[0], *self.const.shape)
@@ -60,7 +64,7 @@ class SynthesisBlock(Recomputable):
         if image is not None:
             image = ops.upsample2d(image, self.resample_filter)
         if self.to_image is not None:
-            # The image is summed in float32: the sum over levels is what the discriminator sees.
+            # Images are summed in float32, since the sum over levels is what the discriminator sees.
             shown = self.to_image(x, ws[:, len(self.convs)]).float()
             image = shown if image is None else image + shown
         return x, image
@@ -78,7 +82,7 @@ class SynthesisBlock(Recomputable):
 
 
 class Synthesis(Compilable):
-    """w of each layer to an image."""
+    """Makes images from the w of each layer."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -92,7 +96,10 @@ class Synthesis(Compilable):
         ]
 
     def compute(self, ws: Tensor, noise: Noise = "const", *, exact: bool = False) -> Tensor:
-        """ws: [N, layers, w_dim] -> images [N, C, H, W] float32. exact: float32 throughout."""
+        """Makes images [N, C, H, W] float32 from ws [N, layers, w_dim].
+
+        exact: whether to compute in float32 throughout.
+        """
         x: Tensor | None = None
         image: Tensor | None = None
         start = 0
@@ -105,12 +112,12 @@ class Synthesis(Compilable):
 
     @property
     def convolutions(self) -> list[ModulatedConv2d]:
-        """In the order of their w."""
+        """The convolutions, in the order of the w that they take."""
         return [conv for block in self.blocks for conv in block.convs]  # type: ignore[union-attr]
 
     @property
     def fed(self) -> list[list[Linear]]:
-        """The layers that make styles of each w, w by w."""
+        """For each w, the linear layers that compute styles from it."""
         fed: list[list[Linear]] = [[] for _ in range(self.layers)]
         for place, conv in enumerate(self.convolutions):
             fed[place].append(conv.affine)
@@ -130,7 +137,7 @@ class Synthesis(Compilable):
 
 
 class Generator(nn.Module):
-    """Mapping and synthesis."""
+    """StyleGAN2's generator, a mapping network followed by a synthesis network."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -147,7 +154,7 @@ class Generator(nn.Module):
 
     @property
     def layers(self) -> int:
-        """Number of layers that take a w of their own."""
+        """The number of layers that take a w of their own."""
         return self.synthesis.layers
 
     def forward(
@@ -159,9 +166,10 @@ class Generator(nn.Module):
         noise: Noise = "const",
         exact: bool = False,
     ) -> Tensor:
-        """z: [N, z_dim], labels: [N] or None -> images [N, C, H, W] float32.
+        """Makes images [N, C, H, W] float32 from z [N, z_dim] and, if conditional, labels [N].
 
-        truncation: towards w_avg, which knows no classes, as the authors have it; samplers do better.
+        truncation: psi, towards w_avg for all classes, as in the authors' code; `StyleGAN2Sampler` truncates
+        towards the mean of each class.
         """
         w = self.mapping.truncate(self.mapping(z, labels), truncation)
         ws = w[:, None].expand(-1, self.layers, -1)

@@ -1,4 +1,4 @@
-"""The mapping network: latent z and label to intermediate latent w."""
+"""The mapping network, from latent z and label to intermediate latent w."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline.models.layers import Linear, one_hot
 
 
 class MappingNetwork(nn.Module):
-    """w = f(z, label), `layers` fully connected layers (Karras et al. 2019, section 2).
+    """w = f(z, label), a network of `layers` fully connected layers (Karras et al. 2019, section 2).
 
-    z is normalised to unit mean square; so is the label's embedding, which is concatenated to it. Without
-    z (the discriminator's label mapping) the embedding alone goes in. w_avg [w_dim] is the running mean
-    of w, for truncation; None if `track_average` is off.
+    z is normalised to unit mean square, and so is the embedding of the label, which is concatenated to it. If
+    z_dim is 0, as in the discriminator's mapping of labels, the embedding is the only input. w_avg [w_dim] is
+    the running mean of w, for truncation; None if `track_average` is off.
     """
 
     w_avg: Tensor | None
@@ -41,7 +41,8 @@ class MappingNetwork(nn.Module):
         self.register_buffer("w_avg", torch.zeros(w_dim) if track_average else None)
 
     def forward(self, z: Tensor | None, labels: Tensor | None) -> Tensor:
-        """z: [N, z_dim] or None if z_dim is 0. labels: [N] class numbers if conditional. -> w [N, w_dim]."""
+        """Returns w [N, w_dim]. z: [N, z_dim], or None if z_dim is 0. labels: class numbers [N], if
+        conditional."""
         parts = []
         if z is not None and self.z_dim:
             parts.append(ops.pixel_norm(z))
@@ -55,7 +56,8 @@ class MappingNetwork(nn.Module):
         return x
 
     def truncate(self, w: Tensor, psi: float, mean: Tensor | None = None) -> Tensor:
-        """w pulled towards `mean`, None: w_avg (Karras et al. 2019, appendix B): psi 0 is the mean."""
+        """Returns w moved towards `mean`, or towards w_avg if that is None (Karras et al. 2019, appendix B);
+        psi 0 gives the mean itself."""
         mean = self.w_avg if mean is None else mean
         if psi == 1 or mean is None:
             return w

@@ -1,6 +1,6 @@
-"""What StyleGAN2 remembers across steps beyond weights, as buffers: the path-length mean and ADA's state.
+"""What StyleGAN2 remembers across steps beside weights, as buffers: the mean path length and ADA's state.
 
-What a step reports may be not finite, if its update was skipped: then nothing moves. That is decided on
+The stats of a step whose update was skipped may not be finite; then nothing is updated. This is decided on
 the device, without waiting for it.
 """
 
@@ -18,10 +18,11 @@ from pipeline.models.phases import LossMemory
 
 
 class Memory(nn.Module):
-    """path_length_mean: 0-d, the running mean of path lengths. ada: the controller of p.
+    """The memory of StyleGAN2.
 
-    augment: what p governs, None without; it holds constants, and stands here so as to move to the device
-    with p. Nothing of it is saved.
+    path_length_mean: the running mean of path lengths, 0-d. ada: the controller of p. augment: the
+    augmentation whose probability is p, or None. It holds only constants, none of which is saved, and is a
+    part of this module so that they move to the device.
     """
 
     path_length_mean: Tensor
@@ -36,13 +37,13 @@ class Memory(nn.Module):
         self.augment = None if off else Augment(config.ada, spec.height, spec.channels)
 
     def augmentation(self, randomness: Randomness) -> Drawn:
-        """Of a batch, with the p of now."""
+        """Draws the augmentation of a batch with the current p."""
         assert self.augment is not None
         return self.augment.draw(randomness, self.ada.p)
 
     @torch.no_grad()
     def observe(self, stats: Mapping[str, Tensor], images: int) -> None:
-        """Stats that the step did not produce move nothing."""
+        """Updates the memory with the stats of a step, as far as the step has produced them."""
         self.losses.observe(stats)
         if "path_length" in stats:
             pull(self.path_length_mean, stats["path_length"], self.config.path_length_decay)
@@ -51,6 +52,6 @@ class Memory(nn.Module):
 
 
 def pull(mean: Tensor, value: Tensor, weight: float) -> None:
-    """Moves a running mean towards `value` by `weight`, in place; not at all unless all of it is finite."""
+    """Moves a running mean in place towards `value` by `weight`, if all of `value` is finite."""
     moved = mean.lerp(value.to(mean.dtype), weight)
     mean.copy_(torch.where(torch.isfinite(value).all(), moved, mean))

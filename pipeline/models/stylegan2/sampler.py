@@ -1,4 +1,4 @@
-"""Images from a trained generator, each a function of its own seed."""
+"""Samples from a trained StyleGAN2 generator."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ _SAMPLES, _AT_ONCE = 4096, 512
 
 
 class StyleGAN2Sampler(LatentSampler):
-    """Draws with the stored noise constants, in float32; truncation pulls w towards w_avg or, with classes,
-    towards the mean of its class: w_avg, of all classes together, is none of them.
+    """Draws images with the stored noise constants, in float32.
 
-    The mean of a class is computed when it is first asked for, from the generator as it is then. Codes are w
-    of each layer. Implements latents.StyledSpace and latents.LinearSpace.
+    Truncation moves w towards w_avg or, with classes, towards the mean w of its class, because w_avg, the
+    mean over all classes, belongs to none of them. The mean of a class is computed when it is first needed,
+    from the generator as it is then. Codes are w of each layer. Implements latents.StyledSpace and
+    latents.LinearSpace.
     """
 
     def __init__(self, generator: Generator, codec: Codec = PIXELS) -> None:
@@ -45,8 +46,8 @@ class StyleGAN2Sampler(LatentSampler):
 
     @torch.no_grad()
     def class_mean(self, label: int) -> Tensor:
-        """The mean w of a class, [w_dim]: over 4,096 z of a fixed seed, in float64, so that it is the same
-        number on every device and in any number of threads."""
+        """Returns the mean w of a class, [w_dim], over 4,096 z of a fixed seed. It is computed in float64 so
+        that the result is the same on every device and with any number of threads."""
         if label not in self._means:
             mapping, total = self.generator.mapping, torch.zeros([], dtype=torch.float64, device=self.device)
             numbers = seeded(derive_seed("class mean"))
@@ -68,7 +69,7 @@ class StyleGAN2Sampler(LatentSampler):
         return self._codec.decode(self._images(codes, noise if noise else "none"))
 
     def code_weights(self) -> list[Tensor]:
-        """Of the layers that a w feeds: those that scale a convolution's inputs."""
+        """Returns the weights of the linear layers that take w and scale the inputs of convolutions."""
         fed = self.generator.synthesis.fed
         return [torch.cat([a.weight * a.weight_gain for a in affines]).detach() for affines in fed]
 

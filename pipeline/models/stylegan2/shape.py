@@ -1,4 +1,4 @@
-"""What the data and the config fix about the networks: resolutions, channels, precision."""
+"""What data and config determine about the networks: resolutions, channels, precision."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ LOWEST = 4
 
 @dataclass(frozen=True)
 class Shape:
-    """resolution: pixels of a side. channels: of an image. classes: 0 if unlabelled. low_precision: type
-    of the highest `levels` resolutions' activations, None for float32 everywhere."""
+    """What data and config determine about the networks.
+
+    resolution: the side of the images in pixels. channels: those of the images. classes: 0 if unlabelled.
+    low_precision: the type of activations at the highest `config.low_precision_levels` resolutions; None for
+    float32 everywhere.
+    """
 
     config: StyleGAN2Config
     resolution: int
@@ -26,28 +30,32 @@ class Shape:
 
     @property
     def resolutions(self) -> list[int]:
-        """4, 8, ..., resolution."""
+        """The resolutions of the networks: 4, 8, ..., resolution."""
         return [1 << level for level in range(2, self.resolution.bit_length())]
 
     def width(self, resolution: int) -> int:
-        """Channels of the layers at a resolution."""
+        """Returns the channels of the layers at a resolution."""
         return min(self.config.channel_base // resolution, self.config.channel_max)
 
     def dtype(self, resolution: int) -> torch.dtype:
-        """Type of the activations at a resolution (Karras et al. 2020b, appendix D.1)."""
+        """Returns the type of the activations at a resolution (Karras et al. 2020b, appendix D.1)."""
         levels_below_top = (self.resolution // resolution).bit_length() - 1
         low = self.low_precision is not None and levels_below_top < self.config.low_precision_levels
         return self.low_precision if low and self.low_precision is not None else torch.float32
 
     def clamp(self, resolution: int) -> float | None:
-        """Largest activation at a resolution. Kept in exact passes too, so that a penalty differentiates the
-        function that plays; without low precision there is none, unless it is asked for everywhere."""
+        """Returns the limit on activations at a resolution, or None.
+
+        It applies in exact passes too, so that a penalty differentiates the same function as the one that
+        plays. Without low precision there is no limit, unless the config asks for it everywhere.
+        """
         low = self.dtype(resolution) != torch.float32
         return self.config.clamp if low or self.config.clamp_everywhere else None
 
 
 def shape_of(config: StyleGAN2Config, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:
-    """Checked shape. Errors: UserError for images this family cannot make, or too few channels."""
+    """Returns the shape of the networks. Raises UserError for images that this family cannot make, or if
+    there are too few channels."""
     if spec.height != spec.width:
         raise UserError(
             f"stylegan2 needs square images, not {spec.width}x{spec.height}; "
