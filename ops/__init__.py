@@ -1,6 +1,6 @@
-"""The operations that dominate these networks; depends on torch alone.
+"""The operations that dominate the cost of these networks. They depend on torch alone.
 
-`use` chooses between compiled and plain implementations; callers never do.
+`use` chooses between compiled and plain implementations; callers need not.
 """
 
 from ops._library import Backend, NativeOpsMissing, OpState, backend, loaded, prepare, state, use

@@ -1,4 +1,4 @@
-"""Which implementation of an operation runs: the compiled one or the plain one, by policy."""
+"""Chooses, by policy, whether the compiled or the plain implementation of an operation runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Tell = Callable[[str], None]
 
 
 class NativeOpsMissing(RuntimeError):
-    """Compiled operations were demanded and are not there. The message is one line with every cause."""
+    """Compiled operations were demanded and are missing. The message is one line with all causes."""
 
 
 @dataclass(frozen=True)
 class OpState:
-    """One operation on one type of device: which implementation runs, and why."""
+    """The state of one operation on one type of device: which implementation runs, and why."""
 
     name: str
     device: str
@@ -34,7 +34,7 @@ class OpState:
 _backend: Backend = "auto"
 _reference: dict[str, Callable[..., Any]] = {}
 _native: dict[tuple[str, str], Callable[..., Any]] = {}
-_chosen: dict[tuple[str, str], Callable[..., Any]] = {}  # what `pick` finds compiled
+_chosen: dict[tuple[str, str], Callable[..., Any]] = {}  # the compiled forms that `pick` returns
 _loaded: set[str] = set()
 _causes: dict[Device, str] = {}  # device -> why its library is not loaded
 _when_loaded: list[Callable[[], None]] = []
@@ -43,15 +43,15 @@ _NOT_ASKED = "ops.use has not been called"
 
 
 def define(name: str, reference: Callable[..., Any]) -> None:
-    """Make an operation known by its plain definition."""
+    """Registers an operation with its plain definition."""
     _reference[name] = reference
 
 
 def provide(name: str, native: Callable[..., Any], devices: Sequence[str] = DEVICES) -> None:
-    """Offer a compiled form of a known operation, with the signature of its reference.
+    """Registers a compiled form of a known operation, which has the signature of its reference.
 
-    It may be offered before anything is compiled: it runs on tensors of a device once that device's
-    library is loaded and the policy allows.
+    This may happen before anything is compiled: the form runs on tensors of a device once the library for
+    that device is loaded and the policy allows it. Raises KeyError for an unknown operation.
     """
     if name not in _reference:
         raise KeyError(f"unknown operation {name}; known: {', '.join(_reference)}")
@@ -61,7 +61,7 @@ def provide(name: str, native: Callable[..., Any], devices: Sequence[str] = DEVI
 
 
 def when_loaded(register: Callable[[], None]) -> None:
-    """Call `register` once the schemas (the CPU library) are loaded: for fakes and autograd formulas."""
+    """Calls `register`, which adds fakes, once the CPU library with the schemas is loaded."""
     if "cpu" in _loaded:
         register()
     else:
@@ -69,12 +69,12 @@ def when_loaded(register: Callable[[], None]) -> None:
 
 
 def loaded(device_type: str) -> bool:
-    """True if the library for tensors of this device is loaded."""
+    """Returns whether the library for tensors of this type of device is loaded."""
     return device_type in _loaded
 
 
 def pick(name: str, device_type: str) -> Callable[..., Any]:
-    """The implementation of an operation for tensors of a device, under the policy in force."""
+    """Returns the implementation of an operation for tensors of a device under the current policy."""
     return _chosen.get((name, device_type)) or _reference[name]
 
 
@@ -85,14 +85,16 @@ def use(
     tell: Tell | None = None,
     build: bool = True,
 ) -> None:
-    """Set this process's policy, and load (building first, if needed) what it asks for.
+    """Sets the policy of this process and loads the libraries that it needs, compiling them first if
+    necessary.
 
-    native: compiled operations, NativeOpsMissing if any library is missing. reference: plain PyTorch.
-    auto: compiled ones where they can be built, plain ones else; $HRGAN_OPS_BACKEND, if set, stands in
-    for auto, and for nothing else.
-    devices: those this process computes on; None: the CPU, and CUDA if a device is visible.
-    tell: gets each line for people (None: standard error); why auto fell back is told once a process.
-    build: False loads what was compiled before. Nothing is compiled after this call has returned.
+    backend: "native" demands compiled operations and raises NativeOpsMissing if a library is missing.
+    "reference" uses plain PyTorch. "auto" uses compiled operations where they can be built and plain ones
+    elsewhere; if $HRGAN_OPS_BACKEND is set, it replaces "auto", but no other value.
+    devices: those on which this process computes; None for the CPU and, if one is visible, CUDA.
+    tell: is called with each line for the user; None for standard error. The reason why "auto" uses plain
+    operations is told once per process. build: whether to compile; False only loads what was compiled before.
+    Nothing is compiled after this call has returned.
     """
     global _backend
     policy, wanted, tell = resolve(backend), _wanted(devices), tell or _print
@@ -109,9 +111,9 @@ def use(
 def prepare(
     backend: Backend = "auto", *, devices: Sequence[Device] | None = None, tell: Tell | None = None
 ) -> None:
-    """Compile what `use` would load, for processes that are about to start; load nothing.
+    """Compiles what `use` would load in processes that are about to start, and loads nothing.
 
-    NativeOpsMissing as in `use`; that auto will fall back is left to those processes to tell.
+    Raises NativeOpsMissing as `use` does. If "auto" will use plain operations, those processes say so.
     """
     policy = resolve(backend)
     if policy == "reference":
@@ -124,7 +126,7 @@ def prepare(
 
 
 def resolve(backend: Backend) -> Backend:
-    """The policy that `backend` and the environment come to. ValueError if either is unknown."""
+    """Returns the policy given by `backend` and the environment. Raises ValueError if it is unknown."""
     chosen, where = backend, "ops.backend"
     if backend == "auto" and os.environ.get(ENVIRONMENT):
         chosen, where = cast("Backend", os.environ[ENVIRONMENT]), f"${ENVIRONMENT}"
@@ -134,12 +136,12 @@ def resolve(backend: Backend) -> Backend:
 
 
 def backend() -> Backend:
-    """The policy in force."""
+    """Returns the current policy."""
     return _backend
 
 
 def state() -> list[OpState]:
-    """Every operation on every type of device with the implementation that runs now."""
+    """Returns the state of every operation on every type of device."""
     return [_describe(name, device) for name in _reference for device in DEVICES]
 
 
@@ -162,7 +164,8 @@ def _choose() -> None:
 
 
 def _wanted(devices: Sequence[Device] | None) -> tuple[Device, ...]:
-    """The CPU's library, which holds the schemas, and then CUDA's if asked for or of use."""
+    """Returns the devices whose libraries are needed: the CPU, whose library holds the schemas, then CUDA if
+    it is asked for or can be used."""
     if devices is not None:
         return ("cpu", "cuda") if "cuda" in devices else ("cpu",)
     import torch
@@ -171,7 +174,7 @@ def _wanted(devices: Sequence[Device] | None) -> tuple[Device, ...]:
 
 
 def _load(devices: Sequence[Device], tell: Tell, build: bool) -> dict[Device, str]:
-    """Loads the libraries of these devices, as far as they are not; gives why the others are missing."""
+    """Loads the libraries of these devices; returns the reasons why some are missing, by device."""
 
     def load(device: Device) -> None:
         if device not in _loaded:
@@ -188,7 +191,7 @@ def _load(devices: Sequence[Device], tell: Tell, build: bool) -> dict[Device, st
 
 
 def _absent(devices: Sequence[Device], attempt: Callable[[Device], object]) -> dict[Device, str]:
-    """Why the attempt failed, by device; CUDA's library stands on the CPU's, which holds the schemas."""
+    """Returns why `attempt` failed, by device. CUDA's library needs the CPU's, which holds the schemas."""
     from ops.building.tools import CannotBuild
 
     missing: dict[Device, str] = {}

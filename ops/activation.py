@@ -1,4 +1,4 @@
-"""Bias, scale, noise and activation in one pass over memory; the compiled form is differentiable twice."""
+"""Scale, bias, noise and activation in one pass over memory; the compiled form is differentiable twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def affine_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """clamp(gain * act(x * scale + shift + noise)): see `reference.affine_act`."""
+    """Returns clamp(gain * act(x * scale + shift + noise)); see `reference.affine_act`."""
     chosen = _library.pick("affine_act", x.device.type)
     y: Tensor = chosen(x, scale, shift, noise, act=act, alpha=alpha, gain=gain, clamp=clamp)
     return y
@@ -41,7 +41,7 @@ def bias_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """clamp(gain * act(x + b)): see `reference.bias_act`."""
+    """Returns clamp(gain * act(x + b)); see `reference.bias_act`."""
     chosen = _library.pick("bias_act", x.device.type)
     y: Tensor = chosen(x, b, dim=dim, act=act, alpha=alpha, gain=gain, clamp=clamp)
     return y
@@ -90,7 +90,7 @@ def _run(
     noise: Tensor | None,
     settings: tuple[str, float, float, float],
 ) -> Tensor:
-    x = x.contiguous() if x.ndim > 4 else x  # kernels know channels-last images, not volumes
+    x = x.contiguous() if x.ndim > 4 else x  # kernels support channels-last images, but not volumes
     y: Tensor = torch.ops.hrgan.affine_act(
         x, operand(scale, x), operand(shift, x), noise_operand(noise, x), *settings
     )
@@ -98,7 +98,7 @@ def _run(
 
 
 def _channels_second(x: Tensor, dim: int) -> Tensor:
-    """x as [N, C, ...] with the channels that were at `dim`; a view if x is dense."""
+    """Returns x as [N, C, ...], where the channels were at `dim`; a view if x is dense."""
     if x.ndim == 0:
         return x.reshape(1, 1)
     shape, dim = x.shape, dim % x.ndim
@@ -112,8 +112,11 @@ def _channels_second(x: Tensor, dim: int) -> Tensor:
 def act_settings(
     act: Activation, alpha: float | None, gain: float | None, clamp: float | None
 ) -> tuple[str, float, float, float] | None:
-    """What compiled operations take, or None for what only the plain one computes: its derivative reads
-    the sign of its argument off the result, which wants a positive gain and slope. Errors: ValueError."""
+    """Returns the arguments of compiled operations, or None for settings that only the plain one supports.
+
+    The compiled derivative infers the sign of the activation's argument from the result, which requires a
+    positive gain and slope. Raises ValueError for an unknown activation.
+    """
     if act not in DEFAULT_GAIN:
         raise ValueError(f"unknown activation {act!r}; allowed: {', '.join(DEFAULT_GAIN)}")
     gain = DEFAULT_GAIN[act] if gain is None else gain
@@ -124,13 +127,13 @@ def act_settings(
 
 
 def operand(values: Tensor | None, x: Tensor) -> Tensor | None:
-    """In the type that kernels compute in."""
+    """Returns the values in the type in which kernels compute."""
     kind = torch.float64 if x.dtype == torch.float64 else torch.float32
     return values if values is None or values.dtype == kind else values.to(kind)
 
 
 def noise_operand(noise: Tensor | None, x: Tensor) -> Tensor | None:
-    """[1 or N, 1, ...] in the type that kernels compute in."""
+    """Returns the noise as [1 or N, 1, ...] in the type in which kernels compute."""
     if noise is not None and noise.ndim < x.ndim:
         noise = noise.reshape((1,) * (x.ndim - noise.ndim) + noise.shape)
     return operand(noise, x)
@@ -181,7 +184,8 @@ def _second_fake(
 
 
 def dense_like(x: Tensor, *bases: Tensor | None) -> Tensor:
-    """An empty tensor like x, dense in the layout that kernels choose: that of the first base there is."""
+    """Returns an empty dense tensor like x in the layout that kernels choose, which is that of the first of
+    `bases` that is not None, or of x."""
     base = next((base for base in (*bases, x) if base is not None), x)
     return torch.empty_like(x, memory_format=torch._prims_common.suggest_memory_format(base))
 

@@ -1,4 +1,4 @@
-"""Where bfloat16 is worth asking for."""
+"""Tells on which devices bfloat16 is worth using."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import platform
 import torch
 
 _WITHOUT = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
-"""Instruction sets that oneDNN may be held to and that multiply no bfloat16."""
+"""Instruction sets that oneDNN may be limited to and that cannot multiply bfloat16."""
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """True if `device` multiplies bfloat16 by instructions of its own.
+    """Returns whether `device` has instructions that multiply bfloat16.
 
-    A CPU without them takes 2.5 times as long as in float32 with AVX-512, which converts, and 20 to 40 times
-    without (products of matrices and convolutions, one core of an EPYC held to less by $ONEDNN_MAX_CPU_ISA).
+    A CPU without them takes 2.5 times as long as in float32 if it has AVX-512, which converts the numbers,
+    and 20 to 40 times as long otherwise (matrix products and convolutions on one core of an EPYC whose
+    instruction set was limited by $ONEDNN_MAX_CPU_ISA).
     """
     if device.type != "cpu":
         return True

@@ -28,7 +28,7 @@ NOT_YET = "not compiled yet: python -m ops.build, or any command that computes w
 
 @dataclass(frozen=True)
 class Status:
-    """What is there of one library, without compiling anything: it, or why not."""
+    """The state of one library: its path, or the cause why it is missing. Nothing is compiled for this."""
 
     path: Path | None
     digest: str | None
@@ -46,10 +46,12 @@ def obtain(
     retry: bool = False,
     verbose: bool = False,
 ) -> Made:
-    """The library of one kind, compiled if need be. CannotBuild says why there is none.
+    """Returns the library of one kind, compiled if necessary. Raises CannotBuild with the reason if there is
+    none.
 
-    root: folder of the sources. build: False takes what is in the cache and compiles nothing.
-    force: compile again what is there. retry: try again what failed a moment ago.
+    root: the folder of the sources. build: whether to compile; False only takes what is in the cache.
+    archs: see `tools.choose_archs`. force: whether to compile a library that exists again. retry: whether to
+    try again what failed recently. verbose: whether to show the output of the compilers.
     """
     recipe, cache = _recipe(kind, root, archs), Cache(default_root())
     if build:
@@ -63,7 +65,7 @@ def obtain(
 
 
 def status(kind: Kind, root: Path = SOURCES) -> Status:
-    """What `hrgan doctor` shows of one library."""
+    """Returns the state of one library, for `hrgan doctor`."""
     try:
         recipe = _recipe(kind, root, None)
     except CannotBuild as error:
@@ -79,7 +81,8 @@ def _recipe(kind: Kind, root: Path, archs: str | None) -> Recipe:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compile what is asked for, else what this machine can use. Exit code 1: what was asked for failed."""
+    """Compiles what is asked for or, by default, what this machine can use. The exit code is 1 if something
+    that was asked for failed."""
     options = _parser().parse_args(arguments)
     asked = [kind for kind in ("cpu", "cuda") if getattr(options, kind)]
     failed = [kind for kind in asked or _useful() if not _build(kind, options)]  # type: ignore[arg-type]
@@ -100,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _useful() -> list[Kind]:
-    """What commands on this machine would load."""
+    """Returns the kinds of libraries that commands on this machine would load."""
     demanded = os.environ.get(DEMAND_CUDA, "") not in ("", "0")
     return ["cpu", "cuda"] if demanded or tools.visible_archs() else ["cpu"]
 

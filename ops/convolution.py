@@ -1,8 +1,8 @@
 """Convolutions whose second derivatives are convolutions too.
 
-PyTorch's own second derivative rearranges images into weights and back, which costs more than the
-arithmetic. Here the gradient of the image is the transposed convolution, that of the weight an operation of
-its own, and the three are each other's derivatives (`csrc/autograd/convolution.cpp`).
+PyTorch's own second derivative rearranges images into weights and back, which costs more than the arithmetic.
+Here the gradient of the image is a transposed convolution, the gradient of the weight is an operation of its
+own, and the three are each other's derivatives (`csrc/autograd/convolution.cpp`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ops import _library
 
 
 def conv2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, groups: int = 1) -> Tensor:
-    """F.conv2d. x: [N, Cin, H, W]; weight: [Cout, Cin / groups, kh, kw]."""
+    """Computes F.conv2d. x: [N, Cin, H, W]. weight: [Cout, Cin / groups, kh, kw]."""
     y: Tensor = _library.pick("conv2d", x.device.type)(x, weight, stride, padding, groups, False)
     return y
 
@@ -23,7 +23,7 @@ def conv2d(x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, grou
 def conv_transpose2d(
     x: Tensor, weight: Tensor, *, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> Tensor:
-    """F.conv_transpose2d. x: [N, Cin, H, W]; weight: [Cin, Cout / groups, kh, kw]."""
+    """Computes F.conv_transpose2d. x: [N, Cin, H, W]. weight: [Cin, Cout / groups, kh, kw]."""
     y: Tensor = _library.pick("conv2d", x.device.type)(x, weight, stride, padding, groups, True)
     return y
 

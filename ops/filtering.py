@@ -1,5 +1,7 @@
-"""Upsample, filter, downsample, alone and with the activation that follows; linear in the image, so its
-derivative is itself with the roles of up and down exchanged."""
+"""Upsampling, filtering and downsampling in one operation, alone and with the activation that follows.
+
+The operation is linear in the image: its derivative is the same operation with up and down exchanged.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ def upfirdn2d(
     flip_filter: bool = False,
     gain: float = 1.0,
 ) -> Tensor:
-    """Upsample, pad, filter, downsample: see `reference.upfirdn2d`."""
+    """Upsamples, pads, filters and downsamples images; see `reference.upfirdn2d`."""
     chosen = _library.pick("upfirdn2d", x.device.type)
     y: Tensor = chosen(x, f, up=up, down=down, padding=padding, flip_filter=flip_filter, gain=gain)
     return y
@@ -45,8 +47,8 @@ def blur_act_reference(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """affine_act(upfirdn2d(x, f, padding, gain=filter_gain), scale, shift, noise): what follows an
-    up-sampling convolution (Karras et al. 2020a, appendix B)."""
+    """Returns affine_act(upfirdn2d(x, f, padding, gain=filter_gain), scale, shift, noise), the steps that
+    follow an upsampling convolution (Karras et al. 2020a, appendix B)."""
     x = reference.upfirdn2d(x, f, padding=padding, gain=filter_gain)
     return reference.affine_act(x, scale, shift, noise, act=act, gain=gain, clamp=clamp)
 
@@ -67,7 +69,7 @@ def blur_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """Filter, scale, shift, noise, activation: see `blur_act_reference`."""
+    """Filters, scales, shifts, adds noise and applies the activation; see `blur_act_reference`."""
     y: Tensor = _library.pick("blur_act", x.device.type)(
         x, f, scale, shift, noise, padding=padding, filter_gain=filter_gain, act=act, gain=gain, clamp=clamp
     )
@@ -84,7 +86,7 @@ def _native_upfirdn2d(
     flip_filter: bool = False,
     gain: float = 1.0,
 ) -> Tensor:
-    if f is not None and f.requires_grad:  # a filter that learns is a convolution
+    if f is not None and f.requires_grad:  # a filter that is trained has a gradient like a convolution's
         return reference.upfirdn2d(
             x, f, up=up, down=down, padding=padding, flip_filter=flip_filter, gain=gain
         )
@@ -139,7 +141,7 @@ def _native_blur_act(
 
 
 def check_filter(x: Tensor, f: Tensor, up: int, pads: Sequence[int]) -> None:
-    """ValueError if the padded image is smaller than the filter."""
+    """Raises ValueError if the padded image is smaller than the filter."""
     height, width = sizes(f)
     left, right, top, bottom = pads
     if x.shape[3] * up + left + right < width or x.shape[2] * up + top + bottom < height:
@@ -149,7 +151,7 @@ def check_filter(x: Tensor, f: Tensor, up: int, pads: Sequence[int]) -> None:
 
 
 def sizes(f: Tensor | None) -> tuple[int, int]:
-    """Height and width of a filter; None is the identity."""
+    """Returns the height and width of a filter; None stands for the identity."""
     if f is None:
         return 1, 1
     return (f.shape[0], f.shape[0]) if f.ndim == 1 else (f.shape[0], f.shape[1])

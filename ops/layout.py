@@ -1,4 +1,4 @@
-"""The memory layout that a device convolves fastest."""
+"""The memory layout in which a device convolves fastest."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from ops import _library
 
 
 def arranged(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """x [N, C, H, W] in a type and in the layout that convolutions and compiled operations prefer on its
-    device: channels innermost where the compiled operations run (oneDNN's and the tensor cores' own), as
-    it is otherwise, and so is float32 on a GPU without TF32. Layers keep what they are given, so that a
-    network asks once.
+    """Returns x [N, C, H, W] in the given type and in the layout that convolutions and compiled operations
+    prefer on its device.
+
+    That is channels last, the native layout of oneDNN and of tensor cores, where compiled operations run.
+    Otherwise, and for float32 on a GPU without TF32, the layout stays the same. Layers keep the layout of
+    their input, so that a network has to ask only once.
     """
     dtype = x.dtype if dtype is None else dtype
     if not _prefers_channels_last(x.device.type, dtype):
@@ -28,6 +30,6 @@ def _prefers_channels_last(device: str, dtype: torch.dtype) -> bool:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _uses_tf32() -> bool:
-    """Whether float32 convolutions on a GPU use tensor cores now (`pipeline.float32`); without, they favour
-    planes. A compiled graph is guarded by torch on the switch itself."""
+    """Returns whether float32 convolutions on a GPU use tensor cores now (`pipeline.float32`); if not, they
+    are faster with channels first. torch guards a compiled graph by the switch itself."""
     return bool(torch.backends.cudnn.allow_tf32)

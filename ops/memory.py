@@ -1,4 +1,4 @@
-"""CPU memory that is kept and reused: page faults of fresh tensors cost more than their arithmetic."""
+"""CPU memory that is kept and reused, since page faults of fresh tensors cost more than their arithmetic."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from ops import _library
 
 
 def keep_memory() -> bool:
-    """From now on this process makes large CPU tensors in memory that it keeps and reuses.
+    """Makes this process allocate large CPU tensors in memory that it keeps and reuses from now on.
 
-    At most an eighth more than the peak (and 256 MiB) is held. True if it does: it needs the compiled
-    library. Tensors of before stay where they are. Safe to call again, and before a fork.
+    At most an eighth more than the peak, plus 256 MiB, is held. Returns whether that is possible, since it
+    needs the compiled library. Existing tensors stay where they are. It is safe to call this again, or before
+    a fork.
     """
     if _library.loaded("cpu"):
         torch.ops.hrgan.keep_memory()
@@ -20,7 +21,7 @@ def keep_memory() -> bool:
 
 
 def memory_state() -> tuple[int, int]:
-    """Bytes that large CPU tensors take now, and bytes kept for later; zeros without `keep_memory`."""
+    """Returns the bytes that large CPU tensors use and the bytes kept; zeros without `keep_memory`."""
     if not _library.loaded("cpu"):
         return 0, 0
     used, kept = torch.ops.hrgan.memory_state()

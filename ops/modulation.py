@@ -28,13 +28,14 @@ def modulated_conv2d(
     clamp: float | None = None,
     eps: float = 1e-8,
 ) -> Tensor:
-    """Convolution whose weight each sample scales by its style (Karras et al. 2020a, eqs. 1 and 3), and
-    what follows it: clamp(gain * act(convolution + noise + bias)).
+    """Returns clamp(gain * act(convolution + noise + bias)), where the weight of the convolution is scaled by
+    each sample's style (Karras et al. 2020a, eqs. 1 and 3).
 
-    x: [N, Cin, H, W]. weight: [Cout, Cin, k, k] float32. styles: [N, Cin] float32. noise: broadcast to
-    [N, 1, H', W']. bias: [Cout]. Demodulation divides by the norm of the scaled weights.
-    fused: scale weights and run one grouped convolution (less memory); else scale activations before and
-    after one ordinary convolution, which is equal, and faster for more than one sample on CPU.
+    x: [N, Cin, H, W]. weight: [Cout, Cin, k, k] float32. styles: [N, Cin] float32. noise: is broadcast to
+    [N, 1, H', W']. bias: [Cout]. demodulate: whether to divide by the norm of the scaled weights.
+    fused: whether to scale weights and run one grouped convolution, which needs less memory. Otherwise
+    activations are scaled before and after one ordinary convolution, which is equivalent, and faster for more
+    than one sample on a CPU.
     """
     if demodulate and x.dtype in (torch.float16, torch.bfloat16):
         weight, styles = _normalised(weight, styles)
@@ -59,16 +60,14 @@ def modulated_conv2d(
 
 
 def _demodulation(weight: Tensor, styles: Tensor, eps: float) -> Tensor:
-    """Eq. 3's 1 / sqrt(sum (s_i w_ijk)^2 + eps), [N, Cout], without forming the scaled weights."""
+    """Returns 1 / sqrt(sum (s_i w_ijk)^2 + eps) of eq. 3, [N, Cout], without forming the scaled weights."""
     energy = weight.square().sum(dim=[2, 3])  # [Cout, Cin]
     return (styles.square() @ energy.t() + eps).rsqrt()
 
 
 def _normalised(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
-    """Both scaled to magnitudes that keep the products in range; demodulation cancels the scales.
-
-    Karras et al. 2020b, appendix D.1.
-    """
+    """Returns weight and styles scaled so that their products stay in range; demodulation cancels the scales
+    (Karras et al. 2020b, appendix D.1)."""
     fan_in = weight[0].numel()
     weight = weight * (fan_in**-0.5 / weight.abs().amax(dim=[1, 2, 3], keepdim=True).clamp_min(1e-12))
     return weight, styles / styles.abs().amax(dim=1, keepdim=True).clamp_min(1e-12)

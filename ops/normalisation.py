@@ -14,10 +14,8 @@ _library.define("minibatch_stddev", reference.minibatch_stddev)
 
 
 def batch_moments_reference(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance [C] of x [N, C, ...] over all but its channels, in float32 at least.
-
-    What batch normalisation subtracts and divides by (Ioffe & Szegedy 2015, algorithm 1).
-    """
+    """Returns the mean and biased variance [C] of x [N, C, ...] over all dimensions but the channels, in
+    float32 or float64, for batch normalisation (Ioffe & Szegedy 2015, algorithm 1)."""
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     var, mean = torch.var_mean(x, dim=[0, *range(2, x.ndim)], correction=0)
     return mean, var
@@ -27,19 +25,19 @@ _library.define("batch_moments", batch_moments_reference)
 
 
 def pixel_norm(x: Tensor, *, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """x over the root mean square along `dim`: see `reference.pixel_norm`."""
+    """Divides x by its root mean square along `dim`; see `reference.pixel_norm`."""
     y: Tensor = _library.pick("pixel_norm", x.device.type)(x, dim=dim, eps=eps)
     return y
 
 
 def minibatch_stddev(x: Tensor, group: int, channels: int = 1, *, eps: float = 1e-8) -> Tensor:
-    """Append maps of the batch's standard deviation: see `reference.minibatch_stddev`."""
+    """Appends maps of the batch's standard deviation; see `reference.minibatch_stddev`."""
     y: Tensor = _library.pick("minibatch_stddev", x.device.type)(x, group, channels, eps=eps)
     return y
 
 
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel: see `batch_moments_reference`."""
+    """Returns the mean and biased variance of each channel; see `batch_moments_reference`."""
     mean, var = _library.pick("batch_moments", x.device.type)(x)
     return mean, var
 
@@ -57,12 +55,12 @@ def conditional_norm_act(
     act_gain: float | None = 1.0,
     clamp: float | None = None,
 ) -> Tensor:
-    """act((x - mean) / sqrt(var + eps) * gain + bias), in one pass over x; its shape and type.
+    """Returns act((x - mean) / sqrt(var + eps) * gain + bias) in the shape and type of x, in one pass over x.
 
-    Batch normalisation whose gain and bias may depend on the sample (Dumoulin et al. 2017, eq. 5; Brock et
-    al. 2019, appendix B). x: [N, C, ...]. mean, var: [C], of the batch (`batch_moments`) or standing.
-    gain, bias: [C] or [N, C], None for 1 and 0. act_gain: the factor on the activation, None for its own.
-    The rest as in `affine_act`.
+    This is batch normalisation whose gain and bias may depend on the sample (Dumoulin et al. 2017, eq. 5;
+    Brock et al. 2019, appendix B). x: [N, C, ...]. mean, var: [C] or [N, C], those of the batch
+    (`batch_moments`) or standing ones. gain, bias: [C] or [N, C]; None for 1 and 0. act_gain: the factor on
+    the activation; None for its default. The other arguments are those of `affine_act`.
     """
     scale = (var + eps).rsqrt()
     scale = scale if gain is None else gain * scale

@@ -1,6 +1,6 @@
-"""The operations in plain PyTorch: the specification that every kernel is tested against.
+"""The operations in plain PyTorch, which are the specification that every kernel is tested against.
 
-All are differentiable twice. Images are [N, C, H, W]; x and y stand for width and height.
+All are differentiable twice. Images are [N, C, H, W]; x runs along the width and y along the height.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 
 Activation = Literal["linear", "relu", "lrelu", "tanh", "sigmoid", "softplus", "swish"]
 
-# Gains that keep the second moment of a normal input, rounded as the field does (He et al. 2015, eq. 10;
-# the leaky ReLU's is the plain ReLU's); the bounded ones keep 1.
+# Gains that preserve the second moment of a normal input, rounded as is customary (He et al. 2015, eq. 10;
+# the leaky ReLU has the gain of the plain one); bounded activations have gain 1.
 DEFAULT_GAIN: dict[str, float] = {
     "linear": 1.0,
     "relu": math.sqrt(2.0),
@@ -39,11 +39,11 @@ def bias_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """clamp(gain * act(x + b)), elementwise; the shape and type of x.
+    """Returns clamp(gain * act(x + b)), elementwise, in the shape and type of x.
 
-    b: [x.shape[dim]], added along `dim`. alpha: slope of lrelu (0.2 if None). gain: None takes the
-    activation's own (`DEFAULT_GAIN`). clamp: largest magnitude of the result, None for no limit.
-    Errors: ValueError for an unknown activation or a bias that does not fit.
+    b: [x.shape[dim]], added along `dim`. alpha: the slope of lrelu (0.2 if None). gain: None takes the
+    default of the activation (`DEFAULT_GAIN`). clamp: the largest magnitude of the result; None for no limit.
+    Raises ValueError for an unknown activation or a bias that does not fit.
     """
     if act not in DEFAULT_GAIN:
         raise ValueError(f"unknown activation {act!r}; allowed: {', '.join(DEFAULT_GAIN)}")
@@ -54,7 +54,7 @@ def bias_act(
     if b is not None:
         b = b.to(x.dtype).view([-1 if i == dim % x.ndim else 1 for i in range(x.ndim)])
     if act in _HOMOGENEOUS and gain > 0:
-        # One pass over x instead of two: gain goes in with the bias.
+        # One pass over x instead of two: the gain is applied together with the bias.
         x = torch.add(b * gain, x, alpha=gain) if b is not None else (x * gain if gain != 1 else x)
         x = _activate(x, act, slope)
     else:
@@ -74,11 +74,12 @@ def affine_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """clamp(gain * act(x * scale + shift + noise)); the shape and type of x, which is [N, C, ...].
+    """Returns clamp(gain * act(x * scale + shift + noise)) in the shape and type of x, which is [N, C, ...].
 
-    scale, shift: [C] or [N, C]. noise: [..., H, W] or [N, 1, H, W], the same for all channels. The rest as
-    in `bias_act`. What follows a modulated convolution, or a conditional normalisation, in one operation.
-    Errors: ValueError for an unknown activation or shapes that do not fit.
+    These are the steps that follow a modulated convolution, or those of a conditional normalisation, in one
+    operation. scale, shift: [C] or [N, C]. noise: [..., H, W] or [N, 1, H, W], the same for all channels. The
+    other arguments are those of `bias_act`. Raises ValueError for an unknown activation or shapes that do not
+    fit.
     """
     check_affine(x, scale, shift, noise)
     if scale is not None and noise is not None and scale.ndim == 2:
@@ -92,7 +93,7 @@ def affine_act(
 
 
 def check_affine(x: Tensor, scale: Tensor | None, shift: Tensor | None, noise: Tensor | None) -> None:
-    """ValueError unless the operands of `affine_act` fit x."""
+    """Raises ValueError unless the operands of `affine_act` fit x."""
     shape = x.shape
     planes, pixels = (shape[1:2], shape[:2]), shape[2:]
     for name, value in (("scale", scale), ("shift", shift)):
@@ -106,7 +107,7 @@ def check_affine(x: Tensor, scale: Tensor | None, shift: Tensor | None, noise: T
 
 
 def over_pixels(values: Tensor, x: Tensor) -> Tensor:
-    """[C] or [N, C] as a view that broadcasts over the pixels of x."""
+    """Returns values [C] or [N, C] as a view that broadcasts over the pixels of x."""
     return values.view(*values.shape, *[1] * (x.ndim - 2))
 
 
@@ -131,10 +132,11 @@ def setup_filter(
     separable: bool = True,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """A float32 filter for `upfirdn2d`: [w] (separable: its outer product with itself) or [h, w].
+    """Returns a float32 filter for `upfirdn2d`: [w], which stands for its outer product with itself, or [h,
+    w].
 
-    normalize: scale to sum 1. separable: keep 1-D taps 1-D; else their outer product.
-    Errors: ValueError for no taps, or taps of more than two dimensions.
+    normalize: whether to scale the taps to sum 1. separable: whether 1-D taps stay 1-D; otherwise their outer
+    product is returned. Raises ValueError for no taps, or taps of more than two dimensions.
     """
     f = torch.as_tensor(taps, dtype=torch.float32, device=device)
     f = f.reshape(1) if f.ndim == 0 else f
@@ -155,13 +157,13 @@ def upfirdn2d(
     flip_filter: bool = False,
     gain: float = 1.0,
 ) -> Tensor:
-    """Upsample by zero-stuffing, pad, filter, keep every `down`-th pixel; [N, C, H', W'].
+    """Upsamples by inserting zeros, pads, filters, and keeps every `down`-th pixel; returns [N, C, H', W'].
 
-    W' = (W * up + left + right - taps) // down + 1, likewise H'. padding: one number, or
-    (left, right, top, bottom) in pixels of the stuffed image; negative crops. Each pixel is followed by
-    up - 1 zeros. flip_filter: False convolves, True correlates. gain: factor on the result.
-    f: [w] separable, [h, w], or None for the identity.
-    Errors: ValueError if the padded image is smaller than the filter.
+    W' = (W * up + left + right - taps) // down + 1, and likewise H'. f: [w] (separable), [h, w], or None for
+    the identity. up: each pixel is followed by up - 1 zeros. padding: one number, or
+    (left, right, top, bottom), in pixels of the upsampled image; negative numbers crop. flip_filter: False
+    convolves, True correlates. gain: a factor on the result.
+    Raises ValueError if the padded image is smaller than the filter.
     """
     left, right, top, bottom = (padding,) * 4 if isinstance(padding, int) else padding
     f = torch.ones(1, 1, device=x.device) if f is None else f
@@ -188,7 +190,7 @@ def _filter(
     padding: tuple[int, int, int, int],
     flip_filter: bool,
 ) -> Tensor:
-    """Each channel by one [h, w] kernel. Never computes products with stuffed zeros or dropped pixels."""
+    """Filters each channel with one [h, w] kernel, without multiplying inserted zeros or dropped pixels."""
     up_y, up_x = (up, up) if isinstance(up, int) else up
     down_y, down_x = (down, down) if isinstance(down, int) else down
     channels = x.shape[1]
@@ -210,17 +212,18 @@ def _filter(
 
 
 def _crop(taps: int, up: int, before: int, after: int) -> tuple[int, int]:
-    """What to crop from a full transposed convolution, to be left with the padded "valid" one."""
+    """Returns how much to crop from a full transposed convolution to get the padded "valid" one."""
     return taps - 1 - before, taps - up - after
 
 
 def minibatch_stddev(x: Tensor, group: int, channels: int = 1, *, eps: float = 1e-8) -> Tensor:
-    """Append `channels` maps of the batch's standard deviation: [N, C + channels, H, W].
+    """Appends `channels` maps of the batch's standard deviation (Karras et al. 2018, section 3); returns
+    [N, C + channels, H, W].
 
-    Karras et al. 2018, section 3. Groups are strided: group j holds samples j, j + N/group, ..., so that
-    a rank which holds samples r::W of a global batch forms the groups the whole batch would. The
-    variance is biased, eps is inside the root, and the mean runs over one of `channels` slices of C
-    and over all pixels. Errors: ValueError if N is no multiple of group, or C none of channels.
+    Groups are strided: group j holds samples j, j + N/group, ..., so that a rank which holds samples r::W of
+    a global batch forms the same groups as the whole batch. The variance is biased, eps is added under the
+    root, and the mean is taken over one of `channels` slices of C and over all pixels. Raises ValueError if N
+    is not a multiple of `group`, or C not a multiple of `channels`.
     """
     check_groups(x, group, channels)
     n, c, h, w = x.shape
@@ -233,7 +236,7 @@ def minibatch_stddev(x: Tensor, group: int, channels: int = 1, *, eps: float = 1
 
 
 def check_groups(x: Tensor, group: int, channels: int) -> None:
-    """ValueError unless the images of `minibatch_stddev` make whole groups and slices."""
+    """Raises ValueError unless the images of `minibatch_stddev` form whole groups and slices."""
     n, c = x.shape[:2]
     if n % group:
         raise ValueError(f"minibatch stddev: {n} images are no multiple of the group of {group}")
@@ -242,5 +245,5 @@ def check_groups(x: Tensor, group: int, channels: int) -> None:
 
 
 def pixel_norm(x: Tensor, *, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """x over the root mean square along `dim` (Karras et al. 2018, section 4.2)."""
+    """Divides x by its root mean square along `dim` (Karras et al. 2018, section 4.2)."""
     return x * (x.square().mean(dim=dim, keepdim=True) + eps).rsqrt()

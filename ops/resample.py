@@ -1,4 +1,4 @@
-"""Resampling by `upfirdn2d`, alone and together with a convolution."""
+"""Resampling with `upfirdn2d`, alone and together with a convolution."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ops.reference import Activation
 def filter2d(
     x: Tensor, f: Tensor, *, padding: int = 0, flip_filter: bool = False, gain: float = 1.0
 ) -> Tensor:
-    """Filter each channel, same size; `padding` adds to every side. [N, C, H, W]."""
+    """Filters each channel of x [N, C, H, W] and keeps the size; `padding` is added to every side."""
     height, width = sizes(f)
     pads = _pads(width, height, padding, up=1, down=1)
     return upfirdn2d(x, f, padding=pads, flip_filter=flip_filter, gain=gain)
 
 
 def upsample2d(x: Tensor, f: Tensor, *, up: int = 2, flip_filter: bool = False, gain: float = 1.0) -> Tensor:
-    """Upsample by `up`, brightness kept: [N, C, H * up, W * up]."""
+    """Upsamples by `up` and keeps the brightness: [N, C, H * up, W * up]."""
     height, width = sizes(f)
     pads = _pads(width, height, 0, up=up, down=1)
     return upfirdn2d(x, f, up=up, padding=pads, flip_filter=flip_filter, gain=gain * up * up)
@@ -29,7 +29,7 @@ def upsample2d(x: Tensor, f: Tensor, *, up: int = 2, flip_filter: bool = False, 
 def downsample2d(
     x: Tensor, f: Tensor, *, down: int = 2, flip_filter: bool = False, gain: float = 1.0
 ) -> Tensor:
-    """Downsample by `down`: [N, C, H / down, W / down]."""
+    """Downsamples by `down`: [N, C, H / down, W / down]."""
     height, width = sizes(f)
     pads = _pads(width, height, 0, up=1, down=down)
     return upfirdn2d(x, f, down=down, padding=pads, flip_filter=flip_filter, gain=gain)
@@ -45,12 +45,13 @@ def conv2d_resample(
     padding: int = 0,
     groups: int = 1,
 ) -> Tensor:
-    """Upsample by zero-stuffing and filter, convolve, or filter, convolve and downsample.
+    """Upsamples by inserting zeros, filters and convolves; or filters, convolves and downsamples.
 
-    x: [N, Cin, H, W]. weight: [Cout, Cin / groups, kh, kw], applied as F.conv2d does (correlation) on
-    the upsampled image. f: resampling filter, None for 1; unused if up = down = 1. Either up or down
-    is 1. Result [N, Cout, H * up / down, W * up / down] when padding = k // 2: equal to the three steps
-    one after the other, in the order that computes least (Karras et al. 2020a, appendix B).
+    x: [N, Cin, H, W]. weight: [Cout, Cin / groups, kh, kw], applied to the upsampled image as F.conv2d does
+    (correlation). f: the resampling filter, None for 1; unused if up = down = 1. up, down: at least one must
+    be 1. The result is [N, Cout, H * up / down, W * up / down] if padding = k // 2. It equals that of the
+    three steps one after the other, but they are done in the cheapest order (Karras et al. 2020a, appendix
+    B).
     """
     x, blur = _convolved(x, weight, f, up, down, padding, groups)
     return x if blur is None else upfirdn2d(x, f, padding=blur, gain=up * up)
@@ -71,7 +72,7 @@ def conv2d_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """`conv2d_resample`, then `affine_act`, in as few passes over memory as there are."""
+    """Does `conv2d_resample`, then `affine_act`, in as few passes over memory as possible."""
     x, blur = _convolved(x, weight, f, up, down, padding, 1)
     if blur is None:
         return affine_act(x, scale, shift, noise, act=act, gain=gain, clamp=clamp)
@@ -83,7 +84,7 @@ def conv2d_act(
 def _convolved(
     x: Tensor, weight: Tensor, f: Tensor | None, up: int, down: int, padding: int, groups: int
 ) -> tuple[Tensor, tuple[int, int, int, int] | None]:
-    """The convolution, and the padding of the filter that is still to come after it, if any."""
+    """Returns the result of the convolution and the padding of the filter that must follow it, or None."""
     if up > 1 and down > 1:
         raise ValueError(f"up={up} and down={down} at once; one of them must be 1")
     if up > 1:
@@ -111,20 +112,20 @@ def _conv_up(
         x = conv2d(x, weight, groups=groups)
         return upfirdn2d(x, f, up=up, padding=(left, right, top, bottom), gain=up * up), None
     x = conv_transpose2d(x, _transposed(weight, groups), stride=up, groups=groups)
-    # The transposed convolution is the full one: k - 1 pixels more before, and after it k - 1 more less
-    # the up - 1 zeros that follow the last pixel.
+    # The transposed convolution is a full one: it has k - 1 more pixels before, and after the image k - 1
+    # more less the up - 1 zeros that follow the last pixel.
     return x, (left - kw + 1, right - kw + up, top - kh + 1, bottom - kh + up)
 
 
 def _transposed(weight: Tensor, groups: int) -> Tensor:
-    """The weight as conv_transpose2d wants it [Cin, Cout / groups, kh, kw], flipped so as to correlate."""
+    """Returns the weight as conv_transpose2d takes it, [Cin, Cout / groups, kh, kw], flipped to correlate."""
     out, cin, kh, kw = weight.shape
     grouped = weight.reshape(groups, out // groups, cin, kh, kw).transpose(1, 2)
     return grouped.reshape(groups * cin, out // groups, kh, kw).flip([2, 3])
 
 
 def _pads(width: int, height: int, padding: int, *, up: int, down: int) -> tuple[int, int, int, int]:
-    """(left, right, top, bottom) that keep a resampled image centred, for any number of taps."""
+    """Returns the (left, right, top, bottom) that keep a resampled image centred, for any number of taps."""
 
     def sides(taps: int) -> tuple[int, int]:
         if up > 1:

@@ -1,4 +1,4 @@
-"""Where the pixels of warped images come from."""
+"""The positions from which the pixels of warped images are taken."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from ops import _library
 def warp_grid_reference(
     linear: Tensor, offset: Tensor, side: int, *, taps: int, margin: int, centre: float
 ) -> Tensor:
-    """Where in images of `side` pixels, upsampled twice, warped ones come from, as `grid_sample` wants it.
+    """Returns the positions, in images upsampled by 2, from which warped images are taken, for `grid_sample`.
 
-    Karras et al. 2020b, figure 20, lines 33-47. source = linear @ target + offset, in pixels around the
-    middle, x before y: linear [N, 2, 2], offset [N, 2] -> [N, F, F, 2], F = 2 * side - 2 + taps places: all
-    that a downsampling filter of `taps` sees. Sources are shares in [-1, 1] of the upsampled image, which
-    shows `margin` pixels around the original and has pixel j at place 2j + centre of the whole. Sources
-    outside it are folded back into the original at its border pixels, as often as it takes.
-    The grid is a constant: ValueError if a gradient is asked for.
+    Karras et al. 2020b, figure 20, lines 33-47. source = linear @ target + offset, in pixels from the centre
+    of the image, x before y. linear: [N, 2, 2]. offset: [N, 2]. side: that of the images in pixels. The
+    result is [N, F, F, 2], where F = 2 * side - 2 + taps is the number of places that a downsampling filter
+    with `taps` taps covers. Positions are in [-1, 1] across the upsampled image, which has margins of
+    `margin` original pixels and in which pixel j lies at place 2j + centre. Positions outside the margins are
+    reflected about the border pixels of the original, repeatedly if need be. The grid has no derivative:
+    raises ValueError if a gradient is asked for.
     """
     _check(linear, offset)
     half = (side - 1) / 2
@@ -29,7 +30,7 @@ def warp_grid_reference(
     across = linear[:, :, 0, None] * places  # [N, 2, F]
     down = linear[:, :, 1, None] * places + offset[:, :, None]
     grid = across.mT[:, None] + down.mT[:, :, None]  # [N, F, F, 2]
-    # A triangle wave of period 2 (side - 1), for all that lies outside the margins.
+    # A triangle wave of period 2 (side - 1), for positions outside the margins.
     folded = half - (torch.remainder(grid + half, 4 * half).sub_(2 * half)).abs_()
     grid = torch.where(grid.abs() <= half + margin, grid, folded)
     share, shift = _to_shares(side, margin, centre)
@@ -40,19 +41,19 @@ _library.define("warp_grid", warp_grid_reference)
 
 
 def warp_grid(linear: Tensor, offset: Tensor, side: int, *, taps: int, margin: int, centre: float) -> Tensor:
-    """The grid of a warp: see `warp_grid_reference`."""
+    """Returns the grid of a warp; see `warp_grid_reference`."""
     chosen = _library.pick("warp_grid", linear.device.type)
     grid: Tensor = chosen(linear, offset, side, taps=taps, margin=margin, centre=centre)
     return grid
 
 
 def first_place(margin: int, centre: float) -> int:
-    """Where the upsampled image begins, counted so that pixel j lies at place 2j + centre."""
+    """Returns the place at which the upsampled image begins, if pixel j lies at place 2j + centre."""
     return math.floor(centre) - 2 * margin
 
 
 def _to_shares(side: int, margin: int, centre: float) -> tuple[float, float]:
-    """Factor and summand from centred pixels x, at place 2 (x + half) + centre, to shares of the image."""
+    """Returns the factor and offset that map centred pixels x, at place 2 (x + half) + centre, to [-1, 1]."""
     share = 2 / (2 * side + 4 * margin - 1)
     return 2 * share, (side - 1 + centre - first_place(margin, centre)) * share - 1
 

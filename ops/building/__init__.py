@@ -1,1 +1,1 @@
-"""How the compiled operations come to be: tools, recipes, a cache that many processes share."""
+"""Compiles the operations: tools, recipes, and a cache that many processes share."""

@@ -1,7 +1,8 @@
-"""One folder a digest, published whole by a rename: however many processes build, one library comes of it.
+"""A cache with one folder per digest, published as a whole by a rename, so that any number of builders yield
+one library.
 
-The lock only saves work. Where it does not hold (another host, some network file systems), several build and
-the first rename wins.
+The lock only saves work. Where it does not hold (on another host, on some network file systems), several
+processes build, and the first rename wins.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from ops.building.tools import CannotBuild
 ENVIRONMENT = "HRGAN_OPS_CACHE"
 MANIFEST = "manifest.json"
 BUILDING = ".building-"  # .building-HOST-PID-RANDOM, until it is renamed to its digest
-WAIT_SECONDS = 1800.0  # for another builder; after that, build beside it
+WAIT_SECONDS = 1800.0  # how long to wait for another builder before building as well
 POLL_SECONDS = 0.1
-FAILURE_SECONDS = 600.0  # how long a failure stands for those who ask again
-FOREIGN_SECONDS = 86_400.0  # age from which a folder of another host's builder is left over
+FAILURE_SECONDS = 600.0  # how long a recorded failure is reported without another attempt
+FOREIGN_SECONDS = 86_400.0  # the age at which the folder of another host's builder counts as abandoned
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 def default_root() -> Path:
-    """$HRGAN_OPS_CACHE, else $XDG_CACHE_HOME/hrgan/ops, else ~/.cache/hrgan/ops."""
+    """Returns $HRGAN_OPS_CACHE, else $XDG_CACHE_HOME/hrgan/ops, else ~/.cache/hrgan/ops."""
     if os.environ.get(ENVIRONMENT):
         return Path(os.environ[ENVIRONMENT]).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
@@ -47,34 +48,34 @@ def default_root() -> Path:
 
 @dataclass(frozen=True)
 class Cache:
-    """Libraries below `root`, by digest."""
+    """The libraries below `root`, by digest."""
 
     root: Path
 
     def folder(self, digest: str) -> Path:
-        """Where the library of this digest lies, or would."""
+        """Returns the folder of the library with this digest, whether it exists or not."""
         return self.root / digest[:32]
 
     def read(self, digest: str) -> Path | None:
-        """The whole, undamaged library of this digest."""
+        """Returns the library with this digest if it is complete and undamaged, else None."""
         return verified(self.folder(digest))
 
     def search(self, suits: Callable[[dict[str, Any]], bool]) -> Path | None:
-        """Some undamaged library whose identity suits."""
+        """Returns an undamaged library whose identity suits, or None."""
         for path in sorted(self.root.glob(f"*/{MANIFEST}")):
             identity = (_manifest(path.parent) or {}).get("identity")
             if not path.parent.name.startswith(".") and isinstance(identity, dict) and suits(identity):
-                found = verified(path.parent)
-                if found:
-                    return found
+                library = verified(path.parent)
+                if library:
+                    return library
         return None
 
     def log(self, digest: str) -> Path:
-        """Where the log of a build that failed is kept."""
+        """Returns the path of the log of a failed build."""
         return self.root / f"{digest[:32]}.log"
 
     def prepare(self) -> None:
-        """Make the root. CannotBuild if nothing can be written there."""
+        """Creates the root. Raises CannotBuild if nothing can be written there."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
@@ -88,7 +89,9 @@ class Cache:
 
     @contextmanager
     def building(self) -> Iterator[Path]:
-        """A private folder to build in, held by a lock that ends with this process; gone afterwards."""
+        """Yields a private folder to build in, under a lock that ends with this process; removes it
+        afterwards.
+        """
         folder = self.root / f"{BUILDING}{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
         folder.mkdir()
         try:
@@ -100,7 +103,8 @@ class Cache:
     def publish(
         self, folder: Path, digest: str, library: str, identity: dict[str, Any], **facts: Any
     ) -> Path:
-        """Rename a finished build to its digest. If another one was first, theirs is given and ours goes."""
+        """Renames a finished build to its digest and returns the path of the library. If another builder was
+        first, that is the other's."""
         manifest = {"identity": identity, "libraries": {library: _sha256(folder / library)}, **facts}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         for path in (*folder.iterdir(), folder):
@@ -110,18 +114,18 @@ class Cache:
             with contextlib.suppress(OSError):
                 folder.rename(target)
                 _sync(self.root)
-            if found := verified(target):
-                return found
-            _discard(target)  # damaged: out of the way, and once more
+            if published := verified(target):
+                return published
+            _discard(target)  # damaged: move it out of the way and try again
         raise CannotBuild(f"{target}: cannot be replaced: remove it")
 
     def record_failure(self, digest: str, cause: str, log: str) -> None:
-        """Keep why a build failed, so that others who want the same do not all fail in turn."""
+        """Records why a build failed, so that others who want the same library do not all fail in turn."""
         _write(self.log(digest), log)
         _write(self.log(digest).with_suffix(".failed"), cause)
 
     def failure(self, digest: str) -> str | None:
-        """Why this build failed lately."""
+        """Returns why this build failed recently, or None."""
         path = self.log(digest).with_suffix(".failed")
         try:
             recent = time.time() - path.stat().st_mtime < FAILURE_SECONDS
@@ -130,17 +134,17 @@ class Cache:
             return None
 
     def pardon(self, digest: str) -> None:
-        """Remove the record of a failure."""
+        """Removes the record of a failure."""
         for path in (self.log(digest), self.log(digest).with_suffix(".failed")):
             with contextlib.suppress(OSError):
                 path.unlink()
 
     def forget(self, digest: str) -> None:
-        """Remove the library of this digest."""
+        """Removes the library with this digest."""
         _discard(self.folder(digest))
 
     def sweep(self) -> list[Path]:
-        """Remove what dead builders left, never a live one's folder. Gives what went."""
+        """Removes the folders of dead builders, never that of a live one. Returns what was removed."""
         gone = [path for path in self.root.glob(f"{BUILDING}*") if _is_left_over(path)]
         for path in gone:
             shutil.rmtree(path, ignore_errors=True)
@@ -148,9 +152,10 @@ class Cache:
 
     @contextmanager
     def turn(self, digest: str, ready: Callable[[], bool], waits: Callable[[str], None]) -> Iterator[None]:
-        """One builder of a digest at a time. Returns when it is our turn, or `ready`, or after WAIT_SECONDS.
+        """Lets one builder of a digest run at a time. Enters when it is this process's turn, when `ready`
+        returns True, or after WAIT_SECONDS.
 
-        waits: told once who is waited for.
+        waits: is called once with the name of the process that is waited for.
         """
         path, until, told = self.root / f"{digest[:32]}.lock", time.monotonic() + WAIT_SECONDS, False
         while True:
@@ -167,7 +172,7 @@ class Cache:
 
 
 def verified(folder: Path) -> Path | None:
-    """The library in a published folder if every byte is as it was written."""
+    """Returns the library in a published folder if every byte is as it was written, else None."""
     manifest = _manifest(folder)
     if manifest is None:
         return None
@@ -180,21 +185,22 @@ def verified(folder: Path) -> Path | None:
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return manifest if isinstance(manifest, dict) else None
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Hold the kernel's lock on a file, which ends with its holder; True if held, or if there are no locks.
+    """Takes the kernel's lock on a file, which ends with its holder. Yields True if it is held, or if there
+    are no locks.
 
-    The file's existence means nothing, and children do not inherit the lock.
+    The existence of the file means nothing, and children do not inherit the lock.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except PermissionError:  # another person's file in a shared cache
+    except PermissionError:  # another user's file in a shared cache
         yield True
         return
     try:
@@ -217,7 +223,7 @@ def _is_left_over(folder: Path) -> bool:
         with contextlib.suppress(OSError):
             return time.time() - folder.stat().st_mtime > FOREIGN_SECONDS
         return False
-    # Another container of this host may count its processes anew, but shares the kernel's locks.
+    # Another container on this host may have process numbers of its own, but it shares the kernel's locks.
     return not _is_alive(int(rest)) and _is_free(folder / "alive") if rest.isdigit() else False
 
 
@@ -240,7 +246,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _discard(folder: Path) -> None:
-    """Out of the way in one step: nobody sees half of it."""
+    """Removes a folder by renaming it first, so that nobody sees half of it."""
     aside = folder.with_name(f"{BUILDING}{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
     with contextlib.suppress(OSError):
         folder.rename(aside)
@@ -266,7 +272,7 @@ def _sync(path: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
-    with contextlib.suppress(OSError):  # a record is a help, its loss no failure
+    with contextlib.suppress(OSError):  # records are only a convenience
         aside.write_text(text, encoding="utf-8")
         aside.replace(path)
 

@@ -1,4 +1,4 @@
-"""From a recipe to a library that can be loaded: out of the cache, or compiled into it."""
+"""Makes a recipe's library: takes it from the cache, or compiles it into the cache."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _ERROR = re.compile(r"\b(?:error|fatal)\b|undefined reference|undefined symbol|c
 
 @dataclass(frozen=True)
 class Made:
-    """A library that is there: where, and the seconds it took to compile now (0: it was there)."""
+    """A library that exists. seconds: how long it took to compile just now; 0 if it existed before."""
 
     path: Path
     seconds: float = 0.0
 
     @property
     def log(self) -> Path:
-        """What the compilers said."""
+        """The output of the compilers."""
         return self.path.parent / LOG
 
 
 def find(recipe: Recipe, cache: Cache) -> Path | None:
-    """The library if it is in the cache; without compilers, one made elsewhere will do."""
+    """Returns the library if it is in the cache; without compilers, one that was made elsewhere will do."""
     if recipe.missing is None:
         return cache.read(recipe.digest)
     return cache.search(lambda identity: fits(identity, recipe))
@@ -46,13 +46,14 @@ def find(recipe: Recipe, cache: Cache) -> Path | None:
 def make(
     recipe: Recipe, cache: Cache, tell: Callable[[str], None], *, force: bool = False, verbose: bool = False
 ) -> Made:
-    """The library, compiled if it is not in the cache. CannotBuild says why there is none.
+    """Returns the library, compiled if it is not in the cache. Raises CannotBuild with the reason if there is
+    none.
 
-    Any number of processes may ask for it at once. force: compile again what is there.
+    Any number of processes may call this at once. force: whether to compile a library that exists again.
     """
-    found = None if force else find(recipe, cache)
-    if found:
-        return Made(found)
+    library = None if force else find(recipe, cache)
+    if library:
+        return Made(library)
     _check(recipe)
     cache.prepare()
     try:
@@ -73,7 +74,7 @@ def _make_in_turn(
 
     with cache.turn(recipe.digest, settled, waits):
         if settled():
-            return Made(_found_or_why(recipe, cache))
+            return Made(_cached_or_why(recipe, cache))
         cache.sweep()
         if force:
             cache.forget(recipe.digest)
@@ -81,11 +82,11 @@ def _make_in_turn(
         return _compile(recipe, cache, verbose)
 
 
-def _found_or_why(recipe: Recipe, cache: Cache) -> Path:
-    found = cache.read(recipe.digest)
-    if found is None:
+def _cached_or_why(recipe: Recipe, cache: Cache) -> Path:
+    library = cache.read(recipe.digest)
+    if library is None:
         raise CannotBuild(cache.failure(recipe.digest) or f"{cache.root}: the library is gone: try again")
-    return found
+    return library
 
 
 def _check(recipe: Recipe) -> None:
@@ -114,7 +115,7 @@ def _compile(recipe: Recipe, cache: Cache, verbose: bool) -> Made:
 
 
 def _run_ninja(recipe: Recipe, folder: Path, verbose: bool) -> tuple[int, str]:
-    """Exit code and everything the compilers said, which also lies in build.log."""
+    """Runs ninja; returns its exit code and the output of the compilers, which is also in build.log."""
     (folder / "build.ninja").write_text(recipe.script(), encoding="utf-8")
     command = [tools.find_ninja(), "-C", str(folder), "-v", "-j", str(_jobs())]
     lines = []
@@ -139,20 +140,20 @@ def _run_ninja(recipe: Recipe, folder: Path, verbose: bool) -> tuple[int, str]:
 
 
 def _jobs() -> int:
-    """$MAX_JOBS as torch's own builds read it, else one a core."""
+    """Returns $MAX_JOBS, which torch's own builds read too, or else the number of cores."""
     asked = os.environ.get("MAX_JOBS", "")
     return int(asked) if asked.isdigit() and int(asked) > 0 else len(os.sched_getaffinity(0))
 
 
 def _end_with_parent() -> None:
-    # If the builder is killed outright, no compilers go on in a folder that others will remove.
+    # If the builder is killed outright, compilers must not go on in a folder that others will remove.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _failed(recipe: Recipe, cache: Cache, log: str) -> CannotBuild:
     lines = [line.strip() for line in log.splitlines()]
-    # A command line, too, may hold the word; ninja prints it before what the compiler says.
+    # Command lines, which ninja prints before the output of the compiler, may contain the word as well.
     said = [line for line in lines if _ERROR.search(line) and " -o " not in line]
     first = (said or [line for line in lines if line] or ["no message"])[0][:300]
     cause = f"compiling for {recipe.kind} failed: {first} (log: {cache.log(recipe.digest)})"

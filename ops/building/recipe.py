@@ -1,4 +1,4 @@
-"""What one library is made of and how: sources, flags, and the digest of all that decides its bytes."""
+"""How a library is made: its sources and flags, and the digest of everything that determines its bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WARNINGS = ("-Wall", "-Wno-unknown-pragmas")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make one library; `missing` says why it cannot be made here, though it may lie in the cache."""
+    """How to make one library. missing: why it cannot be made here, although it may be in the cache."""
 
     kind: Kind
     root: Path
@@ -37,12 +37,12 @@ class Recipe:
 
     @property
     def library(self) -> str:
-        """File name of the library."""
+        """The file name of the library."""
         return f"hrgan_{self.kind}.so"
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides what the library does; equal identities are interchangeable."""
+        """Everything that determines what the library does; equal identities mean equivalent libraries."""
         return {
             "kind": self.kind,
             "sources": content(self.root, self.kind),
@@ -56,11 +56,11 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Of the identity; names the library's folder in the cache."""
+        """The digest of the identity, which names the library's folder in the cache."""
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     def compile_flags(self) -> tuple[str, ...]:
-        """For the C++ compiler, without places: a cache may serve several installations."""
+        """Returns the flags for the C++ compiler; no paths, as a cache may serve several installations."""
         common = (
             "-O3",
             "-fPIC",
@@ -72,13 +72,13 @@ class Recipe:
         return (*common, *_WARNINGS, "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", *_march(self.level))
 
     def nvcc_flags(self) -> tuple[str, ...]:
-        """For nvcc; -Xptxas -v makes the log say what each kernel takes."""
+        """Returns the flags for nvcc; -Xptxas -v writes the resources of each kernel to the log."""
         if self.kind == "cpu":
             return ()
         return ("-lineinfo", "--expt-relaxed-constexpr", "-Xptxas", "-v", *_gencode(self.level.split(",")))
 
     def script(self) -> str:
-        """The text of build.ninja: every object beside it, then the library."""
+        """Returns the text of build.ninja, which makes every object beside it and then the library."""
         objects = [f"{source.as_posix().replace('/', '.')}.o" for source in self.sources]
         lines = ["ninja_required_version = 1.5", *_rules(self)]
         for source, made in zip(self.sources, objects, strict=True):
@@ -89,7 +89,8 @@ class Recipe:
 
 
 def cpu_recipe(root: Path = SOURCES) -> Recipe:
-    """The library of schemas, derivatives and CPU kernels: registration.cpp, autograd/*.cpp and cpu/*.cpp."""
+    """Returns the recipe of the library with schemas, derivatives and CPU kernels (registration.cpp,
+    autograd/*.cpp and cpu/*.cpp)."""
     patterns = ("registration.cpp", "autograd/*.cpp", "cpu/*.cpp")
     sources = tuple(path for pattern in patterns for path in _relative(root, pattern))
     cxx, missing = _or_why(tools.find_cxx)
@@ -97,22 +98,21 @@ def cpu_recipe(root: Path = SOURCES) -> Recipe:
 
 
 def cuda_recipe(root: Path = SOURCES, archs: str | None = None) -> Recipe:
-    """The library of CUDA kernels: cuda/*.cu, and cuda/*.cpp for what needs no nvcc, which is slow.
+    """Returns the recipe of the library with CUDA kernels: cuda/*.cu, and cuda/*.cpp for code that does not
+    need nvcc, which is slow.
 
-    CannotBuild if an architecture is unknown.
-
-    archs: see `tools.choose_archs`.
+    archs: see `tools.choose_archs`. Raises CannotBuild if an architecture is unknown.
     """
     cxx, no_cxx = _or_why(tools.find_cxx)
     nvcc, no_nvcc = _or_why(tools.find_nvcc)
-    # Without a compiler, what was compiled elsewhere for these GPUs may still lie in the cache.
+    # Without a compiler, a library compiled elsewhere for these GPUs may still be in the cache.
     level = ",".join(tools.choose_archs(archs, tools.known_archs(nvcc.path) if nvcc else None))
     sources = (*_relative(root, "cuda/*.cu"), *_relative(root, "cuda/*.cpp"))
     return Recipe("cuda", root, sources, level, cxx, nvcc, no_cxx or no_nvcc)
 
 
 def fits(built: dict[str, Any], wanted: Recipe) -> bool:
-    """True if a library made elsewhere, perhaps by another compiler, does what is wanted here."""
+    """Returns whether a library made elsewhere, perhaps by another compiler, serves for this recipe."""
     same = ("kind", "sources", "torch", "abi")
     if any(built.get(key) != wanted.identity[key] for key in same):
         return False
@@ -123,7 +123,7 @@ def fits(built: dict[str, Any], wanted: Recipe) -> bool:
 
 
 def content(root: Path, kind: Kind) -> str:
-    """sha256 over names and bytes of what this kind is compiled from, headers included."""
+    """Returns the sha256 over names and bytes of the sources of this kind, headers included."""
     cpu = ("registration.cpp", "autograd/**/*", "cpu/**/*", "*.h")
     patterns = cpu if kind == "cpu" else ("cuda/**/*", "**/*.h")
     digest = hashlib.sha256()
@@ -148,13 +148,13 @@ def _relative(root: Path, pattern: str) -> tuple[Path, ...]:
 def _march(level: str) -> tuple[str, ...]:
     if not level.startswith("x86-64"):
         return ()
-    # Compilers prefer 256 bits by default, for the sake of chips that slowed down under AVX-512.
+    # Compilers prefer 256 bits by default, because some chips slow down under AVX-512.
     wide = ("-mprefer-vector-width=512",) if level == "x86-64-v4" else ()
     return (f"-march={level}", *wide, *_vectors(level))
 
 
 def _vectors(level: str) -> tuple[str, ...]:
-    """What torch's vector classes want to be told: without it they are arrays of numbers."""
+    """Returns the definitions without which torch's vector classes are mere arrays of numbers."""
     name = {"x86-64-v4": "AVX512", "x86-64-v3": "AVX2"}.get(level)
     return (f"-DCPU_CAPABILITY={name}", f"-DCPU_CAPABILITY_{name}") if name else ()
 
@@ -188,8 +188,8 @@ def _rule(name: str, command: str) -> list[str]:
 
 def _includes(recipe: Recipe) -> list[str]:
     folders = [_TORCH / "include", _TORCH / "include/torch/csrc/api/include"]
-    # A toolkit may lack the headers of cuBLAS and others that torch's headers want; torch's own packages
-    # bring them. nvcc looks into its toolkit first, so that its own headers stay of one version.
+    # A toolkit may lack the headers of cuBLAS and others that torch's headers include; torch's own packages
+    # have them. nvcc searches its toolkit first, so that all of its own headers are of one version.
     if recipe.nvcc:
         toolkit = tools.toolkit_of(recipe.nvcc.path) / "include"
         folders += [folder for folder in (toolkit, _runtime() / "include") if folder.is_dir()]
@@ -201,15 +201,15 @@ def _link_flags(recipe: Recipe) -> list[str]:
     flags = [f"-L{lib}", f"-Wl,-rpath,{lib}", "-lc10", "-ltorch_cpu", "-ltorch", "-Wl,-z,defs"]
     if recipe.kind == "cuda":
         return [*flags, "-lc10_cuda", "-ltorch_cuda", *_cudart(recipe)]
-    # torch's own OpenMP runtime by name: a second one in the process would have threads of its own.
+    # torch's own OpenMP runtime by name, because a second one in the process would have threads of its own.
     return [*flags, "-l:libgomp.so.1"] if (lib / "libgomp.so.1").exists() else [*flags, "-fopenmp"]
 
 
 def _cudart(recipe: Recipe) -> list[str]:
-    """The CUDA runtime that torch has loaded, else the toolkit's."""
-    found = sorted((_runtime() / "lib").glob("libcudart.so.*"))
-    if found:
-        return [f"-L{found[0].parent}", f"-l:{found[0].name}"]
+    """Returns the flags to link the CUDA runtime that torch has loaded, or else that of the toolkit."""
+    runtimes = sorted((_runtime() / "lib").glob("libcudart.so.*"))
+    if runtimes:
+        return [f"-L{runtimes[0].parent}", f"-l:{runtimes[0].name}"]
     assert recipe.nvcc
     home = tools.toolkit_of(recipe.nvcc.path)
     return [f"-L{home / folder}" for folder in ("lib64", "lib") if (home / folder).is_dir()] + ["-lcudart"]
@@ -220,10 +220,10 @@ def _runtime() -> Path:
 
 
 def _path(text: str) -> str:
-    """A path as ninja's build lines want it."""
+    """Returns a path, escaped for ninja's build lines."""
     return text.replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
 
 
 def _word(text: str) -> str:
-    """One argument of a command: quoted for the shell, then for ninja."""
+    """Returns one argument of a command, quoted for the shell and then for ninja."""
     return shlex.quote(text).replace("$", "$$")

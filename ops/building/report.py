@@ -1,4 +1,4 @@
-"""What ptxas says of each kernel, as a table."""
+"""A table of what ptxas reports about each kernel."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ class Kernel:
 
 
 def read_log(log: str) -> list[Kernel]:
-    """Every kernel that `-Xptxas -v` names in a log."""
-    found: list[Kernel] = []
+    """Returns every kernel that `-Xptxas -v` names in a log."""
+    kernels: list[Kernel] = []
     for line in log.splitlines():
         if entry := re.search(r"Compiling entry function '(\S+)' for 'sm_(\w+)'", line):
-            found.append(Kernel(entry[1], entry[2]))
-        elif found and (spills := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line)):
+            kernels.append(Kernel(entry[1], entry[2]))
+        elif kernels and (spills := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line)):
             stores, loads = int(spills[1]), int(spills[2])
-            # Functions that a kernel calls have lines of their own; the kernel's worst counts.
-            last = found[-1]
+            # Functions that a kernel calls have lines of their own; the largest numbers count.
+            last = kernels[-1]
             stores, loads = max(stores, last.spill_stores), max(loads, last.spill_loads)
-            found[-1] = replace(last, spill_stores=stores, spill_loads=loads)
-        elif found and (used := re.search(r"Used (\d+) registers", line)):
+            kernels[-1] = replace(last, spill_stores=stores, spill_loads=loads)
+        elif kernels and (used := re.search(r"Used (\d+) registers", line)):
             shared = re.search(r"(\d+) bytes smem", line)
-            found[-1] = replace(found[-1], registers=int(used[1]), shared=int(shared[1]) if shared else 0)
-    return found
+            kernels[-1] = replace(kernels[-1], registers=int(used[1]), shared=int(shared[1]) if shared else 0)
+    return kernels
 
 
 def table(kernels: Sequence[Kernel]) -> str:
-    """A line a kernel, those that spill first, and a line that sums up."""
+    """Returns one line per kernel, those that spill first, and a summary."""
     names = dict(zip([k.name for k in kernels], demangled([k.name for k in kernels]), strict=True))
     ordered = sorted(kernels, key=lambda k: (-k.spill_stores - k.spill_loads, names[k.name], k.arch))
     rows = [COLUMNS] + [
@@ -62,7 +62,7 @@ def table(kernels: Sequence[Kernel]) -> str:
 
 
 def demangled(names: Sequence[str]) -> list[str]:
-    """Short names of kernels, or the names as they are without c++filt."""
+    """Returns short names of kernels, or the names as they are if there is no c++filt."""
     tool = shutil.which("c++filt")
     if not tool or not names:
         return list(names)
@@ -72,7 +72,8 @@ def demangled(names: Sequence[str]) -> list[str]:
 
 
 def short(signature: str) -> str:
-    """`kernel<float, 4>` of `void space::(anonymous namespace)::kernel<float, (int)4>(float*, int)`."""
+    """Returns `kernel<float, 4>` for `void space::(anonymous namespace)::kernel<float, (int)4>(float*,
+    int)`."""
     text = signature.replace("(anonymous namespace)::", "")
     text = re.sub(r"\((?:unsigned |signed )?(?:int|long|bool|char)\)", "", text)
     text = re.sub(r"\b(?:\w+::)+", "", text)

@@ -1,4 +1,4 @@
-"""What this machine can compile with and for: compilers, ninja, instruction sets, GPU architectures."""
+"""The compilers, ninja, instruction sets and GPU architectures of this machine."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pathlib import Path
 
 
 class CannotBuild(RuntimeError):
-    """Why nothing was compiled: one line that says what is wrong and what mends it."""
+    """Nothing was compiled. The message is one line that says what is wrong and how to mend it."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A compiler: where it is, and what it says of its version."""
+    """A compiler: its path, and the version that it reports."""
 
     path: str
     version: str
 
 
-# Instruction sets by what /proc/cpuinfo calls their parts (the x86-64 ABI's levels), widest first.
+# Instruction sets (levels of the x86-64 ABI), widest first, by the flags of /proc/cpuinfo that they need.
 LEVELS = {
     "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
     "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},
@@ -35,7 +35,7 @@ SECONDS_FOR_A_VERSION = 30
 
 
 def find_cxx() -> Tool:
-    """The C++ compiler: $CXX, else g++, clang++ or c++ on PATH."""
+    """Returns the C++ compiler: $CXX, else g++, clang++ or c++ on PATH; CannotBuild if there is none."""
     named = os.environ.get("CXX")
     for name in (named,) if named else ("g++", "clang++", "c++"):
         path = shutil.which(name)
@@ -46,7 +46,8 @@ def find_cxx() -> Tool:
 
 
 def find_nvcc() -> Tool:
-    """The CUDA compiler of $CUDA_HOME, PATH, /usr/local/cuda* or the package nvidia-cuda-nvcc."""
+    """Returns the CUDA compiler of $CUDA_HOME, PATH, /usr/local/cuda* or the package nvidia-cuda-nvcc. Raises
+    CannotBuild if there is none."""
     home = os.environ.get("CUDA_HOME")
     what = f"$CUDA_HOME={home} has no bin/nvcc" if home else "no nvcc on PATH or in /usr/local/cuda"
     cause = CannotBuild(f"{what}: install the CUDA toolkit, set CUDA_HOME, or pip install 'hrgan[nvcc]'")
@@ -60,9 +61,9 @@ def find_nvcc() -> Tool:
 
 
 def _nvcc_places() -> Iterator[Path]:
-    found = shutil.which("nvcc")
-    if found:
-        yield Path(found)
+    on_path = shutil.which("nvcc")
+    if on_path:
+        yield Path(on_path)
     yield from (
         path / "bin/nvcc" for path in sorted(Path("/usr/local").glob("cuda*"), key=_newest_last)[::-1]
     )
@@ -74,7 +75,7 @@ def _newest_last(path: Path) -> tuple[int, ...]:
 
 
 def _checked_nvcc(path: str) -> Tool:
-    """Its version must be of torch's major: the runtime that torch brings is linked."""
+    """Raises CannotBuild unless the major version is that of torch's CUDA, whose runtime is linked."""
     text = _output(path, "--version")
     version = re.search(r"release (\S+), V(\S+)", text)
     if version is None:
@@ -91,21 +92,21 @@ def _checked_nvcc(path: str) -> Tool:
 
 
 def toolkit_of(nvcc: str) -> Path:
-    """The folder of the toolkit that an nvcc belongs to; it may be a script that starts another one."""
-    found = re.search(r"_HERE_=(\S+)", _output(nvcc, "-dryrun", "-x", "cu", "-c", os.devnull))
-    return Path(found[1]).parent if found else Path(nvcc).resolve().parents[1]
+    """Returns the folder of the toolkit of an nvcc, which may be a script that starts another nvcc."""
+    here = re.search(r"_HERE_=(\S+)", _output(nvcc, "-dryrun", "-x", "cu", "-c", os.devnull))
+    return Path(here[1]).parent if here else Path(nvcc).resolve().parents[1]
 
 
 def find_ninja() -> str:
-    """The ninja of the Python package, else the one on PATH."""
+    """Returns the ninja of the Python package, else the one on PATH; CannotBuild if there is none."""
     for file in _files_of("ninja"):
         path = Path(str(file.locate())).resolve()
         if path.name == "ninja" and os.access(path, os.X_OK) and path.is_file():
             return str(path)
-    found = shutil.which("ninja")
-    if not found:
+    on_path = shutil.which("ninja")
+    if not on_path:
         raise CannotBuild("no ninja: pip install ninja")
-    return found
+    return on_path
 
 
 def _files_of(package: str) -> list[importlib.metadata.PackagePath]:
@@ -116,7 +117,7 @@ def _files_of(package: str) -> list[importlib.metadata.PackagePath]:
 
 
 def cpu_level(flags: set[str] | None = None) -> str:
-    """The widest instruction set this CPU has, as -march names it; its own name if it is no x86-64."""
+    """Returns this CPU's widest instruction set as -march names it, or the machine's name if not x86-64."""
     if platform.machine() != "x86_64":
         return platform.machine()
     has = cpu_flags() if flags is None else flags
@@ -127,21 +128,22 @@ def cpu_level(flags: set[str] | None = None) -> str:
 
 
 def cpu_flags() -> set[str]:
-    """What the kernel says this CPU can do."""
+    """Returns the CPU's features as the kernel reports them."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return set()
-    found = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    return set(found[1].split()) if found else set()
+    line = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return set(line[1].split()) if line else set()
 
 
 def choose_archs(asked: str | None, known: Sequence[str] | None) -> tuple[str, ...]:
-    """GPU architectures to compile for, such as ("8.0", "9.0+PTX").
+    """Returns the GPU architectures to compile for, such as ("8.0", "9.0+PTX").
 
-    asked: a list such as "8.0;9.0+PTX", else $TORCH_CUDA_ARCH_LIST, else those of the visible GPUs, else
-    8.0 and 9.0. The newest is also kept as PTX, which later GPUs compile for themselves.
-    known: what nvcc compiles for; None if there is none, and any name will do.
+    asked: a list such as "8.0;9.0+PTX"; by default $TORCH_CUDA_ARCH_LIST, else those of the visible GPUs,
+    else 8.0 and 9.0. The newest one is also kept as PTX, which later GPUs compile for themselves. known: the
+    architectures that nvcc supports; None if there is no nvcc, so that any name will do. Raises CannotBuild
+    for an unknown architecture.
     """
     text = asked or os.environ.get("TORCH_CUDA_ARCH_LIST") or ""
     names = [_plain_arch(name) for name in re.split(r"[\s;,]+", text) if name]
@@ -157,7 +159,7 @@ def choose_archs(asked: str | None, known: Sequence[str] | None) -> tuple[str, .
 
 
 def known_archs(nvcc: str) -> tuple[str, ...]:
-    """What this nvcc compiles for, such as ("7.5", ..., "9.0", "9.0a")."""
+    """Returns the architectures that this nvcc supports, such as ("7.5", ..., "9.0", "9.0a")."""
     names = re.findall(r"sm_(\d+[af]?)", _output(nvcc, "--list-gpu-code"))
     plain = [_plain_arch(name) for name in names]
     return tuple(
@@ -166,28 +168,29 @@ def known_archs(nvcc: str) -> tuple[str, ...]:
 
 
 def visible_archs() -> tuple[str, ...]:
-    """Of the GPUs that this process sees."""
+    """Returns the architectures of the GPUs that this process sees."""
     import torch
 
     if not torch.cuda.is_available():
         return ()
-    found = {torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
-    return tuple(f"{major}.{minor}" for major, minor in sorted(found))
+    archs = {torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
+    return tuple(f"{major}.{minor}" for major, minor in sorted(archs))
 
 
 def arch_number(name: str) -> tuple[int, int]:
-    """(9, 0) of "9.0", "9.0a" or "9.0+PTX"; (0, 0) of what is none."""
-    found = re.match(r"(\d+)\.(\d+)", name)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    """Returns (9, 0) for "9.0", "9.0a" or "9.0+PTX"; (0, 0) for what is not an architecture."""
+    number = re.match(r"(\d+)\.(\d+)", name)
+    return (int(number[1]), int(number[2])) if number else (0, 0)
 
 
 def _plain_arch(name: str) -> str:
-    found = re.fullmatch(r"(?:sm_|compute_)?(\d+)(\d)([af]?)((?:\+PTX)?)", name)
-    return f"{found[1]}.{found[2]}{found[3]}{found[4]}" if found else name
+    parts = re.fullmatch(r"(?:sm_|compute_)?(\d+)(\d)([af]?)((?:\+PTX)?)", name)
+    return f"{parts[1]}.{parts[2]}{parts[3]}{parts[4]}" if parts else name
 
 
 def _at_most(arch: str, known: Sequence[str] | None) -> str:
-    """A GPU newer than the compiler runs the PTX of the newest that the compiler knows."""
+    """Returns `arch`, or the newest architecture that the compiler knows if the GPU is newer than that; such
+    a GPU runs its PTX."""
     newest = max((name for name in known or (arch,) if name[-1].isdigit()), key=arch_number)
     return newest if arch_number(arch) > arch_number(newest) else arch
 
