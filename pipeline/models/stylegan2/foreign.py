@@ -29,14 +29,14 @@ _TAPS = (1, 3, 3, 1)
 
 def ada_name(theirs: str) -> str | None:
     """Returns our name of a tensor of stylegan2-ada-pytorch; None for a name that it does not use."""
-    if found := re.fullmatch(r"mapping\.(?:(embed)|fc(\d{1,4}))\.(weight|bias)", theirs):
-        place = found[1] or f"layers.{found[2]}"
-        return f"mapping.{place}.{found[3]}"
+    if match := re.fullmatch(r"mapping\.(?:(embed)|fc(\d{1,4}))\.(weight|bias)", theirs):
+        place = match[1] or f"layers.{match[2]}"
+        return f"mapping.{place}.{match[3]}"
     if theirs == "mapping.w_avg":
         return theirs
-    if found := re.fullmatch(r"(synthesis\.)?b(\d{1,5})\.(.+)", theirs):
-        level = int(found[2]).bit_length() - 3
-        return _ada_synthesis(level, found[3]) if found[1] else _ada_discriminator(level, found[3])
+    if match := re.fullmatch(r"(synthesis\.)?b(\d{1,5})\.(.+)", theirs):
+        level = int(match[2]).bit_length() - 3
+        return _ada_synthesis(level, match[3]) if match[1] else _ada_discriminator(level, match[3])
     return None
 
 
@@ -44,14 +44,14 @@ def _ada_synthesis(level: int, rest: str) -> str | None:
     block = f"synthesis.blocks.{level}"
     if rest in ("const", "skip.weight"):
         return f"{block}.{rest}"
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"(torgb|conv[01])\.(weight|bias|affine\.weight|affine\.bias|noise_const|noise_strength)", rest
     )
-    if found is None:
+    if match is None:
         return None
     # The lowest block has one convolution, which they call the second.
-    layer = "to_image" if found[1] == "torgb" else f"convs.{int(found[1][-1]) - (level == 0)}"
-    return f"{block}.{layer}.{found[2]}"
+    layer = "to_image" if match[1] == "torgb" else f"convs.{int(match[1][-1]) - (level == 0)}"
+    return f"{block}.{layer}.{match[2]}"
 
 
 def _ada_discriminator(level: int, rest: str) -> str | None:
@@ -69,16 +69,16 @@ def rosinality_name(theirs: str, levels: int) -> str | None:
 
     levels: the number of resolutions above 4px.
     """
-    if found := re.fullmatch(r"style\.(\d{1,4})\.(weight|bias)", theirs):
-        return f"mapping.layers.{int(found[1]) - 1}.{found[2]}"
+    if match := re.fullmatch(r"style\.(\d{1,4})\.(weight|bias)", theirs):
+        return f"mapping.layers.{int(match[1]) - 1}.{match[2]}"
     if theirs == "input.input":
         return "synthesis.blocks.0.const"
-    if found := re.fullmatch(r"noises\.noise_(\d{1,4})", theirs):
-        number = int(found[1])
+    if match := re.fullmatch(r"noises\.noise_(\d{1,4})", theirs):
+        number = int(match[1])
         place = (number + 1) // 2, (number - 1) % 2 if number else 0
         return f"synthesis.blocks.{place[0]}.convs.{place[1]}.noise_const"
-    if found := re.fullmatch(r"(conv1|to_rgb1|convs\.(\d{1,4})|to_rgbs\.(\d{1,4}))\.(\D+)", theirs):
-        return _rosinality_synthesis(*found.groups())
+    if match := re.fullmatch(r"(conv1|to_rgb1|convs\.(\d{1,4})|to_rgbs\.(\d{1,4}))\.(\D+)", theirs):
+        return _rosinality_synthesis(*match.groups())
     return _rosinality_discriminator(theirs, levels)
 
 
@@ -108,7 +108,7 @@ def _rosinality_discriminator(theirs: str, levels: int) -> str | None:
     first = {"convs.0.0.weight": "from_image.weight", "convs.0.1.bias": "from_image.bias"}
     if theirs in first:
         return f"blocks.{levels - 1}.{first[theirs]}"
-    found = re.fullmatch(r"convs\.(\d{1,4})\.(\w+\.\d\.\w+)", theirs)
+    match = re.fullmatch(r"convs\.(\d{1,4})\.(\w+\.\d\.\w+)", theirs)
     layers = {
         "conv1.0.weight": "conv0.weight",
         "conv1.1.bias": "conv0.bias",
@@ -116,9 +116,9 @@ def _rosinality_discriminator(theirs: str, levels: int) -> str | None:
         "conv2.2.bias": "conv1.bias",
         "skip.1.weight": "skip.weight",
     }
-    if found is None or found[2] not in layers:
+    if match is None or match[2] not in layers:
         return None
-    return f"blocks.{levels - int(found[1])}.{layers[found[2]]}"
+    return f"blocks.{levels - int(match[1])}.{layers[match[2]]}"
 
 
 def _is_ada(parts: Parts) -> bool:
