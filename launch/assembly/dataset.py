@@ -49,7 +49,7 @@ def open_data(config: RunConfig, *, look: bool = True) -> Sets:
         raise UserError(
             f"data.resolution: the config expects {wanted}px, {first.root} holds "
             f"{first.height}x{first.width}; allowed: prepare the data at that resolution, "
-            "or data.resolution=null to take theirs"
+            "or data.resolution=null to use that of the data"
         )
     if data.labels and not first.classes:
         raise UserError(

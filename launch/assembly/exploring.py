@@ -66,9 +66,7 @@ def direction_of(subject: Subject, options: DirectionOptions, points: LatentPoin
     else:
         groups = listed_groups(plus, minus)
     if len(points.classes) > 1:
-        raise UserError(
-            "--classes: takes one class for the images of both groups, or none, and their seeds then draw it"
-        )
+        raise UserError("--classes: allowed: one class for both groups, or none, and each seed draws its own")
     return between_groups(subject, groups, points.classes, points.psi), groups.origin
 
 

@@ -35,7 +35,7 @@ def settled(config: RunConfig, spec: ImageSpec, process: Process) -> RunConfig:
     fitting = from_all(here, process)
     if 0 in fitting:
         raise RunFailed(
-            "batch.micro=auto: not even the fewest images that the networks can take fit into memory; lower "
+            "batch.micro=auto: not even the fewest images that the networks accept fit into memory; lower "
             "the family's channels, set engine.recompute=blocks, or use another device"
         )
     most = min(fitting)

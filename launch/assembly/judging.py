@@ -75,7 +75,7 @@ class Judges:
             raise UserError(
                 f"--reference {self.reference}: holds {index.height}x{index.width} with {index.channels} "
                 f"channels; the generator makes {spec.height}x{spec.width} with {spec.channels}; prepare the "
-                "images like that"
+                "images in that format"
             )
         return index
 

@@ -132,7 +132,7 @@ class Curves:
             self._refused = True
             self._tell(
                 f"hrgan: warning: {self._folder}: curves cannot be written: {reason_of(error)}; training "
-                "goes on, and they follow when they can"
+                "goes on, and they will be written when possible"
             )
 
     def _write(self) -> None:

@@ -19,7 +19,7 @@ from pipeline.storage.manifest import digest_file
 from pipeline.storage.tensors import load_tensors, save_tensors
 
 BUILDING = "building"
-"""The name of the claim, in the cache's folder, held by the job that computes statistics of all images."""
+"""The name of the claim, in the cache's folder, that the job which computes the statistics holds."""
 
 WAITING = "another job is building the reals' statistics; waiting for it"
 POLL_SECONDS = 2.0
@@ -48,7 +48,7 @@ class StatisticsCache:
         try:
             return self._read(path, _whole(kind, key))
         except Damaged as damage:
-            line = f"cached statistics passed over, computing them again: {damage}"
+            line = f"cached statistics not used, computing them again: {damage}"
             if line not in self._told:
                 self._told.add(line)
                 self.report(line)
@@ -91,7 +91,7 @@ class StatisticsCache:
         sidecar = path.with_suffix(".json")
         about = checked(dict[str, Any], read_json(sidecar), str(sidecar))
         if about.get("key") != key:
-            raise Damaged(f"{sidecar}: made from something else than its name says")
+            raise Damaged(f"{sidecar}: not made from what its name says")
         if not path.is_file() or digest_file(path) != about.get("sha256"):
             raise Damaged(f"{path}: missing, or its content does not match the sha256 beside it")
         return load_tensors(path)

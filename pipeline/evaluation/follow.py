@@ -127,7 +127,7 @@ class Turns:
 def check_scope(target: Path, scope: Scope) -> None:
     """Raises UserError if snapshots of a data set are asked for."""
     if is_data(target) and scope != "newest":
-        raise UserError(f"--{scope}: is of a run's snapshots, and {target} is a data set; leave it out")
+        raise UserError(f"--{scope}: selects a run's snapshots, and {target} is a data set; leave it out")
 
 
 def is_run(target: Path) -> bool:
@@ -141,7 +141,7 @@ def is_finished(run: Path) -> bool:
     try:
         job = read_job(run)
     except Damaged as damage:
-        raise UserError(f"{damage}; remove it, or write what is true") from damage
+        raise UserError(f"{damage}; remove it, or correct it") from damage
     if job is not None and job.state in ("finished", "failed"):
         return True
     if job is not None and job.state == "stopped" and time.time() - job.updated > _STOPPED_SECONDS:

@@ -56,11 +56,11 @@ def check_settings(settings: Settings, conditional: bool, where: str) -> None:
     the reals at `where` have classes."""
     if settings.seeds < 1:
         raise UserError(f"--seeds {settings.seeds}: must be at least 1")
-    lack = f"needs a conditional model and labelled data; {where} or the model is not"
+    lack = f"needs a conditional model and labelled data; {where} has no labels or the model no classes"
     if settings.per_class:
         able = " or ".join(name for name, metric in METRICS.items() if metric.by_class)
         if not any(METRICS[name].by_class for name in settings.metrics):
-            raise UserError(f"--per-class: is {able} within each class; add {able} to --metrics")
+            raise UserError(f"--per-class: computes {able} within each class; add {able} to --metrics")
         if not conditional:
             raise UserError(f"--per-class: {lack}")
     for name in settings.metrics:

@@ -116,7 +116,7 @@ class DataSource:
                 "set; leave it out, or evaluate the snapshot"
             )
         if settings.seeds > 1:
-            raise UserError(f"--seeds {settings.seeds}: {where} is one set that is there; allowed: 1")
+            raise UserError(f"--seeds {settings.seeds}: {where} is a single set of images; allowed: 1")
         check_count(settings.count, self._index.count, str(where))
         if settings.count is not None and settings.count > self._index.count:
             raise UserError(f"--count {settings.count}: {where} holds {self._index.count} images")

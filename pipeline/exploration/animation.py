@@ -65,7 +65,9 @@ def write_animation(out: Path, frames: Sequence[Pixels], per_second: float) -> N
 def _ffmpeg(out: Path) -> str:
     program = shutil.which("ffmpeg")
     if program is None:
-        raise UserError(f"{out}: an .mp4 needs ffmpeg on PATH; install it, or allowed: .gif, .apng, .webp")
+        raise UserError(
+            f"{out}: an .mp4 needs ffmpeg on PATH; install it; allowed without it: .gif, .apng, .webp"
+        )
     return program
 
 

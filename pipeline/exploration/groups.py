@@ -46,7 +46,7 @@ def labelled_groups(path: Path, plus: str, minus: str | None) -> Groups:
     for seeds, option, name in ((first, "--plus", plus), (second, "--minus", minus or "others")):
         if not seeds:
             known = ", ".join(sorted(set(labels.values()))[:8])
-            raise UserError(f"{option} {name}: {path} labels no seed so; its labels: {known:.200}")
+            raise UserError(f"{option} {name}: {path} gives no seed that label; its labels: {known:.200}")
     return Groups(first, second, f"{plus} less {minus or 'others'} by {path.name}")
 
 
@@ -81,7 +81,7 @@ def read_labels(path: Path) -> dict[int, str]:
     labels: dict[int, str] = {}
     for where, seed, label in pairs:
         if not (seed.isascii() and seed.isdigit() and len(seed) < 20 and int(seed) < 2**63):
-            raise UserError(f"{path}: {where}: {seed!r:.40} is no seed; {_FORM}")
+            raise UserError(f"{path}: {where}: {seed!r:.40} is not a seed; {_FORM}")
         if labels.setdefault(int(seed), label) != label:
             raise UserError(f"{path}: {where}: seed {seed} is labelled twice")
     if not labels or len(labels) > MOST_SEEDS:
@@ -112,7 +112,7 @@ def _csv_pairs(path: Path, text: str) -> list[tuple[str, str, str]]:
     try:
         rows = [row for row in csv.reader(io.StringIO(text)) if row]
     except csv.Error as error:
-        raise UserError(f"{path}: no CSV ({error}); {_FORM}") from error
+        raise UserError(f"{path}: not CSV ({error}); {_FORM}") from error
     if rows and not rows[0][0].strip().isdigit():
         rows = rows[1:]
     for number, row in enumerate(rows, 1):
@@ -127,5 +127,5 @@ def _score(path: Path, seed: int, text: str) -> float:
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
-        raise UserError(f"{path}: seed {seed}: {text!r:.40} is no score; allowed: numbers")
+        raise UserError(f"{path}: seed {seed}: {text!r:.40} is not a score; allowed: numbers")
     return score

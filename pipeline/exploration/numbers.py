@@ -72,7 +72,7 @@ def _value(word: str, option: str, least: float, most: float) -> float:
 def _span(word: str, option: str, allowed: str) -> range:
     match = re.fullmatch(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?", word)
     if match is None:
-        raise UserError(f"{option}: {word.strip()!r} is no number; allowed: {allowed}")
+        raise UserError(f"{option}: {word.strip()!r} is not a number; allowed: {allowed}")
     first, last = int(match[1]), int(match[2] or match[1])
     if first > last:
         raise UserError(f"{option} {word.strip()}: goes backwards; write {last}-{first}")

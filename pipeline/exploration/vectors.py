@@ -95,7 +95,7 @@ def load_vectors(path: Path) -> Vectors:
         about = parse_json(header.get(_KEY, "null"), str(path))
     except Damaged as damage:
         reason = str(damage).removeprefix(f"{path}: ").splitlines()[-1]
-        raise UserError(f"{path}: no vectors of hrgan explore ({reason:.80})") from damage
+        raise UserError(f"{path}: not vectors of hrgan explore ({reason:.80})") from damage
     if not isinstance(about, dict):
-        raise UserError(f"{path}: safetensors, but no vectors of hrgan explore")
+        raise UserError(f"{path}: safetensors, but not vectors of hrgan explore")
     return Vectors(path, tensors, about)

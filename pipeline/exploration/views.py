@@ -83,7 +83,7 @@ def corners(subject: Subject, out: Path, points: LatentPoints, *, way: Way, step
     """A grid between four points in its corners. Saves the codes [steps * steps, layers, dim]."""
     seeds, start = _paired(subject, points)
     if len(seeds) != 4:
-        raise UserError(f"interpolate --grid: needs 4 points, one a corner, not {len(seeds)}")
+        raise UserError(f"interpolate --grid: needs 4 points, one for each corner, not {len(seeds)}")
     _check(subject, out, steps, steps)
     places = [i / (steps - 1) for i in range(steps)]
     codes = Route(subject, start, points.psi, way).corners(places, places)

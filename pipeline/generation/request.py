@@ -72,7 +72,7 @@ class Request:
 
     def _check_truncation(self) -> None:
         if not self.psis:
-            raise UserError("--truncation: names no number; allowed: one, or several such as 0.5,0.7,1")
+            raise UserError("--truncation: no number given; allowed: one, or several such as 0.5,0.7,1")
         for psi in self.psis:
             if not math.isfinite(psi):
                 raise UserError(f"--truncation {psi}: must be a number, usually 0 to 1")
@@ -82,8 +82,8 @@ class Request:
             )
         if len(self.psis) > 1 and self.order == "sequence" and self.filters.refuse:
             raise UserError(
-                "--truncation-order sequence: with --filter nobody knows beforehand whose turn an image is; "
-                "allowed: mixed"
+                "--truncation-order sequence: with --filter it is not known in advance which images are "
+                "kept; allowed: mixed"
             )
         if self.candidates < self.count:
             raise UserError(
@@ -94,9 +94,11 @@ class Request:
         if self.kind not in FORMATS:
             raise UserError(f"--format {self.kind}: unknown; allowed: {', '.join(FORMATS)}")
         if self.quality is not None and (FORMATS[self.kind].quality is None or not 1 <= self.quality <= 100):
-            raise UserError(f"--quality {self.quality}: allowed: 1 to 100, of jpg and webp (png is lossless)")
+            raise UserError(
+                f"--quality {self.quality}: allowed: 1 to 100, for jpg and webp (png is lossless)"
+            )
         if self.snapshot.spec.channels == 1 and not FORMATS[self.kind].grey:
-            raise UserError(f"--format {self.kind}: has no grey; allowed for grey images: {greys()}")
+            raise UserError(f"--format {self.kind}: cannot hold grey images; allowed for them: {greys()}")
 
     @property
     def psis(self) -> tuple[float, ...]:

@@ -78,7 +78,7 @@ def _pickle(data: bytes, budget: Budget, *, nested_allowed: bool) -> Any:
 
     def nested(inner: Any) -> Any:
         if not nested_allowed or not isinstance(inner, bytes) or inner[:1] != b"\x80":
-            raise Refused("refused: a file in a file that is no tensor's numbers")
+            raise Refused("refused: a nested file that does not hold a tensor's numbers")
         return _pickle(inner, budget, nested_allowed=False)
 
     def none(_: Any) -> Any:
@@ -102,17 +102,17 @@ def _legacy(source: io.BytesIO, nested: Callable[[Any], Any], budget: Budget) ->
         raise Refused("torch.save's older format in an unknown version")
     system, value, names = plain(), plain(), plain()
     if not isinstance(system, dict) or system.get("little_endian") is False:
-        raise Refused("numbers with bytes in another order")
+        raise Refused("numbers in another byte order")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise Refused("torch.save's older format without its list of storages")
     everything = source.getbuffer()
     for name in names:
         if name not in storages or storages[name].source is not None:
-            raise Refused("a storage that nothing uses, or twice")
+            raise Refused("a storage that is unused or listed twice")
         count = int.from_bytes(source.read(8), "little")
         start, size = source.tell(), storages[name].count * storages[name].dtype.itemsize
         if count != storages[name].count or start + size > len(everything):
-            raise Refused(f"cut off: a tensor of {storages[name].count} numbers, and fewer are there")
+            raise Refused(f"cut off: a tensor of {storages[name].count} numbers, but fewer are there")
         storages[name].source = _slice(everything, start, size)
         source.seek(start + size)
     return value
@@ -125,7 +125,7 @@ def _slice(data: memoryview, start: int, size: int) -> Callable[[], memoryview]:
 def _stored(what: Any, storages: dict[str, Storage], *, views: bool) -> Storage:
     """The storage for a persistent id ("storage", type, name, place, count[, view])."""
     if not isinstance(what, tuple) or not 5 <= len(what) <= 6 or what[0] != "storage":
-        raise Refused("refused: a persistent id that is no storage")
+        raise Refused("refused: a persistent id that is not a storage")
     _, kind, name, _, count, *view = what
     if not isinstance(kind, Global) or kind not in STORAGES:
         raise Refused(f"a storage of the unknown type {shown(kind)}")
@@ -148,19 +148,19 @@ def _zip(data: bytes) -> Any:
     root = pickles[0].removesuffix("data.pkl")
     read = functools.cache(lambda name: _contents(data, members, name))
     if f"{root}byteorder" in members and bytes(read(f"{root}byteorder")) != b"little":
-        raise Refused("numbers with bytes in another order")
+        raise Refused("numbers in another byte order")
     storages: dict[str, Storage] = {}
 
     def stored(what: Any) -> Storage:
         storage = _stored(what, storages, views=False)
         member, size = f"{root}data/{what[2]}", storage.count * storage.dtype.itemsize
         if member not in members or members[member].file_size < size:
-            raise Refused(f"cut off: a tensor of {storage.count} numbers, and fewer are there")
+            raise Refused(f"cut off: a tensor of {storage.count} numbers, but fewer are there")
         storage.source = lambda: read(member)[:size]
         return storage
 
     def nested(_: Any) -> Any:
-        raise Refused("refused: a file in a file")
+        raise Refused("refused: a nested file")
 
     return Machine(stored, nested, _budget(data)).run(io.BytesIO(read(pickles[0])))
 

@@ -34,7 +34,7 @@ def kind_of(data: bytes) -> str:
         if data.startswith(start):
             return name
     if data[8:10] == b'{"':
-        return "safetensors, which no project that is known here keeps its GANs in"
+        return "safetensors, which no supported project uses for its GANs"
     if data[257:262] == b"ustar":
         return "a tar archive; unpack it first"
     if b"pytorch" in data[:64] and data[:1] == b"\x08":
@@ -42,7 +42,7 @@ def kind_of(data: bytes) -> str:
     first = data[:_HEAD].splitlines()[0]
     if len(data) > 1 and first.isascii() and all(byte >= 32 or byte in b"\t\r" for byte in first):
         return f"a text file that begins with {first[:_SHOWN].decode()!r}"
-    return "no weights file"
+    return "not a weight file"
 
 
 def kind_of_zip(members: Sequence[zipfile.ZipInfo]) -> str | None:
@@ -70,8 +70,8 @@ def kind_of_pickle(data: bytes) -> str | None:
         if b"G_style" in head and b"G_main" not in head:
             return "a TensorFlow .pkl (dnnlib.tflib) of StyleGAN1"
         return (
-            "a TensorFlow .pkl (dnnlib.tflib) of StyleGAN2; legacy.py of stylegan2-ada-pytorch turns it into "
-            "one that is taken"
+            "a TensorFlow .pkl (dnnlib.tflib) of StyleGAN2; legacy.py of stylegan2-ada-pytorch converts it "
+            "into one that can be imported"
         )
     if b"tfutil" in head and b"Network" in head:
         return "a TensorFlow .pkl (tfutil) of ProGAN"

@@ -157,7 +157,7 @@ class Machine:
 
     def _extend(self, values: list[Any]) -> None:
         if not isinstance(self._stack[-1], list):
-            raise Refused("refused: it appends to what is no list")
+            raise Refused("refused: it appends to something that is not a list")
         self._stack[-1].extend(values)
 
     def on_setitem(self, _: Any) -> None:
@@ -168,14 +168,14 @@ class Machine:
 
     def _set_items(self, values: list[Any]) -> None:
         if not isinstance(self._stack[-1], dict) or len(values) % 2:
-            raise Refused("refused: it sets items of what is no dictionary")
+            raise Refused("refused: it sets items of something that is not a dictionary")
         for key, value in zip(values[::2], values[1::2], strict=True):
             self._stack[-1][plain_key(key)] = value
 
     def on_additems(self, _: Any) -> None:
         values = self._pop_marked()
         if not isinstance(self._stack[-1], set):
-            raise Refused("refused: it adds members to what is no set")
+            raise Refused("refused: it adds members to something that is not a set")
         self._stack[-1].update(plain_key(value) for value in values)
 
     def on_global(self, argument: str) -> None:
@@ -185,7 +185,7 @@ class Machine:
     def on_stack_global(self, _: Any) -> None:
         module, name = self._pop(2)
         if not isinstance(module, str) or not isinstance(name, str):
-            raise Refused("refused: it imports what has no name")
+            raise Refused("refused: it imports something without a name")
         self._stack.append(admit(Global(module, name)))
 
     def on_reduce(self, _: Any) -> None:

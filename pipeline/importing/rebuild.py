@@ -70,7 +70,7 @@ class _Dtype:
             or state[1] not in ("<", "|", "=")
             or any(state[2:5])
         ):
-            raise Refused("a numpy array of a structured type or with bytes in another order")
+            raise Refused("a numpy array of a structured type or in another byte order")
 
 
 class _Array:
@@ -102,7 +102,7 @@ class _Array:
 
 def _scalar(kind: Any, data: Any) -> int | float | bool:
     if not isinstance(kind, _Dtype) or not isinstance(data, bytes):
-        raise Refused("a numpy number that is none")
+        raise Refused("an invalid numpy number")
     flat = Storage(kind.dtype, 1, lambda: data).flat()
     number: int | float | bool = flat[0].item()
     return number
@@ -116,7 +116,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: object) -> S
 
 def _parameter(data: Any, *_: object) -> StoredTensor:
     if not isinstance(data, StoredTensor):
-        raise Refused("a parameter that is no tensor")
+        raise Refused("a parameter that is not a tensor")
     return data
 
 

@@ -38,7 +38,7 @@ class Budget:
                 steps += len(value)
         self._steps -= steps
         if self._steps < 0 or self._bytes < 0:
-            raise Refused("refused: a pickle of more steps than any weights need")
+            raise Refused("refused: a pickle that takes more steps than any weights need")
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,14 +152,14 @@ def test_what_is_something_else_is_refused_in_a_line(tmp_path: Path) -> None:
 
     assert "sha256 is" in refused(made(ExtractorChoice(None, path, "0" * 64)))
     assert "visual.conv1" not in refused(made(good, L14))
-    assert "class_embedding is missing, too many or of another shape" in refused(made(good, L14))
+    assert "class_embedding is missing, unexpected or of another shape" in refused(made(good, L14))
     missing = {name: value for name, value in state.items() if name != "visual.proj"}
     assert "proj is missing" in refused(made(choice(path, missing)))
     deeper = random_state(Shape(28, 14, 128, 3, 6))
     assert "resblocks.2" in refused(made(choice(path, deeper)))
     path.write_bytes(b"not tensors")
     digest = hashlib.sha256(b"not tensors").hexdigest()
-    assert "not a file of safetensors" in refused(made(ExtractorChoice(None, path, digest)))
+    assert "not a safetensors file" in refused(made(ExtractorChoice(None, path, digest)))
     lost = refused(made(ExtractorChoice(None, tmp_path / "lost", digest)))
     assert lost == f"{tmp_path}/lost: weights of CLIP's ViT-L/14 at 336 pixels: No such file or directory"
 

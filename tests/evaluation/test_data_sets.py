@@ -131,7 +131,7 @@ def test_each_pair_of_sets_has_a_result_of_its_own_until_the_set_is_another(tmp_
             {"metrics": ("ppl-z", "ppl-w")},
             "--metrics ppl-w,ppl-z: walks the latent space of a generator, and",
         ),
-        ({"metrics": ("swd",), "seeds": 2}, "--seeds 2: .*set is one set that is there; allowed: 1"),
+        ({"metrics": ("swd",), "seeds": 2}, "--seeds 2: .*set is a single set of images; allowed: 1"),
         ({"metrics": ("swd",), "count": 21}, "--count 21: .*set holds 20 images"),
     ],
 )
@@ -154,7 +154,7 @@ def test_sets_of_other_shapes_are_refused(tmp_path: Path) -> None:
 def test_snapshots_are_asked_for_in_vain(tmp_path: Path) -> None:
     write_shards(tmp_path / "data", 24)
     for scope in ("all", "watch"):
-        with pytest.raises(UserError, match=f"--{scope}: is of a run's snapshots, and .* is a data set"):
+        with pytest.raises(UserError, match=f"--{scope}: selects a run's snapshots, and .* is a data set"):
             evaluate_target(job(tmp_path, "swd"), tmp_path / "data", scope, print)
 
 

@@ -80,7 +80,7 @@ def test_dinov2_sees_normalised_images_with_checked_weights(torch_home: Path, tm
 
 def test_without_dinov2s_code_one_line_says_how_to_get_it(torch_home: Path) -> None:
     for act in (make_extractors, fetch_weights):
-        with pytest.raises(UserError, match=r"no code of DINOv2 there; .*git clone") as caught:
+        with pytest.raises(UserError, match=r"DINOv2's code is not there; .*git clone") as caught:
             act(settings("dinov2"))
         assert "\n" not in str(caught.value)
 
@@ -193,7 +193,7 @@ def test_what_a_factory_needs_stands_in_documents_help_and_docstring() -> None:
 
 
 def test_ones_own_under_anothers_name_is_refused() -> None:
-    with pytest.raises(UserError, match="names itself inception, as another is named; give it its own name"):
+    with pytest.raises(UserError, match="calls itself inception, like a built-in one; give it another name"):
         make_extractors(settings("tests.evaluation.test_extractors:masked"))
 
 

@@ -101,9 +101,11 @@ def test_a_metric_is_whole(name: str) -> None:
 
 
 def test_figures_within_classes_are_asked_of_those_that_have_them() -> None:
-    with pytest.raises(UserError, match="--per-class: is fid within each class; add fid to --metrics"):
+    with pytest.raises(UserError, match="--per-class: computes fid within each class; add fid to --metrics"):
         check_settings(Settings(("swd",), per_class=True), True, "data")
-    with pytest.raises(UserError, match="--per-class: needs a conditional model and labelled data; data or"):
+    with pytest.raises(
+        UserError, match="--per-class: needs a conditional model and labelled data; data has no labels or"
+    ):
         check_settings(Settings(("fid",), per_class=True), False, "data")
     check_settings(Settings(("fid", "swd"), per_class=True), True, "data")
 

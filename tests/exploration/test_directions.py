@@ -82,14 +82,14 @@ def test_scores_are_ranked(tmp_path: Path) -> None:
         ("a.csv", "", "labels 0 seeds"),
         ("a.csv", "seed,label\n", "labels 0 seeds"),
         ("a.csv", "1,x\n2\n", "row 2 has 1 columns, not 2"),
-        ("a.csv", "1,x\ntwo,y\n", "row 2: 'two' is no seed"),
+        ("a.csv", "1,x\ntwo,y\n", "row 2: 'two' is not a seed"),
         ("a.csv", "1,x\n1,y\n", "row 2: seed 1 is labelled twice"),
-        ("a.csv", "99999999999999999999,x\n", "is no seed"),
+        ("a.csv", "99999999999999999999,x\n", "is not a seed"),
         ("a.json", "[1, 2]", "allowed: a .csv"),
         ("a.json", '{"1": {}}', "allowed: a .csv"),
         ("a.json", "{", "not valid JSON"),
         ("a.json", "[" * 100_000, "nested deeper than 64"),
-        ("a.csv", "\x00\n", "no seed|labels 0 seeds|row 1|no CSV"),
+        ("a.csv", "\x00\n", "no seed|labels 0 seeds|row 1|not CSV"),
     ],
 )
 def test_files_that_are_no_labels(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -110,13 +110,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_groups_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("1,x\n2,x\n")
-    with pytest.raises(UserError, match=r"--plus y: .*labels no seed so; its labels: x"):
+    with pytest.raises(UserError, match=r"--plus y: .*gives no seed that label; its labels: x"):
         labelled_groups(tmp_path / "l.csv", "y", None)
-    with pytest.raises(UserError, match=r"--minus others: .*labels no seed so"):
+    with pytest.raises(UserError, match=r"--minus others: .*gives no seed that label"):
         labelled_groups(tmp_path / "l.csv", "x", None)
     with pytest.raises(UserError, match="seed 3 is in both groups"):
         listed_groups("0-3", "3-5")
-    with pytest.raises(UserError, match="'x' is no score"):
+    with pytest.raises(UserError, match="'x' is not a score"):
         scored_groups(tmp_path / "l.csv", 0.5)
     (tmp_path / "s.csv").write_text("1,2\n2,2\n")
     with pytest.raises(UserError, match="scores that differ"):

@@ -44,11 +44,11 @@ def test_shown() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "--seeds: '' is no number; allowed: seeds, such as 0-7,12"),
-        ("1,,2", "--seeds: '' is no number"),
-        ("-1", "--seeds: '-1' is no number"),
-        ("1.5", "--seeds: '1.5' is no number"),
-        ("٣", "is no number"),
+        ("", "--seeds: '' is not a number; allowed: seeds, such as 0-7,12"),
+        ("1,,2", "--seeds: '' is not a number"),
+        ("-1", "--seeds: '-1' is not a number"),
+        ("1.5", "--seeds: '1.5' is not a number"),
+        ("٣", "is not a number"),
         ("7-3", "--seeds 7-3: goes backwards; write 3-7"),
         ("9223372036854775808", "a seed is at most 9223372036854775807"),
         ("0-999999999999", "more than 100000 seeds; give fewer"),

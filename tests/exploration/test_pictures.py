@@ -127,7 +127,9 @@ def test_an_ffmpeg_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_animations_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"an .mp4 needs ffmpeg on PATH; install it, or allowed: .gif"):
+    with pytest.raises(
+        UserError, match=r"an .mp4 needs ffmpeg on PATH; install it; allowed without it: .gif"
+    ):
         check_animation(tmp_path / "a.mp4", 3, 64, 64)
     with pytest.raises(UserError, match="ask for fewer --steps"):
         check_animation(tmp_path / "a.gif", 100_000, 1024, 1024)

@@ -228,7 +228,7 @@ def test_an_index_that_a_killed_process_had_begun_is_nothing_else(snapshot: Snap
         ({"seed": -1}, "--seed -1: must be at least 0"),
         ({"seed": 2**63}, "--seed 9223372036854775808: must be"),
         ({"truncation": float("nan")}, "--truncation nan: must be a number"),
-        ({"quality": 50}, "--quality 50: allowed: 1 to 100, of jpg and webp"),
+        ({"quality": 50}, "--quality 50: allowed: 1 to 100, for jpg and webp"),
         ({"kind": "jpg", "quality": 0}, "--quality 0: allowed: 1 to 100"),
         ({"kind": "gif"}, "--format gif: unknown; allowed: png, jpg, webp"),
     ],

@@ -104,7 +104,7 @@ def test_realism_and_neighbours_by_inception(
         (("--filter", "realism:1"), "--reference: not given; --filter realism and --neighbours compare"),
         (("--filter", "likeness:1"), "--filter likeness:1: unknown; allowed: discriminator:VALUE"),
         (("--filter", "duplicates:3", "--grid"), "--filter, --neighbours: only shards can have them"),
-        (("--neighbours", "--reference", "{grey}"), "prepare the images like that"),
+        (("--neighbours", "--reference", "{grey}"), "prepare the images in that format"),
         (("--reference", "{grey}"), "are only used by --filter realism:... and --neighbours"),
         (("--extractor", "pixels"), "are only used by --filter realism:... and --neighbours"),
         (("--discriminator", "{grey}"), "--discriminator: is only used by --filter discriminator"),

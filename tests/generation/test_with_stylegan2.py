@@ -193,7 +193,7 @@ def test_a_folder_with_the_name_of_a_picture_goes_on(run: Path, tmp_path: Path) 
         (("--deterministic", "--batch", 2), "--batch: --deterministic fixes the batch size itself"),
         (("--truncation", "0.5;1"), "--truncation 0.5;1: must be a number, or several such as 0.5,0.7,1"),
         (("--classes", "0", "--classes-like", "x"), "--classes and --classes-like: give only one"),
-        (("--quality", 50), "--quality 50: allowed: 1 to 100, of jpg and webp"),
+        (("--quality", 50), "--quality 50: allowed: 1 to 100, for jpg and webp"),
     ],
 )
 def test_mistakes_end_in_one_line(

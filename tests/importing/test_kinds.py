@@ -132,7 +132,7 @@ BROUGHT = {
     "stylegan1": (tensorflow("dnnlib.tflib.network", "G_style", "def G_style(): ..."), "of StyleGAN1"),
     "stylegan2 of tensorflow": (
         tensorflow("dnnlib.tflib.network", "G_main", "def G_main(): ..."),
-        "of StyleGAN2; legacy.py of stylegan2-ada-pytorch turns it into one that is taken",
+        "of StyleGAN2; legacy.py of stylegan2-ada-pytorch converts it into one that can be imported",
     ),
     "progan of tensorflow": (tensorflow("tfutil", "G_paper", "def G_paper(): ..."), "(tfutil) of ProGAN"),
     "progan of pytorch_GAN_zoo": (

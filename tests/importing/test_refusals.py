@@ -157,7 +157,7 @@ TRICKS = {
     "a memo that is not there": (b"h\x05.", "cut off or damaged"),
     "a storage that calls": (
         imported("torch.storage", "_load_from_bytes") + b"]" + b"\x85R.",
-        "a file in a file",
+        "a nested file",
     ),
     "a number for a whole": (b"K\x05.", "it holds a int"),
 }
@@ -198,7 +198,7 @@ def test_numpy_arrays_of_objects_are_refused(tmp_path, sentinel, capsys):
 
 def test_a_tensorflow_file_is_told_how_to_convert(tmp_path, capsys):
     (tmp_path / "a.pkl").write_bytes(b"\x80\x03" + imported("dnnlib.tflib.network", "Network") + b")\x81.")
-    assert "legacy.py of stylegan2-ada-pytorch turns it into one that is taken" in refused(
+    assert "legacy.py of stylegan2-ada-pytorch converts it into one that can be imported" in refused(
         capsys, tmp_path / "a.pkl"
     )
 
@@ -224,7 +224,7 @@ def forged(count: int, shape, stride, numbers: int = 4, offset: int = 0, kind=zi
 
 
 LIES = {
-    "more numbers than the file": (forged(1 << 30, (1 << 30,), (1,)), "and fewer are there"),
+    "more numbers than the file": (forged(1 << 30, (1 << 30,), (1,)), "but fewer are there"),
     "absurdly many": (forged(1 << 60, (1,), (1,)), "a storage of 1152921504606846976 numbers"),
     "a shape beyond its storage": (forged(4, (5,), (1,)), "a tensor of shape (5,) in a storage of 4"),
     "an offset beyond it": (forged(4, (2,), (1,), offset=3), "a tensor of shape (2,) in a storage of 4"),

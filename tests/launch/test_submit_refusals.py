@@ -114,7 +114,7 @@ FAULTS = {
     EVALUATE
     + " --each --watch": "--each: submits a job for each snapshot; not allowed with --all or --watch",
     EVALUATE + " --each": "--each: {tmp}/r is not a run with snapshots",
-    DATA_SET + " --all": "--all: is of a run's snapshots, and {home}/shards is a data set",
+    DATA_SET + " --all": "--all: selects a run's snapshots, and {home}/shards is a data set",
     DATA_SET + " --metrics ppl-z": "--metrics ppl-z: walks the latent space of a generator",
     DATA_SET + " --each": "--each: {home}/shards is not a run with snapshots",
     PICTURE + " --nodes 2": "--nodes 2: one process makes a picture (--grid); allowed: 1",

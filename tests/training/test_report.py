@@ -188,7 +188,7 @@ def test_a_full_disk_is_said_once_and_the_curves_follow(tmp_path, monkeypatch, c
     said = [line for line in capsys.readouterr().err.splitlines() if "curves" in line]
     assert said == [
         f"hrgan: warning: {tmp_path}/tensorboard: curves cannot be written: the disk is full; training goes "
-        "on, and they follow when they can",
+        "on, and they will be written when possible",
         f"{tmp_path}/tensorboard: curves are written again",
     ]
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 4

@@ -110,7 +110,7 @@ class ClipL14Extractor:
         shapes = {name: value.shape for name, value in state.items()}
         wrong = [name for name in (*wanted, *shapes) if shapes.get(name) != wanted.get(name)]
         if wrong:
-            raise UserError(f"{path}: {_WHAT}: {wrong[0]} is missing, too many or of another shape")
+            raise UserError(f"{path}: {_WHAT}: {wrong[0]} is missing, unexpected or of another shape")
         tower.load_state_dict(state, assign=True)
         self._network = tower.float().to(device).eval().requires_grad_(False)
 
@@ -147,8 +147,8 @@ def _named(choice: ExtractorChoice) -> tuple[Path, str]:
     if choice.path is None or choice.sha256 is None:
         lack = OPTION if choice.path is None else "--extractor-digest SHA256"
         raise UserError(
-            f"{lack}: not given; needed for {_WHAT}: a file of safetensors as "
-            "open_clip or Hugging Face names them (openai/clip-vit-large-patch14-336), and its sha256"
+            f"{lack}: not given; needed for {_WHAT}: a safetensors file with names as by "
+            "open_clip or Hugging Face (openai/clip-vit-large-patch14-336), and its sha256"
         )
     return choice.path, choice.sha256.lower()
 
@@ -158,7 +158,7 @@ def _read(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
         state = load(data)
     except SafetensorError as error:
-        raise UserError(f"{path}: {_WHAT}: not a file of safetensors ({error})") from error
+        raise UserError(f"{path}: {_WHAT}: not a safetensors file ({error})") from error
     tensors = _from_hugging_face(state) if "vision_model.embeddings.class_embedding" in state else state
     named = (name for name in tensors if name.startswith(_VISUAL))
     return {name.removeprefix(_VISUAL): tensors[name] for name in named}

@@ -58,7 +58,7 @@ def _code() -> Path:
     folder = Path(torch.hub.get_dir()) / _CODE
     if not (folder / "hubconf.py").is_file():
         raise UserError(
-            f"{folder}: no code of DINOv2 there; on a machine with network: git clone --depth 1 "
+            f"{folder}: DINOv2's code is not there; on a machine with network access: git clone --depth 1 "
             f"https://github.com/facebookresearch/dinov2 {folder}; {WITHOUT}"
         )
     return folder

@@ -112,7 +112,7 @@ def check_extractors(settings: Settings, extractors: Mapping[str, Extractor]) ->
         if METRICS[name].logits and chosen is not None and not extractors[chosen].has_logits:
             raise UserError(
                 f"--metrics {name}: the extractor {extractors[chosen].name} gives no classes; "
-                f"take {name} from the list, or --extractor inception"
+                f"remove {name} from --metrics, or use --extractor inception"
             )
 
 
@@ -158,5 +158,5 @@ def _own(name: str, device: torch.device) -> Extractor:
         )
     extractor: Extractor = made
     if extractor.name in EXTRACTORS:
-        raise UserError(f"{where}: names itself {extractor.name}, as another is named; give it its own name")
+        raise UserError(f"{where}: calls itself {extractor.name}, like a built-in one; give it another name")
     return extractor

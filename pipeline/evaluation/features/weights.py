@@ -161,9 +161,9 @@ def _fetch(published: Published, path: Path) -> Path:
     except (OSError, RuntimeError) as error:
         reason = str(getattr(error, "reason", error)).splitlines()[0]
         raise UserError(
-            f"{path}: {published.what} weights not there, and the download failed ({reason}); on a machine "
-            f"with network: curl -Lo {path.name} {published.url} , then put the file there or give "
-            f"{published.option}; {published.without}"
+            f"{path}: {published.what} weights are not there, and the download failed ({reason}); on a "
+            f"machine with network access: curl -Lo {path.name} {published.url} , then put the file there or "
+            f"give {published.option}; {published.without}"
         ) from error
     return path
 
