@@ -40,7 +40,7 @@ def assemble(
 ) -> Trainer:
     """Networks on the process's device, attached to an engine, in a loop that is ready for its first step.
 
-    process: that of the engine; by default a single process on the CPU. seed: of the run. micro: the most
+    process: that of the engine; by default a single process on the CPU. seed: the run's seed. micro: the most
     images that a process holds at once; None for all. settings: the section `engine` of a configuration.
     networks: the networks to train; by default fresh ones drawn from the run's seed. engine: used instead of
     the one that the settings name; not yet attached to networks. stream: may be set later, when the position

@@ -1,6 +1,6 @@
-"""The evaluation job: snapshots or data sets in, result files, TensorBoard scalars and a table out.
+"""The evaluation job: takes snapshots or data sets, and gives result files, TensorBoard scalars and a table.
 
-It reads what training has published and never touches training itself. Any number of processes give the same
+It reads what training has published and never touches training itself. Any number of processes gives the same
 figures; the first of them writes.
 """
 
@@ -61,9 +61,9 @@ Report = Callable[[str], None]
 class EvaluationJob:
     """Evaluates snapshots, or other data sets, against one data set with one group of settings.
 
-    make_sampler: turns a snapshot into what draws images from it. peers: processes that share the work; every
-    one of them makes the same job and calls `evaluate` with the same snapshots. The reals are looked at once,
-    when the first snapshot needs them. From its making on, float32 is computed in full in this process.
+    `make_sampler` makes from a snapshot what draws its images. `peers` are the processes that share the work;
+    each of them makes the same job and calls `evaluate` with the same snapshots. The reals are processed
+    once, when the first snapshot needs them. Making a job turns TF32 off in this process.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class EvaluationJob:
         self._kept: dict[object, Any] = {}
 
     def evaluate(self, what: Snapshot | ShardIndex) -> Result | None:
-        """The result of a snapshot or a data set, complete with the settings' metrics; measures what is not
-        there yet. None but on the first process."""
+        """The result of a snapshot or a data set with all of the settings' metrics, on the first process;
+        None on the others. Metrics that the result already has are not measured again."""
         source = self._source(what)
         self._check(source)
         first = self.peers.rank == 0
@@ -105,12 +105,12 @@ class EvaluationJob:
         return result
 
     def result_path(self, folder: Path) -> Path:
-        """Where the result of a snapshot or a data set goes."""
+        """The path of the result of a snapshot or a data set."""
         return self._source(open_measured(folder)).result_path
 
     def sweep(self, target: Path) -> None:
-        """Removes what evaluators that are gone have left: beside results of `target`, a run, a snapshot or a
-        data set, and beside statistics of the reals."""
+        """Removes what dead evaluators have left, beside the results of `target` (a run, a snapshot or a data
+        set) and beside the statistics of the reals."""
         results = results_folder(target)
         run = (results.parent, results.parent / EVALUATION) if results.name == RESULTS else ()
         for folder in (results, *run, cache_folder(self._index.root, results)):
@@ -119,12 +119,13 @@ class EvaluationJob:
 
     @property
     def ranking(self) -> str | None:
-        """The metric that says which snapshot is best: the first that can; None if none can."""
+        """The metric that decides which snapshot is best: the first of the settings' metrics whose figures
+        can be ordered; None if there is none."""
         names = map(self._name, self._settings.metrics)
         return next((name for name in names if can_rank(name)), None)
 
     def missing(self, what: Snapshot | ShardIndex) -> tuple[str, ...]:
-        """Metrics that have not been measured on these images in this way."""
+        """The metrics that have not been measured on these images in this way."""
         return self._missing(self._source(what))
 
     def _missing(self, source: Source) -> tuple[str, ...]:
@@ -141,7 +142,7 @@ class EvaluationJob:
         return Asked(self._settings, self._index.count, source.stored)
 
     def _name(self, metric: str) -> str:
-        """In results."""
+        """The metric's name in results."""
         extractor = METRICS[metric].extractor_in(self._settings)
         return name_of(METRICS[metric], None if extractor is None else self._extractors[extractor].name)
 
@@ -190,7 +191,7 @@ class EvaluationJob:
     def _look_at(
         self, source: Source, reference: Reference, metrics: tuple[str, ...], number: int
     ) -> Compared:
-        """What the metrics take of one set of images."""
+        """One set of images beside the reals, with what the metrics need of it."""
         asked, settings = self._asked(source), self._settings
         labels = reference.labels() if source.spec.classes else None
         wanted = needs_of(metrics, asked).fakes

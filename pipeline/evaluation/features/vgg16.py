@@ -12,8 +12,8 @@ from pipeline.errors import UserError
 from pipeline.evaluation.features.weights import VGG16, PerceptualWeights
 
 _SIDE = 224
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images in [0, 1]
-_KEPT = 5  # layers of the classifier: up to the second ReLU
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # those of ImageNet, for images in [0, 1]
+_KEPT = 5  # layers of the classifier that are kept, up to the second ReLU
 
 
 class Vgg16Extractor:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FrechetDistance(FeatureMetric):
-    """See the module."""
+    """The Frechet distance of features, by default of Inception's."""
 
     name, title = "fid", "Frechet distance"
     shown = Shown("FID", reals=lambda _: "; the reals themselves: 0")

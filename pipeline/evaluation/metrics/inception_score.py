@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class InceptionScore(FeatureMetric):
-    """See the module."""
+    """The Inception score, in the mean over ten splits."""
 
     name, title = "is", "Inception score"
     shown = Shown("IS", better="higher is better")

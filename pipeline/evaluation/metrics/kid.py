@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class KernelDistance(FeatureMetric):
-    """See the module."""
+    """The kernel distance of features, by default of Inception's."""
 
     name, title = "kid", "kernel distance"
     shown = Shown("KID", "x1000", scale=1000, reals=lambda _: "; the reals themselves: 0")

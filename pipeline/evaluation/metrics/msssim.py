@@ -59,7 +59,7 @@ def _reals(figures: Mapping[str, Any]) -> str:
 
 
 class PairSimilarity(Metric):
-    """See the module."""
+    """The mean MS-SSIM of pairs of fakes, beside that of pairs of reals."""
 
     name, title = "msssim", "similarity of pairs"
     shown = Shown("MS-SSIM", better="best near the reals", reals=_reals)
