@@ -173,9 +173,9 @@ def test_busy_is_the_covered_share_of_the_span():
 
 def test_a_float32_that_is_not_true_is_an_error(monkeypatch):
     assert convolutions.relative_error("float32 NCHW", CPU) < 1e-6
-    kinds = dict(convolutions.KINDS)
+    kinds = dict(convolutions.COMPUTATIONS)
     kinds["float32 NCHW"] = replace(kinds["float32 NCHW"], dtype=torch.bfloat16)
-    monkeypatch.setattr(convolutions, "KINDS", kinds)
+    monkeypatch.setattr(convolutions, "COMPUTATIONS", kinds)
     with pytest.raises(ArithmeticError, match="float32 NCHW"):
         convolutions.relative_error("float32 NCHW", CPU)
 
