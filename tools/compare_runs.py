@@ -17,10 +17,10 @@ from pipeline.storage.checkpoints import CheckpointStore
 
 def newest_tensors(run: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a run's newest whole checkpoint, as `group/name`."""
-    found = CheckpointStore(run, 1).newest(lambda line: print(line, file=sys.stderr))
-    if found is None:
+    checkpoint = CheckpointStore(run, 1).newest(lambda line: print(line, file=sys.stderr))
+    if checkpoint is None:
         raise UserError(f"{run}: no whole checkpoint")
-    groups = found.load()
+    groups = checkpoint.load()
     return {f"{group}/{name}": value for group, tensors in groups.items() for name, value in tensors.items()}
 
 

@@ -65,17 +65,17 @@ def theirs(arguments: argparse.Namespace, home: Path) -> Figures:
     """torch-fidelity's, of the same images, by the weights in `home`; kept in a file: it takes as long."""
     kept = arguments.folder / "torch-fidelity.json"
     if kept.exists():
-        found: Figures = json.loads(kept.read_text())
-        return found
+        figures: Figures = json.loads(kept.read_text())
+        return figures
     index, snapshot = ShardIndex.read(arguments.data), open_snapshot(arguments.source)
     labels = read_labels(index) if snapshot.spec.classes and index.classes else None
     sampler = sampler_of(snapshot, torch.device("cpu"))
     parts = [range(at, min(at + 100, arguments.count)) for at in range(0, arguments.count, 100)]
     fakes = torch.cat([draw_fakes(sampler, part, labels) for part in parts])
     reals = torch.cat([images for images, _, _ in read_uint8(index)])
-    found = torch_fidelitys(fakes, reals, home)
-    kept.write_text(json.dumps(found))
-    return found
+    figures = torch_fidelitys(fakes, reals, home)
+    kept.write_text(json.dumps(figures))
+    return figures
 
 
 def table(columns: Mapping[str, Figures]) -> str:

@@ -12,13 +12,13 @@ from pipeline.contracts import Batch
 from tools.research import compare_peers
 from tools.research.parity import lockstep
 from tools.research.parity.lockstep import allowed, apart
-from tools.research.parity.lockstep.ours import Draw, Given, Ours, Setting, Turn
+from tools.research.parity.lockstep.ours import Draw, Given, LoopSetting, Ours, TurnInputs
 from tools.research.parity.lockstep.recorded import load
 from tools.research.parity.lockstep.stylegan2 import Drawn, noise_shapes
 from tools.research.parity.lockstep.supply import Supply
 
 FAMILY = {"name": "mlp", "z_dim": 4, "width": 8}
-SETTING = Setting(
+SETTING = LoopSetting(
     FAMILY, {"height": 4, "width": 4, "channels": 1, "classes": 0}, 4, (), ("discriminator", "generator")
 )
 
@@ -84,7 +84,7 @@ def test_an_operation_gets_its_value_before_whether_it_fires():
     uniforms, normals = torch.arange(7.0)[None] / 10, torch.arange(4.0)[None]
     draws = [Draw("uniform", uniforms), Draw("normal", normals)]
     supply = Supply()
-    Drawn(Turn("", Batch(torch.zeros(1)), draws)).augmented(supply, ["geometry"])
+    Drawn(TurnInputs("", Batch(torch.zeros(1)), draws)).augmented(supply, ["geometry"])
     found = [supply.take(kind, (n,)).tolist() for kind, n in (
         ("normal", 1), ("uniform", 1), ("uniform", 1), ("uniform", 1), ("normal", 1), ("uniform", 1),
         ("uniform", 1), ("uniform", 1), ("normal", 2), ("uniform", 1),

@@ -16,7 +16,15 @@ from tests.distributed.gang import run_gang
 from tests.small_run import CONFIG
 from tools.research.scale.constants import CONSTANTS, constants
 from tools.research.scale.counting import Count, Exchange, Linear, PhaseCount, Span, count_run
-from tools.research.scale.model import Cluster, Setting, checkpoint_bytes, memory, row, setting, step_time
+from tools.research.scale.model import (
+    Cluster,
+    ModelSetting,
+    checkpoint_bytes,
+    memory,
+    row,
+    setting,
+    step_time,
+)
 from tools.research.scale.tally import Tally
 from tools.research.simulate_scale import main
 
@@ -85,11 +93,11 @@ def test_counted_exchanges_and_memory_are_those_of_two_real_ranks(small, tmp_pat
         expected = [one.bytes for one in (*phases, *count.stats)]
         real = found[file.name]
         assert sorted(real["replicated"]["sent"]) == sorted(expected), file
-        how = Setting(constants(), 1e12)
+        how = ModelSetting(constants(), 1e12)
         for kind, zero in (("replicated", None), ("zero1", 1), ("zero2", 2)):
             if kind not in real:
                 continue
-            ours = memory(count, 2, 4, Setting(how.constants, how.rate, None, zero))
+            ours = memory(count, 2, 4, ModelSetting(how.constants, how.rate, None, zero))
             assert ours.weights == real[kind]["weights"]
             assert ours.average == real[kind]["average"]
             # DeepSpeed pads the parts to whole multiples.
@@ -128,17 +136,17 @@ COUNT = Count(
 
 
 def test_a_step_adds_up():
-    how = Setting(constants(["launch_seconds=0"]), 1e12, micro=4)
+    how = ModelSetting(constants(["launch_seconds=0"]), 1e12, micro=4)
     step = step_time(COUNT, 2, 16, how)
     assert step.compute == pytest.approx((1 + 1 / 4) * 16)
     assert step.sent["generator"] == 400
     assert step.sent["discriminator"] == 100
     assert step.sent["norm"] == 4 * 1000 * 1.25  # once a micro-batch
     assert checkpoint_bytes(COUNT) == 900 + 500 + 2 * 800
-    spent = memory(COUNT, 8, 16, Setting(how.constants, 1e12, 4, zero=1))
+    spent = memory(COUNT, 8, 16, ModelSetting(how.constants, 1e12, 4, zero=1))
     assert (spent.weights, spent.gradients, spent.moments, spent.average) == (900, 800, 200, 500)
     assert spent.activations == 1e9 + 4 * 2e9
-    hidden = step_time(COUNT, 2, 16, Setting(constants(["overlap=1"]), 1e12))
+    hidden = step_time(COUNT, 2, 16, ModelSetting(constants(["overlap=1"]), 1e12))
     assert hidden.gradients == 0 < step.gradients
 
 

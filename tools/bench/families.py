@@ -189,20 +189,20 @@ def show(path: Path, row: dict[str, Any]) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    found.add_argument("configs", nargs="*", type=Path, help="configurations; one of each family if none")
-    found.add_argument("--resolution", type=int, default=128, help="pixels a side")
-    found.add_argument("--batch", type=int, default=8, help="images a step")
-    found.add_argument("--micro", type=int, help="most images in memory at once")
-    found.add_argument("--rounds", type=int, default=3, help="times of each phase")
-    found.add_argument("--classes", type=int, help="of the data; those a configuration is meant for")
-    found.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    found.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, repeatable")
-    found.add_argument("--json", type=Path, help="write the rows here")
-    add_minutes(found, 4)
-    found.add_argument("--seconds", type=float, default=float("inf"), help="after which no round begins")
-    found.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    return found
+    built = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    built.add_argument("configs", nargs="*", type=Path, help="configurations; one of each family if none")
+    built.add_argument("--resolution", type=int, default=128, help="pixels a side")
+    built.add_argument("--batch", type=int, default=8, help="images a step")
+    built.add_argument("--micro", type=int, help="most images in memory at once")
+    built.add_argument("--rounds", type=int, default=3, help="times of each phase")
+    built.add_argument("--classes", type=int, help="of the data; those a configuration is meant for")
+    built.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    built.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, repeatable")
+    built.add_argument("--json", type=Path, help="write the rows here")
+    add_minutes(built, 4)
+    built.add_argument("--seconds", type=float, default=float("inf"), help="after which no round begins")
+    built.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return built
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

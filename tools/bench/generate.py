@@ -73,16 +73,16 @@ def size_rows(
         snapshot = untrained(Path(folder, "run"), side, overrides)
         sampler = sampler_of(snapshot, DEVICE)
         pixels = to_uint8(sampler.draw([0]).images)[0].permute(1, 2, 0).contiguous().numpy()
-        found: dict[str, list[float]] = {name: [] for name in ("threads", "whole", *formats)}
+        rates: dict[str, list[float]] = {name: [] for name in ("threads", "whole", *formats)}
         watch = OthersWatch()
         for turn in rounds:
-            found["threads"].append(by_threads(sampler, images * 2))
-            found["whole"].append(at_once(sampler, images))
+            rates["threads"].append(by_threads(sampler, images * 2))
+            rates["whole"].append(at_once(sampler, images))
             for kind in formats:
                 out = Path(folder, f"{kind}-{turn}")
-                found[kind].append(generated(snapshot, sampler, out, images, kind))
+                rates[kind].append(generated(snapshot, sampler, out, images, kind))
         others = watch.cores()
-        speed = {name: statistics.median(values) for name, values in found.items()}
+        speed = {name: statistics.median(values) for name, values in rates.items()}
         bare = max(speed["threads"], speed["whole"])
         return [_row(side, kind, speed[kind], bare, encoders(pixels, kind), others) for kind in formats]
 

@@ -68,7 +68,7 @@ CONSTANTS: Mapping[str, float] = {
 
 
 @dataclass(frozen=True)
-class Turn:
+class CountedTurn:
     """One turn of a phase. share: turns a step. operations: those that its host dispatches; kernels,
     convolutions: those among them that start kernels, that are convolutions. gpu: seconds of the roofline.
     replayed: what the host dispatches where the phase is captured (engine.graphs), its graph besides."""
@@ -118,7 +118,7 @@ class _Replayed:
         return lambda: stats
 
 
-class _Turns(dict[str, Turn]):
+class _Turns(dict[str, CountedTurn]):
     """The last turn of each phase, counted."""
 
     def __init__(self, constants: Mapping[str, float]) -> None:
@@ -131,12 +131,12 @@ class _Turns(dict[str, Turn]):
             yield
         share = phase.repeats / phase.every
         counts = work.operations, work.kernels, work.convolutions
-        self[phase.name] = Turn(phase.name, share, *counts, work.seconds, work.operations)
+        self[phase.name] = CountedTurn(phase.name, share, *counts, work.seconds, work.operations)
 
 
 def count(
     config: RunConfig, spec: ImageSpec, images: int, constants: Mapping[str, float] = CONSTANTS
-) -> list[Turn]:
+) -> list[CountedTurn]:
     """One turn of each phase with that many images, as on a GPU, without computing anything."""
     eager, replayed = _Turns(constants), _Turns(constants)
     step_without_data(config, spec, images, around=eager.around)
@@ -202,16 +202,16 @@ def rows_of(name: str, constants: Mapping[str, float], rounds: int) -> list[dict
     }
     size = f"{resolution}px batch {images} {config.engine.precision}"
     return [
-        _row(f"{name}, {what}", size, found)
-        for what, found in (*zip((turn.name for turn in turns), parts, strict=True), ("step", step))
+        _row(f"{name}, {what}", size, counted)
+        for what, counted in (*zip((turn.name for turn in turns), parts, strict=True), ("step", step))
     ]
 
 
-def _row(op: str, size: str, found: Mapping[str, float]) -> dict[str, Any]:
+def _row(op: str, size: str, counted: Mapping[str, float]) -> dict[str, Any]:
     return {
         "op": op, "size": size, "mode": "fwd+bwd", "vs_reference": None, "vs_peer": None, "floor_ms": None,
-        **found, "us_an_operation": 1e3 * found["ms"] / found["operations"],
-        "waits": waits(found["ms"], found["gpu_ms"]),
+        **counted, "us_an_operation": 1e3 * counted["ms"] / counted["operations"],
+        "waits": waits(counted["ms"], counted["gpu_ms"]),
     }  # fmt: skip
 
 

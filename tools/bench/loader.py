@@ -63,10 +63,10 @@ def main() -> None:
     budget = Budget(arguments.minutes, list(kinds))
     for name, (measure, side) in kinds.items():
         if budget.begins(name):
-            found = measure(side, budget.turns(arguments.rounds))
-            for row in found:
+            measured = measure(side, budget.turns(arguments.rounds))
+            for row in measured:
                 print(row["op"], row["size"], row["note"], sep=" | ", flush=True)
-            rows += found
+            rows += measured
     budget.report()
     write_rows(arguments.json, rows)
 

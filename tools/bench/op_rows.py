@@ -181,7 +181,7 @@ def minibatch_stddev_case(shape: tuple[int, ...], device: str) -> OperationCase:
 
 
 @dataclass(frozen=True)
-class Setting:
+class BenchSettings:
     """What all rows of a run have in common. native: the backend that stands for ours.
     seconds: those in which rounds may still begin."""
 
@@ -212,7 +212,7 @@ def switch(backend: ops.Backend, memory: Callable[[], object]) -> None:
     memory()
 
 
-def rows_of(case: OperationCase, setting: Setting) -> Iterator[dict[str, Any]]:
+def rows_of(case: OperationCase, setting: BenchSettings) -> Iterator[dict[str, Any]]:
     """A row for each variant, pass and peer."""
     peers: Sequence[Peer | None] = [p for p in setting.peers if case.peer and p.forms(*case.peer)] or [None]
     for dtype, layout in case.variants:
@@ -224,7 +224,7 @@ def rows_of(case: OperationCase, setting: Setting) -> Iterator[dict[str, Any]]:
 
 
 def row_of(
-    case: OperationCase, setting: Setting, dtype: torch.dtype, layout: str, mode: str, peer: Peer | None
+    case: OperationCase, setting: BenchSettings, dtype: torch.dtype, layout: str, mode: str, peer: Peer | None
 ) -> dict[str, Any]:
     """One comparison."""
     torch.manual_seed(0)
@@ -257,8 +257,8 @@ def row_of(
 
 def figures(result: Race, floor_ms: float | None, scale: float = 1.0) -> dict[str, Any]:
     """What a race says, as keys of a row; ratios tell how many times faster ours is."""
-    ms, found = scale * result.ms("ours"), {"reference": None, "peer": None}
-    others = {name: scale * result.ms(name) for name in found if name in result.seconds}
+    ms, ratios = scale * result.ms("ours"), {"reference": None, "peer": None}
+    others = {name: scale * result.ms(name) for name in ratios if name in result.seconds}
     spread = {name: [scale * t for t in result.spread_ms(name)] for name in result.seconds}
     return {
         "ms": ms,
@@ -318,7 +318,7 @@ def disagreement(
     the difference over the norm, as rounding moves single values over an activation's kink."""
     contestants["ours"].prepare()
     (a, *grads), (b, *their_grads) = ours(), theirs()
-    found = {"difference": float((a - b).detach().abs().max()), "magnitude": float(b.detach().abs().max())}
+    apart = {"difference": float((a - b).detach().abs().max()), "magnitude": float(b.detach().abs().max())}
     if grads:
-        found["gradient_difference"] = float((grads[0] - their_grads[0]).norm() / their_grads[0].norm())
-    return found
+        apart["gradient_difference"] = float((grads[0] - their_grads[0]).norm() / their_grads[0].norm())
+    return apart

@@ -26,7 +26,7 @@ from pipeline.kernels import choose_kernels
 from tools.bench.allocator import Allocators, Memory
 from tools.bench.budget import Budget
 from tools.bench.machine import write_rows
-from tools.bench.op_rows import SIZES, Setting, cases, rows_of
+from tools.bench.op_rows import SIZES, BenchSettings, cases, rows_of
 from tools.bench.timing import DISTURBED, Floor, measure_floor
 from tools.bench.whole_rows import generator_rows, training_rows, update_rows
 from tools.research.peers import PEERS, load_peer
@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> list[BenchRow]:
     memory = Allocators("system" if options.device == "cuda" else options.memory)
     print("measuring what the machine does at most", file=sys.stderr, flush=True)
     floor = measure_floor(options.device, max(rounds, 7), small=options.quick)
-    setting = Setting(options.device, rounds, floor, peers, backend, memory)
+    setting = BenchSettings(options.device, rounds, floor, peers, backend, memory)
     rows = []
     print(f"memory of large CPU tensors: {memory.name}")
     print_head(floor, setting)
@@ -139,7 +139,7 @@ def native_backend(device: str) -> ops.Backend:
     return "native"
 
 
-def wanted_parts(options: argparse.Namespace, setting: Setting) -> dict[str, Part]:
+def wanted_parts(options: argparse.Namespace, setting: BenchSettings) -> dict[str, Part]:
     """By name the rows that `--only`, `--quick`, `--whole` and `--device` leave."""
     parts: dict[str, Part] = {}
     device, large, few = setting.device, options.whole, min(setting.rounds, 3)
@@ -185,7 +185,7 @@ def floor_rows(floor: Floor, memory: str) -> list[BenchRow]:
     return [copy, *products]
 
 
-def print_head(floor: Floor, setting: Setting) -> None:
+def print_head(floor: Floor, setting: BenchSettings) -> None:
     """What holds for all rows."""
     rates = ", ".join(f"{str(d).removeprefix('torch.')} {r / 1e9:.0f}" for d, r in floor.rates.items())
     print(f"copy {floor.bandwidth / 1e9:.1f} GB/s read and written; products in GFLOP/s: {rates}; "
@@ -231,10 +231,10 @@ def remarks(row: BenchRow) -> str:
 
 def print_targets(rows: Sequence[BenchRow]) -> None:
     """For each row that has a target: what is wanted, what was seen."""
-    found = [(target, row) for target in TARGETS for row in rows if target.fits(row)]
-    if found:
+    applicable = [(target, row) for target in TARGETS for row in rows if target.fits(row)]
+    if applicable:
         print("\ntargets: times faster than the peer")
-    for target, row in found:
+    for target, row in applicable:
         seen = row["vs_peer"] or 0.0
         verdict = "pass" if seen >= target.times else "FAIL"
         name = f"{row['op']}, {row['size']}, {row['mode']}, {row['dtype']} {row['layout']}"

@@ -107,17 +107,17 @@ def bench(samples: int, ranks: int, shard: int, sampled: int) -> dict[str, Any]:
         command = [sys.executable, "-m", "tools.bench.order", "--worker", str(root)]
         command += ["--ranks", str(ranks), "--sampled", str(sampled)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     note = (
-        f"{found['megabytes']:.0f} MB beyond the imports; {found['index_seconds']:.2f} s to read the index, "
-        f"{found['first_seconds']:.2f} s to the first images, {found['middle_seconds']:.2f} s to those "
-        f"in the middle of epoch 3; {found['sampled_images']} images of {found['sampled_ranks']} ranks "
-        f"in an epoch, {found['repeated']} of them twice"
+        f"{result['megabytes']:.0f} MB beyond the imports; {result['index_seconds']:.2f} s to read the index"
+        f", {result['first_seconds']:.2f} s to the first images, {result['middle_seconds']:.2f} s to those "
+        f"in the middle of epoch 3; {result['sampled_images']} images of {result['sampled_ranks']} ranks "
+        f"in an epoch, {result['repeated']} of them twice"
     )
     return {
         "op": "index, order and first images", "size": f"{samples} samples, {ranks} ranks", "mode": "fwd",
-        "ms": 1e3 * found["middle_seconds"], "vs_reference": None, "vs_peer": None, "floor_ms": None,
-        **found, "note": note,
+        "ms": 1e3 * result["middle_seconds"], "vs_reference": None, "vs_peer": None, "floor_ms": None,
+        **result, "note": note,
     }  # fmt: skip
 
 

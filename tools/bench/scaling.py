@@ -128,15 +128,15 @@ def measure(ranks: int, batch: int, rounds: int, buckets: Sequence[float], megab
             run_on_two_hosts("tools.bench.scaling", arguments, megabits)
         else:
             run_module("tools.bench.scaling", ranks, arguments)
-        found = json.loads(out.read_text())
+        result = json.loads(out.read_text())
     columns = [
-        [1e3 * statistics.median(column) for column in zip(*kind, strict=True)] for kind in found["taken"]
+        [1e3 * statistics.median(column) for column in zip(*kind, strict=True)] for kind in result["taken"]
     ]
     return Measured(
         [c[0] for c in columns],
         [c[1] for c in columns],
-        4e-6 * found["parameters"],
-        1e3 * statistics.median(found["stalls"]),
+        4e-6 * result["parameters"],
+        1e3 * statistics.median(result["stalls"]),
     )
 
 

@@ -66,14 +66,14 @@ def race(
     ends = time.monotonic() + seconds
     for contestant in contestants.values():
         turn(contestant, clock, burst=0)
-    found: list[tuple[float, dict[str, TurnTimes]]] = []
-    while sum(others <= DISTURBED for others, _ in found) < rounds and len(found) < 2 * rounds:
-        if found and time.monotonic() > ends:
+    timed: list[tuple[float, dict[str, TurnTimes]]] = []
+    while sum(others <= DISTURBED for others, _ in timed) < rounds and len(timed) < 2 * rounds:
+        if timed and time.monotonic() > ends:
             break
         watch = OthersWatch()
         turns = {name: turn(contestant, clock, burst=BURST) for name, contestant in contestants.items()}
-        found.append((watch.cores(), turns))
-    kept = sorted(found, key=lambda one: one[0])[:rounds]
+        timed.append((watch.cores(), turns))
+    kept = sorted(timed, key=lambda one: one[0])[:rounds]
     merged = {name: [s for _, turns in kept for s in turns[name].seconds] for name in contestants}
     cores = {name: [turns[name].cores for _, turns in kept] for name in contestants}
     return Race(merged, statistics.fmean(others for others, _ in kept), cores)

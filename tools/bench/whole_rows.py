@@ -19,7 +19,7 @@ from pipeline.contracts import Batch, ImageSpec, Process
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
 from pipeline.training.trainer import only_trainable
-from tools.bench.op_rows import Setting, fastest, figures
+from tools.bench.op_rows import BenchSettings, fastest, figures
 from tools.bench.timing import Contestant, Race, clock_of, race
 from tools.research.peers import Peer
 
@@ -30,7 +30,7 @@ PHASES = {"generator": "Gmain", "path_length": "Greg", "discriminator": "Dmain",
 EVERY = {"Gmain": 1, "Greg": TRAINED.path_length_every, "Dmain": 1, "Dreg": TRAINED.r1_every}
 
 
-def training_rows(setting: Setting, resolution: int, rounds: int) -> Iterator[dict[str, Any]]:
+def training_rows(setting: BenchSettings, resolution: int, rounds: int) -> Iterator[dict[str, Any]]:
     """Each phase with its update, and the step that they come to when the lazy ones are spread out."""
     torch.manual_seed(0)
     images = torch.rand(BATCH, 3, resolution, resolution) * 2 - 1
@@ -52,9 +52,11 @@ def training_rows(setting: Setting, resolution: int, rounds: int) -> Iterator[di
         yield {**row, "seconds_per_1000_images": row["ms"] / BATCH}
 
 
-def _training_row(phase: str, resolution: int, found: dict[str, Any], peer: Peer | None) -> dict[str, Any]:
+def _training_row(
+    phase: str, resolution: int, comparison: dict[str, Any], peer: Peer | None
+) -> dict[str, Any]:
     return {
-        "op": f"training {phase}", "size": f"{resolution}px batch {BATCH}", "mode": "fwd+bwd", **found,
+        "op": f"training {phase}", "size": f"{resolution}px batch {BATCH}", "mode": "fwd+bwd", **comparison,
         "peer": peer.name if peer else None, "dtype": "float32", "layout": "own",
     }  # fmt: skip
 
@@ -102,7 +104,7 @@ def our_phases(images: Tensor) -> dict[str, Callable[[], object]]:
     return {PHASES[phase.name]: runner(phase) for phase in family.phases}
 
 
-def flops_ms(setting: Setting, run: Callable[[], object], dtype: torch.dtype = torch.float32) -> float:
+def flops_ms(setting: BenchSettings, run: Callable[[], object], dtype: torch.dtype = torch.float32) -> float:
     """The time that the products of one call take at the measured rate; compiled operations hide theirs, so
     it is counted with plain ones."""
     ops.use("reference")
@@ -126,7 +128,7 @@ class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def generator_rows(setting: Setting, resolution: int, rounds: int) -> Iterator[dict[str, Any]]:
+def generator_rows(setting: BenchSettings, resolution: int, rounds: int) -> Iterator[dict[str, Any]]:
     """Latents to images under inference mode with "config f" and constant noise, an image; ours in float32
     and with bfloat16 at the four highest resolutions."""
     capable: list[Peer | None] = [p for p in setting.peers if hasattr(p, "generator")]
@@ -142,7 +144,7 @@ def generator_rows(setting: Setting, resolution: int, rounds: int) -> Iterator[d
 
 
 def _generator_row(
-    setting: Setting,
+    setting: BenchSettings,
     network: torch.nn.Module,
     batch: int,
     rounds: int,
@@ -168,7 +170,7 @@ def _generator_row(
     }  # fmt: skip
 
 
-def update_rows(setting: Setting, resolution: int) -> Iterator[dict[str, Any]]:
+def update_rows(setting: BenchSettings, resolution: int) -> Iterator[dict[str, Any]]:
     """Moving average and Adam over all parameters of a generator, beside the bytes they must move.
 
     The reference of each is the plain loop over tensors.
@@ -206,7 +208,7 @@ def update_rows(setting: Setting, resolution: int) -> Iterator[dict[str, Any]]:
 
 
 def _update_row(
-    setting: Setting,
+    setting: BenchSettings,
     op: str,
     size: str,
     moved: int,

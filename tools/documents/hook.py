@@ -37,7 +37,7 @@ def on_page_content(content: str, **_: Any) -> str:
     return _EQUATION.sub(_drawn, content)
 
 
-def _drawn(found: re.Match[str]) -> str:
-    block = found[2] == "["
-    drawn: str = convert(html.unescape(found[3]).strip(), display="block" if block else "inline")
+def _drawn(equation: re.Match[str]) -> str:
+    block = equation[2] == "["
+    drawn: str = convert(html.unescape(equation[3]).strip(), display="block" if block else "inline")
     return drawn

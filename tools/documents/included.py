@@ -39,14 +39,14 @@ def relinked(text: str, source: str, page: str) -> str:
     """
     parts = _CODE.split(text)
     for index in range(0, len(parts), 2):
-        parts[index] = _LINK.sub(lambda found: _link(found, source, page), parts[index])
+        parts[index] = _LINK.sub(lambda link: _link(link, source, page), parts[index])
     return "".join(parts)
 
 
-def _link(found: re.Match[str], source: str, page: str) -> str:
-    picture, text, target, anchor = found[1], found[2], found[3], found[4] or ""
+def _link(link: re.Match[str], source: str, page: str) -> str:
+    picture, text, target, anchor = link[1], link[2], link[3], link[4] or ""
     if not target or re.match(r"[a-z]+:", target):
-        return found[0]
+        return link[0]
     path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
     place = page_of(path)
     if place is None:

@@ -52,28 +52,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
+    arguments = argparse.ArgumentParser(
         prog="python -m tools.gpu_check", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     names = ", ".join(step.name for step in STEPS)
-    found.add_argument("--only", metavar="STEP[,STEP]", help=f"these steps alone, of {names}")
-    found.add_argument("--out", type=Path, default=Path("out/gpu_check"), metavar="FOLDER", help="results")
-    found.add_argument(
+    arguments.add_argument("--only", metavar="STEP[,STEP]", help=f"these steps alone, of {names}")
+    arguments.add_argument(
+        "--out", type=Path, default=Path("out/gpu_check"), metavar="FOLDER", help="results"
+    )
+    arguments.add_argument(
         "--peer", action="append", default=[], metavar="NAME=CHECKOUT",
         help=f"time its phases too; names: {', '.join(PEERS)}",
     )  # fmt: skip
-    found.add_argument(
+    arguments.add_argument(
         "--budget", type=float, metavar="SECONDS",
         help=f"of all steps; later ones are left out; {BUDGET:.0f}, rehearsed {PATIENCE * BUDGET:.0f}",
     )  # fmt: skip
-    found.add_argument("--rehearse", action="store_true", help="on a CPU, with tiny sizes")
-    found.add_argument("--pack", type=Path, metavar="FOLDER",
+    arguments.add_argument("--rehearse", action="store_true", help="on a CPU, with tiny sizes")
+    arguments.add_argument("--pack", type=Path, metavar="FOLDER",
         help="instead gather wheels and compiled operations for a machine without a network")  # fmt: skip
-    found.add_argument("--arch", default="9.0", help="of --pack: the GPU's architecture")
-    found.add_argument("--present", type=Path, metavar="FILE", help="of --pack: packages that are there")
-    found.add_argument("--packed", type=Path, metavar="FOLDER", help="use what --pack compiled")
-    return found
+    arguments.add_argument("--arch", default="9.0", help="of --pack: the GPU's architecture")
+    arguments.add_argument("--present", type=Path, metavar="FILE", help="of --pack: packages that are there")
+    arguments.add_argument("--packed", type=Path, metavar="FOLDER", help="use what --pack compiled")
+    return arguments
 
 
 def chosen(only: str | None, patience: float = 1.0) -> list[Step]:

@@ -36,15 +36,15 @@ def doctor(conditions: Conditions) -> Iterator[Figure]:
     yield figure("wrong, says the doctor", len(wrong), "findings", findings=wrong)
 
 
-def _flat(found: object) -> Iterator[dict[str, object]]:
+def _flat(content: object) -> Iterator[dict[str, object]]:
     """Every finding in the doctor's object, however it is nested."""
-    if isinstance(found, dict):
-        if "fine" in found:
-            yield found
-        for inner in found.values():
+    if isinstance(content, dict):
+        if "fine" in content:
+            yield content
+        for inner in content.values():
             yield from _flat(inner)
-    elif isinstance(found, list):
-        for inner in found:
+    elif isinstance(content, list):
+        for inner in content:
             yield from _flat(inner)
 
 

@@ -61,9 +61,9 @@ def relative_error(name: str, device: torch.device) -> float:
     float32_products(tf32=kind.tf32)
     x = torch.randn(2, 64, 32, 32, generator=generator).to(device, kind.dtype, memory_format=kind.layout)
     weight = torch.randn(64, 64, 3, 3, generator=generator).to(device, kind.dtype)
-    found = F.conv2d(x, weight, padding=1).double().cpu()
+    result = F.conv2d(x, weight, padding=1).double().cpu()
     true = F.conv2d(x.double().cpu(), weight.double().cpu(), padding=1)
-    error = float((found - true).norm() / true.norm())
+    error = float((result - true).norm() / true.norm())
     if not error < kind.error:
         raise ArithmeticError(f"{name}: {error:.1e} from float64, at most {kind.error:.0e} was expected")
     return error

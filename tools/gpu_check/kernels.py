@@ -30,8 +30,8 @@ _ROOT = Path(__file__).parents[2]
 
 def ncu(conditions: Conditions) -> Iterator[Figure]:
     """sizes: images, channels, side, type of the operands."""
-    found = shutil.which("ncu")
-    if found is None:
+    program = shutil.which("ncu")
+    if program is None:
         raise LeftOut("ncu is not on PATH")
     sizes = conditions.sizes
     arguments = [
@@ -40,7 +40,7 @@ def ncu(conditions: Conditions) -> Iterator[Figure]:
     ]
     sections = [word for name in ("SpeedOfLight", "SchedulerStats", "LaunchStats")
                 for word in ("--section", name)]  # fmt: skip
-    command = [found, "--clock-control", "none", "--csv", "--page", "details", *sections,
+    command = [program, "--clock-control", "none", "--csv", "--page", "details", *sections,
                "--kernel-name-base", "demangled", "--kernel-name", "regex:hrgan",
                sys.executable, "-m", "tools.gpu_check.kernels", *arguments]  # fmt: skip
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)

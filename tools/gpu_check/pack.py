@@ -79,21 +79,21 @@ def closure(requirements: Iterable[str], present: set[str]) -> set[str]:
 
     What a present package needs is taken to be there too. RunFailed for what is not installed here.
     """
-    found: dict[str, str] = {}
+    needed: dict[str, str] = {}
     waiting = [Requirement(text) for text in requirements]
     while waiting:
         one = waiting.pop()
         name = canonicalize_name(one.name)
-        there = name in found or name in present or name in _GIVEN
+        there = name in needed or name in present or name in _GIVEN
         if there or (one.marker and not one.marker.evaluate({"extra": "", "python_version": PYTHON})):
             continue
         try:
             installed = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             raise RunFailed(f"{name}: not installed here: its version is not known") from None
-        found[name] = installed.version
+        needed[name] = installed.version
         waiting += [Requirement(text) for text in installed.requires or []]
-    return {f"{name}=={version}" for name, version in found.items()}
+    return {f"{name}=={version}" for name, version in needed.items()}
 
 
 def download(wanted: Sequence[str], folder: Path) -> None:
@@ -141,16 +141,16 @@ def adopt(packed: Path, root: Path) -> list[str]:
     cache.prepare()
     for kind in _KINDS:
         recipe = cuda_recipe() if kind == "cuda" else cpu_recipe()
-        found = carried.search(lambda identity, recipe=recipe: fits(identity, recipe))  # type: ignore[misc]
-        if found is None or not _load([*good, found]):
+        library = carried.search(lambda identity, recipe=recipe: fits(identity, recipe))  # type: ignore[misc]
+        if library is None or not _load([*good, library]):
             left.append(kind)
             continue
-        good.append(found)
+        good.append(library)
         if cache.read(recipe.digest) is None:
             with cache.building() as folder:
-                shutil.copy2(found, folder / recipe.library)
+                shutil.copy2(library, folder / recipe.library)
                 (folder / "alive").unlink(missing_ok=True)
-                cache.publish(folder, recipe.digest, recipe.library, recipe.identity, carried=str(found))
+                cache.publish(folder, recipe.digest, recipe.library, recipe.identity, carried=str(library))
     return left
 
 

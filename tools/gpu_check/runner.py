@@ -57,15 +57,15 @@ def run(steps: Sequence[Step], order: CheckSettings, tell: Callable[[StepResult]
     order.out.mkdir(parents=True, exist_ok=True)
     for name in ("rows.jsonl", "log.txt"):
         (order.out / name).write_text("")
-    found: list[StepResult] = []
+    results: list[StepResult] = []
     try:
         for result in _each(steps, order):
-            found.append(result)
-            _publish(order, found)
+            results.append(result)
+            _publish(order, results)
             tell(result)
     finally:
         shutil.rmtree(order.scratch, ignore_errors=True)
-    return found
+    return results
 
 
 def _each(steps: Sequence[Step], order: CheckSettings) -> Iterator[StepResult]:

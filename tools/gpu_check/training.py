@@ -51,11 +51,11 @@ def full_size(conditions: Conditions) -> Iterator[Figure]:
 
 def combinations() -> list[list[str]]:
     """Overrides for each value of each switch that the schema knows."""
-    found: list[list[str]] = [[]]
+    overrides: list[list[str]] = [[]]
     for key, values in _SWITCHES.items():
         if key in EngineConfig.model_fields:
-            found = [[*before, f"engine.{key}={value}"] for before in found for value in values]
-    return found
+            overrides = [[*before, f"engine.{key}={value}"] for before in overrides for value in values]
+    return overrides
 
 
 def trainer_of(name: str, resolution: int, overrides: Sequence[str], device: torch.device) -> Trainer:
@@ -139,8 +139,8 @@ def waits_of(trainer: Trainer, steps: int) -> Counter[str]:
         finally:
             if cuda:
                 torch.cuda.set_sync_debug_mode("default")
-    found = [one for one in seen if "synchroniz" in str(one.message)]
-    return Counter(f"{Path(one.filename).name}:{one.lineno}" for one in found)
+    warned = [one for one in seen if "synchroniz" in str(one.message)]
+    return Counter(f"{Path(one.filename).name}:{one.lineno}" for one in warned)
 
 
 def profile(conditions: Conditions) -> Iterator[Figure]:

@@ -104,9 +104,9 @@ def trained(chosen: Sequence[tuple[ModuleType, Path]], options: argparse.Namespa
     far = 0
     rows: list[dict[str, Any]] = []
     for peer, checkout in chosen:
-        found = trained_beside(name_of(peer), checkout, options.train, options.small)
-        far += sum(not distance.ok for distance in found)
-        rows += [{"peer": name_of(peer), **asdict(d), "ok": d.ok} for d in found]
+        apart = trained_beside(name_of(peer), checkout, options.train, options.small)
+        far += sum(not distance.ok for distance in apart)
+        rows += [{"peer": name_of(peer), **asdict(d), "ok": d.ok} for d in apart]
     write_rows(options.json, rows)
     print(f"{len(rows)} distances, {far} above their limits")
     return 1 if far else 0
@@ -119,13 +119,13 @@ def trained_beside(name: str, checkout: Path, steps: int, small: bool) -> list[D
         return []
     loop = lockstep.loops()[name]
     print(f"{name}: ours and theirs differ by law in\n" + "\n".join(f"  - {law}" for law in loop.LAWS))
-    found = []
+    rows = []
     for aligned in (True, False):
         print(f"\n{name}, {'aligned' if aligned else 'as both are'}: theirs (ours moved by 1e-7)")
         part, _ = lockstep.lockstep(loop, checkout, steps, small=small, aligned=aligned)
         print_table(part)
-        found += part
-    return found
+        rows += part
+    return rows
 
 
 def print_table(distances: Sequence[Distance]) -> None:
@@ -149,8 +149,8 @@ def recorded_training(chosen: Sequence[tuple[ModuleType, Path]], file: Path, ste
         raise UserError(f"--record with --train: one peer is wanted of {', '.join(sorted(loops))}")
     peer, checkout = chosen[0]
     loop: Any = loops[name_of(peer)]
-    found, digests = lockstep.lockstep(loop, checkout, steps, small=True, aligned=True)
-    if far := [distance for distance in found if not distance.ok]:
+    distances, digests = lockstep.lockstep(loop, checkout, steps, small=True, aligned=True)
+    if far := [distance for distance in distances if not distance.ok]:
         raise UserError(f"--record {file}: {far[0].what} is too far from ours after step {far[0].step}")
     setting = loop.setting(small=True, aligned=True)
     save_lockstep(file, checkout, Record(name_of(peer), setting, digests))

@@ -66,24 +66,24 @@ def memory(name: str, resolution: int, overrides: Sequence[str], few: int = _FEW
 
 def rows() -> list[dict[str, Any]]:
     """A row a resolution, precision and way."""
-    found = []
+    measured = []
     for resolution in SIZES:
         for precision, recompute in _WAYS:
             settings = [*_CONFIG_F, f"engine.precision={precision}", f"engine.recompute={recompute}"]
             one = memory(f"stylegan2-{resolution}.yaml", resolution, settings)
-            found.append({
+            measured.append({
                 "op": f"memory, {precision}, engine.recompute={recompute}", "size": f"{resolution}px",
                 "image_bytes": one.image, "rest_bytes": one.rest, "phase": one.phase,
             })  # fmt: skip
-    return found
+    return measured
 
 
-def table(found: Sequence[dict[str, Any]]) -> list[str]:
+def table(measured: Sequence[dict[str, Any]]) -> list[str]:
     """Lines of markdown: GB an image, with the phase that takes them, and GB besides at most."""
     ways = [f"{precision}{', recomputed' * (recompute != 'off')}" for precision, recompute in _WAYS]
     lines = [f"| GB an image | {' | '.join(ways)} | besides |", "|---" * (len(ways) + 2) + "|"]
-    for first in range(0, len(found), len(ways)):
-        line = found[first : first + len(ways)]
+    for first in range(0, len(measured), len(ways)):
+        line = measured[first : first + len(ways)]
         cells = [f"{row['image_bytes'] / 1e9:.2f} ({row['phase']})" for row in line]
         rest = max(row["rest_bytes"] for row in line)
         lines.append(f"| {line[0]['size']} | {' | '.join(cells)} | {rest / 1e9:.1f} |")
@@ -97,9 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--json", type=Path, help="write the rows here")
     options = parser.parse_args(arguments)
-    found = rows()
-    print("\n".join(table(found)))
-    write_rows(options.json, found)
+    measured = rows()
+    print("\n".join(table(measured)))
+    write_rows(options.json, measured)
 
 
 if __name__ == "__main__":

@@ -123,8 +123,8 @@ def gradient_of(family: Family, networks: Networks, name: str, reals: Batch, see
         game = family.game(networks, family.schedule.at(_GROWN), randomness)
         loss = phase.objective(game, game.present(reals)).loss.mean()
         named = [(n, p) for n, p in networks[phase.trains].named_parameters() if p.requires_grad]
-        found = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True)
-    return {n: g for (n, _), g in zip(named, found, strict=True) if g is not None}
+        gradients = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True)
+    return {n: g for (n, _), g in zip(named, gradients, strict=True) if g is not None}
 
 
 @contextmanager
@@ -152,12 +152,12 @@ def last_bit_moved(networks: Networks) -> Iterator[None]:
             parameter.data = value
 
 
-def difference(found: Gradient | None, true: Gradient) -> tuple[float, float] | None:
+def difference(moved: Gradient | None, true: Gradient) -> tuple[float, float] | None:
     """Of the whole vector, and of the worst tensor that holds a millionth of its squared length."""
-    if found is None:
+    if moved is None:
         return None
     squares = {name: float(value.double().square().sum()) for name, value in true.items()}
-    apart = {name: float((found[name] - value).double().square().sum()) for name, value in true.items()}
+    apart = {name: float((moved[name] - value).double().square().sum()) for name, value in true.items()}
     total = sum(squares.values())
     worst = max(apart[name] / squares[name] for name in true if squares[name] > 1e-6 * total)
     return (sum(apart.values()) / total) ** 0.5, worst**0.5
@@ -203,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args(arguments)
-    found = []
+    table = []
     print("| phase | TF32 | bfloat16 | last bit | another batch |\n|---|---|---|---|---|")
     for path in options.configs or list(map(shipped, _DEFAULT)):
         config = load_config(path, [*options.set, "batch.micro=null"])
@@ -213,8 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ops.use("reference")  # whose convolutions and products are torch's
         for row in rows(case):
             print(shown(row), flush=True)
-            found.append(row)
-    write_rows(options.json, found)
+            table.append(row)
+    write_rows(options.json, table)
     return 0
 
 

@@ -206,16 +206,16 @@ def row(result: LabResult, mixture_name: str, modes: int) -> dict[str, Any]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    found.add_argument(
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    arguments.add_argument(
         "--loss", nargs="+", default=["all"], metavar="NAME", help=f"all, or {', '.join(RECIPES)}"
     )
-    found.add_argument("--mixture", choices=sorted(MIXTURES), default="ring")
-    found.add_argument("--images", default="400k", help="real points shown to each; default 400k")
-    found.add_argument("--seed", type=int, default=0)
-    found.add_argument("--picture", type=Path, default=Path("out/loss_lab.png"), help="where to draw")
-    found.add_argument("--json", type=Path, help="write the figures here")
-    return found
+    arguments.add_argument("--mixture", choices=sorted(MIXTURES), default="ring")
+    arguments.add_argument("--images", default="400k", help="real points shown to each; default 400k")
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--picture", type=Path, default=Path("out/loss_lab.png"), help="where to draw")
+    arguments.add_argument("--json", type=Path, help="write the figures here")
+    return arguments
 
 
 def chosen(names: Sequence[str]) -> list[str]:

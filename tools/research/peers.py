@@ -45,8 +45,8 @@ class Peer:
     def forms(self, operation: str, settings: dict[str, Any]) -> Forms:
         """The ways it computes an operation, all equal: name -> function of float32 tensors."""
         method = getattr(self, operation, None)
-        found: Forms = {} if method is None else method(**settings)
-        return found
+        offered: Forms = {} if method is None else method(**settings)
+        return offered
 
 
 class Ada(Peer):

@@ -45,8 +45,8 @@ class Instruction:
     @property
     def target(self) -> int | None:
         """Where a branch leads."""
-        found = re.search(r"0x([0-9a-f]+)\s*$", self.operands) if self.name.startswith("BRA") else None
-        return int(found[1], 16) if found else None
+        place = re.search(r"0x([0-9a-f]+)\s*$", self.operands) if self.name.startswith("BRA") else None
+        return int(place[1], 16) if place else None
 
     @property
     def stored(self) -> int:
@@ -124,9 +124,9 @@ def find_tools(folder: Path | None = None) -> Path:
 
 
 def _places() -> Iterator[Path]:
-    found = shutil.which("cuobjdump")
-    if found:
-        yield Path(found).parent
+    on_path = shutil.which("cuobjdump")
+    if on_path:
+        yield Path(on_path).parent
     with suppress(CannotBuild):
         yield toolkit_of(find_nvcc().path) / "bin"
     triton = find_spec("triton")  # which comes with torch for CUDA and brings both
@@ -157,11 +157,11 @@ def _usage(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
 
 def instructions(text: str) -> list[Instruction]:
     """The instructions of a disassembled function."""
-    found = []
+    decoded = []
     for address, line in _INSTRUCTION.findall(text):
         guard, name, operands = re.match(r"(@!?U?P\w+\s+)?(\S+)\s*(.*)", line.strip()).groups()  # type: ignore[union-attr]
-        found.append(Instruction(int(address, 16), (guard or "").strip(), name, operands))
-    return found
+        decoded.append(Instruction(int(address, 16), (guard or "").strip(), name, operands))
+    return decoded
 
 
 def _row(name: str, arch: str, used: tuple[int, int], code: list[Instruction]) -> Kernel:

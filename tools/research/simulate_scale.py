@@ -86,30 +86,34 @@ def sent_table(rows: Sequence[ScaleRow]) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("configs", nargs="*", help=f"of {', '.join(FULL_SIZES)}; all if none")
-    found.add_argument("--gpus", type=int, nargs="+", default=list(GPUS))
-    found.add_argument(
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    arguments.add_argument("configs", nargs="*", help=f"of {', '.join(FULL_SIZES)}; all if none")
+    arguments.add_argument("--gpus", type=int, nargs="+", default=list(GPUS))
+    arguments.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a constant; repeatable"
     )
-    found.add_argument("--recompute", action="store_true", help="with engine.recompute=blocks")
-    found.add_argument("--json", type=Path, help="write rows and constants here")
-    found.add_argument("--picture", type=Path, help="draw s/kimg over GPUs here (.png, .jpg or .webp)")
-    found.add_argument("--measure", action="store_true", help="compare the model with two ranks here instead")
-    found.add_argument(
+    arguments.add_argument("--recompute", action="store_true", help="with engine.recompute=blocks")
+    arguments.add_argument("--json", type=Path, help="write rows and constants here")
+    arguments.add_argument("--picture", type=Path, help="draw s/kimg over GPUs here (.png, .jpg or .webp)")
+    arguments.add_argument(
+        "--measure", action="store_true", help="compare the model with two ranks here instead"
+    )
+    arguments.add_argument(
         "--networks", type=int, nargs="*", default=[1000, 100], help="of --measure, in Mbit/s; needs root"
     )
-    found.add_argument("--steps", type=int, default=9, help="of --measure, each way")
-    return found
+    arguments.add_argument("--steps", type=int, default=9, help="of --measure, each way")
+    return arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables."""
     options = parser().parse_args(arguments)
     if options.measure:
-        found = measuring.trials([None, *options.networks], options.steps)
-        print("\n".join(measuring.table(found)))
-        write_rows(options.json, measuring.as_rows(found))
+        trials = measuring.trials([None, *options.networks], options.steps)
+        print("\n".join(measuring.table(trials)))
+        write_rows(options.json, measuring.as_rows(trials))
         return 0
     names = options.configs or list(FULL_SIZES)
     for name in names:

@@ -114,10 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         sampler = sampler_of(open_snapshot(options.source), torch.device("cpu"))
     ops.use("reference")  # whose convolutions and products are torch's
-    found = factor(sampler, options.space, options.count)
-    times = f"{found['factor']:.1f} times"
-    print(f"{found['op']}  float32 {found['float32']:.4g}  TF32 {found['tf32']:.4g}  {times}")
-    write_rows(options.json, [found])
+    row = factor(sampler, options.space, options.count)
+    times = f"{row['factor']:.1f} times"
+    print(f"{row['op']}  float32 {row['float32']:.4g}  TF32 {row['tf32']:.4g}  {times}")
+    write_rows(options.json, [row])
     return 0
 
 

@@ -98,7 +98,7 @@ class ClusterRun:
 
     def ranks(self) -> dict[str, psutil.Process]:
         """The training processes by their rank, without what they have started themselves."""
-        found = {}
+        processes = {}
         for process in psutil.process_iter():
             try:
                 variables, arguments = process.environ(), process.cmdline()
@@ -110,8 +110,8 @@ class ClusterRun:
                 self.slurm.conf
             )
             if mine and "launch.main" in arguments and not child:
-                found[variables["SLURM_PROCID"]] = process
-        return found
+                processes[variables["SLURM_PROCID"]] = process
+        return processes
 
     @property
     def saved(self) -> int:

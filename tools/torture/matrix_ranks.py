@@ -70,12 +70,14 @@ def nudge(trainer: Trainer, kind: torch.dtype) -> None:
 def check_and_keep(trainer: Trainer, path: Path) -> None:
     """Ranks must hold the same to the bit; the first writes it."""
     process = trainer.engine.process
-    found = {f"{g}/{k}": v.contiguous() for g, tensors in take(trainer).items() for k, v in tensors.items()}
-    for name, value in found.items():
+    tensors_saved = {
+        f"{g}/{k}": v.contiguous() for g, tensors in take(trainer).items() for k, v in tensors.items()
+    }
+    for name, value in tensors_saved.items():
         if not torch.equal(from_first(value, process), value):
             raise RuntimeError(f"{path.stem}: rank {process.rank} holds another {name} than the first rank")
     if process.is_first:
-        save_tensors(path, found)
+        save_tensors(path, tensors_saved)
 
 
 def save(trainer: Trainer, run: Path) -> None:
@@ -129,10 +131,10 @@ def go_on(out: Path, process: Process, families: list[str]) -> None:
     """From each checkpoint to the end under every engine."""
     for name in families:
         for saver, saved_world in SAVERS:
-            found = CheckpointStore(out / f"{name}-{saver}-x{saved_world}", 1).newest(print)
-            if found is None:
+            checkpoint = CheckpointStore(out / f"{name}-{saver}-x{saved_world}", 1).newest(print)
+            if checkpoint is None:
                 continue  # a number of ranks that was left out; its cells stay empty
-            groups = found.load()
+            groups = checkpoint.load()
             for kind in KINDS:
                 trainer = make_trainer(name, kind, process)
                 put_back(trainer, groups)

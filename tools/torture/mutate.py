@@ -70,10 +70,10 @@ def prepare(place: Path, room: str) -> None:
 
 def results(place: Path) -> dict[str, int | None]:
     """Every change that mutmut knows, with the exit code of its tests; None: not run yet."""
-    found: dict[str, int | None] = {}
+    codes: dict[str, int | None] = {}
     for path in sorted(place.glob("mutants/pipeline/**/*.meta")):
-        found.update(json.loads(path.read_text())["exit_code_by_key"])
-    return found
+        codes.update(json.loads(path.read_text())["exit_code_by_key"])
+    return codes
 
 
 def sample(known: Results, count: int, seed: int) -> list[str]:
@@ -122,11 +122,11 @@ def table(rooms: Mapping[str, Results]) -> list[str]:
         "| room | changes | killed | survived | no test | hung or broke | not run |",
         "|---|---|---|---|---|---|---|",
     ]
-    for room, found in rooms.items():
-        counts = Counter("not run" if code is None else _WORDS.get(code, "hung") for code in found.values())
+    for room, codes in rooms.items():
+        counts = Counter("not run" if code is None else _WORDS.get(code, "hung") for code in codes.values())
         cells = [counts[word] for word in ("killed", "survived", "no test", "hung", "not run")]
-        lines.append(f"| {room} | {len(found)} | " + " | ".join(map(str, cells)) + " |")
-    survivors = [name for found in rooms.values() for name, code in found.items() if code in (0, 33)]
+        lines.append(f"| {room} | {len(codes)} | " + " | ".join(map(str, cells)) + " |")
+    survivors = [name for codes in rooms.values() for name, code in codes.items() if code in (0, 33)]
     return [*lines, *(["", *sorted(survivors)] if survivors else [])]
 
 
@@ -151,15 +151,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"{room}: no such room; allowed: {', '.join(ROOMS)}")
     if importlib.util.find_spec("mutmut") is None:
         raise UserError("mutmut is not installed; allowed: pip install 'hrgan[mutation]'")
-    rooms, found, end = options.rooms or ROOMS, {}, time.monotonic() + 60 * options.minutes
+    rooms, by_room, end = options.rooms or ROOMS, {}, time.monotonic() + 60 * options.minutes
     for number, room in enumerate(rooms):
         # What one room leaves of its share, the next ones have.
         until = time.monotonic() + (end - time.monotonic()) / (len(rooms) - number)
-        found[room] = torture(room, options.out.absolute() / room, options.sample, options.seed, until)
-        for name in sorted(name for name, code in found[room].items() if code == 0):
+        by_room[room] = torture(room, options.out.absolute() / room, options.sample, options.seed, until)
+        for name in sorted(name for name, code in by_room[room].items() if code == 0):
             print(difference(options.out.absolute() / room, name))
-    print("\n".join(table(found)))
-    return int(any(code == 0 for results in found.values() for code in results.values()))
+    print("\n".join(table(by_room)))
+    return int(any(code == 0 for results in by_room.values() for code in results.values()))
 
 
 if __name__ == "__main__":

@@ -141,12 +141,12 @@ def _derived(case: TheirNetwork, net: str, pair: tuple[Any, Any], losses: list[T
     """The gradients of a loss by all parameters: the largest difference, each against its own peak, or a
     millionth of the largest where it is 0 (biases before a normalisation)."""
     ours, theirs = (dict(network.named_parameters()) for network in pair)
-    found = _gradients(ours, losses[0])
+    mine = _gradients(ours, losses[0])
     wanted = from_ajbrock({**_gradients(theirs, losses[1]), "marker.u0": torch.zeros(1)})
     floor = 1e-6 * max(float(g.abs().max()) for g in wanted.values())
     far = [
         float((gradient - wanted[name]).abs().max()) / max(float(wanted[name].abs().max()), floor)
-        for name, gradient in found.items()
+        for name, gradient in mine.items()
     ]
     return ParityRow(case.name, f"{net}, gradients of its loss", max(far), GRADIENT)
 

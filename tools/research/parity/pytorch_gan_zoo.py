@@ -128,17 +128,17 @@ def _gradients_apart(
     judges: tuple[Judge, Judge], reals: Tensor, between: Tensor, pairs: Sequence[Pair]
 ) -> float:
     own, other = ([p for pair in pairs for p in pair.parameters()[side]] for side in (0, 1))
-    found = _gradients(judges[0], reals, between, own)
+    gradients = _gradients(judges[0], reals, between, own)
     wanted = _gradients(judges[1], reals, between, other)
     both = zip(pairs, wanted[::2], wanted[1::2], strict=True)
     mapped = [gradient for pair, weight, bias in both for gradient in pair.as_ours(weight, bias)]
-    return whole(zip(found, mapped, strict=True))
+    return whole(zip(gradients, mapped, strict=True))
 
 
 def _judge(ours: Any, fade: float) -> Judge:
     def logits(images: Tensor) -> Tensor:
-        found: Tensor = ours(images, fade=fade, exact=True).logits
-        return found
+        judged: Tensor = ours(images, fade=fade, exact=True).logits
+        return judged
 
     return logits
 
@@ -187,8 +187,8 @@ def _gradients(judge: Judge, reals: Tensor, between: Tensor, parameters: list[Te
     (slope,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
     norms = slope.square().sum(dim=[1, 2, 3]).sqrt()
     loss = (10 * (norms - 1).square() + 0.001 * judge(reals).square()).mean()
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
 
 
 RULES: tuple[Rule, ...] = ((r"bias$", 0.3, 0.0),)

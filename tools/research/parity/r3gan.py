@@ -133,9 +133,9 @@ def compare_case(networks: Any, trainer: Any, case: Preset) -> Iterator[ParityRo
 def _derived(ours: nn.Module, theirs: Any, loss: Tensor) -> float:
     """The difference of the whole gradients."""
     named = dict(ours.named_parameters())
-    found = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
+    gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values())), strict=True))
     wanted = translated({name: p.grad for name, p in theirs.named_parameters()})
-    return whole((found[name], wanted[name]) for name in found)
+    return whole((gradients[name], wanted[name]) for name in gradients)
 
 
 def translated(theirs: Mapping[str, Any]) -> dict[str, Tensor]:

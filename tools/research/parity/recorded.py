@@ -46,10 +46,10 @@ class RecordedNetwork:
 
     def tensors(self) -> list[Tensor]:
         """The inputs: images or latents, then labels [N] if there are any."""
-        found = [drawn(f"input.{i}", shape) for i, shape in enumerate(self.inputs)]
+        drawings = [drawn(f"input.{i}", shape) for i, shape in enumerate(self.inputs)]
         if self.labelled:
-            found.append(torch.arange(self.inputs[0][0]) % self.spec["classes"])
-        return found
+            drawings.append(torch.arange(self.inputs[0][0]) % self.spec["classes"])
+        return drawings
 
     def ours(self) -> nn.Module:
         """Our network, filled."""
@@ -64,9 +64,9 @@ class RecordedNetwork:
     @torch.no_grad()
     def output(self) -> Tensor:
         """What our network gives."""
-        found = self.ours()(*self.tensors(), exact=True, **self.call)
-        found = found.logits if isinstance(found, Verdict) else found
-        output: Tensor = found[0] if isinstance(found, tuple) else found
+        result = self.ours()(*self.tensors(), exact=True, **self.call)
+        result = result.logits if isinstance(result, Verdict) else result
+        output: Tensor = result[0] if isinstance(result, tuple) else result
         return output
 
 
@@ -85,11 +85,11 @@ def summary(output: Tensor) -> dict[str, Any]:
 
 def drift(output: Tensor, given: Mapping[str, Any]) -> float:
     """How far `output` is from a recorded one, relative to its largest value; inf for another shape."""
-    found = summary(output)
-    if found["shape"] != given["shape"]:
+    measured = summary(output)
+    if measured["shape"] != given["shape"]:
         return float("inf")
-    far = [abs(found[key] - given[key]) for key in ("mean", "std", "largest")]
-    far += [abs(found["values"][place] - value) for place, value in given["values"].items()]
+    far = [abs(measured[key] - given[key]) for key in ("mean", "std", "largest")]
+    far += [abs(measured["values"][place] - value) for place, value in given["values"].items()]
     return float(max(far) / given["largest"])
 
 

@@ -32,12 +32,12 @@ NEEDED = ("lmdb", "wandb", "tqdm")  # by its training script, for what is not ru
 def compare(checkout: Path) -> list[ParityRow]:
     """Networks of config f at 1024px and 256px; gradients at 256px with half as many channels."""
     with isolated(checkout, stand_ins=NEEDED):
-        found = []
+        rows = []
         for size, images in ((1024, 1), (256, 2)):
-            found += forward_rows(f"{size}px, config f", _built(size, 2), ROSINALITY, images=images, judged=4)
+            rows += forward_rows(f"{size}px, config f", _built(size, 2), ROSINALITY, images=images, judged=4)
         pair = _built(256, 1)
         losses = _losses(importlib.import_module("train"), pair)
-        return found + gradient_rows("256px", pair, ROSINALITY, losses, count=4)
+        return rows + gradient_rows("256px", pair, ROSINALITY, losses, count=4)
 
 
 def _built(size: int, multiplier: int) -> Theirs:

@@ -76,13 +76,13 @@ def plain_settings(network: nn.Module) -> dict[str, Any]:
 
 def converted(theirs: Theirs, known: Format) -> tuple[Any, Networks]:
     """Our family and networks from theirs, by the way that `hrgan import` goes."""
-    _, found = convert(theirs.parts(), (known,), discriminator=True)
-    config = found.family.model_copy(update={"path_length_shrink": 1, "style_mixing": 0.0})
-    family = build_family(config, found.spec, batch_size=found.batch_size)
+    _, imported = convert(theirs.parts(), (known,), discriminator=True)
+    config = imported.family.model_copy(update={"path_length_shrink": 1, "style_mixing": 0.0})
+    family = build_family(config, imported.spec, batch_size=imported.batch_size)
     networks = family.networks()
-    networks.generator.load_state_dict(found.generator)
-    assert found.discriminator is not None
-    networks.discriminator.load_state_dict(found.discriminator)
+    networks.generator.load_state_dict(imported.generator)
+    assert imported.discriminator is not None
+    networks.discriminator.load_state_dict(imported.discriminator)
     return family, networks
 
 

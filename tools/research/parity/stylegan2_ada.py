@@ -48,7 +48,7 @@ def record(checkout: Path) -> list[RecordedNetwork]:
 
 def rows(networks: str, losses: Any) -> list[ParityRow]:
     """networks: their module. losses: their turns, made from generator and discriminator."""
-    found = []
+    compared = []
     for name, changes, spec, images, judged in (
         ("1024px, config f", {}, ImageSpec(1024, 1024, 3), 1, 2),
         ("256px, config f", {}, ImageSpec(256, 256, 3), 2, 4),
@@ -56,10 +56,10 @@ def rows(networks: str, losses: Any) -> list[ParityRow]:
         ("32px, residual G, skip D", {**SMALL, "other": True}, ImageSpec(32, 32, 1), 4, 8),
     ):
         pair = built(networks, {**changes, "group": min(judged, 4)}, spec)
-        found += forward_rows(name, pair, STYLEGAN2_ADA, images=images, judged=judged)
+        compared += forward_rows(name, pair, STYLEGAN2_ADA, images=images, judged=judged)
     pair = built(networks, {"channel_base": 16384}, ImageSpec(256, 256, 3))
     turns = losses(pair.generator, pair.discriminator)
-    return found + gradient_rows("256px", pair, STYLEGAN2_ADA, turns, count=4)
+    return compared + gradient_rows("256px", pair, STYLEGAN2_ADA, turns, count=4)
 
 
 def built(networks: str, changes: Mapping[str, Any], spec: ImageSpec) -> Theirs:

@@ -75,18 +75,18 @@ def overridden(
 ) -> dict[str, float]:
     """`values` with `name=value` overrides (--set). UserError for an unknown name, or what is no number above
     0."""
-    found = dict(values)
+    constants = dict(values)
     for text in overrides:
         name, _, value = text.partition("=")
-        if name not in found:
-            raise UserError(f"--set: {name!r} is no constant; allowed: {', '.join(found)}")
+        if name not in constants:
+            raise UserError(f"--set: {name!r} is no constant; allowed: {', '.join(constants)}")
         try:
-            found[name] = float(value)
+            constants[name] = float(value)
         except ValueError:
             raise UserError(f"--set: {text!r}: allowed: {name}= and a number") from None
-        if not found[name] >= 0 or (not found[name] and name not in may_be_zero):
+        if not constants[name] >= 0 or (not constants[name] and name not in may_be_zero):
             raise UserError(f"--set: {text!r}: allowed: a number above 0")
-    return found
+    return constants
 
 
 def table(chosen: Constants) -> list[str]:

@@ -187,13 +187,13 @@ def _recorded(seen: _Seen) -> Iterator[None]:
 
 def stages(family: Family, images: int, samples: int = 400) -> list[tuple[int, Stage]]:
     """(images, stage) for each resolution and batch of a run of `images`, the last stage of each."""
-    found: dict[tuple[int, int], tuple[int, Stage]] = {}
+    shares: dict[tuple[int, int], tuple[int, Stage]] = {}
     for number in range(samples):
         stage = family.schedule.at(number * images // samples)
         share = (number + 1) * images // samples - number * images // samples
         name = (stage.resolution, stage.batch_size)
-        found[name] = (found.get(name, (0, stage))[0] + share, replace(stage, fade=1.0))
-    return list(found.values())
+        shares[name] = (shares.get(name, (0, stage))[0] + share, replace(stage, fade=1.0))
+    return list(shares.values())
 
 
 def count_stage(
@@ -283,6 +283,6 @@ def count_run(
     spec = ImageSpec(resolution, resolution, 3, classes)
     config = with_auto_settings(config, spec)
     use_operations("reference", torch.device("cpu"))
-    found = stages(family_of(config, spec), config.length.images)
+    spans = stages(family_of(config, spec), config.length.images)
     count = partial(count_stage, config, spec, recompute=recompute, proportional=proportional)
-    return config, [Span(images, count(stage)) for images, stage in (found[-1:] if last_only else found)]
+    return config, [Span(images, count(stage)) for images, stage in (spans[-1:] if last_only else spans)]

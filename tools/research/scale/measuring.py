@@ -43,13 +43,13 @@ class Trial:
 
 def trials(networks: Sequence[int | None], steps: int) -> list[Trial]:
     """Every small configuration over every network. RunFailed where hosts cannot be made."""
-    found = []
+    measured = []
     for name, classes in SMALL_RUNS.items():
         count = count_run(shipped(name), _SIDE, classes, last_only=True)[1][-1].count
         for network in networks:
             seconds = _measured(name, classes, network, steps)
-            found.append(predict(name, network, count, seconds))
-    return found
+            measured.append(predict(name, network, count, seconds))
+    return measured
 
 
 def predict(name: str, network: int | None, count: Count, seconds: Mapping[str, float]) -> Trial:
@@ -86,18 +86,18 @@ def _measured(name: str, classes: int, network: int | None, steps: int) -> dict[
     return seconds
 
 
-def as_rows(found: Sequence[Trial]) -> list[dict[str, object]]:
+def as_rows(trials: Sequence[Trial]) -> list[dict[str, object]]:
     """For the JSON file."""
-    return [{**asdict(trial), "error": trial.error} for trial in found]
+    return [{**asdict(trial), "error": trial.error} for trial in trials]
 
 
-def table(found: Sequence[Trial]) -> list[str]:
+def table(trials: Sequence[Trial]) -> list[str]:
     """Lines of markdown."""
     lines = [
         "| configuration | network | step alone | latency | bandwidth | step predicted | measured | error |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for one in found:
+    for one in trials:
         network = "one host" if one.network is None else f"{one.network} Mbit/s"
         lines.append(
             f"| {one.config} | {network} | {1e3 * one.alone:.0f} ms | {1e6 * one.latency:.0f} us "

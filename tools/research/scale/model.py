@@ -39,15 +39,20 @@ class Cluster:
         """
         if self.gpus == 1:
             return 0.0
-        found, ranks = self.constants, self.gpus
-        hop, bandwidth = found["inside_latency"], found["inside_bandwidth"]
+        constants, ranks = self.constants, self.gpus
+        hop, bandwidth = constants["inside_latency"], constants["inside_bandwidth"]
         if self.nodes > 1:
-            hop = found["between_latency"]
-            alone = found["gpus_per_node"] == 1
-            bandwidth = found["between_bandwidth"] if alone else min(bandwidth, found["between_bandwidth"])
+            hop = constants["between_latency"]
+            alone = constants["gpus_per_node"] == 1
+            bandwidth = (
+                constants["between_bandwidth"] if alone else min(bandwidth, constants["between_bandwidth"])
+            )
         ring = 2 * (ranks - 1) * (hop + size / ranks / bandwidth)
-        inside = min(ranks, found["gpus_per_node"]) - 1
-        depth = math.ceil(math.log2(self.nodes)) * found["between_latency"] + inside * found["inside_latency"]
+        inside = min(ranks, constants["gpus_per_node"]) - 1
+        depth = (
+            math.ceil(math.log2(self.nodes)) * constants["between_latency"]
+            + inside * constants["inside_latency"]
+        )
         return min(ring, 2 * depth + 2 * size / bandwidth)
 
     def scatter(self, size: float) -> float:
@@ -76,7 +81,7 @@ class StepTime:
 
 
 @dataclass(frozen=True)
-class Setting:
+class ModelSetting:
     """How a run is split. zero: the stage of ZeRO, None for `replicated`. rate: FLOP/s of a GPU. micro: most
     images that a GPU holds at once."""
 
@@ -86,13 +91,13 @@ class Setting:
     zero: int | None = None
 
 
-def setting(config: RunConfig, chosen: Constants) -> Setting:
+def setting(config: RunConfig, chosen: Constants) -> ModelSetting:
     """Of a configuration, under `replicated`."""
     micro = config.batch.micro
-    return Setting(chosen, chosen[f"rate_{config.engine.precision}"], None if micro == "auto" else micro)
+    return ModelSetting(chosen, chosen[f"rate_{config.engine.precision}"], None if micro == "auto" else micro)
 
 
-def step_time(count: Count, gpus: int, images: int, how: Setting) -> StepTime:
+def step_time(count: Count, gpus: int, images: int, how: ModelSetting) -> StepTime:
     """Of one step with `images` a GPU."""
     cluster, constants = Cluster(gpus, how.constants), how.constants
     micros = micro_batches(images, how.micro)
@@ -147,7 +152,7 @@ class Memory:
         return self.weights + self.gradients + self.moments + self.average + self.activations
 
 
-def memory(count: Count, gpus: int, images: int, how: Setting) -> Memory:
+def memory(count: Count, gpus: int, images: int, how: ModelSetting) -> Memory:
     """Of a GPU that trains `images` of each batch; activations are the largest phase's, with workspace."""
     at_once = images / micro_batches(images, how.micro)
     trained, held = sum(count.trainable.values()), sum(count.held.values())
@@ -191,7 +196,7 @@ class ScaleRow:
     checkpoint_write: float
 
 
-def row(family: str, spans: Sequence[Span], gpus: int, scaling: str, how: Setting) -> ScaleRow | None:
+def row(family: str, spans: Sequence[Span], gpus: int, scaling: str, how: ModelSetting) -> ScaleRow | None:
     """A run of all spans; None if a stage's batch cannot be split over so many GPUs."""
     seconds = alone = 0.0
     for span in spans:

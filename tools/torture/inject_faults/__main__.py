@@ -153,35 +153,35 @@ def cases(bench: Bench, faults: int, killed: int, losses: int, seed: int) -> Ite
     kinds = ["fault"] * faults + ["kill"] * killed + ["loss"] * losses
     chance.shuffle(kinds)
     for kind in kinds:
-        found = None
-        while found is None:
+        case = None
+        while case is None:
             fault = next(failing if kind == "fault" else ending)
-            found = bench.loss(fault, chance) if kind == "loss" else bench.case(fault)
-        yield found
+            case = bench.loss(fault, chance) if kind == "loss" else bench.case(fault)
+        yield case
 
 
-def table(found: Sequence[FaultCase]) -> str:
+def table(results: Sequence[FaultCase]) -> str:
     """Counts by kind of fault, in Markdown."""
     rows = [
         "| fault | cases | same to the bit | went on | clear line | traceback | hang | something wrong |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    kinds = dict.fromkeys(case.kind for case in found)
-    rows += [_row(kind, [case for case in found if case.kind == kind]) for kind in kinds]
-    return "\n".join([*rows, _row("all", found)])
+    kinds = dict.fromkeys(case.kind for case in results)
+    rows += [_row(kind, [case for case in results if case.kind == kind]) for kind in kinds]
+    return "\n".join([*rows, _row("all", results)])
 
 
-def _row(kind: str, found: Sequence[FaultCase]) -> str:
-    said = Counter(case.said.split(",")[0] for case in found)
-    same = sum(not case.wrong for case in found)
+def _row(kind: str, results: Sequence[FaultCase]) -> str:
+    said = Counter(case.said.split(",")[0] for case in results)
+    same = sum(not case.wrong for case in results)
     figures = [
-        len(found),
+        len(results),
         same,
         said["went on"],
         said["line"],
         said["traceback"],
         said["hang"],
-        len(found) - same,
+        len(results) - same,
     ]
     return f"| {kind} | {' | '.join(map(str, figures))} |"
 
@@ -203,18 +203,18 @@ def main() -> int:
     out = options.out.absolute()
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    found = []
+    results = []
     with Commands(options.code.resolve(), compile_shim(out)) as commands:
         bench = Bench(commands, WORKLOADS[options.workload], out, options.seconds)
         print(f"calls of an undisturbed run: {bench.counts}", flush=True)
         for case in cases(bench, options.faults, options.kills, options.losses, options.seed):
-            found.append(case)
+            results.append(case)
             print(f"{case.what}: {case.said}{''.join(f'; {text}' for text in case.wrong)}", flush=True)
             if case.wrong or case.said in ("traceback", "hang"):
                 with (out / "cases.txt").open("a") as file:
                     file.write("\n".join([f"== {case.what}: {case.said}", *case.wrong, *case.lines, "", ""]))
-    print(table(found))
-    return 1 if any(case.wrong or case.said in ("traceback", "hang") for case in found) else 0
+    print(table(results))
+    return 1 if any(case.wrong or case.said in ("traceback", "hang") for case in results) else 0
 
 
 if __name__ == "__main__":

@@ -122,12 +122,12 @@ class Disk:
 
     def _place(self, path: str) -> tuple[_Folder, str]:
         *folders, name = Path(path).relative_to(self._root).parts
-        found: _Node = self._top
+        node: _Node = self._top
         for part in folders:
-            assert isinstance(found, _Folder)
-            found = found.now[part]
-        assert isinstance(found, _Folder)
-        return found, name
+            assert isinstance(node, _Folder)
+            node = node.now[part]
+        assert isinstance(node, _Folder)
+        return node, name
 
     def left(self, model: Model | None, chance: random.Random) -> dict[Path, bytes | None]:
         """What a loss of power now would leave, by path below the root, None for a folder; without a model,
@@ -184,11 +184,11 @@ def _cut(file: _File, chance: random.Random) -> bytes:
 
 def read_log(log: Path) -> list[Change]:
     """The changes that a shim has recorded."""
-    data, at, found = log.read_bytes(), 0, []
+    data, at, changes = log.read_bytes(), 0, []
     while at < len(data):
         what, inode, number, first, second = _HEAD.unpack_from(data, at)
         at += _HEAD.size
         texts = data[at : at + first], data[at + first : at + first + second]
-        found.append(Change(what.decode(), inode, number, *texts))
+        changes.append(Change(what.decode(), inode, number, *texts))
         at += first + second
-    return found
+    return changes

@@ -54,12 +54,12 @@ def compile_shim(folder: Path) -> Path:
 
 def variables(root: Path, state: Path, fault: Fault | None = None, log: Path | None = None) -> dict[str, str]:
     """The environment of a command whose calls under `root` are counted, disturbed and recorded."""
-    found = {"INJECT_ROOT": str(root), "INJECT_STATE": str(state)}
+    environment = {"INJECT_ROOT": str(root), "INJECT_STATE": str(state)}
     if fault is not None:
-        found["INJECT_FAULT"] = fault.as_text()
+        environment["INJECT_FAULT"] = fault.as_text()
     if log is not None:
-        found["INJECT_LOG"] = str(log)
-    return found
+        environment["INJECT_LOG"] = str(log)
+    return environment
 
 
 def read_state(state: Path) -> tuple[bool, dict[str, int]]:

@@ -94,22 +94,22 @@ def differences(first: Path, second: Path) -> list[str]:
 
 
 def _contents(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    contents: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.name == ".lock" or path.is_dir():
             continue
         if "tfevents" in path.name:
-            found[f"{Path(name).parent}/curves"] = None
+            contents[f"{Path(name).parent}/curves"] = None
         elif path.name == JOB:
-            found[name] = json.loads(path.read_bytes())["state"]
+            contents[name] = json.loads(path.read_bytes())["state"]
         elif path.name == "log.jsonl":
-            found[name] = [_timeless(line) for line in path.read_text().splitlines()]
+            contents[name] = [_timeless(line) for line in path.read_text().splitlines()]
         else:
-            found[name] = path.read_bytes()
+            contents[name] = path.read_bytes()
     return {
         name: _curves(folder / Path(name).parent) if name.endswith("/curves") else value
-        for name, value in found.items()
+        for name, value in contents.items()
     }
 
 

@@ -9,7 +9,7 @@ A peer's module offers
 
 - `PEER: str`, its name; the module's own if it has none;
 - `LAWS: tuple[str, ...]`, and what "aligned" does about them;
-- `setting(small, aligned) -> Setting`, large for people, small for tests;
+- `setting(small, aligned) -> LoopSetting`, large for people, small for tests;
 - `run(checkout, setting, aligned, step, after)`, their loop: `step` before each of its steps, `after` with
   its state after it.
 """
@@ -26,7 +26,7 @@ from typing import Any
 from torch import Tensor
 
 from tools.research.parity import GRADIENT, offering, whole
-from tools.research.parity.lockstep.ours import Ours, State, Turn
+from tools.research.parity.lockstep.ours import Ours, State, TurnInputs
 from tools.research.parity.lockstep.recorded import Digest, kept
 
 MOVED, FACTOR = 1e-7, 10.0
@@ -78,24 +78,24 @@ def lockstep(
     """`steps` steps of both loops: distances after each, and digests of theirs after steps 1, 2, 4, ..."""
     setting = loop.setting(small=small, aligned=aligned)
     ours, moved = Ours(setting), Ours(setting, MOVED)
-    found: list[Distance] = []
+    measured: list[Distance] = []
     digests: list[Digest] = []
     done = 0
 
-    def step() -> list[Turn]:
+    def step() -> list[TurnInputs]:
         moved.step()
         return ours.step()
 
     def after(theirs: State) -> bool:
         nonlocal done
         done += 1
-        found.extend(distances(done, ours.state(), moved.state(), theirs, aligned))
+        measured.extend(distances(done, ours.state(), moved.state(), theirs, aligned))
         if small and (done & (done - 1) == 0 or done == steps):
-            digests.extend(kept(theirs, done, {d.what: d.yardstick for d in found if d.step == done}))
+            digests.extend(kept(theirs, done, {d.what: d.yardstick for d in measured if d.step == done}))
         return done >= steps
 
     loop.run(checkout, setting, aligned=aligned, step=step, after=after)
-    return found, digests
+    return measured, digests
 
 
 def distances(step: int, ours: State, moved: State, theirs: State, aligned: bool) -> list[Distance]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.config.families import BigGANConfig
 from pipeline.models.biggan.foreign import from_ajbrock
 from tools.research.parity.biggan import RULES, fill
-from tools.research.parity.lockstep.ours import MOMENTS, After, Setting, State, Step, Turn
+from tools.research.parity.lockstep.ours import MOMENTS, After, LoopSetting, State, Step, TurnInputs
 from tools.research.parity.lockstep.stylegan2 import Drawn
 from tools.research.parity.lockstep.supply import Supply
 from tools.research.peers import isolated
@@ -35,7 +35,7 @@ _ORDER = ("discriminator", "generator")
 _FILES, _STAND_INS = ("BigGAN.py", "utils.py", "train_fns.py"), ("h5py",)
 
 
-def setting(*, small: bool, aligned: bool) -> Setting:
+def setting(*, small: bool, aligned: bool) -> LoopSetting:
     """32px with 5 classes and ch 4, or 64px with 10 classes and ch 32."""
     ch, side, classes = (4, 32, 5) if small else (32, 64, 10)
     family = {
@@ -48,10 +48,10 @@ def setting(*, small: bool, aligned: bool) -> Setting:
         "ema_from_images": 0,
     }
     spec = {"height": side, "width": side, "channels": 3, "classes": classes}
-    return Setting(family, spec, 8, RULES, _ORDER)
+    return LoopSetting(family, spec, 8, RULES, _ORDER)
 
 
-def run(checkout: Path, setting: Setting, *, aligned: bool, step: Step, after: After) -> None:
+def run(checkout: Path, setting: LoopSetting, *, aligned: bool, step: Step, after: After) -> None:
     """Their loop; `step` makes ours go on by one step, and is called before each of theirs."""
     supply = Supply()
     with isolated(checkout, stand_ins=_STAND_INS), contextlib.redirect_stdout(io.StringIO()):
@@ -83,7 +83,7 @@ def _labels(labels: Tensor | None) -> Tensor:
     return labels
 
 
-def _networks(module: Any, setting: Setting) -> dict[str, Any]:
+def _networks(module: Any, setting: LoopSetting) -> dict[str, Any]:
     config, spec = setting.config, setting.spec
     common = {
         "resolution": spec["height"],
@@ -106,7 +106,7 @@ def _networks(module: Any, setting: Setting) -> dict[str, Any]:
     return made
 
 
-def _options(setting: Setting, *, split: bool) -> Mapping[str, Any]:
+def _options(setting: LoopSetting, *, split: bool) -> Mapping[str, Any]:
     config: BigGANConfig = setting.config
     return {
         "batch_size": setting.batch,
@@ -121,7 +121,7 @@ def _options(setting: Setting, *, split: bool) -> Mapping[str, Any]:
     }
 
 
-def _feed(supply: Supply, turns: Iterable[Turn]) -> None:
+def _feed(supply: Supply, turns: Iterable[TurnInputs]) -> None:
     for turn in turns:
         supply.put("normal", Drawn(turn).next("normal"))
         supply.put("integers", _labels(turn.reals.labels))
@@ -140,5 +140,5 @@ def _state(made: Mapping[str, Any]) -> State:
 
 
 def _ours(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    found = from_ajbrock({**{name: tensor.detach() for name, tensor in named}, "marker.u0": torch.zeros(1)})
-    return {name: tensor for name, tensor in found.items() if name != "marker.u"}
+    renamed = from_ajbrock({**{name: tensor.detach() for name, tensor in named}, "marker.u0": torch.zeros(1)})
+    return {name: tensor for name, tensor in renamed.items() if name != "marker.u"}

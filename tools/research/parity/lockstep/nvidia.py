@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.models.augment.adjoint import linear_map
-from tools.research.parity.lockstep.ours import Turn
+from tools.research.parity.lockstep.ours import TurnInputs
 from tools.research.parity.lockstep.supply import Supply
 
 MULTIPLIERS: Mapping[str, Sequence[str]] = {
@@ -42,7 +42,7 @@ _ENDLESS_KIMG = 10**6
 class Reals:
     """Implements their data set: the images of our turns, in the order in which they are asked for."""
 
-    def __init__(self, spec: Mapping[str, Any], batches: Callable[[], list[Turn]]) -> None:
+    def __init__(self, spec: Mapping[str, Any], batches: Callable[[], list[TurnInputs]]) -> None:
         self.resolution, self.num_channels = spec["height"], spec["channels"]
         self.label_dim = spec["classes"]
         self.image_shape = [self.num_channels, self.resolution, self.resolution]
@@ -57,11 +57,11 @@ class Reals:
         return 1 << 20
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        found = next(self._images, None)
-        if found is None:
+        batch = next(self._images, None)
+        if batch is None:
             self._images = self._loaded()
-            found = next(self._images)
-        return found
+            batch = next(self._images)
+        return batch
 
     def get_label(self, index: int) -> np.ndarray:
         """Of fakes: they get those of the reals, as ours do."""
@@ -119,9 +119,9 @@ def drive(
     def constructing(*rest: Any, class_name: str, **options: Any) -> Any:
         if class_name == "reals":
             return reals
-        found = construct(*rest, class_name=class_name, **options)
-        made(class_name, found)
-        return found
+        constructed = construct(*rest, class_name=class_name, **options)
+        made(class_name, constructed)
+        return constructed
 
     def ended() -> bool:
         return after(sys._getframe(1).f_locals)

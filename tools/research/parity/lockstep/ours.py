@@ -32,7 +32,7 @@ State = dict[str, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class Setting:
+class LoopSetting:
     """One run of both loops. family: its config's keys. spec: of the images. batch: images a step. rules: of
     the weights, by our names. order: the turns in the peer's order."""
 
@@ -65,7 +65,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Turn:
+class TurnInputs:
     """What one phase used: its reals, as presented, and its random numbers in order."""
 
     name: str
@@ -73,7 +73,7 @@ class Turn:
     draws: list[Draw] = field(default_factory=list)
 
 
-Step = Callable[[], list[Turn]]
+Step = Callable[[], list[TurnInputs]]
 """Makes our loop go on by a step, and says what its turns used."""
 After = Callable[[State], bool]
 """Told what a peer's loop has become after a step; True ends it."""
@@ -116,7 +116,7 @@ class Given:
 class _Noted:
     """A family whose games draw given numbers, and whose phases, in the peer's order, note what they use."""
 
-    def __init__(self, family: Any, order: Sequence[str], turns: list[Turn]) -> None:
+    def __init__(self, family: Any, order: Sequence[str], turns: list[TurnInputs]) -> None:
         self._family, self._turns, self._games = family, turns, 0
         named = {phase.name: phase for phase in family.phases}
         self.phases = tuple(self._noting(named[name]) for name in order)
@@ -135,7 +135,7 @@ class _Noted:
 
     def _noting(self, phase: Phase) -> Phase:
         def objective(game: Game, reals: Batch) -> Terms:
-            self._turns.append(Turn(phase.name, reals, self._given.draws))
+            self._turns.append(TurnInputs(phase.name, reals, self._given.draws))
             return phase.objective(game, reals)
 
         return replace(phase, objective=objective)
@@ -145,7 +145,7 @@ class Ours:
     """Our trainer with its replicated engine. moved: so far, relative to each tensor's size, are the weights
     moved before the first step."""
 
-    def __init__(self, setting: Setting, moved: float = 0.0) -> None:
+    def __init__(self, setting: LoopSetting, moved: float = 0.0) -> None:
         self.setting = setting
         torch.manual_seed(0)
         self.family: Any = build_family(setting.config, ImageSpec(**setting.spec), batch_size=setting.batch)
@@ -153,7 +153,7 @@ class Ours:
         for net, network in self.networks.items():
             setting.fill(network)
             _move(network, net, moved)
-        self._turns: list[Turn] = []
+        self._turns: list[TurnInputs] = []
         family: Any = _Noted(self.family, setting.order, self._turns)
         self.trainer = assemble(family, networks=self.networks, stream=self)
         self.damaged = self._batches = 0
@@ -167,7 +167,7 @@ class Ours:
         """Batches are never the same twice."""
         return self
 
-    def step(self) -> list[Turn]:
+    def step(self) -> list[TurnInputs]:
         """One step, and what its turns used, in order."""
         self._turns.clear()
         self.trainer.step()
@@ -189,8 +189,8 @@ class Ours:
 
     def _remembered(self) -> State:
         memory, generator = self.family.memory, self.networks.generator
-        found = {**dict(memory.named_buffers()), **dict(generator.named_buffers())}
-        return {what: {"": found[name]} for what, name in REMEMBERED.items() if name in found}
+        buffers = {**dict(memory.named_buffers()), **dict(generator.named_buffers())}
+        return {what: {"": buffers[name]} for what, name in REMEMBERED.items() if name in buffers}
 
     def _batch(self, count: int) -> Batch:
         spec, number = self.setting.spec, self._batches

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.config.families import R3GANConfig
 from tools.research.parity.lockstep.nvidia import MULTIPLIERS, Reals, drive
-from tools.research.parity.lockstep.ours import MOMENTS, After, Setting, State, Step, Turn
+from tools.research.parity.lockstep.ours import MOMENTS, After, LoopSetting, State, Step, TurnInputs
 from tools.research.parity.lockstep.stylegan2 import Drawn
 from tools.research.parity.lockstep.supply import Supply
 from tools.research.parity.r3gan import RULES, fill, importing, translated
@@ -26,7 +26,7 @@ _AGREE, _ALL = ("color", "cutout"), ("blit", "geometry", "color", "cutout")
 _STAGES = {True: ((32, 16, 16), (8, 4, 4)), False: ((256, 256, 128, 64, 32), (32, 32, 16, 8, 4))}
 
 
-def setting(*, small: bool, aligned: bool) -> Setting:
+def setting(*, small: bool, aligned: bool) -> LoopSetting:
     """16px with 5 classes, or 64px with up to 256 channels; all that moves does so over 200 images."""
     widths, groups = _STAGES[small]
     side = 4 << (len(widths) - 1)
@@ -45,21 +45,21 @@ def setting(*, small: bool, aligned: bool) -> Setting:
         "augment_kinds": _AGREE if aligned else _ALL,
     }
     spec = {"height": side, "width": side, "channels": 3, "classes": 5 if small else 0}
-    return Setting(family, spec, 4 if small else 8, RULES, ("discriminator", "generator"))
+    return LoopSetting(family, spec, 4 if small else 8, RULES, ("discriminator", "generator"))
 
 
-def run(checkout: Path, setting: Setting, *, aligned: bool, step: Step, after: After) -> None:
+def run(checkout: Path, setting: LoopSetting, *, aligned: bool, step: Step, after: After) -> None:
     """Their loop; `step` makes ours go on by one step, and is called before each of theirs."""
     supply = Supply()
 
-    def batches() -> list[Turn]:
+    def batches() -> list[TurnInputs]:
         turns = step()
         _feed(supply, turns, setting)
         return turns  # the discriminator's batch, then the generator's
 
-    def made(kind: str, found: Any) -> None:
+    def made(kind: str, constructed: Any) -> None:
         if kind in ("training.networks.Generator", "training.networks.Discriminator"):
-            fill(found.Model, generates=kind.endswith("Generator"))
+            fill(constructed.Model, generates=kind.endswith("Generator"))
 
     def ended(variables: Mapping[str, Any]) -> bool:
         supply.finish()
@@ -75,7 +75,7 @@ def run(checkout: Path, setting: Setting, *, aligned: bool, step: Step, after: A
         )
 
 
-def _feed(supply: Supply, turns: Iterable[Turn], setting: Setting) -> None:
+def _feed(supply: Supply, turns: Iterable[TurnInputs], setting: LoopSetting) -> None:
     """They draw z of both phases first; the discriminator's turn judges reals before fakes."""
     drawn = [Drawn(turn) for turn in turns]
     for turn in drawn:
@@ -89,7 +89,7 @@ def _feed(supply: Supply, turns: Iterable[Turn], setting: Setting) -> None:
         _augmented(make, supply, setting)
 
 
-def _augmented(turn: Drawn, supply: Supply, setting: Setting) -> None:
+def _augmented(turn: Drawn, supply: Supply, setting: LoopSetting) -> None:
     """Ours has pipes of their own for colours and for what stands before and after them."""
     kinds = setting.config.augment_kinds
     place = kinds.index("color")
@@ -98,7 +98,7 @@ def _augmented(turn: Drawn, supply: Supply, setting: Setting) -> None:
             turn.augmented(supply, pipe)
 
 
-def _options(setting: Setting) -> dict[str, Any]:
+def _options(setting: LoopSetting) -> dict[str, Any]:
     config = setting.config
     adam = {"class_name": "torch.optim.Adam", "lr": 0.0, "betas": [0.0, 0.0], "eps": config.adam_eps}
     shared = {"class_name": "training.networks.Generator", "ExpansionFactor": 2, "FP16Stages": []}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tools.research.parity.filling import drawn
-from tools.research.parity.lockstep.ours import Ours, Setting, State
+from tools.research.parity.lockstep.ours import LoopSetting, Ours, State
 from tools.research.parity.recorded import commit_of
 
 DOTS = 8
@@ -41,7 +41,7 @@ class Record:
     """A file: both loops' setting, and digests of theirs."""
 
     peer: str
-    setting: Setting
+    setting: LoopSetting
     digests: Sequence[Digest]
 
     def drifts(self) -> Iterator[tuple[Digest, float]]:
@@ -84,7 +84,7 @@ def load(path: Path) -> Record:
     """A file of tests/models/parity/lockstep."""
     body = json.loads(path.read_text())
     digests = [Digest(**entry) for entry in body["digests"]]
-    return Record(body["peer"], Setting(**body["setting"]), digests)
+    return Record(body["peer"], LoopSetting(**body["setting"]), digests)
 
 
 def save(path: Path, checkout: Path, record: Record) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from tools.research.parity.lockstep.ours import Draw, Turn
+from tools.research.parity.lockstep.ours import Draw, TurnInputs
 from tools.research.parity.lockstep.supply import Supply
 
 Numbers = Iterator[Tensor]
@@ -25,7 +25,7 @@ which theirs turns the other way, or normal. Ours draws whether it fires before 
 class Drawn:
     """The draws of one turn, taken in order."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: TurnInputs) -> None:
         self._draws: Iterator[Draw] = iter(turn.draws)
 
     def next(self, kind: str) -> Tensor:

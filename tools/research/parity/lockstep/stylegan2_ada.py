@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pipeline.config.families import StyleGAN2Config
 from pipeline.models.stylegan2.foreign import ada_name
 from tools.research.parity.lockstep.nvidia import MULTIPLIERS, Reals, drive
-from tools.research.parity.lockstep.ours import After, Setting, State, Step, Turn
+from tools.research.parity.lockstep.ours import After, LoopSetting, State, Step, TurnInputs
 from tools.research.parity.lockstep.stylegan2 import Drawn, noise_shapes
 from tools.research.parity.lockstep.supply import Supply
 from tools.research.parity.stylegan2 import RULES, as_theirs, fill
@@ -35,7 +35,7 @@ ORDER = ("generator", "path_length", "discriminator", "r1")
 AGREE, ALL = ("color", "noise", "cutout"), ("blit", "geometry", "color")
 
 
-def setting(*, small: bool, aligned: bool) -> Setting:
+def setting(*, small: bool, aligned: bool) -> LoopSetting:
     """16px with 5 classes, and rare turns less rare, or 64px with up to 256 channels."""
     family: dict[str, Any] = {
         "name": StyleGAN2Config().name,
@@ -48,14 +48,14 @@ def setting(*, small: bool, aligned: bool) -> Setting:
     if small:
         family |= {"z_dim": 24, "w_dim": 16, "mapping_layers": 2, "channel_base": 128, "channel_max": 16}
         family |= {"path_length_every": 2, "r1_every": 4, "ada": {**family["ada"], "every": 2}}
-        return Setting(family, {"height": 16, "width": 16, "channels": 3, "classes": 5}, 4, RULES, ORDER)
+        return LoopSetting(family, {"height": 16, "width": 16, "channels": 3, "classes": 5}, 4, RULES, ORDER)
     if aligned:
         family["ada"] |= {"kinds": ("color", "filter", *AGREE[1:])}  # the filter's reach is 21 pixels
     family |= {"channel_base": 4096, "channel_max": 256}
-    return Setting(family, {"height": 64, "width": 64, "channels": 3, "classes": 0}, 8, RULES, ORDER)
+    return LoopSetting(family, {"height": 64, "width": 64, "channels": 3, "classes": 0}, 8, RULES, ORDER)
 
 
-def run(checkout: Path, setting: Setting, *, aligned: bool, step: Step, after: After) -> None:
+def run(checkout: Path, setting: LoopSetting, *, aligned: bool, step: Step, after: After) -> None:
     """Their loop; `step` makes ours go on by one step, and is called before each of theirs."""
     with isolated(checkout, stand_ins=("requests",)):
         run_loop(setting, Laws(aligned), step, after, networks="training.networks")
@@ -112,20 +112,20 @@ class _MeanBefore:
         self.value = self._next
 
 
-def run_loop(setting: Setting, laws: Laws, step: Step, after: After, *, networks: str) -> None:
+def run_loop(setting: LoopSetting, laws: Laws, step: Step, after: After, *, networks: str) -> None:
     """networks: the module of their networks, imported from the checkout."""
     supply = Supply()
 
-    def batches() -> list[Turn]:
+    def batches() -> list[TurnInputs]:
         turns = step()
         _feed(supply, turns, setting)
         return turns[:1]  # all turns of a step see one batch
 
-    def made(kind: str, found: Any) -> None:
-        if isinstance(found, nn.Module) and kind.startswith(networks):
-            fill(found, ada_name)
+    def made(kind: str, constructed: Any) -> None:
+        if isinstance(constructed, nn.Module) and kind.startswith(networks):
+            fill(constructed, ada_name)
         if kind == _LOSS:
-            laws.apply(found)
+            laws.apply(constructed)
 
     def ended(variables: Mapping[str, Any]) -> bool:
         supply.finish()
@@ -143,7 +143,7 @@ def run_loop(setting: Setting, laws: Laws, step: Step, after: After, *, networks
 _LOSS = "training.loss.StyleGAN2Loss"
 
 
-def _feed(supply: Supply, turns: Iterable[Turn], setting: Setting) -> None:
+def _feed(supply: Supply, turns: Iterable[TurnInputs], setting: LoopSetting) -> None:
     """They draw z of all phases first, due or not."""
     drawn = {turn.name: Drawn(turn) for turn in turns}
     z_dim, kinds = setting.config.z_dim, setting.config.ada.kinds
@@ -162,7 +162,7 @@ def _feed(supply: Supply, turns: Iterable[Turn], setting: Setting) -> None:
             turn.augmented(supply, kinds)
 
 
-def _feed_fakes(supply: Supply, turn: Drawn, setting: Setting) -> None:
+def _feed_fakes(supply: Supply, turn: Drawn, setting: LoopSetting) -> None:
     second, cutoff, mixes = (turn.next(kind) for kind in ("normal", "integers", "uniform"))
     supply.put("integers", cutoff[0] + 1)
     supply.put("uniform", mixes[0])
@@ -171,7 +171,7 @@ def _feed_fakes(supply: Supply, turn: Drawn, setting: Setting) -> None:
         supply.put("normal", noise)
 
 
-def _options(setting: Setting, networks: str) -> dict[str, Any]:
+def _options(setting: LoopSetting, networks: str) -> dict[str, Any]:
     config = setting.config
     widths = {"channel_base": config.channel_base, "channel_max": config.channel_max}
     shared = {**widths, "num_fp16_res": 0, "conv_clamp": config.clamp}

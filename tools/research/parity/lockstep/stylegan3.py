@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tools.research.parity.lockstep import stylegan2_ada
-from tools.research.parity.lockstep.ours import After, Setting, Step
+from tools.research.parity.lockstep.ours import After, LoopSetting, Step
 from tools.research.parity.stylegan3 import with_versions
 from tools.research.peers import isolated
 
@@ -30,7 +30,7 @@ class _Laws(stylegan2_ada.Laws):
                 parameter.grad = torch.zeros_like(parameter)
 
 
-def run(checkout: Path, setting: Setting, *, aligned: bool, step: Step, after: After) -> None:
+def run(checkout: Path, setting: LoopSetting, *, aligned: bool, step: Step, after: After) -> None:
     """Their loop; `step` makes ours go on by one step, and is called before each of theirs."""
     with with_versions(), isolated(checkout, stand_ins=("requests",)):
         stylegan2_ada.run_loop(setting, _Laws(aligned), step, after, networks="training.networks_stylegan2")
