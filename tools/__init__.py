@@ -1,1 +1,1 @@
-"""Programs for people who work on hrgan: benchmarks, comparisons, torture."""
+"""Programs for people who work on hrgan: benchmarks, comparisons and torture tests."""

@@ -16,7 +16,7 @@ from pipeline.storage.checkpoints import CheckpointStore
 
 
 def newest_tensors(run: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a run's newest whole checkpoint, as `group/name`."""
+    """Returns every tensor of a run's newest complete checkpoint, by `group/name`."""
     checkpoint = CheckpointStore(run, 1).newest(lambda line: print(line, file=sys.stderr))
     if checkpoint is None:
         raise UserError(f"{run}: no whole checkpoint")
@@ -25,7 +25,8 @@ def newest_tensors(run: Path) -> dict[str, torch.Tensor]:
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """One line for each tensor that is missing or differs in any bit; empty if the runs are equal."""
+    """Returns one line for each tensor that is missing or differs in any bit; an empty list if the runs are
+    equal."""
     a, b = newest_tensors(first), newest_tensors(second)
     lines = [f"{name}: only in one run" for name in sorted(a.keys() ^ b.keys())]
     for name in sorted(a.keys() & b.keys()):
@@ -38,7 +39,7 @@ def differences(first: Path, second: Path) -> list[str]:
 
 
 def main() -> int:
-    """Prints what differs; exit code 1 if anything does."""
+    """Prints the differences. The exit code is 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)

@@ -1,4 +1,4 @@
-"""Several ranks of a Python module on this machine, for measurements."""
+"""Starts several ranks of a Python module on this machine, for measurements."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run_module(module: str, ranks: int, arguments: Sequence[str]) -> None:
-    """Runs `python -m module ARGUMENTS` as that many ranks, each with one thread; RuntimeError with their
-    output if one fails."""
+    """Runs `python -m module ARGUMENTS` as that many ranks, each with one thread. Raises RuntimeError with
+    their output if one fails."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder, str(rank)) for rank in range(ranks)]
@@ -39,8 +39,8 @@ def run_module(module: str, ranks: int, arguments: Sequence[str]) -> None:
 
 
 def run_on_two_hosts(module: str, arguments: Sequence[str], megabits: int) -> None:
-    """The same as two ranks that talk over a cable of that bandwidth, each in a network namespace of its own
-    (see `tools.torture.namespaces.lacking`)."""
+    """Does the same with two ranks that communicate over a link of that bandwidth, each in a network
+    namespace of its own (see `tools.torture.namespaces.lacking`)."""
     with TwoHosts() as hosts:
         hosts.limit(megabits)
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}

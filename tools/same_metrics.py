@@ -1,8 +1,9 @@
-"""The same figures from 1, 2, 3, ... processes and from torch-fidelity, on the same images, with random
-weights of a fixed seed under the published names; and how far they are apart.
+"""Compares the figures from 1, 2, 3, ... processes and from torch-fidelity on the same images, with random
+weights of a fixed seed under the published names.
 
-Each number of processes measures in a folder of its own, the reals' statistics included (`--share-reals`:
-those of the first). torch-fidelity's own command sees the very images, and takes what it takes by default.
+Each number of processes measures in a folder of its own, including the statistics of the reals
+(`--share-reals` reuses those of the first). torch-fidelity's own command gets exactly the same images and
+uses its default settings.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Figures = dict[str, float]
 
 
 def ours(arguments: argparse.Namespace, weights: Mapping[str, Path], processes: int) -> Figures:
-    """All figures of the snapshot as `hrgan evaluate --processes` measures them."""
+    """Returns all figures of the snapshot as `hrgan evaluate --processes` measures them."""
     folder = arguments.folder / f"processes-{processes}"
     data = arguments.folder / ("data" if arguments.share_reals else f"data-{processes}")
     if not data.exists():
@@ -56,13 +57,14 @@ def ours(arguments: argparse.Namespace, weights: Mapping[str, Path], processes: 
 
 
 def flat(metrics: Mapping[str, Mapping[str, Any]]) -> Figures:
-    """Every figure by metric.key, without what was asked for."""
+    """Returns every figure by metric.key, without the description of what was asked for."""
     keys = ("value", "std", "precision", "recall", "density", "coverage")
     return {f"{name}.{key}": values[key] for name, values in metrics.items() for key in keys if key in values}
 
 
 def theirs(arguments: argparse.Namespace, home: Path) -> Figures:
-    """torch-fidelity's, of the same images, by the weights in `home`; kept in a file: it takes as long."""
+    """Returns torch-fidelity's figures for the same images, with the weights in `home`. They are kept in a
+    file, because they take as long as ours."""
     kept = arguments.folder / "torch-fidelity.json"
     if kept.exists():
         figures: Figures = json.loads(kept.read_text())
@@ -79,7 +81,8 @@ def theirs(arguments: argparse.Namespace, home: Path) -> Figures:
 
 
 def table(columns: Mapping[str, Figures]) -> str:
-    """A row a figure: the first column's value, and each other's difference from it."""
+    """Returns a row per figure: the value of the first column, and the difference of each other column from
+    it."""
     first, *others = columns
     lines = [f"{'':14} {first:>22} " + " ".join(f"{name:>18}" for name in others)]
     for name, value in columns[first].items():
@@ -92,7 +95,8 @@ def table(columns: Mapping[str, Figures]) -> str:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Prints the table; 1 if processes differ by a bit, or from torch-fidelity by more than 1e-6."""
+    """Prints the table. The exit code is 1 if processes differ by a bit, or from torch-fidelity by more than
+    1e-6."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("source", type=Path, help="a snapshot or a run")
     parser.add_argument("--data", type=Path, required=True, help="shards of real images")

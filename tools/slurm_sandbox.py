@@ -91,11 +91,11 @@ class Sandbox:
 
     @property
     def conf(self) -> Path:
-        """Its slurm.conf."""
+        """The path of its slurm.conf."""
         return self.folder / "slurm.conf"
 
     def environment(self) -> dict[str, str]:
-        """This process's environment with this cluster as its SLURM, and outside any job."""
+        """Returns this process's environment with this cluster as its SLURM, outside any job."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
         return {**outside, "SLURM_CONF": str(self.conf)}
 
@@ -117,7 +117,7 @@ class Sandbox:
         self._wait_until_up()
 
     def stop(self) -> None:
-        """Ends its jobs and its daemons, however few of them are still there."""
+        """Ends its jobs and its daemons, even if only some of them are left."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             _end(list(self._processes()), number)
 
@@ -138,7 +138,7 @@ class Sandbox:
                 yield process
 
     def call(self, *command: str, check: bool = True) -> str:
-        """What a command, such as squeue, prints when it speaks to this cluster."""
+        """Returns the output of a command, such as squeue, for this cluster."""
         done = subprocess.run(
             command, env=self.environment(), capture_output=True, text=True, timeout=60, check=False
         )
@@ -299,7 +299,8 @@ def _tail(path: Path, lines: int = 5) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: that of the command that is run; 0 done, 1 not running, 2 wrong usage or no SLURM."""
+    """Runs a command of the sandbox. Exit code: that of the command that is run; 0 on success, 1 if it is not
+    running, 2 for wrong usage or without SLURM."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Every family in a size that can be run by the hundred, with seeded weights and digits to learn from."""
+"""Every family at a size that can be run by the hundred, with seeded weights and digits to learn from."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".ya
 
 
 def tiny_config(name: str, **changes: Any) -> FamilyConfig:
-    """Its configuration, with some keys changed."""
+    """Returns the configuration of a tiny family, with some keys changed."""
     return TypeAdapter(FamilyConfig).validate_python({"name": name, **TINY[name], **changes})
 
 
 def tiny_family(
     name: str, spec: ImageSpec = DIGITS, low_precision: torch.dtype | None = None, **changes: Any
 ) -> Family:
-    """The family of that configuration, for labelled digits if nothing else is said."""
+    """Returns the family of that configuration, by default for labelled digits."""
     return build_family(tiny_config(name, **changes), spec, batch_size=BATCH, low_precision=low_precision)
 
 
 def seeded_networks(family: Family, seed: int = 1) -> Networks:
-    """Fresh networks, the same for the same seed."""
+    """Returns fresh networks, which are the same for the same seed."""
     seed_everything(seed)
     return family.networks()
 
@@ -58,7 +58,7 @@ def tiny_trainer(
     tf32: Tf32 = "off",
     graphs: Graphs | None = None,
 ) -> Trainer:
-    """A trainer on digits. engine: `replicated` on `process` if none is given."""
+    """Returns a trainer on digits. engine: by default `replicated` on `process`."""
     process = engine.process if engine else process or Process()
     return assemble(
         family,
@@ -74,7 +74,8 @@ def tiny_trainer(
 
 
 class DigitStream:
-    """8px digits as a function of position, at any smaller power of two besides; dealt to ranks in turn."""
+    """Draws digits of 8px, or of any smaller power of two, as a function of position; dealt to ranks in
+    turn."""
 
     damaged = 0
 

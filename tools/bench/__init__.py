@@ -1,1 +1,1 @@
-"""Benchmarks: `make bench` runs each module that has a `--json`."""
+"""Benchmarks. `make bench` runs each module that has the option `--json`."""

@@ -1,4 +1,5 @@
-"""Where large CPU tensors are made: in memory that is kept, or fresh from the system; switched in a run."""
+"""Chooses where large CPU tensors are allocated, in memory that is kept or fresh from the system, while
+running."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ Memory = Literal["kept", "system", "own"]
 
 
 class Allocators:
-    """The system's and ours, which needs the compiled operations.
+    """The system's allocator and ours, which needs the compiled operations.
 
-    kept: everybody's tensors in memory that is kept. system: nobody's. own: ours alone, so that everyone
-    runs as in their own program. `ours` and `others` switch before a turn.
+    kept: all tensors are allocated in memory that is kept. system: none are. own: only ours are, so that
+    every contestant runs as it does in its own program. `ours` and `others` switch the allocator before a
+    turn.
     """
 
     def __init__(self, memory: Memory) -> None:

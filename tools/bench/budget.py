@@ -1,4 +1,5 @@
-"""A benchmark's minutes: its parts share them, say when they begin, and are named where they are left out."""
+"""The time budget of a benchmark: its parts share the minutes, say when they begin, and are listed if left
+out."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 
 class Budget:
-    """Minutes that `parts`, in their order, share. A part that begins is finished, however late it gets; what
-    comes when no time is left is left out."""
+    """A number of minutes that `parts` share, in their order. A part that has begun is finished, however late
+    it gets; a part for which no time is left is left out."""
 
     def __init__(self, minutes: float, parts: Sequence[str]) -> None:
         self._minutes, self._waiting = minutes, list(parts)
@@ -19,7 +20,7 @@ class Budget:
         self._left_out: list[str] = []
 
     def begins(self, part: str) -> bool:
-        """True, and a line to standard error, if there is time for `part`."""
+        """Returns whether there is time for `part`; if so, also prints a line to standard error."""
         now, ends = time.monotonic(), self._began + 60 * self._minutes
         waiting = len(self._waiting)
         self._waiting.remove(part)
@@ -31,15 +32,15 @@ class Budget:
         return True
 
     def remaining(self) -> float:
-        """Seconds that are left of all of it."""
+        """Returns the seconds that are left of the whole budget."""
         return max(0.0, self._began + 60 * self._minutes - time.monotonic())
 
     def seconds(self) -> float:
-        """What is left of the share of the part that began last."""
+        """Returns the seconds that are left of the share of the part that began last."""
         return max(0.0, self._share_ends - time.monotonic())
 
     def turns(self, most: int, least: int = 1) -> Iterator[int]:
-        """0, 1, ... as long as the part's share lasts: at least `least`, at most `most` numbers."""
+        """Yields 0, 1, ... while the share of the part lasts: at least `least` and at most `most` numbers."""
         for turn in range(most):
             if turn >= least and not self.seconds():
                 print(f"  {turn} of {most} rounds, for want of time", file=sys.stderr, flush=True)
@@ -47,11 +48,11 @@ class Budget:
             yield turn
 
     def leave_out(self, part: str, cause: str) -> None:
-        """Notes what cannot be measured here; a part of the budget or of one of its parts."""
+        """Records something that cannot be measured here: a part of the budget, or a piece of one."""
         self._left_out.append(f"{part} ({cause})")
 
     def report(self) -> None:
-        """Names what was left out."""
+        """Lists what was left out."""
         if self._left_out:
             print(
                 f"left out of {self._minutes:g} minutes (--minutes): {'; '.join(self._left_out)}", flush=True
@@ -59,5 +60,5 @@ class Budget:
 
 
 def add_minutes(parser: argparse.ArgumentParser, default: float) -> None:
-    """The option that a budget is made from."""
+    """Adds the option from which a budget is made."""
     parser.add_argument("--minutes", type=float, default=default, help=f"of time for all rows ({default:g})")

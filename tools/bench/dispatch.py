@@ -1,4 +1,4 @@
-"""What the host dispatches: every operation that runs within, by name; convolutions counted apart."""
+"""Counts the operations that the host dispatches, by name, with convolutions counted separately."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _WITHOUT_KERNEL = (
 
 
 class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts operations below autograd, of forward and backward passes alike. A compiled operation of ours
-    is one."""
+    """Counts operations below autograd, in forward and backward passes alike. A compiled operation of ours
+    counts as one."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -38,15 +38,16 @@ class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @property
     def operations(self) -> int:
-        """All of them."""
+        """The number of all operations."""
         return self.counts.total()
 
     @property
     def kernels(self) -> int:
-        """Those that start one, or several."""
+        """The number of operations that start one or more kernels."""
         return self.operations - sum(self.counts[f"aten::{name}"] for name in _WITHOUT_KERNEL)
 
     @property
     def convolutions(self) -> int:
-        """Forward passes and gradients; one that gives both gradients is one."""
+        """The number of convolutions, forward passes and gradients; one that computes both gradients counts
+        once."""
         return sum(self.counts[name] for name in _CONVOLUTIONS)

@@ -52,7 +52,7 @@ _DEFAULT = {
 
 @dataclass(frozen=True)
 class FixedBatch:
-    """A family's schedule with the batch that was asked for, whatever the schedule's own."""
+    """A family's schedule with the batch size that was asked for."""
 
     schedule: Schedule
     batch: int
@@ -65,7 +65,7 @@ class FixedBatch:
 
 
 class NoiseStream:
-    """The same random images again and again, already on the device."""
+    """Returns the same random images, which are already on the device, at every draw."""
 
     damaged = 0
 
@@ -84,7 +84,7 @@ class NoiseStream:
 
 
 class Clock:
-    """Notes the seconds of every turn, by phase; for `Trainer.around`."""
+    """Records the seconds of every turn, by phase; for `Trainer.around`."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -102,7 +102,7 @@ class Clock:
 
 
 def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One configuration in this process: a row of figures."""
+    """Measures one configuration in this process and returns a row of figures."""
     sizes = [f"batch.size={options.batch}", f"batch.micro={options.micro or 'null'}"]
     config = load_config(path, [*options.set, *sizes])
     spec = ImageSpec(options.resolution, options.resolution, 3, options.classes)
@@ -147,7 +147,7 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def figures(family: Family, seconds: Mapping[str, list[float]], batch: int) -> dict[str, Any]:
-    """Median seconds of each phase, and what 1,000 images cost over a cycle of lazy phases."""
+    """Returns the median seconds of each phase, and the cost of 1,000 images over a cycle of lazy phases."""
     phases = {name: statistics.median(values) for name, values in seconds.items()}
     step = sum(phases[p.name] * p.repeats / p.every for p in family.phases)
     images = batch * max(p.repeats for p in family.phases)
@@ -156,7 +156,8 @@ def figures(family: Family, seconds: Mapping[str, list[float]], batch: int) -> d
 
 @torch.no_grad()
 def generation_seconds(family: Family, trainer: Trainer) -> float:
-    """Of one image from the averaged generator; the first, which may prepare statistics, is not counted."""
+    """Returns the seconds per image of the averaged generator. The first image, for which statistics may be
+    prepared, is not counted."""
     sampler = family.sampler(trainer.averager.average)
     classes = [0] if family.spec.classes else None
     sampler.draw([0], classes=classes)
@@ -166,7 +167,8 @@ def generation_seconds(family: Family, trainer: Trainer) -> float:
 
 
 def in_own_process(path: Path, arguments: Sequence[str], seconds: float) -> dict[str, Any] | None:
-    """The row of a worker; None, with its last words, if it failed. TimeoutExpired if it takes longer."""
+    """Returns the row of a worker process; None, with its last output, if it failed. Raises TimeoutExpired if
+    it takes too long."""
     command = [sys.executable, "-m", "tools.bench.families", "--worker", *arguments, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
     if done.returncode:
@@ -178,7 +180,7 @@ def in_own_process(path: Path, arguments: Sequence[str], seconds: float) -> dict
 
 
 def show(path: Path, row: dict[str, Any]) -> None:
-    """One line a configuration."""
+    """Prints one line for a configuration."""
     phases = ", ".join(f"{name} {seconds:.3g}" for name, seconds in row["phases_seconds"].items())
     print(
         f"{path.stem:20} {row['size']:28} {row['seconds_per_kimg']:9.1f} s/kimg "
@@ -188,7 +190,7 @@ def show(path: Path, row: dict[str, Any]) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     built = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     built.add_argument("configs", nargs="*", type=Path, help="configurations; one of each family if none")
     built.add_argument("--resolution", type=int, default=128, help="pixels a side")
@@ -206,7 +208,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a line a configuration; exit code 1 if one failed."""
+    """Prints a line per configuration. The exit code is 1 if one failed."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
     if options.worker:

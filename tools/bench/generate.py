@@ -42,7 +42,7 @@ DEVICE = torch.device("cpu")
 
 
 def main() -> None:
-    """Runs all rows, prints them, and writes them as JSON."""
+    """Measures all rows, prints them, and writes them as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,7 +68,7 @@ def main() -> None:
 def size_rows(
     side: int, overrides: Sequence[str], images: int, rounds: Iterable[int], formats: Sequence[FormatName]
 ) -> list[dict[str, Any]]:
-    """A row a format at one size; medians of interleaved rounds."""
+    """Returns a row per format at one size, with medians of interleaved rounds."""
     with tempfile.TemporaryDirectory() as folder:
         snapshot = untrained(Path(folder, "run"), side, overrides)
         sampler = sampler_of(snapshot, DEVICE)
@@ -88,7 +88,7 @@ def size_rows(
 
 
 def untrained(run: Path, side: int, overrides: Sequence[str]) -> Snapshot:
-    """A snapshot of the configuration for this size, as it is before training."""
+    """Returns a snapshot of the configuration for this size, before any training."""
     config, spec = load_config(shipped(f"stylegan2-{side}"), list(overrides)), ImageSpec(side, side, 3, 0)
     torch.manual_seed(0)
     family = family_of(config, spec)
@@ -109,13 +109,14 @@ def untrained(run: Path, side: int, overrides: Sequence[str]) -> Snapshot:
 
 
 def by_threads(sampler: Sampler, images: int) -> float:
-    """Images a second of as many threads as cores, each with one thread for its operations."""
+    """Returns images per second with as many threads as cores, each of which uses one thread for its
+    operations."""
     with repeatable(DEVICE), ThreadPoolExecutor(own_cores()) as pool:
         return _rate(images, lambda: list(pool.map(lambda seed: sampler.draw([seed]), range(images))))
 
 
 def at_once(sampler: Sampler, images: int) -> float:
-    """Images a second of one draw after another, each with all cores."""
+    """Returns images per second of one draw after another, each of which uses all cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(own_cores())
     try:
@@ -125,7 +126,7 @@ def at_once(sampler: Sampler, images: int) -> float:
 
 
 def generated(snapshot: Snapshot, sampler: Sampler, out: Path, images: int, kind: FormatName) -> float:
-    """Images a second of generate, from its first shard to its last."""
+    """Returns images per second of `hrgan generate`, from its first shard to its last."""
     request = Request(snapshot, images * SHARDS, kind=kind, batch_size=1)
     index = generate_shards(request, lambda: sampler, out, shard_size=images, progress=False)
     ended = sorted((out / shard.name).stat().st_mtime_ns for shard in index.shards)
@@ -133,7 +134,7 @@ def generated(snapshot: Snapshot, sampler: Sampler, out: Path, images: int, kind
 
 
 def encoders(pixels: Any, kind: FormatName) -> float:
-    """Images a second of the encoders alone, on all cores."""
+    """Returns images per second of the encoders alone, on all cores."""
     images = 8 * own_cores()
     with ThreadPoolExecutor(own_cores()) as pool:
         return _rate(images, lambda: list(pool.map(lambda _: encode(pixels, kind), range(images))))

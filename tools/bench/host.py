@@ -1,16 +1,18 @@
-"""What one training step asks of the host, by phase, and the share of a step in which a GPU waits for it.
+"""What one training step asks of the host, by phase, and the share of a step in which a GPU waits for the
+host.
 
 Operations are counted in a real step of the real networks at full size on tensors without data (torch's meta
-device): every layer is there, and no pixel is computed. A compiled operation of ours is one. The host's time
-for one is measured on this machine, in steps of the same family at 8 pixels: the least time of one core over
-the operations counted there. The CPU's own arithmetic of 8 pixels is in it, which a GPU's host would not do,
-and a driver's launch is not.
+device), so that every layer is there but no pixel is computed. A compiled operation of ours counts as one.
+The host's time per operation is measured on this machine in steps of the same family at 8 pixels, as the
+least time of one core divided by the number of operations counted there. It includes the CPU's own arithmetic
+on 8 pixels, which the host of a GPU would not do, and does not include a driver's launch.
 
-"Replayed" is what is left for the host where main phases are captured in CUDA graphs (engine.graphs): random
-numbers, copies into buffers, the update; a graph is one launch besides.
+"Replayed" is what remains for the host where main phases are captured in CUDA graphs (engine.graphs): random
+numbers, copies into buffers, the update, and one launch for the graph.
 
-The GPU's time is a roofline over the same operations, each no shorter than a launch: constants below, which
---set NAME=VALUE changes. Host and GPU run side by side; what the host takes longer, the GPU waits.
+The GPU's time is a roofline over the same operations, each of which takes at least as long as a launch. It
+follows from the constants below, which --set NAME=VALUE changes. Host and GPU run side by side; the GPU waits
+for as long as the host takes longer.
 """
 
 from __future__ import annotations
@@ -69,9 +71,12 @@ CONSTANTS: Mapping[str, float] = {
 
 @dataclass(frozen=True)
 class CountedTurn:
-    """One turn of a phase. share: turns a step. operations: those that its host dispatches; kernels,
-    convolutions: those among them that start kernels, that are convolutions. gpu: seconds of the roofline.
-    replayed: what the host dispatches where the phase is captured (engine.graphs), its graph besides."""
+    """The counts of one turn of a phase.
+
+    share: turns per step. operations: the number that the host dispatches. kernels, convolutions: how many of
+    them start kernels, and how many are convolutions. gpu: seconds by the roofline. replayed: the number that
+    the host dispatches if the phase is captured (engine.graphs), the launch of its graph not included.
+    """
 
     name: str
     share: float
@@ -83,7 +88,7 @@ class CountedTurn:
 
 
 class GpuWork(Dispatched):  # type: ignore[no-untyped-call]
-    """Also the seconds of a GPU, operation by operation."""
+    """Also sums the seconds that a GPU needs, operation by operation."""
 
     def __init__(self, constants: Mapping[str, float]) -> None:
         super().__init__()
@@ -107,7 +112,7 @@ class GpuWork(Dispatched):  # type: ignore[no-untyped-call]
 
 
 class _Replayed:
-    """Implements turns.Graphs: a replay dispatches nothing, and its stats are those of before."""
+    """Implements turns.Graphs: a replay dispatches nothing and returns the stats of the capture."""
 
     def warm(self, run: Run) -> Stats:
         self._stats = run()
@@ -119,7 +124,7 @@ class _Replayed:
 
 
 class _Turns(dict[str, CountedTurn]):
-    """The last turn of each phase, counted."""
+    """Counts the last turn of each phase."""
 
     def __init__(self, constants: Mapping[str, float]) -> None:
         super().__init__()
@@ -137,7 +142,7 @@ class _Turns(dict[str, CountedTurn]):
 def count(
     config: RunConfig, spec: ImageSpec, images: int, constants: Mapping[str, float] = CONSTANTS
 ) -> list[CountedTurn]:
-    """One turn of each phase with that many images, as on a GPU, without computing anything."""
+    """Counts one turn of each phase with that many images, as on a GPU, without computing anything."""
     eager, replayed = _Turns(constants), _Turns(constants)
     step_without_data(config, spec, images, around=eager.around)
     # Noted in the first step, captured in the second, replayed in the third.
@@ -146,7 +151,8 @@ def count(
 
 
 class _Clock:
-    """Operations and the least seconds of this thread's core, by phase; one turn is counted, others timed."""
+    """Records operations and the least seconds of this thread's core, by phase. One turn is counted, the
+    others are timed."""
 
     def __init__(self) -> None:
         self.counts = False
@@ -167,7 +173,8 @@ class _Clock:
 
 
 def seconds_an_operation(name: str, labelled: bool, precision: str, rounds: int) -> dict[str, float]:
-    """By phase: the least seconds of one core for a turn of the tiny family, over the operations in it."""
+    """Returns, by phase, the least seconds of one core for a turn of the tiny family, divided by its
+    operations."""
     use_operations("auto", torch.device("cpu"))
     torch.set_num_threads(1)
     low = low_precision_of(precision)
@@ -183,7 +190,7 @@ def seconds_an_operation(name: str, labelled: bool, precision: str, rounds: int)
 
 
 def rows_of(name: str, constants: Mapping[str, float], rounds: int) -> list[dict[str, Any]]:
-    """A row a phase, and one of the step they come to with lazy phases spread out."""
+    """Returns a row per phase, and one for the whole step with lazy phases spread out."""
     resolution, classes, images, settings = SIZES[name]
     config = load_config(shipped(name), list(settings))
     turns = count(config, ImageSpec(resolution, resolution, 3, classes), images, constants)
@@ -216,12 +223,12 @@ def _row(op: str, size: str, counted: Mapping[str, float]) -> dict[str, Any]:
 
 
 def waits(host: float, gpu: float) -> float:
-    """The share of the longer of both in which the GPU waits for the host."""
+    """Returns the share of the longer of the two times in which the GPU waits for the host."""
     return max(0.0, host - gpu) / max(host, gpu)
 
 
 def print_row(row: Mapping[str, Any]) -> None:
-    """One line."""
+    """Prints one line."""
     print(
         f"{row['op']:<30} {row['size']:<26} {row['operations']:>10.0f} {row['kernels']:>7.0f} "
         f"{row['convolutions']:>7.0f} {row['us_an_operation']:>7.1f} {row['ms']:>9.1f} "
@@ -231,7 +238,7 @@ def print_row(row: Mapping[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a line a phase, and one a step."""
+    """Prints a line per phase, and one for the step."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

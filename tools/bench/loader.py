@@ -49,7 +49,7 @@ _LEVEL_CHUNK = 64  # images that are decoded together where they are small
 
 
 def main() -> None:
-    """Runs all rows, prints them, and writes them as JSON."""
+    """Measures all rows, prints them, and writes them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved measurements of each kind")
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def speed_rows(side: int, rounds: Iterable[int]) -> list[dict[str, Any]]:
-    """The loader's two rows at one size; medians of interleaved rounds."""
+    """Returns the loader's two rows at one size, with medians of interleaved rounds."""
     with tempfile.TemporaryDirectory() as folder:
         index = photographs(Path(folder), side, count=512 if side <= 256 else 96)
         images = BATCH * (32 if side <= 256 else 3)
@@ -91,7 +91,8 @@ def speed_rows(side: int, rounds: Iterable[int]) -> list[dict[str, Any]]:
 
 
 def level_rows(side: int, rounds: Iterable[int]) -> list[dict[str, Any]]:
-    """4px from images of `side`, with a pyramid and (the reference) without; medians of rounds."""
+    """Returns rows for 4px from images of `side` pixels, with a pyramid and (as the reference) without;
+    medians of rounds."""
     with tempfile.TemporaryDirectory() as folder:
         whole = photographs(Path(folder), side, count=512 if side <= 256 else 96)
         layered = build_pyramid(whole.root)
@@ -124,7 +125,7 @@ KINDS = {"loader": speed_rows, "pyramid": level_rows}
 
 
 class Cost(NamedTuple):
-    """Time on the clock, and of all processes' cores together."""
+    """Wall-clock time, and the time of all processes' cores together, in seconds."""
 
     wall: float
     cpu: float
@@ -148,8 +149,8 @@ def since(began: Cost) -> Cost:
 
 
 def photographs(folder: Path, side: int, count: int) -> ShardIndex:
-    """Drawn faces with the grain of a sensor, so that their JPEGs are as large as those of photographs
-    (0.4 bytes a pixel); without it they would be half as large, and quicker to decode."""
+    """Returns drawn faces with the grain of a sensor, so that their JPEGs are as large as those of
+    photographs (0.4 bytes per pixel); without grain they would be half as large and quicker to decode."""
     noise = np.random.default_rng(0)
     with ShardSink(folder, name="bench", height=side, width=side, channels=3, shard_size=128) as sink:
         for number in range(count):
@@ -180,7 +181,7 @@ def _speed_row(name: str, side: int, wall: dict[str, float], cpu: dict[str, floa
 
 
 def bare(index: ShardIndex, images: int) -> Cost:
-    """Cost for the bare loop to decode `images` JPEGs."""
+    """Returns what the bare loop costs to decode `images` JPEGs."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(WORKERS + 1)
     crew = [
@@ -213,7 +214,7 @@ def _decode_share(index: ShardIndex, images: int, first: int, barrier: Barrier) 
 
 
 def floats(index: ShardIndex, images: int, resolution: int | None = None) -> Cost:
-    """Cost for the stream to give `images` as float32 on the CPU, after a first batch."""
+    """Returns what the stream costs to deliver `images` as float32 on the CPU, after a first batch."""
     config = DataConfig(workers=WORKERS, lanes=LANES, mirror=True)
     with ImageStream(index, config, seed=0, process=Process(), images_seen=0, labels=False) as stream:
         size = chunk_size(index) if not index.levels or resolution is None else _LEVEL_CHUNK
@@ -225,7 +226,7 @@ def floats(index: ShardIndex, images: int, resolution: int | None = None) -> Cos
 
 
 def blocks(index: ShardIndex, images: int) -> Cost:
-    """Cost for the workers' images to stand in one uint8 block a batch."""
+    """Returns what the workers cost to deliver images in one uint8 block per batch."""
     spec, size = index.spec, chunk_size(index)
 
     def make() -> Decoder:

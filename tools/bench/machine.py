@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and the file that its rows go to."""
+"""Describes the machine on which a benchmark ran, and writes its rows to a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 
 def machine() -> dict[str, Any]:
-    """This machine, as far as figures depend on it."""
+    """Returns the properties of this machine that figures depend on."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "cpu": cpu_model(),
@@ -24,7 +24,7 @@ def machine() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's name, where the system tells it."""
+    """Returns the name of the processor, if the system tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -32,7 +32,7 @@ def cpu_model() -> str:
 
 
 def write_rows(path: Path | None, rows: Sequence[Mapping[str, Any]]) -> None:
-    """`{"machine": ..., "rows": ...}` into `path`, if one is given."""
+    """Writes `{"machine": ..., "rows": ...}` to `path`, if one is given."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"machine": machine(), "rows": list(rows)}, indent=1) + "\n")

@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 
 def bench_extraction(device: torch.device, images: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """Gathering FID's moments from images that are there, against the extractor's forward on them."""
+    """Times gathering FID's moments from images in memory, against the extractor's forward pass on them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "inception.pth")
         torch.save(random_inception(), path)
@@ -79,7 +79,7 @@ def bench_extraction(device: torch.device, images: int, rounds: int, seconds: fl
 
 
 def bench_root(rounds: int, seconds: float) -> dict[str, Any]:
-    """tr((A B)^(1/2)) of two covariances of 2,048 features."""
+    """Times tr((A B)^(1/2)) of two covariances of 2,048 features."""
     covariances = [_covariance(seed) for seed in (0, 1)]
 
     def scipys() -> float:
@@ -109,7 +109,7 @@ def _covariance(seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The first of `world_size` processes, with nobody else there: it does its own share."""
+    """The first of `world_size` processes, without the others: it does only its own share."""
 
     world_size: int
     rank: int = 0
@@ -122,7 +122,7 @@ class OneOf:
 
 
 def bench_neighbours(count: int, share: int, device: torch.device) -> dict[str, Any]:
-    """Time of all neighbourhood figures, and the memory beyond the two sets of features."""
+    """Measures the time of all neighbourhood figures, and their memory beyond the two sets of features."""
     fakes, reals = (torch.randn(count, FEATURE_SIZE, generator=seeded(s)) for s in (0, 1))
     gc.collect()
     # Any distances at all load the libraries that do them, once.
@@ -152,7 +152,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Prints a line a row and writes them as JSON."""
+    """Prints a line per row and writes the rows as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

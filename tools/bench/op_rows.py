@@ -1,6 +1,7 @@
-"""The operations that are timed, as a table: sizes, types, layouts, the bytes and FLOPs they need at least.
+"""The table of operations that are timed: sizes, types, layouts, and the least bytes and FLOPs that they
+need.
 
-A new operation is one more function that returns a `OperationCase`, and one more line in `cases`.
+A new operation is one more function that returns an `OperationCase`, and one more line in `cases`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ BOTH = (torch.float32, "NCHW"), (torch.float32, "channels-last")
 
 @dataclass(frozen=True)
 class Sizes:
-    """Shapes of the operands of the elementwise operations, of the filters, and of the convolutions."""
+    """Shapes of the operands of elementwise operations, of filters and of convolutions."""
 
     pointwise: tuple[int, int, int, int]
     filtered: tuple[int, int, int, int]
@@ -44,10 +45,11 @@ SIZES = {
 class OperationCase:
     """One operation at one size.
 
-    inputs: float32, the first of them in the variant's type and layout for us, as it stands for peers; all
-    of them take gradients. results: elements of the output for each element of the first input. flops: of
-    the forward pass; backward takes twice as many. peer: the peer's operation and its settings.
-    kept: full-size tensors that the derivative must read besides dy (1: the output or the input).
+    inputs: float32; all take gradients. The first is converted to the variant's type and layout for our
+    operation, and stays as it is for peers. results: elements of the output per element of the first input.
+    flops: those of the forward pass; the backward pass takes twice as many. peer: the peer's operation and
+    its settings. kept: how many full-size tensors the derivative must read besides dy (1: the output or the
+    input).
     """
 
     op: str
@@ -62,7 +64,7 @@ class OperationCase:
 
 
 def cases(sizes: Sizes, device: str) -> Iterator[OperationCase]:
-    """The table."""
+    """Returns the table."""
     yield bias_act_case(sizes.pointwise, device, None)
     yield bias_act_case(sizes.pointwise, device, 256.0)
     yield affine_act_case(sizes.pointwise, device)
@@ -77,7 +79,7 @@ def cases(sizes: Sizes, device: str) -> Iterator[OperationCase]:
 
 
 def bias_act_case(shape: tuple[int, ...], device: str, clamp: float | None) -> OperationCase:
-    """Bias and leaky ReLU: reads x and writes y; backward reads dy and y and writes dx."""
+    """Bias and leaky ReLU. Forward reads x and writes y; backward reads dy and y and writes dx."""
 
     def inputs() -> tuple[Tensor, ...]:
         return torch.randn(shape, device=device), torch.randn(shape[1], device=device)
@@ -91,7 +93,7 @@ def bias_act_case(shape: tuple[int, ...], device: str, clamp: float | None) -> O
 
 
 def affine_act_case(shape: tuple[int, ...], device: str) -> OperationCase:
-    """Each image's scale and shift, then ReLU: what follows a conditional normalisation."""
+    """Scale and shift of each image, then ReLU, as in a conditional normalisation."""
 
     def inputs() -> tuple[Tensor, ...]:
         scale, shift = (torch.randn(shape[:2], device=device) for _ in range(2))
@@ -104,7 +106,8 @@ def affine_act_case(shape: tuple[int, ...], device: str) -> OperationCase:
 
 
 def resample_case(shape: tuple[int, ...], device: str, kind: str) -> OperationCase:
-    """A [1,3,3,1] filter, up or down by two or at the same size: linear, so that backward reads dy alone."""
+    """A [1,3,3,1] filter that upsamples or downsamples by 2 or keeps the size. It is linear, so that backward
+    reads only dy."""
     taps = ops.setup_filter(TAPS, device=device)
     functions: Mapping[str, Callable[..., Tensor]] = {
         "up": ops.upsample2d, "down": ops.downsample2d, "blur": ops.filter2d,
@@ -121,7 +124,7 @@ def resample_case(shape: tuple[int, ...], device: str, kind: str) -> OperationCa
 
 
 def modulated_case(shape: tuple[int, ...], device: str, up: int) -> OperationCase:
-    """A modulated 3x3 convolution; gradients of image, weight and styles."""
+    """A modulated 3x3 convolution, with gradients of image, weight and styles."""
     n, channels, height, width = shape
     taps = ops.setup_filter(TAPS, device=device)
 
@@ -143,7 +146,7 @@ def modulated_case(shape: tuple[int, ...], device: str, up: int) -> OperationCas
 
 
 def blur_act_case(shape: tuple[int, ...], device: str) -> OperationCase:
-    """Filter, each image's scale, bias, leaky ReLU: what follows an up-sampling convolution."""
+    """Filter, scale of each image, bias and leaky ReLU, as after an upsampling convolution."""
     taps = ops.setup_filter(TAPS, device=device)
 
     def inputs() -> tuple[Tensor, ...]:
@@ -159,7 +162,7 @@ def blur_act_case(shape: tuple[int, ...], device: str) -> OperationCase:
 
 
 def pixel_norm_case(shape: tuple[int, ...], device: str) -> OperationCase:
-    """Latents, or the pixels of images, over their root mean square."""
+    """Latents, or the pixels of images, divided by their root mean square."""
     variants = [(torch.float32, "NCHW")] if len(shape) == 2 else BOTH
     return OperationCase(
         "pixel_norm", lambda: (torch.randn(shape, device=device),), ops.pixel_norm,
@@ -182,8 +185,10 @@ def minibatch_stddev_case(shape: tuple[int, ...], device: str) -> OperationCase:
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """What all rows of a run have in common. native: the backend that stands for ours.
-    seconds: those in which rounds may still begin."""
+    """What all rows of a run have in common.
+
+    native: the backend that is used for our operations. seconds: how long new rounds may begin.
+    """
 
     device: str
     rounds: int
@@ -213,7 +218,7 @@ def switch(backend: ops.Backend, memory: Callable[[], object]) -> None:
 
 
 def rows_of(case: OperationCase, setting: BenchSettings) -> Iterator[dict[str, Any]]:
-    """A row for each variant, pass and peer."""
+    """Yields a row for each variant, pass and peer."""
     peers: Sequence[Peer | None] = [p for p in setting.peers if case.peer and p.forms(*case.peer)] or [None]
     for dtype, layout in case.variants:
         if dtype not in setting.floor.rates:  # this machine has no instructions for it
@@ -226,7 +231,7 @@ def rows_of(case: OperationCase, setting: BenchSettings) -> Iterator[dict[str, A
 def row_of(
     case: OperationCase, setting: BenchSettings, dtype: torch.dtype, layout: str, mode: str, peer: Peer | None
 ) -> dict[str, Any]:
-    """One comparison."""
+    """Returns the row of one comparison."""
     torch.manual_seed(0)
     inputs = case.inputs()
     mine = inputs if inputs[0].ndim < 4 else (inputs[0].to(dtype, memory_format=LAYOUTS[layout]), *inputs[1:])
@@ -256,7 +261,7 @@ def row_of(
 
 
 def figures(result: Race, floor_ms: float | None, scale: float = 1.0) -> dict[str, Any]:
-    """What a race says, as keys of a row; ratios tell how many times faster ours is."""
+    """Returns the result of a race as keys of a row; ratios say how many times faster ours is."""
     ms, ratios = scale * result.ms("ours"), {"reference": None, "peer": None}
     others = {name: scale * result.ms(name) for name in ratios if name in result.seconds}
     spread = {name: [scale * t for t in result.spread_ms(name)] for name in result.seconds}
@@ -275,7 +280,7 @@ def figures(result: Race, floor_ms: float | None, scale: float = 1.0) -> dict[st
 
 
 def demand(case: OperationCase, x: Tensor, mode: str) -> tuple[float, float]:
-    """Bytes that must move and FLOPs that must be done.
+    """Returns the bytes that must be moved and the FLOPs that must be computed.
 
     Forward reads x and writes y; backward reads dy and what was kept, and writes dx.
     """
@@ -287,7 +292,8 @@ def demand(case: OperationCase, x: Tensor, mode: str) -> tuple[float, float]:
 
 
 def passes(call: Callable[..., Tensor], inputs: tuple[Tensor, ...], mode: str) -> Callable[[], Any]:
-    """Forward alone, or forward and the gradients of all inputs; returns what it computed."""
+    """Returns a function that runs the forward pass, or the forward pass and the gradients of all inputs, and
+    returns the results."""
     if mode == "fwd":
         return torch.no_grad()(lambda: (call(*inputs),))
     leaves = [value.detach().requires_grad_() for value in inputs]
@@ -304,7 +310,7 @@ def passes(call: Callable[..., Tensor], inputs: tuple[Tensor, ...], mode: str) -
 
 
 def fastest(forms: Forms | Mapping[str, Callable[[], Any]], device: str) -> str:
-    """The name of the form that computes fastest, each called three times."""
+    """Returns the name of the form that computes fastest; each is called three times."""
     if len(forms) == 1:
         return next(iter(forms))
     result = race({name: Contestant(call) for name, call in forms.items()}, 2, clock_of(device))
@@ -314,8 +320,9 @@ def fastest(forms: Forms | Mapping[str, Callable[[], Any]], device: str) -> str:
 def disagreement(
     contestants: Mapping[str, Contestant], ours: Callable[[], Any], theirs: Callable[[], Any]
 ) -> dict[str, float]:
-    """Largest difference of the results and their largest magnitude; for the image's gradients the norm of
-    the difference over the norm, as rounding moves single values over an activation's kink."""
+    """Returns the largest difference of the results and their largest magnitude. For the gradients of the
+    image, it is the norm of the difference over the norm, as rounding moves single values over an
+    activation's kink."""
     contestants["ours"].prepare()
     (a, *grads), (b, *their_grads) = ours(), theirs()
     apart = {"difference": float((a - b).detach().abs().max()), "magnitude": float(b.detach().abs().max())}

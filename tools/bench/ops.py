@@ -64,7 +64,7 @@ TARGETS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the rows that are asked for, prints them and their targets, and writes them as JSON."""
+    """Measures the rows that are asked for, prints them and their targets, and writes them as JSON."""
     options = parse(arguments)
     try:
         rows = run(options)
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options."""
+    """Returns the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--peer", action="append", default=[], metavar="NAME=CHECKOUT",
@@ -96,7 +96,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def run(options: argparse.Namespace) -> list[BenchRow]:
-    """All rows, printed as they come."""
+    """Returns all rows, which are printed as they come."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no CUDA device is visible; allowed: cpu")
     prepare_torch(options)
@@ -123,14 +123,15 @@ def run(options: argparse.Namespace) -> list[BenchRow]:
 
 
 def prepare_torch(options: argparse.Namespace) -> None:
-    """Threads and precision, the same for all contestants."""
+    """Sets threads and precision, the same for all contestants."""
     torch.set_num_threads(options.threads or len(os.sched_getaffinity(0)))
     full_float32()
     choose_kernels()
 
 
 def native_backend(device: str) -> ops.Backend:
-    """The compiled operations; the plain ones where they cannot be had, and a line that says why."""
+    """Returns the backend of compiled operations, or that of plain ones, with a line that says why, if they
+    are missing."""
     try:
         ops.use("native", devices=("cpu", "cuda") if device == "cuda" else ("cpu",))
     except ops.NativeOpsMissing as error:
@@ -140,7 +141,7 @@ def native_backend(device: str) -> ops.Backend:
 
 
 def wanted_parts(options: argparse.Namespace, setting: BenchSettings) -> dict[str, Part]:
-    """By name the rows that `--only`, `--quick`, `--whole` and `--device` leave."""
+    """Returns, by name, the rows that `--only`, `--quick`, `--whole` and `--device` select."""
     parts: dict[str, Part] = {}
     device, large, few = setting.device, options.whole, min(setting.rounds, 3)
     for case in cases(SIZES["quick" if options.quick else device], device):
@@ -157,7 +158,7 @@ def wanted_parts(options: argparse.Namespace, setting: BenchSettings) -> dict[st
 
 
 def timely_rows(parts: Mapping[str, Part], budget: Budget) -> Iterator[BenchRow]:
-    """The rows of those parts that begin in time."""
+    """Yields the rows of those parts that begin in time."""
     for name, part in parts.items():
         if budget.begins(name):
             yield from part()
@@ -165,7 +166,7 @@ def timely_rows(parts: Mapping[str, Part], budget: Budget) -> Iterator[BenchRow]
 
 
 def floor_rows(floor: Floor, memory: str) -> list[BenchRow]:
-    """What the floors are computed with, as rows: gigabytes and GFLOPs a second."""
+    """Returns the numbers from which floors are computed, as rows: gigabytes and GFLOPs per second."""
     settings = {"tensors": memory}
     settings |= {key: os.environ[key] for key in ("GLIBC_TUNABLES", "LD_PRELOAD") if key in os.environ}
     empty = {"mode": "fwd", "vs_reference": None, "vs_peer": None, "memory": settings}
@@ -186,7 +187,7 @@ def floor_rows(floor: Floor, memory: str) -> list[BenchRow]:
 
 
 def print_head(floor: Floor, setting: BenchSettings) -> None:
-    """What holds for all rows."""
+    """Prints what holds for all rows."""
     rates = ", ".join(f"{str(d).removeprefix('torch.')} {r / 1e9:.0f}" for d, r in floor.rates.items())
     print(f"copy {floor.bandwidth / 1e9:.1f} GB/s read and written; products in GFLOP/s: {rates}; "
           f"{torch.get_num_threads()} threads; ours: {setting.native}")  # fmt: skip
@@ -200,7 +201,7 @@ _FORMAT = "{:<26} {:<26} {:<8} {:<13} {:<7} {:>9} {:>19} {:>8} {:>17} {:>17} {}"
 
 
 def print_row(row: BenchRow) -> None:
-    """One line: milliseconds, and for reference and peer how many times longer they took."""
+    """Prints one line: milliseconds and, for reference and peer, how many times longer they took."""
     low, high = row.get("spread_ms", {}).get("ours", (row["ms"], row["ms"]))
     against = [
         f"{row[f'{name}_ms']:.4g} ({row[f'vs_{name}']:.2f}x)" if row.get(f"{name}_ms") else "-"
@@ -213,7 +214,8 @@ def print_row(row: BenchRow) -> None:
 
 
 def remarks(row: BenchRow) -> str:
-    """The peer and its form, how far results differ, and whether others used the processor."""
+    """Returns the peer and its form, how far results differ, and whether other programs used the
+    processor."""
     words = [f"{row['peer']} {row.get('peer_form') or ''}".strip()] if row.get("peer") else []
     if row.get("difference") is not None:
         words.append(f"differs by {row['difference']:.1e} of {row['magnitude']:.1e}")
@@ -230,7 +232,7 @@ def remarks(row: BenchRow) -> str:
 
 
 def print_targets(rows: Sequence[BenchRow]) -> None:
-    """For each row that has a target: what is wanted, what was seen."""
+    """Prints, for each row that has a target, the target and the result."""
     applicable = [(target, row) for target in TARGETS for row in rows if target.fits(row)]
     if applicable:
         print("\ntargets: times faster than the peer")

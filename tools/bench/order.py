@@ -1,9 +1,10 @@
-"""The order of the data at the size of a large cluster: memory of a process, and seconds until it has images.
+"""The order of the data at the size of a large cluster: the memory of a process, and the seconds until it has
+images.
 
-A data set of `--samples` in shards of 1,000 is laid out on disk (one real shard, under as many names as it
-takes), and one rank of `--ranks` opens it as training does, from its beginning and in the middle of its
-third epoch, in a process of its own, whose memory beyond the imports is told. Then some ranks' images of a
-whole epoch are listed: none may come twice.
+A data set of `--samples` in shards of 1,000 is laid out on disk (one real shard, under as many names as
+needed). One rank of `--ranks` opens it as training does, at its beginning and in the middle of its third
+epoch, in a process of its own, whose memory beyond the imports is reported. Then the images of some ranks
+over a whole epoch are listed: none may come twice.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ SEED = 0
 
 
 def lay_out(root: Path, samples: int, shard: int) -> None:
-    """`samples` in shards of `shard` images, all links to one; its last may not be short."""
+    """Lays out `samples` in shards of `shard` images, which are all links to one; the last shard must be
+    full."""
     one = root.with_name(root.name + "-one")
     prepare("demo:digits", one, resolution=32, channels=1, count=shard, shard_size=shard, progress=False)
     (real,) = ShardIndex.read(one).shards
@@ -47,7 +49,7 @@ def lay_out(root: Path, samples: int, shard: int) -> None:
 
 
 def measure(root: Path, ranks: int, sampled: int) -> dict[str, Any]:
-    """Figures of this process, which has read no index before."""
+    """Returns the figures of this process, which has not read an index before."""
     memory = psutil.Process().memory_info
     before, begun = memory().rss, time.perf_counter()
     index = ShardIndex.read(root)
@@ -71,7 +73,7 @@ def measure(root: Path, ranks: int, sampled: int) -> dict[str, Any]:
 
 
 def first_images(index: ShardIndex, ranks: int, position: int) -> float:
-    """Seconds until the last of `ranks` has its four images at a position of the run."""
+    """Returns the seconds until the last of `ranks` has its four images at a position of the run."""
     process = Process(ranks - 1, ranks)
     config = DataConfig(workers=0, lanes=_lanes(ranks))
     begun = time.perf_counter()
@@ -82,12 +84,12 @@ def first_images(index: ShardIndex, ranks: int, position: int) -> float:
 
 
 def make_order(index: ShardIndex, ranks: int) -> Order:
-    """The order that the stream of this many ranks has."""
+    """Returns the order of the stream for this many ranks."""
     return Order([shard.count for shard in index.shards], seed=SEED, lanes=_lanes(ranks))
 
 
 def epoch_of(order: Order, index: ShardIndex, rank: int, ranks: int, epoch: int) -> np.ndarray[Any, Any]:
-    """The samples that a rank draws in an epoch, as numbers in the data set."""
+    """Returns the samples that a rank draws in an epoch, as numbers in the data set."""
     starts = np.concatenate([[0], np.cumsum([shard.count for shard in index.shards])])
     begin = epoch * order.total
     first = begin + (rank - begin) % ranks
@@ -100,7 +102,7 @@ def _lanes(ranks: int) -> int:
 
 
 def bench(samples: int, ranks: int, shard: int, sampled: int) -> dict[str, Any]:
-    """A row of figures."""
+    """Returns a row of figures."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "data"
         lay_out(root, samples, shard)

@@ -1,9 +1,10 @@
-"""Steps on one process and on two: weak scaling (images a process stay), strong scaling (images a step stay),
-the share of a step that waits for the other process, and gradients sent whole or in buckets.
+"""Steps on one process and on two: weak scaling (the images per process stay the same), strong scaling (the
+images per step stay the same), the share of a step that waits for the other process, and gradients sent whole
+or in buckets.
 
 Every process computes with one thread. `--megabits` puts the two processes behind a link of that bandwidth,
-each in a network namespace of its own (root and iproute2); without, they talk over loopback. What is compared
-takes turns within one pair of processes; medians.
+each in a network namespace of its own (which needs root and iproute2); without it, they communicate over
+loopback. What is compared takes turns within one pair of processes; figures are medians.
 """
 
 from __future__ import annotations

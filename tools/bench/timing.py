@@ -1,6 +1,6 @@
 """Timing by turns: all contestants run in one process, one after the other in every round.
 
-What other programs take of the processor meanwhile is measured, and the rounds they disturbed least are kept.
+The load of other programs on the processor is measured, and the rounds that it disturbed least are kept.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Race:
-    """Seconds of each call by contestant, the cores that other programs used during the rounds kept, and a
-    call's seconds of all cores together, each turn's mean: on a machine that others use they say more."""
+    """The result of a race. It holds the seconds of each call by contestant, the cores that other programs
+    used during the rounds kept, and the mean seconds of all cores together for a call in each turn, which are
+    more reliable on a machine that others use."""
 
     seconds: Mapping[str, list[float]]
     others: float
@@ -61,8 +62,8 @@ def race(
     clock: Callable[..., float],
     seconds: float = float("inf"),
 ) -> Race:
-    """Times `rounds` rounds after one to warm up; up to as many again if others disturb them. Once `seconds`
-    are over no further round begins."""
+    """Times `rounds` rounds after one to warm up, and up to as many again if other programs disturb them.
+    Once `seconds` are over, no further round begins."""
     ends = time.monotonic() + seconds
     for contestant in contestants.values():
         turn(contestant, clock, burst=0)
@@ -81,14 +82,14 @@ def race(
 
 @dataclass(frozen=True)
 class TurnTimes:
-    """Seconds of each call, and a call's mean seconds of all cores together."""
+    """The seconds of each call, and the mean seconds of all cores together per call."""
 
     seconds: list[float]
     cores: float
 
 
 def turn(contestant: Contestant, clock: Callable[..., float], burst: float) -> TurnTimes:
-    """Calls until `burst` seconds are over; at least one."""
+    """Calls repeatedly until `burst` seconds are over, at least once."""
     contestant.prepare()
     began = time.process_time()
     times = [clock(contestant.call)]
@@ -98,12 +99,12 @@ def turn(contestant: Contestant, clock: Callable[..., float], burst: float) -> T
 
 
 def clock_of(device: str) -> Callable[..., float]:
-    """What times one call on a device."""
+    """Returns a function that times one call on a device."""
     return _cuda_seconds if device == "cuda" else _wall_seconds
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done all that was asked of it."""
+    """Waits until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -125,7 +126,7 @@ def _cuda_seconds(call: Callable[[], object]) -> float:
 
 
 class OthersWatch:
-    """Since its making: the cores that other programs used, 0 where the system does not tell."""
+    """Measures, since it was made, how many cores other programs used; 0 where the system does not tell."""
 
     def __init__(self) -> None:
         self._busy, self._own, self._wall = _busy_seconds(), _own_seconds(), time.perf_counter()
@@ -153,9 +154,9 @@ def _own_seconds() -> float:
 
 @dataclass(frozen=True)
 class Floor:
-    """What this machine does at most: bytes a second, read and written, and FLOPs a second by type.
+    """The most that this machine can do: bytes per second, read and written, and FLOPs per second by type.
 
-    others: cores that other programs used while it was measured, so that it may be too low.
+    others: the cores that other programs used during the measurement, because of which it may be too low.
     """
 
     bandwidth: float
@@ -168,8 +169,8 @@ class Floor:
 
 
 def measure_floor(device: str, rounds: int, *, small: bool = False) -> Floor:
-    """Copies into memory that is there already, and multiplies square matrices: of bfloat16 where the device
-    has instructions for it. No more than `FLOOR_SECONDS`."""
+    """Copies within memory that is already allocated, and multiplies square matrices, in bfloat16 too if the
+    device has instructions for it. It takes at most `FLOOR_SECONDS`."""
     clock = clock_of(device)
     count, side = (1 << 22, 512) if small else (1 << 27, 3072)
     source, target = (torch.ones(count, device=device) for _ in range(2))

@@ -1,12 +1,14 @@
-"""What the loop costs beyond the phases, and a checkpoint beyond writing its bytes.
+"""What the training loop costs beyond its phases, and a checkpoint beyond writing its bytes.
 
-Loop: the time of whole steps as `hrgan train` makes them (loader, random streams, figures, average,
-guards) against the phases alone on images that are there already: objective, backward, Adam. Checkpoint:
-CheckpointStore.save against writing and fsyncing files of the same sizes; how long training waits for one
-that is written in the background against one that it waits for; and steps while one is written against
-steps alone. Interleaved, medians.
-Memory: the peak of a phase, above the networks, with `engine.recompute=blocks` against without, each in a
-process of its own (on a CPU its resident memory, on a GPU what torch allocated), and what it costs in time.
+Loop: the time of whole steps of `hrgan train` (loader, random streams, figures, average, guards) against the
+phases alone (objective, backward, Adam) on images already in memory. Checkpoint: CheckpointStore.save against
+writing and fsyncing files of the same sizes; how long training waits for a checkpoint that is written in the
+background against one that it waits for; and steps during such a write against steps alone. Measurements are
+interleaved, figures are medians.
+
+Memory: the peak of a phase beyond the networks, with `engine.recompute=blocks` against without, each in a
+process of its own (resident memory on a CPU, what torch allocated on a GPU), and what recomputing costs in
+time.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ _FAMILY = StyleGAN2Config(channel_base=4096, channel_max=128, mapping_layers=2, 
 
 
 def make_trainer(index: ShardIndex) -> tuple[Trainer, ImageStream | TwoStreams]:
-    """A StyleGAN2 run at 64px with its real loader."""
+    """Returns a StyleGAN2 run at 64px with its real loader."""
     data = DataConfig(workers=1, lanes=8, mirror=True)
     config = RunConfig(family=_FAMILY, data=data, batch=BatchConfig(size=_BATCH))
     family = family_of(config, index.spec)
@@ -61,7 +63,7 @@ def make_trainer(index: ShardIndex) -> tuple[Trainer, ImageStream | TwoStreams]:
 
 
 class BarePhases:
-    """The same phases on one resident batch, each updated by its own Adam: no loop around them."""
+    """The same phases on one resident batch, each updated by its own Adam, without the loop around them."""
 
     def __init__(self, family: Family, reals: Batch) -> None:
         torch.manual_seed(0)
@@ -89,7 +91,7 @@ class BarePhases:
 
 
 def loop_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
-    """Milliseconds a step with and without the loop."""
+    """Measures the milliseconds per step with and without the loop."""
     with tempfile.TemporaryDirectory() as folder:
         prepare("demo:faces", folder, resolution=_SIDE, count=256, format="png", progress=False)
         trainer, stream = make_trainer(ShardIndex.read(folder))
@@ -107,7 +109,7 @@ def loop_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
 
 
 def checkpoint_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
-    """Milliseconds a checkpoint and the bare write."""
+    """Measures the milliseconds of a checkpoint and of the bare write."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         prepare("demo:faces", root / "data", resolution=_SIDE, count=32, format="png", progress=False)
@@ -126,7 +128,8 @@ def checkpoint_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
 
 
 def stall_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
-    """Milliseconds that a checkpoint stops training for, and what writing it costs the steps beside it."""
+    """Measures how long a checkpoint stops training, and how much writing it slows down the steps
+    meanwhile."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         prepare("demo:faces", root / "data", resolution=_SIDE, count=256, format="png", progress=False)
@@ -162,14 +165,15 @@ def stall_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
 
 
 def seconds_of(act: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
+    """Returns the wall-clock seconds of one call."""
     start = time.perf_counter()
     act()
     return time.perf_counter() - start
 
 
 def memory_rows(phase: str, side: int, batch: int, rounds: Iterable[int]) -> list[dict[str, Any]]:
-    """Peak of StyleGAN2's `phase` at `side` pixels with blocks computed again, and kept; once."""
+    """Measures the peak of StyleGAN2's `phase` at `side` pixels, with blocks recomputed and kept; once
+    each."""
     context = multiprocessing.get_context("spawn")
     peaks = []
     for recompute in (True, False):
@@ -189,7 +193,8 @@ def memory_rows(phase: str, side: int, batch: int, rounds: Iterable[int]) -> lis
 
 
 def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[float, float]:
-    """(most GiB above those before, seconds) of one backward pass of the phase."""
+    """Returns (peak in GiB above the memory before, seconds) of one forward and backward pass of the
+    phase."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     full_float32()
     choose_kernels()
@@ -213,7 +218,7 @@ def phase_peak(name: str, side: int, batch: int, recompute: bool) -> tuple[float
 
 
 def bare_write(folder: Path, sizes: list[int]) -> None:
-    """Files of `sizes` bytes, written and fsynced."""
+    """Writes and fsyncs files of `sizes` bytes."""
     folder.mkdir(exist_ok=True)
     for number, size in enumerate(sizes):
         with (folder / str(number)).open("wb") as file:
@@ -223,7 +228,7 @@ def bare_write(folder: Path, sizes: list[int]) -> None:
 
 
 def interleaved(rounds: Iterable[int], *kinds: Callable[[], None]) -> list[list[float]]:
-    """Seconds of each kind in each round but the first, which warms up."""
+    """Returns the seconds of each kind in each round but the first, which warms up."""
     seconds: list[list[float]] = [[] for _ in kinds]
     for turn in rounds:
         for number, kind in enumerate(kinds):
@@ -235,7 +240,7 @@ def interleaved(rounds: Iterable[int], *kinds: Callable[[], None]) -> list[list[
 
 
 def row(op: str, size: str, ours: list[float], floor: list[float], per: int) -> dict[str, Any]:
-    """A row with medians in milliseconds; vs_reference is how many times the floor's time ours takes."""
+    """Returns a row with medians in milliseconds; vs_reference is ours in multiples of the floor's time."""
     mine, least = (1000 * statistics.median(values) / per for values in (ours, floor))
     ratio = statistics.median(a / b for a, b in zip(ours, floor, strict=True))
     print(f"{op} | {size} | {mine:.1f} ms against {least:.1f} ms, {ratio:.3f} times", flush=True)
@@ -246,7 +251,7 @@ def row(op: str, size: str, ours: list[float], floor: list[float], per: int) -> 
 
 
 def main() -> None:
-    """Runs all rows, prints them, and writes them as JSON."""
+    """Measures all rows, prints them, and writes them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--rounds", type=int, default=7)

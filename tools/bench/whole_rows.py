@@ -1,4 +1,4 @@
-"""Whole pieces that are timed: a training step's phases, a generator's forward pass, the optimizers."""
+"""Timing of whole pieces: the phases of a training step, the forward pass of a generator, the optimizers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EVERY = {"Gmain": 1, "Greg": TRAINED.path_length_every, "Dmain": 1, "Dreg": TRAI
 
 
 def training_rows(setting: BenchSettings, resolution: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """Each phase with its update, and the step that they come to when the lazy ones are spread out."""
+    """Yields a row for each phase with its update, and one for the step with lazy phases spread out."""
     torch.manual_seed(0)
     images = torch.rand(BATCH, 3, resolution, resolution) * 2 - 1
     mine = our_phases(images)
@@ -62,7 +62,8 @@ def _training_row(
 
 
 def _spread_out(races: dict[str, Race]) -> Race:
-    """A step's seconds: every phase's, the lazy ones' divided by their intervals, round by round."""
+    """Returns the seconds of a step, round by round: the sum of all phases, with lazy ones divided by their
+    intervals."""
 
     def summed(parts: Callable[[Race], Mapping[str, list[float]]]) -> dict[str, list[float]]:
         shares = {phase: parts(result) for phase, result in races.items()}
@@ -81,7 +82,7 @@ def _spread_out(races: dict[str, Race]) -> Race:
 
 
 def our_phases(images: Tensor) -> dict[str, Callable[[], object]]:
-    """Our family's phases on `images`, each with its update by the engine."""
+    """Returns our family's phases on `images`, each with its update by the engine."""
     spec = ImageSpec(images.shape[2], images.shape[3], 3)
     family = build_family(TRAINED, spec, batch_size=len(images))
     trainer = assemble(family)
@@ -105,8 +106,8 @@ def our_phases(images: Tensor) -> dict[str, Callable[[], object]]:
 
 
 def flops_ms(setting: BenchSettings, run: Callable[[], object], dtype: torch.dtype = torch.float32) -> float:
-    """The time that the products of one call take at the measured rate; compiled operations hide theirs, so
-    it is counted with plain ones."""
+    """Returns the time that the products of one call take at the measured rate. Compiled operations hide
+    theirs, so they are counted with plain ones."""
     ops.use("reference")
     with FlopCount() as counter:
         run()
@@ -114,7 +115,8 @@ def flops_ms(setting: BenchSettings, run: Callable[[], object], dtype: torch.dty
 
 
 class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts as torch's own counter does, which trips over gradients of images: it follows modules too."""
+    """Counts as torch's own counter does, which fails on gradients of images because it follows modules
+    too."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -129,8 +131,8 @@ class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def generator_rows(setting: BenchSettings, resolution: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """Latents to images under inference mode with "config f" and constant noise, an image; ours in float32
-    and with bfloat16 at the four highest resolutions."""
+    """Times latents to images per image, under inference mode with "config f" and constant noise; ours in
+    float32 and with bfloat16 at the four highest resolutions."""
     capable: list[Peer | None] = [p for p in setting.peers if hasattr(p, "generator")]
     for peer in capable or [None]:
         forms = peer.forms("generator", {"config": CONFIG_F, "resolution": resolution}) if peer else {}
@@ -171,7 +173,8 @@ def _generator_row(
 
 
 def update_rows(setting: BenchSettings, resolution: int) -> Iterator[dict[str, Any]]:
-    """Moving average and Adam over all parameters of a generator, beside the bytes they must move.
+    """Times the moving average and Adam over all parameters of a generator, against the bytes that they must
+    move.
 
     The reference of each is the plain loop over tensors.
     """

@@ -1,4 +1,5 @@
-"""Training steps at full size on tensors without data (torch's meta device), as a GPU would dispatch them."""
+"""Runs training steps at full size on tensors without data (torch's meta device), as a GPU would dispatch
+them."""
 
 from __future__ import annotations
 
@@ -34,10 +35,10 @@ def step_without_data(
     steps: int = 1,
     graphs: Graphs | None = None,
 ) -> Trainer:
-    """A trainer after `steps` steps with that many images, the first of them with every phase.
+    """Returns a trainer after `steps` steps with that many images, the first of which has every phase.
 
-    around: entered around each turn of a phase (`Trainer.around`). graphs: how main phases are captured.
-    Nothing is computed. Adam and the average, one fused operation a network, are left out.
+    around: is entered around each turn of a phase (`Trainer.around`). graphs: how main phases are captured.
+    Nothing is computed. Adam and the average, which are one fused operation per network, are left out.
     """
     config = with_auto_settings(config, spec)
     low = low_precision_of(config.engine.computed)
@@ -63,8 +64,8 @@ def step_without_data(
 
 @contextmanager
 def _as_on_a_gpu() -> Iterator[None]:
-    """Tensors without data take what is compiled for a GPU, and nothing that is done for a CPU's sake. Their
-    random numbers need no generators, and come in as many calls."""
+    """Inside, tensors without data use what is compiled for a GPU, and nothing that is done only for a CPU.
+    Their random numbers need no generators and take as many calls."""
     ops.use("auto", devices=("cpu",))  # schemas and shapes
     kind, autocast = NOWHERE.type, torch.autocast  # which knows no such tensors
     native = {(name, kind): form for (name, device), form in _library._native.items() if device == "cuda"}

@@ -15,7 +15,7 @@ Walked = tuple[tuple[str, ...], Any, Any]
 
 
 def walk(command: Any, words: tuple[str, ...] = ("hrgan",), parent: Any = None) -> Iterator[Walked]:
-    """Every command below `command`, groups before their members, in the order of the help."""
+    """Yields every command below `command`, groups before their members, in the order of the help."""
     context = command.context_class(command, info_name=words[-1], parent=parent)
     yield words, command, context
     if hasattr(command, "list_commands"):
@@ -24,7 +24,8 @@ def walk(command: Any, words: tuple[str, ...] = ("hrgan",), parent: Any = None) 
 
 
 def page() -> str:
-    """Markdown: a section for each command of `hrgan`, with its arguments, options and examples."""
+    """Returns the reference in Markdown: a section for each command of `hrgan`, with arguments, options and
+    examples."""
     from launch.main import app
 
     lines = [
@@ -58,7 +59,7 @@ def _section(words: tuple[str, ...], command: Any, context: Any) -> list[str]:
 
 
 def _prose(text: str) -> str:
-    """A command's description without its examples: paragraphs of whole lines."""
+    """Returns a command's description without its examples, as paragraphs of whole lines."""
     text = inspect.cleandoc(text).split("\b")[0].strip()
     return re.sub(r"(?<!\n)\n(?!\n)", " ", text)
 
@@ -77,7 +78,7 @@ def _table(title: str, parameters: Sequence[Any], context: Any) -> list[str]:
 
 
 def _named(left: str) -> str:
-    """What is typed: names and the kind of value, such as `--seed <whole number>`."""
+    """Returns what is typed: names and the kind of value, such as `--seed <whole number>`."""
     for kind, word in (
         ("int range", "number"),
         ("float range", "number"),
@@ -89,7 +90,7 @@ def _named(left: str) -> str:
 
 
 def _about(right: str) -> str:
-    """The help's own text, with what stands in its last brackets as a sentence: `[default: 0; x>=0]`."""
+    """Returns the help text, with its last brackets, such as `[default: 0; x>=0]`, as a sentence."""
     text, bracket, besides = " ".join(right.split()).rpartition("[")
     if not bracket or not besides.endswith("]"):
         return " ".join(right.split())
@@ -99,5 +100,5 @@ def _about(right: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text for a table's cell, where a bar or a tag would end it."""
+    """Returns text for a cell of a table, where a bar or a tag would end it."""
     return html.escape(text, quote=False).replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""The table of metrics, written from their registry."""
+"""The table of metrics, generated from their registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ MARK = "<!-- the table of metrics -->"
 
 
 def table() -> str:
-    """A row a metric: what it is, which values are better, what it needs, how many fakes it takes."""
+    """Returns a row per metric: what it is, which values are better, what it needs, how many fakes it
+    uses."""
     rows = [
         f"| `{name}` | {metric.title} | {metric.shown.better} | {metric.wants} | {metric.standard:,} |"
         for name, metric in METRICS.items()

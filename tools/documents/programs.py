@@ -1,4 +1,4 @@
-"""The reference of the tools, written from what each says of itself."""
+"""The reference of the tools, generated from their docstrings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOMS = {
 
 
 def programs() -> Iterator[tuple[str, str, str]]:
-    """Room, module name and docstring of every tool that `python -m` runs."""
+    """Returns room, module name and docstring of every tool that `python -m` runs."""
     folders = [ROOT / "tools" / room for room in ROOMS]
     files = [path for folder in folders for path in (*folder.glob("*.py"), *folder.glob("*/__main__.py"))]
     for path in sorted(set(files)):
@@ -31,7 +31,7 @@ def programs() -> Iterator[tuple[str, str, str]]:
 
 
 def page() -> str:
-    """Markdown: a section for each tool with its own description."""
+    """Returns the reference in Markdown: a section for each tool with its own description."""
     lines = [
         "# Tools",
         "",
@@ -48,7 +48,7 @@ def page() -> str:
 
 
 def _blocks(text: str) -> Iterator[str]:
-    """A docstring's paragraphs; those that show commands become code."""
+    """Returns the paragraphs of a docstring; those that show commands become code."""
     for paragraph in text.split("\n\n"):
         lines = [line.strip() for line in paragraph.splitlines()]
         title, shown = (lines[:1], lines[1:]) if lines[0].endswith(":") else ([], lines)

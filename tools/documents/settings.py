@@ -1,4 +1,4 @@
-"""The reference of every setting, written from the schemas: key, allowed values, default, meaning."""
+"""The reference of all settings, generated from the schemas: key, allowed values, default, meaning."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLDER = "reference/settings"
 
 @dataclass(frozen=True)
 class Setting:
-    """One key of a schema: its dotted name, what it may be, its default as YAML has it, and its meaning."""
+    """One key of a schema: its dotted name, allowed values, default in YAML, and meaning."""
 
     key: str
     allowed: str
@@ -38,13 +38,14 @@ class Setting:
 
 
 def families() -> Mapping[str, type[BaseModel]]:
-    """The schema of each family by its name, in the schema's order."""
+    """Returns the schema of each family by name, in the schema's order."""
     union = _members(RunConfig.model_fields["family"].annotation)
     return {typing.get_args(m.model_fields["name"].annotation)[0]: m for m in union if _is_model(m)}
 
 
 def settings(schema: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
-    """Every key below `schema` in its order, sections opened; a union of schemas is left to its own page."""
+    """Yields every key below `schema` in its order, including those of sections; a union of schemas has a
+    page of its own."""
     for name, info in schema.model_fields.items():
         key = f"{prefix}{name}"
         models = [member for member in _members(info.annotation) if _is_model(member)]
@@ -58,7 +59,7 @@ def settings(schema: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
 
 
 def pages() -> Mapping[str, str]:
-    """Markdown by path: the run's settings, one page a family, and the cluster file."""
+    """Returns pages in Markdown by path: the run's settings, one page per family, and the cluster file."""
     made = {f"{FOLDER}/run.md": _run_page(), f"{FOLDER}/cluster.md": _cluster_page()}
     for name, schema in families().items():
         made[f"{FOLDER}/{name}.md"] = _family_page(name, schema)

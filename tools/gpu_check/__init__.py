@@ -1,1 +1,2 @@
-"""Ten minutes that show what a GPU does with hrgan: steps, each a value; a runner that knows none of them."""
+"""A check of about ten minutes that shows how hrgan runs on a GPU: steps as values, and a runner that knows
+none of them."""

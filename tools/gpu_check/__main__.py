@@ -34,7 +34,7 @@ PATIENCE = 4.0  # times as long as a GPU may a busy CPU take
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 1: a step failed or was killed."""
+    """Runs the check. The exit code is 1 if a step failed or was killed."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(given)
     if options.pack is not None:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     arguments = argparse.ArgumentParser(
         prog="python -m tools.gpu_check", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -79,8 +79,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def chosen(only: str | None, patience: float = 1.0) -> list[Step]:
-    """The steps that `only` names, in the order of the table, with limits `patience` times as long. UserError
-    for an unknown one."""
+    """Returns the steps that `only` names, in the order of the table, with limits `patience` times as long.
+    Raises UserError for an unknown step."""
     steps = [replace(step, seconds=patience * step.seconds) for step in STEPS]
     if only is None:
         return steps
@@ -92,7 +92,8 @@ def chosen(only: str | None, patience: float = 1.0) -> list[Step]:
 
 
 def ordered(options: argparse.Namespace) -> CheckSettings:
-    """UserError without a GPU, unless this is a rehearsal; for what is no peer; for no budget."""
+    """Checks the command line. Raises UserError without a GPU, unless this is a rehearsal, for an unknown
+    peer, or for a budget that is none."""
     if not options.rehearse and not torch.cuda.is_available():
         raise UserError("no CUDA device is visible; allowed: --rehearse, which runs every step on a CPU")
     for peer in options.peer:
@@ -107,14 +108,15 @@ def ordered(options: argparse.Namespace) -> CheckSettings:
 
 
 def prepared(device: torch.device) -> float:
-    """Compiles the operations if need be, before any step's time begins; the seconds it took."""
+    """Compiles the operations if necessary, before the time of any step begins; returns the seconds that
+    took."""
     began = time.monotonic()
     ops.prepare("auto", devices=("cuda",) if device.type == "cuda" else ("cpu",))
     return time.monotonic() - began
 
 
 def say(order: CheckSettings, results: Sequence[StepResult]) -> None:
-    """The report, printed and written."""
+    """Prints and writes the report."""
     peers = [word for peer in order.peers for word in ("--peer", peer)]
     command = shlex.join(["python", "-m", "tools.gpu_check", *["--rehearse"] * order.tiny, *peers])
     lines = report.ledger(results, command, report.device_name(order.device.type))

@@ -1,4 +1,4 @@
-"""What the device does at most, and which calls make the host wait for it."""
+"""Measures the highest rates of the device, and which calls make the host wait for it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tools.gpu_check.step import Conditions, Figure, figure
 
 
 def ceilings(conditions: Conditions) -> Iterator[Figure]:
-    """The rate of a copy, bytes read and written, and of square matrix products of random numbers. sizes:
-    copied (MiB), side, rounds."""
+    """Measures the rate of a copy (bytes read and written) and of square matrix products of random numbers.
+    sizes: copied (MiB), side, rounds."""
     sizes, device = conditions.sizes, conditions.device
     source = torch.randn(sizes["copied"] << 18, device=device)
     target = torch.empty_like(source)
@@ -34,8 +34,9 @@ def ceilings(conditions: Conditions) -> Iterator[Figure]:
 
 
 def waits(conditions: Conditions) -> Iterator[Figure]:
-    """Milliseconds that each call keeps the host while the device has a queue of work. A call that takes as
-    long as the queue waits for the device. sizes: side of the queued products, and their number."""
+    """Measures how many milliseconds each call keeps the host while the device has a queue of work. A call
+    that takes as long as the queue waits for the device. sizes: side of the queued products, and their
+    number."""
     device, sizes = conditions.device, conditions.sizes
     matrix = torch.randn(sizes["side"], sizes["side"], device=device).to(torch.bfloat16)
 
@@ -63,7 +64,7 @@ def _host(queue: Callable[[], None], probe: Callable[[], object], device: torch.
 
 
 def _probes(device: torch.device) -> Mapping[str, Callable[[], object]]:
-    """What a training loop may do between two steps; `done` was computed long before."""
+    """Returns calls that a training loop may make between two steps; `done` was computed long before."""
     done, places = torch.ones(4, device=device), torch.arange(4, device=device)
     page = torch.ones(1 << 16)
     pinned = page.pin_memory() if device.type == "cuda" else page.clone()

@@ -1,4 +1,4 @@
-"""Times on a device, and its precision: the same calls on a GPU and on a CPU."""
+"""Measures times on a device and sets its precision, by the same calls on a GPU and on a CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.bench.timing import clock_of, wait
 
 
 def median_ms(call: Callable[[], object], device: torch.device, rounds: int) -> float:
-    """Of `rounds` calls after two to warm up, as the device's own events tell it."""
+    """Returns the median milliseconds of `rounds` calls, after two to warm up, by the device's own events."""
     clock = clock_of(device.type)
     for _ in range(2):
         call()
@@ -21,7 +21,8 @@ def median_ms(call: Callable[[], object], device: torch.device, rounds: int) -> 
 
 
 def host_ms(call: Callable[[], object], device: torch.device, rounds: int) -> float:
-    """The least time until a call returns to the host, whose work the device may still be doing."""
+    """Returns the least milliseconds until a call returns to the host, while the device may still be
+    working."""
     taken = []
     for _ in range(rounds):
         wait(device)
@@ -33,8 +34,8 @@ def host_ms(call: Callable[[], object], device: torch.device, rounds: int) -> fl
 
 
 def float32_products(*, tf32: bool) -> None:
-    """float32 convolutions and matrix products with TF32's ten bits of mantissa, or in full, in all of this
-    process."""
+    """Makes float32 convolutions and matrix products use TF32's ten bits of mantissa, or full float32, in the
+    whole process."""
     float32.full_float32()
     if tf32:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True

@@ -1,4 +1,4 @@
-"""What people type, on this machine: the doctor, the tests, and a run from pictures to figures."""
+"""Runs the commands of users on this machine: the doctor, the tests, and a run from pictures to figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _POLL = 0.05
 
 
 def doctor(conditions: Conditions) -> Iterator[Figure]:
-    """Whatever the product imports, and what `hrgan doctor` calls wrong."""
+    """Reports the packages that the product imports, and what `hrgan doctor` finds wrong."""
     began = time.perf_counter()
     for name in _MODULES:
         importlib.import_module(name)
@@ -37,7 +37,7 @@ def doctor(conditions: Conditions) -> Iterator[Figure]:
 
 
 def _flat(content: object) -> Iterator[dict[str, object]]:
-    """Every finding in the doctor's object, however it is nested."""
+    """Yields every finding in the doctor's object, however it is nested."""
     if isinstance(content, dict):
         if "fine" in content:
             yield content
@@ -49,7 +49,7 @@ def _flat(content: object) -> Iterator[dict[str, object]]:
 
 
 def tests(conditions: Conditions) -> Iterator[Figure]:
-    """The suite's own tests. sizes: arguments for pytest; workers, where pytest-xdist is."""
+    """Runs the suite's own tests. sizes: arguments for pytest; workers, if pytest-xdist is installed."""
     if importlib.util.find_spec("pytest") is None:
         raise LeftOut("pytest is not installed")
     arguments = list(conditions.sizes["arguments"])
@@ -77,15 +77,15 @@ def tests(conditions: Conditions) -> Iterator[Figure]:
 
 
 def counted(text: str) -> dict[str, int]:
-    """{"passed": 3, "failed": 1, ...} of the last line in which pytest says how many of which."""
+    """Returns {"passed": 3, "failed": 1, ...} from pytest's last line of counts."""
     kinds = r"(\d+) (passed|failed|skipped|errors?|xfailed|xpassed)"
     lines = [line for line in text.splitlines() if re.search(kinds, line) and " in " in line]
     return {word: int(count) for count, word in re.findall(kinds, lines[-1])} if lines else {}
 
 
 def run(conditions: Conditions) -> Iterator[Figure]:
-    """Prepare, train, stop by SIGUSR1, go on to the end, generate, evaluate. sizes: config, resolution,
-    pictures, settings, seen (images after which it is stopped), length, generated, measured."""
+    """Prepares data, trains, stops by SIGUSR1, continues to the end, generates and evaluates. sizes: config,
+    resolution, pictures, settings, seen (images after which it is stopped), length, generated, measured."""
     sizes, folder = conditions.sizes, conditions.folder
     data, made, out = folder / "data", folder / "run", folder / "generated"
     prepare = ["prepare", "demo:faces", str(data), "--resolution", str(sizes["resolution"])]
@@ -105,7 +105,7 @@ def run(conditions: Conditions) -> Iterator[Figure]:
 
 
 def _stopped(train: Sequence[str], made: Path, seen: int) -> Iterator[Figure]:
-    """Starts training, sends SIGUSR1 once `seen` images are in the log, and waits for its good end."""
+    """Starts training, sends SIGUSR1 once `seen` images are in the log, and waits for it to end well."""
     began = time.perf_counter()
     started = subprocess.Popen(_command(train), cwd=_ROOT, env=_environment())
     try:

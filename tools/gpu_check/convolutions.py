@@ -1,4 +1,5 @@
-"""Which type and layout of a convolution is fast, and how R3GAN's grouped ones differentiate twice."""
+"""Measures which type and layout of a convolution is fast, and how R3GAN's grouped ones are differentiated
+twice."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from tools.gpu_check.step import Conditions, Figure, figure
 
 @dataclass(frozen=True)
 class Computation:
-    """How a convolution is computed. error: of its forward pass, relative to float64, that it may have."""
+    """How a convolution is computed. error: the largest allowed error of its forward pass, relative to
+    float64."""
 
     dtype: torch.dtype
     layout: torch.memory_format
@@ -56,7 +58,8 @@ def convolutions(conditions: Conditions) -> Iterator[Figure]:
 
 
 def relative_error(name: str, device: torch.device) -> float:
-    """Of one convolution of that kind, against float64. ArithmeticError beyond what the kind may have."""
+    """Returns the error of one convolution of that kind, relative to float64. Raises ArithmeticError if it is
+    larger than the kind allows."""
     kind, generator = COMPUTATIONS[name], torch.Generator().manual_seed(0)
     float32_products(tf32=kind.tf32)
     x = torch.randn(2, 64, 32, 32, generator=generator).to(device, kind.dtype, memory_format=kind.layout)

@@ -1,4 +1,4 @@
-"""Exchanges of one rank: does the library come up, and does DeepSpeed."""
+"""Exchanges of a single rank, which show whether the communication library and DeepSpeed start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tools.tiny_families import TINY, tiny_family, tiny_trainer
 
 
 def exchange(conditions: Conditions) -> Iterator[Figure]:
-    """An all-reduce, and steps of a tiny family under each engine. sizes: megabytes, rounds."""
+    """Runs an all-reduce, and steps of a tiny family under each engine. sizes: megabytes, rounds."""
     device = conditions.device
     os.environ.update(rank_variables(0, 1, free_port()))
     use_operations("auto" if device.type == "cpu" else "native", device)

@@ -1,4 +1,5 @@
-"""Six kernels under Nsight Compute: the shares of memory and of issue that they reach, their registers."""
+"""Examines six kernels with Nsight Compute: the shares of memory and issue rate that they reach, and their
+registers."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def ncu(conditions: Conditions) -> Iterator[Figure]:
-    """sizes: images, channels, side, type of the operands."""
+    """Runs Nsight Compute. sizes: images, channels, side, type of the operands."""
     program = shutil.which("ncu")
     if program is None:
         raise LeftOut("ncu is not on PATH")
@@ -51,7 +52,8 @@ def ncu(conditions: Conditions) -> Iterator[Figure]:
 
 
 def metrics(text: str) -> Iterator[Figure]:
-    """The wanted figures in ncu's CSV, which begins after what the program printed. ValueError for none."""
+    """Returns the wanted figures from ncu's CSV, which follows the program's own output. Raises ValueError if
+    there is none."""
     lines = text.splitlines()
     start = next((place for place, line in enumerate(lines) if line.startswith('"ID"')), None)
     if start is None:
@@ -65,7 +67,7 @@ def metrics(text: str) -> Iterator[Figure]:
 
 
 def cases(x: Tensor) -> Mapping[str, Callable[[], object]]:
-    """One call of each operation whose kernel is looked at; x: [N, C, H, W], any type."""
+    """Returns one call of each operation whose kernel is examined. x: [N, C, H, W] of any type."""
     taps = ops.setup_filter([1, 3, 3, 1], device=x.device)
     bias, leaf = torch.randn(x.shape[1], device=x.device), x.detach().requires_grad_()
     y = ops.bias_act(leaf, bias, act="lrelu", clamp=256.0)
@@ -81,7 +83,7 @@ def cases(x: Tensor) -> Mapping[str, Callable[[], object]]:
 
 @torch.enable_grad()
 def main() -> None:
-    """Each case once: what ncu runs."""
+    """Runs each case once; this is what ncu profiles."""
     device, images, channels, side, kind = sys.argv[1:]
     ops.use("native" if device == "cuda" else "auto", devices=("cuda",) if device == "cuda" else ("cpu",))
     shape = int(images), int(channels), int(side), int(side)

@@ -1,4 +1,4 @@
-"""Another project's training phases on the same device, at its own settings."""
+"""Measures another project's training phases on the same device, at its own settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.research.peers import Peer, load_peer
 
 
 def plugins(conditions: Conditions) -> Iterator[Figure]:
-    """Compiles what the peers compile, beside other steps; `phases` waits for it."""
+    """Compiles the peers' operations, beside other steps; `phases` waits for it."""
     for peer in _peers(conditions):
         yield figure(f"{peer.name}: there", 1, "")
 

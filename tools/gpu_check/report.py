@@ -1,4 +1,4 @@
-"""What was found, for people: a table, and lines for the ledger of what a GPU has run."""
+"""Reports the results: a table, and lines for the ledger of what a GPU has run."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _MOST = 16  # figures of a step in the ledger; the file has all
 
 
 def shown(row: Figure) -> str:
-    """ "copy 4300 GB/s"."""
+    """Returns a figure as text, such as "copy 4300 GB/s"."""
     return f"{row['what']} {row['value']:.4g} {row['unit']}".strip()
 
 
 def line(result: StepResult) -> str:
-    """One line a step."""
+    """Returns one line for a step."""
     why = f"  {result.why}" if result.why else ""
     return f"{result.step:14} {result.state:8} {result.seconds:6.1f} s{why}"
 
 
 def table(results: Sequence[StepResult]) -> list[str]:
-    """Every step with every figure that it found."""
+    """Returns every step with all of its figures."""
     lines = []
     for result in results:
         lines.append(line(result))
@@ -35,7 +35,7 @@ def table(results: Sequence[StepResult]) -> list[str]:
 
 
 def ledger(results: Sequence[StepResult], command: str, device: str) -> list[str]:
-    """Rows of the ledger's table; a step that was left out has run nothing and gets none."""
+    """Returns rows for the ledger's table; a step that was left out gets none."""
     today = datetime.date.today().isoformat()
     return [
         f"| {today} | {device} | {commit()} | `{command} --only {result.step}` | {_seen(result)} |"
@@ -53,7 +53,7 @@ def _seen(result: StepResult) -> str:
 
 
 def commit() -> str:
-    """Of the checkout, with a mark if files differ from it; "unknown" outside one."""
+    """Returns the commit of the checkout, with a mark if files differ from it; "unknown" outside one."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--exclude=*"],
         cwd=_ROOT, capture_output=True, text=True, check=False,
@@ -62,7 +62,7 @@ def commit() -> str:
 
 
 def device_name(device: str) -> str:
-    """The GPU's name, or the processor's."""
+    """Returns the name of the GPU, or of the processor."""
     import torch
 
     return torch.cuda.get_device_name() if device == "cuda" else cpu_model()

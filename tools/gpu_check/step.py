@@ -1,4 +1,4 @@
-"""The nouns of the check: a step, where it runs, what it finds, how it ended."""
+"""The types of the check: a step, where it runs, its figures, how it ended."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ State = Literal["ok", "failed", "killed", "left out"]
 
 
 class LeftOut(Exception):
-    """Why a step has nothing to do on this machine, which lacks what it needs."""
+    """Raised by a step that cannot run on this machine; says what the machine lacks."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Where a step runs: a device, a folder of its own, checkouts of peers (NAME=FOLDER), and how large it
-    is to be."""
+    """Where a step runs: the device, a folder of its own, checkouts of peers (NAME=FOLDER), and the sizes."""
 
     device: torch.device
     folder: Path
@@ -34,8 +33,11 @@ Measure = Callable[[Conditions], Iterator[Figure]]
 
 @dataclass(frozen=True)
 class Step:
-    """One check. seconds: its time limit. settles: the question it answers. sizes, tiny: its sizes on a GPU
-    and in a rehearsal. beside: it runs beside those that follow, and its time is theirs."""
+    """One check.
+
+    seconds: its time limit. settles: the question that it answers. sizes, tiny: its sizes on a GPU and in a
+    rehearsal. beside: whether it runs beside the following steps, in their time.
+    """
 
     name: str
     seconds: float
@@ -48,7 +50,7 @@ class Step:
 
 @dataclass(frozen=True)
 class StepResult:
-    """How a step ended: the seconds it took, the figures it found until then, and why it found no more."""
+    """How a step ended: the seconds it took, the figures it measured, and why it measured no more."""
 
     step: str
     state: State
@@ -58,5 +60,5 @@ class StepResult:
 
 
 def figure(what: str, value: float, unit: str, **more: Any) -> Figure:
-    """A row."""
+    """Returns a row."""
     return {"what": what, "value": value, "unit": unit, **more}

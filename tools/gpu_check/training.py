@@ -36,8 +36,8 @@ _SWITCHES: Mapping[str, Sequence[str]] = {"tf32": ("main", "off"), "graphs": ("a
 
 
 def full_size(conditions: Conditions) -> Iterator[Figure]:
-    """s/kimg over a whole cycle of lazy phases, and peak memory. sizes: runs (configuration, resolution,
-    batch, further settings)."""
+    """Measures s/kimg over a whole cycle of lazy phases, and peak memory. sizes: runs (configuration,
+    resolution, batch, further settings)."""
     for name, resolution, batch, overrides in conditions.sizes["runs"]:
         for switches in combinations():
             settings = [f"batch.size={batch}", *overrides, *switches]
@@ -50,7 +50,7 @@ def full_size(conditions: Conditions) -> Iterator[Figure]:
 
 
 def combinations() -> list[list[str]]:
-    """Overrides for each value of each switch that the schema knows."""
+    """Returns overrides for every combination of the values of the switches in the schema."""
     overrides: list[list[str]] = [[]]
     for key, values in _SWITCHES.items():
         if key in EngineConfig.model_fields:
@@ -59,7 +59,7 @@ def combinations() -> list[list[str]]:
 
 
 def trainer_of(name: str, resolution: int, overrides: Sequence[str], device: torch.device) -> Trainer:
-    """A trainer of the configuration on random images that are on the device already."""
+    """Returns a trainer of the configuration on random images that are already on the device."""
     config = load_config(shipped(name), list(overrides))
     spec = ImageSpec(resolution, resolution, 3)
     config = with_auto_settings(config, spec)
@@ -101,19 +101,20 @@ def _measured(what: str, trainer: Trainer, batch: int) -> Iterator[Figure]:
 
 
 def release(device: torch.device) -> None:
-    """Gives back what the last run held."""
+    """Frees what the last run held."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def begin(trainer: Trainer) -> None:
-    """A step at which every phase is due, fully grown."""
+    """Moves the trainer to a step at which every phase is due, fully grown."""
     trainer.progress.step, trainer.progress.images_seen = 0, _GROWN
 
 
 def syncs(conditions: Conditions) -> Iterator[Figure]:
-    """How often a step of each tiny family makes the host wait for the device, and where. sizes: steps."""
+    """Counts how often a step of each tiny family makes the host wait for the device, and where. sizes:
+    steps."""
     device, steps = conditions.device, conditions.sizes["steps"]
     use_operations("auto" if device.type == "cpu" else "native", device)
     for name in sorted(TINY):
@@ -127,7 +128,7 @@ def syncs(conditions: Conditions) -> Iterator[Figure]:
 
 
 def waits_of(trainer: Trainer, steps: int) -> Counter[str]:
-    """Where torch saw the host wait in `steps` steps. It sees no CPU wait for itself."""
+    """Returns where torch saw the host wait in `steps` steps; a CPU never waits for itself."""
     cuda = trainer.engine.process.device.type == "cuda"
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
@@ -182,7 +183,8 @@ def _profiled(what: str, trainer: Trainer) -> Iterator[Figure]:
 
 
 def busy(intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """(the share of the span, from first beginning to last end, that some interval covers; the span)."""
+    """Returns the share of the span, from the first beginning to the last end, that intervals cover, and the
+    span."""
     if not intervals:
         return 0.0, 0.0
     ordered = sorted(intervals)

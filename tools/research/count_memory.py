@@ -32,7 +32,7 @@ _CONFIG_F = ("family.channel_base=32768", "family.minibatch_stddev_group=4")
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of each image, and of everything else, in the phase that takes most of an image."""
+    """The bytes per image, and those of everything else, in the phase that needs most per image."""
 
     image: float
     rest: float
@@ -65,7 +65,7 @@ def memory(name: str, resolution: int, overrides: Sequence[str], few: int = _FEW
 
 
 def rows() -> list[dict[str, Any]]:
-    """A row a resolution, precision and way."""
+    """Returns a row for each resolution, precision and way."""
     measured = []
     for resolution in SIZES:
         for precision, recompute in _WAYS:
@@ -79,7 +79,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 def table(measured: Sequence[dict[str, Any]]) -> list[str]:
-    """Lines of markdown: GB an image, with the phase that takes them, and GB besides at most."""
+    """Returns lines of Markdown: GB per image, with the phase that needs them, and GB besides at most."""
     ways = [f"{precision}{', recomputed' * (recompute != 'off')}" for precision, recompute in _WAYS]
     lines = [f"| GB an image | {' | '.join(ways)} | besides |", "|---" * (len(ways) + 2) + "|"]
     for first in range(0, len(measured), len(ways)):

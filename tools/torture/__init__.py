@@ -1,1 +1,1 @@
-"""Runs that are killed, cut off and starved, and what is left of them."""
+"""Torture tests: runs that are killed, cut off and starved, and checks of what remains of them."""

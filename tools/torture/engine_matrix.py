@@ -31,8 +31,8 @@ _COMPARED = ("networks/", "average/", "memory/")
 
 
 def difference(ours: Path, theirs: Path) -> float:
-    """The worst relative difference of two files' weights; inf if they hold different tensors or a NaN, nan
-    if there are no such files."""
+    """Returns the worst relative difference of two files' weights; inf if they hold different tensors or a
+    NaN, nan if there are no such files."""
     if not theirs.exists():
         return float("nan")
     a, b = load_tensors(ours), load_tensors(theirs)
@@ -48,26 +48,28 @@ def difference(ours: Path, theirs: Path) -> float:
 
 
 def run(out: Path, families: Sequence[str], worlds: Sequence[int] = WORLDS) -> None:
-    """Trains, saves and goes on; leaves one file a cell in `out`."""
+    """Trains, saves and continues in all combinations; leaves one file per cell in `out`."""
     for part in ("train", "load"):
         for world in worlds:
             run_module("tools.torture.matrix_ranks", world, [str(out), part, *families])
 
 
 def cell(out: Path, part: str, name: str, kind: str, world: int) -> float:
-    """Of a whole run ("train") or of one step of a variant, from one `replicated` process."""
+    """Returns the difference of a whole run ("train"), or of one step of a variant, from one `replicated`
+    process."""
     alone = out / f"{part}-{name}-replicated-x1.safetensors"
     return difference(out / f"{part}-{name}-{kind}-x{world}.safetensors", alone)
 
 
 def continued(out: Path, name: str, saver: tuple[str, int], kind: str, world: int) -> float:
-    """Of a run that went on from `saver`'s checkpoint, from one process that never stopped."""
+    """Returns the difference of a run that continued from `saver`'s checkpoint from one process that never
+    stopped."""
     ours = out / f"load-{name}-{saver[0]}-x{saver[1]}-{kind}-x{world}.safetensors"
     return difference(ours, out / f"train-{name}-replicated-x1.safetensors")
 
 
 def table(corner: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[float]]]) -> str:
-    """Markdown."""
+    """Returns a table in Markdown."""
     lines = [f"| {corner} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += [f"| {name} | " + " | ".join(map(_cell, values)) + " |" for name, values in rows]
     return "\n".join(lines)
@@ -78,7 +80,7 @@ def _cell(value: float) -> str:
 
 
 def tables(out: Path, families: Sequence[str], worlds: Sequence[int] = WORLDS) -> str:
-    """All of them."""
+    """Returns all tables."""
     places = [(kind, world) for kind in KINDS for world in worlds]
     columns = [f"{kind} x{world}" for kind, world in places]
     both = [*((kind, 2) for kind in KINDS), (CONTROL, 1)]

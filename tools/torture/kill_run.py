@@ -20,12 +20,12 @@ from tools.compare_runs import differences
 
 
 def train_command(arguments: Sequence[str], run: Path) -> list[str]:
-    """`hrgan train ARGUMENTS --run RUN` by this interpreter."""
+    """Returns the command `hrgan train ARGUMENTS --run RUN` for this interpreter."""
     return [sys.executable, "-m", "launch.main", "train", *arguments, "--run", str(run)]
 
 
 def train_undisturbed(arguments: Sequence[str], run: Path) -> float:
-    """Trains to the end; returns the seconds it took. CalledProcessError if it fails."""
+    """Trains to the end and returns the seconds it took. Raises CalledProcessError if it fails."""
     start = time.monotonic()
     with (run.parent / f"{run.name}.log").open("ab") as log:
         subprocess.run(train_command(arguments, run), check=True, stderr=log)

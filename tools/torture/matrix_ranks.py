@@ -34,15 +34,15 @@ _EPSILON = 1e-3
 
 
 def make_engine(kind: str, process: Process) -> Engine:
-    """An engine by the name it has in the tables; buckets small enough that every network has several."""
+    """Returns an engine by its name in the tables, with buckets so small that every network has several."""
     if kind.startswith("zero"):
         return Zero(process, int(kind[-1]))  # type: ignore[arg-type]
     return Replicated(process, bucket_mb=0.001 if kind == "bucketed" else 0)
 
 
 def make_trainer(name: str, kind: str, process: Process, variant: str = "") -> Trainer:
-    """A tiny family under an engine. Adam's epsilon is raised, or it would turn gradients that are rounding
-    alone (biases ahead of a normalisation) into whole steps."""
+    """Returns a trainer of a tiny family under an engine. Adam's epsilon is raised, because Adam would
+    otherwise turn gradients that are only rounding (biases ahead of a normalisation) into whole steps."""
     low = low_precision_of("bfloat16" if variant == "bfloat16" else "float32")
     family = tiny_family(name, low_precision=low)
     family.optimizers = {
@@ -59,7 +59,7 @@ def make_trainer(name: str, kind: str, process: Process, variant: str = "") -> T
 
 @torch.no_grad()
 def nudge(trainer: Trainer, kind: torch.dtype) -> None:
-    """Every weight moves by the last bit that `kind` holds: what rounding alone makes of a run."""
+    """Moves every weight by the last bit that `kind` holds, which shows what rounding alone does to a run."""
     generator = torch.Generator().manual_seed(0)
     for network in (trainer.networks.generator, trainer.networks.discriminator, trainer.averager.average):
         for parameter in network.parameters():
@@ -68,7 +68,7 @@ def nudge(trainer: Trainer, kind: torch.dtype) -> None:
 
 
 def check_and_keep(trainer: Trainer, path: Path) -> None:
-    """Ranks must hold the same to the bit; the first writes it."""
+    """Checks that all ranks hold the same to the bit; the first one writes it."""
     process = trainer.engine.process
     tensors_saved = {
         f"{g}/{k}": v.contiguous() for g, tensors in take(trainer).items() for k, v in tensors.items()
@@ -81,7 +81,7 @@ def check_and_keep(trainer: Trainer, path: Path) -> None:
 
 
 def save(trainer: Trainer, run: Path) -> None:
-    """As a run does: every rank its share."""
+    """Saves as a run does: every rank writes its part."""
     process, store = trainer.engine.process, CheckpointStore(run, 1)
     groups = take(trainer, RankShare(trainer.networks, process).holds)
     images, ranks = trainer.progress.images_seen, process.world_size
@@ -91,7 +91,7 @@ def save(trainer: Trainer, run: Path) -> None:
 
 
 def train(out: Path, process: Process, families: list[str]) -> None:
-    """From the start to the end under every engine."""
+    """Trains from the start to the end under every engine."""
     world = process.world_size
     for name in families:
         for kind in KINDS:
@@ -108,7 +108,7 @@ def train(out: Path, process: Process, families: list[str]) -> None:
 
 
 def vary(out: Path, process: Process, name: str, kind: str) -> None:
-    """One step of each variant that the family offers."""
+    """Makes one step of each variant that the family offers."""
     for variant in VARIANTS:
         with suppress(UserError):
             trainer = make_trainer(name, kind, process, variant)
@@ -117,7 +117,7 @@ def vary(out: Path, process: Process, name: str, kind: str) -> None:
 
 
 def control(out: Path, process: Process, name: str) -> None:
-    """The same by one process whose first weights differ in their last bit."""
+    """Does the same in one process whose first weights differ in their last bit."""
     for variant in ("train", *VARIANTS):
         with suppress(UserError):
             trainer = make_trainer(name, "replicated", process, variant)
@@ -128,7 +128,7 @@ def control(out: Path, process: Process, name: str) -> None:
 
 
 def go_on(out: Path, process: Process, families: list[str]) -> None:
-    """From each checkpoint to the end under every engine."""
+    """Continues from each checkpoint to the end under every engine."""
     for name in families:
         for saver, saved_world in SAVERS:
             checkpoint = CheckpointStore(out / f"{name}-{saver}-x{saved_world}", 1).newest(print)
@@ -147,7 +147,7 @@ def go_on(out: Path, process: Process, families: list[str]) -> None:
 
 
 def main() -> None:
-    """`python -m tools.torture.matrix_ranks OUT train|load FAMILY...`, as one rank of a group."""
+    """Runs `python -m tools.torture.matrix_ranks OUT train|load FAMILY...` as one rank of a group."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("part", choices=["train", "load"])

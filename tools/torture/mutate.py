@@ -37,8 +37,8 @@ Results = Mapping[str, int | None]
 
 
 def setting(room: str) -> str:
-    """mutmut's setup.cfg. Tests are forked from a server that has computed nothing: autograd's threads do not
-    survive a fork."""
+    """Returns mutmut's setup.cfg. Tests are forked from a server that has computed nothing, because
+    autograd's threads do not survive a fork."""
     return "\n".join(
         [
             "[mutmut]",
@@ -55,7 +55,7 @@ def setting(room: str) -> str:
 
 
 def prepare(place: Path, room: str) -> None:
-    """The copy that is changed; one that is there stays as it is, with its results."""
+    """Returns the copy that is changed; an existing one stays as it is, with its results."""
     if (place / "setup.cfg").is_file():
         return
     shutil.rmtree(place, ignore_errors=True)
@@ -69,7 +69,8 @@ def prepare(place: Path, room: str) -> None:
 
 
 def results(place: Path) -> dict[str, int | None]:
-    """Every change that mutmut knows, with the exit code of its tests; None: not run yet."""
+    """Returns every change that mutmut knows, with the exit code of its tests; None if they have not run
+    yet."""
     codes: dict[str, int | None] = {}
     for path in sorted(place.glob("mutants/pipeline/**/*.meta")):
         codes.update(json.loads(path.read_text())["exit_code_by_key"])
@@ -77,14 +78,14 @@ def results(place: Path) -> dict[str, int | None]:
 
 
 def sample(known: Results, count: int, seed: int) -> list[str]:
-    """So many changes, the same for the same seed; a larger count keeps those of a smaller one."""
+    """Draws that many changes, the same for the same seed; a larger count includes those of a smaller one."""
     names = sorted(known)
     random.Random(seed).shuffle(names)
     return names[:count]
 
 
 def run(place: Path, names: Sequence[str], until: float) -> str:
-    """Runs mutmut in the copy up to that time of the monotonic clock; what it said."""
+    """Runs mutmut in the copy until that time of the monotonic clock; returns its output."""
     command = [sys.executable, "-m", "mutmut", "run", "--max-children", "1", *names]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["OMP_NUM_THREADS"] = "1"
@@ -103,7 +104,8 @@ def run(place: Path, names: Sequence[str], until: float) -> str:
 
 
 def torture(room: str, place: Path, count: int, seed: int, until: float) -> dict[str, int | None]:
-    """The sample's results, as far as the time reached. RunFailed if the unchanged room fails its tests."""
+    """Returns the results of the sample, as far as time allowed. Raises RunFailed if the unchanged room fails
+    its tests."""
     prepare(place, room)
     if not (place / "mutants/mutmut-stats.json").is_file():
         said = run(place, ["none"], until)  # writes all changes down, and which tests reach which
@@ -117,7 +119,7 @@ def torture(room: str, place: Path, count: int, seed: int, until: float) -> dict
 
 
 def table(rooms: Mapping[str, Results]) -> list[str]:
-    """A row a room in markdown, then the names of what survived."""
+    """Returns a row per room in Markdown, then the names of the changes that survived."""
     lines = [
         "| room | changes | killed | survived | no test | hung or broke | not run |",
         "|---|---|---|---|---|---|---|",
@@ -131,13 +133,13 @@ def table(rooms: Mapping[str, Results]) -> list[str]:
 
 
 def difference(place: Path, name: str) -> str:
-    """What the change is, as a patch."""
+    """Returns a change as a patch."""
     command = [sys.executable, "-m", "mutmut", "show", name]
     return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False).stdout
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 1 if a change survived."""
+    """Runs the changes and prints the table. The exit code is 1 if a change survived."""
     parser = argparse.ArgumentParser(prog="python -m tools.torture.mutate", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"of {', '.join(ROOMS)}; all if none")

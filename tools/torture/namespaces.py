@@ -22,7 +22,7 @@ _PORT = 29500  # nothing else listens in a namespace of its own
 
 
 def lacking() -> str | None:
-    """Why hosts cannot be made here; None if they can."""
+    """Returns why hosts cannot be made here; None if they can."""
     if os.geteuid() != 0:
         return "root is needed for network namespaces"
     if shutil.which("ip") is None:
@@ -36,7 +36,7 @@ def lacking() -> str | None:
 
 
 class TwoHosts:
-    """Hosts 0 and 1 with addresses 10.77.0.1 and 10.77.0.2, for as long as the context lasts."""
+    """Hosts 0 and 1 with addresses 10.77.0.1 and 10.77.0.2, which exist inside the context."""
 
     def __init__(self) -> None:
         self.names = tuple(f"hrgan-{os.getpid()}-{number}" for number in range(2))
@@ -62,15 +62,15 @@ class TwoHosts:
             subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
 
     def cut(self) -> None:
-        """The cable is pulled behind the switch: what is sent is lost, and neither host's card tells it."""
+        """Cuts the cable behind the switch: what is sent is lost, and neither host's card notices."""
         _run("ip", "-n", self.switch, "link", "set", "port1", "nomaster")
 
     def mend(self) -> None:
-        """The cable is back."""
+        """Mends the cable."""
         _run("ip", "-n", self.switch, "link", "set", "port1", "master", "bridge")
 
     def limit(self, megabits: int) -> None:
-        """From now on the cable carries so many megabits a second, each way."""
+        """Limits the cable to that many megabits per second in each direction from now on."""
         for name in self.names:
             # What may go out at once after a pause: a gradient of a small network must not fit, and what a
             # millisecond carries must, for the kernel's clock wakes no sooner.
@@ -86,8 +86,8 @@ class TwoHosts:
         stderr: int | None = None,
         stdout: int | None = None,
     ) -> list[subprocess.Popen[str]]:
-        """One Python process a host, ranks 0 and 1 of a group of two: `python ARGUMENTS`. The hosts are
-        called host0 and host1."""
+        """Starts one Python process per host, `python ARGUMENTS`, as ranks 0 and 1 of a group of two. The
+        hosts are called host0 and host1."""
         group = {"WORLD_SIZE": "2", "MASTER_ADDR": "10.77.0.1", "MASTER_PORT": str(_PORT), "LOCAL_RANK": "0"}
         # Gloo would ask for the address of the host's name, which is the same here for both.
         group["GLOO_SOCKET_IFNAME"] = "cable"

@@ -23,14 +23,14 @@ from torch import Tensor
 
 
 def offering(package: ModuleType, what: str) -> dict[str, ModuleType]:
-    """The modules of a package that offer `what`, by the peer's name."""
+    """Returns the modules of a package that offer `what`, by the peer's name."""
     names = [f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
     modules = [importlib.import_module(name) for name in names]
     return {name_of(module): module for module in modules if hasattr(module, what)}
 
 
 def name_of(module: ModuleType) -> str:
-    """A peer's name."""
+    """Returns a peer's name."""
     name: str = getattr(module, "PEER", module.__name__.rpartition(".")[2])
     return name
 
@@ -41,8 +41,11 @@ FORWARD, GRADIENT = 1e-4, 1e-3
 
 @dataclass(frozen=True)
 class ParityRow:
-    """One comparison. name: the network and its size. what: the output or gradient. difference, limit:
-    relative, as `apart` measures."""
+    """One comparison.
+
+    name: the network and its size. what: the output or gradient. difference, limit: relative, as `apart`
+    measures them.
+    """
 
     name: str
     what: str
@@ -56,9 +59,10 @@ class ParityRow:
 
 
 def apart(ours: Tensor, theirs: Tensor) -> float:
-    """max |ours - theirs| / max |theirs|: scalars count against themselves, maps against their peak.
+    """Returns max |ours - theirs| / max |theirs|, so that scalars are compared with themselves and maps with
+    their peak.
 
-    Errors: ValueError if the shapes differ.
+    Raises ValueError if the shapes differ.
     """
     if ours.shape != theirs.shape:
         raise ValueError(f"ours has shape {tuple(ours.shape)}, theirs {tuple(theirs.shape)}")

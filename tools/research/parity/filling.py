@@ -1,9 +1,10 @@
-"""Numbers that every machine, library and version makes alike, to fill networks and inputs with.
+"""Numbers that are the same on every machine and in every version of every library, to fill networks and
+inputs.
 
-Element k of the tensor NAME is SplitMix64's output at (first 8 bytes of sha256(NAME), little-endian) +
-(k + 1) * 0x9E3779B97F4A7C15 (Steele et al. 2014, figure 17), its upper 53 bits taken as a uniform number in
-[0, 1), centred and scaled to unit variance; then times `scale` plus `offset` of the first rule whose pattern
-is found in NAME.
+Element k of the tensor NAME is SplitMix64's output at (first 8 bytes of sha256(NAME), little-endian) + (k +
+1) * 0x9E3779B97F4A7C15 (Steele et al. 2014, figure 17). Its upper 53 bits are taken as a uniform number in
+[0, 1), centred and scaled to unit variance; the result is multiplied by `scale` and increased by `offset` of
+the first rule whose pattern occurs in NAME.
 """
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
-"""A run on many machines, computed: counts from the real networks, a model of time, memory and exchanges."""
+"""A simulation of runs on many machines: counts from the real networks, and a model of time, memory and
+exchanges."""

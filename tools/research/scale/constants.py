@@ -1,4 +1,4 @@
-"""Every constant of the simulation, with its unit and where it comes from."""
+"""Every constant of the simulation, with its unit and its source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 
 @dataclass(frozen=True)
 class Constant:
-    """A number that the simulation believes."""
+    """One number that the simulation assumes."""
 
     value: float
     unit: str
@@ -65,7 +65,8 @@ class Constants:
 
 
 def constants(overrides: Sequence[str] = ()) -> Constants:
-    """The table with `name=value` overrides. UserError for an unknown name or no number."""
+    """Returns the table with `name=value` overrides applied. Raises UserError for an unknown name or what is
+    not a number."""
     values = {name: constant.value for name, constant in CONSTANTS.items()}
     return Constants(overridden(values, overrides, may_be_zero=("overlap", "launch_seconds")))
 
@@ -90,7 +91,7 @@ def overridden(
 
 
 def table(chosen: Constants) -> list[str]:
-    """Lines of markdown."""
+    """Returns the table as lines of Markdown."""
     lines = ["| constant | value | unit | source |", "|---|---|---|---|"]
     for name, constant in CONSTANTS.items():
         source = constant.source if chosen[name] == constant.value else "--set"

@@ -1,4 +1,4 @@
-"""The model: from counts and constants to seconds, bytes and days on any number of GPUs."""
+"""The model, which turns counts and constants into seconds, bytes and days on any number of GPUs."""
 
 from __future__ import annotations
 
@@ -82,8 +82,11 @@ class StepTime:
 
 @dataclass(frozen=True)
 class ModelSetting:
-    """How a run is split. zero: the stage of ZeRO, None for `replicated`. rate: FLOP/s of a GPU. micro: most
-    images that a GPU holds at once."""
+    """How a run is split.
+
+    zero: the stage of ZeRO; None for `replicated`. rate: FLOP/s of a GPU. micro: the most images that a GPU
+    holds at once; None for all of them.
+    """
 
     constants: Constants
     rate: float
@@ -92,13 +95,13 @@ class ModelSetting:
 
 
 def setting(config: RunConfig, chosen: Constants) -> ModelSetting:
-    """Of a configuration, under `replicated`."""
+    """Returns how a configuration is split under `replicated`."""
     micro = config.batch.micro
     return ModelSetting(chosen, chosen[f"rate_{config.engine.precision}"], None if micro == "auto" else micro)
 
 
 def step_time(count: Count, gpus: int, images: int, how: ModelSetting) -> StepTime:
-    """Of one step with `images` a GPU."""
+    """Returns the time of one step with `images` per GPU."""
     cluster, constants = Cluster(gpus, how.constants), how.constants
     micros = micro_batches(images, how.micro)
     compute = update = gradients = norm = 0.0
@@ -139,7 +142,7 @@ def _bytes(exchanges: Sequence[Exchange]) -> int:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one GPU."""
+    """The bytes on one GPU, by use."""
 
     weights: float
     gradients: float
@@ -153,7 +156,8 @@ class Memory:
 
 
 def memory(count: Count, gpus: int, images: int, how: ModelSetting) -> Memory:
-    """Of a GPU that trains `images` of each batch; activations are the largest phase's, with workspace."""
+    """Returns the memory of a GPU that trains `images` of each batch; activations are those of the largest
+    phase, with workspace."""
     at_once = images / micro_batches(images, how.micro)
     trained, held = sum(count.trainable.values()), sum(count.held.values())
     gradients = float(trained)
@@ -169,7 +173,7 @@ def memory(count: Count, gpus: int, images: int, how: ModelSetting) -> Memory:
 
 
 def checkpoint_bytes(count: Count) -> int:
-    """Weights, average and both moments."""
+    """Returns the bytes of weights, average and both moments."""
     return sum(count.held.values()) + count.held["generator"] + 2 * sum(count.trainable.values())
 
 
@@ -197,7 +201,7 @@ class ScaleRow:
 
 
 def row(family: str, spans: Sequence[Span], gpus: int, scaling: str, how: ModelSetting) -> ScaleRow | None:
-    """A run of all spans; None if a stage's batch cannot be split over so many GPUs."""
+    """Returns the row of a run over all spans; None if a stage's batch cannot be split over so many GPUs."""
     seconds = alone = 0.0
     for span in spans:
         images = _share(span.count, gpus, scaling)

@@ -1,1 +1,2 @@
-"""Faults at any system call: what a command says of them, and whether the same command makes them good."""
+"""Injects faults at any system call, and checks how a command reports them and whether running it again
+recovers."""

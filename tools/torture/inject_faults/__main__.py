@@ -1,5 +1,6 @@
-"""What does a command say of faults, and is everything the same afterwards? Runs it undisturbed, then often
-with a fault at a call drawn by the seed, each time followed by the same command without, and compares.
+"""How does a command report faults, and is everything the same afterwards? It is run undisturbed, then many
+times with a fault at a call drawn by the seed; each time the same command follows without a fault, and the
+results are compared.
 
 python -m tools.torture.inject_faults train --faults 100 --kills 40 --losses 40 --out out/faults
 """
@@ -31,7 +32,7 @@ _MOST_LINES = 6  # of what a command may say of one fault
 
 @dataclass(frozen=True)
 class FaultCase:
-    """What came of one fault. said: how the command took it. wrong: what is not as it should be."""
+    """The outcome of one fault. said: how the command reported it. wrong: what is not as it should be."""
 
     kind: str
     what: str
@@ -41,7 +42,7 @@ class FaultCase:
 
 
 class Bench:
-    """A workload's undisturbed result in `folder`, to which disturbed ones are compared."""
+    """A workload's undisturbed result in `folder`, with which disturbed ones are compared."""
 
     def __init__(self, commands: Commands, workload: Workload, folder: Path, seconds: float) -> None:
         self._commands, self._workload = commands, workload
@@ -71,7 +72,8 @@ class Bench:
         shutil.copytree(self._start, self._root)
 
     def case(self, fault: Fault) -> FaultCase | None:
-        """None if the call never came: threads do not always make as many."""
+        """Returns the outcome of a fault; None if its call never came, since threads do not always make
+        equally many."""
         self._begin()
         ended = self._disturb(fault)
         if not read_state(self._state)[0]:
@@ -82,7 +84,7 @@ class Bench:
         return self._case(fault.kind, str(fault), said, wrong, ended)
 
     def loss(self, fault: Fault, chance: random.Random) -> FaultCase | None:
-        """Power is lost after the fault's call."""
+        """Returns the outcome of a power loss after the call of the fault."""
         self._begin()
         disk, log = Disk(self._root), self._folder / "log"
         log.unlink(missing_ok=True)
@@ -147,7 +149,7 @@ def kills(counts: dict[str, int], chance: random.Random) -> Iterator[Fault]:
 
 
 def cases(bench: Bench, faults: int, killed: int, losses: int, seed: int) -> Iterator[FaultCase]:
-    """That many of each, mixed."""
+    """Yields that many faults of each kind, mixed."""
     chance = random.Random(seed)
     failing, ending = errors(bench.counts, chance), kills(bench.counts, chance)
     kinds = ["fault"] * faults + ["kill"] * killed + ["loss"] * losses
@@ -161,7 +163,7 @@ def cases(bench: Bench, faults: int, killed: int, losses: int, seed: int) -> Ite
 
 
 def table(results: Sequence[FaultCase]) -> str:
-    """Counts by kind of fault, in Markdown."""
+    """Returns the counts by kind of fault, in Markdown."""
     rows = [
         "| fault | cases | same to the bit | went on | clear line | traceback | hang | something wrong |",
         "|---|---|---|---|---|---|---|---|",
@@ -187,7 +189,7 @@ def _row(kind: str, results: Sequence[FaultCase]) -> str:
 
 
 def main() -> int:
-    """Exit code 1 if anything was not as it should be."""
+    """Runs the faults and prints the table. The exit code is 1 if anything was not as it should be."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,6 +1,8 @@
-"""What a power loss leaves of a folder: its changes made again, as the kernel and as the disk has them.
+"""A model of what a power loss leaves of a folder: its changes are replayed as the kernel and as the disk see
+them.
 
-A file's content reaches the disk when the file is fsynced, a name when its folder is: POSIX promises no more.
+The content of a file reaches the disk when the file is fsynced, and a name when its folder is: POSIX promises
+no more.
 """
 
 from __future__ import annotations
@@ -71,7 +73,7 @@ class Disk:
         folder.durable = dict(folder.now)
 
     def replay(self, changes: Iterable[Change]) -> None:
-        """Makes them."""
+        """Applies the changes."""
         for change in changes:
             path = change.first.decode()
             if change.what == "c":
@@ -130,8 +132,8 @@ class Disk:
         return node, name
 
     def left(self, model: Model | None, chance: random.Random) -> dict[Path, bytes | None]:
-        """What a loss of power now would leave, by path below the root, None for a folder; without a model,
-        what programs see now."""
+        """Returns what a power loss now would leave, by path below the root, with None for a folder; without
+        a model, what programs see now."""
         return dict(_left(self._top, Path(), model, chance))
 
     def lose_power(self, model: Model, chance: random.Random) -> None:
@@ -183,7 +185,7 @@ def _cut(file: _File, chance: random.Random) -> bytes:
 
 
 def read_log(log: Path) -> list[Change]:
-    """The changes that a shim has recorded."""
+    """Returns the changes that a shim has recorded."""
     data, at, changes = log.read_bytes(), 0, []
     while at < len(data):
         what, inode, number, first, second = _HEAD.unpack_from(data, at)

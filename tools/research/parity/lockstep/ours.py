@@ -1,4 +1,4 @@
-"""Our loop, given its weights, reals and random numbers, with a note of all that each turn used."""
+"""Our loop with given weights, reals and random numbers; it records what each turn used."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ State = dict[str, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class LoopSetting:
-    """One run of both loops. family: its config's keys. spec: of the images. batch: images a step. rules: of
-    the weights, by our names. order: the turns in the peer's order."""
+    """One run of both loops.
+
+    family: the keys of the family's config. spec: that of the images. batch: images per step. rules: those by
+    which weights are filled, by our names. order: the turns in the peer's order.
+    """
 
     family: Mapping[str, Any]
     spec: Mapping[str, Any]
@@ -58,7 +61,7 @@ class LoopSetting:
 
 @dataclass(frozen=True)
 class Draw:
-    """Numbers that a turn asked for. kind: "normal", "uniform" or "integers"; values: [N, ...]."""
+    """Numbers that a turn asked for. kind: "normal", "uniform" or "integers". values: [N, ...]."""
 
     kind: str
     values: Tensor
@@ -66,7 +69,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class TurnInputs:
-    """What one phase used: its reals, as presented, and its random numbers in order."""
+    """What one turn of a phase used: its reals, as presented, and its random numbers, in order."""
 
     name: str
     reals: Batch
@@ -80,8 +83,8 @@ After = Callable[[State], bool]
 
 
 class Given:
-    """Implements contracts.Randomness with numbers that follow from a name. What has no shape (where to mix
-    styles, whether to) is the same for the whole batch, since that is how the peers draw it."""
+    """Implements contracts.Randomness with numbers that follow from a name. Draws without a shape (where to
+    mix styles, whether to) are the same for the whole batch, because the peers draw them so."""
 
     def __init__(self, name: str, count: int, draws: list[Draw] | None = None) -> None:
         self._name, self.count = name, count
@@ -142,8 +145,8 @@ class _Noted:
 
 
 class Ours:
-    """Our trainer with its replicated engine. moved: so far, relative to each tensor's size, are the weights
-    moved before the first step."""
+    """Our trainer with the replicated engine. moved: how far the weights are moved before the first step,
+    relative to the size of each tensor."""
 
     def __init__(self, setting: LoopSetting, moved: float = 0.0) -> None:
         self.setting = setting
