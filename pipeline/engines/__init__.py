@@ -1,1 +1,1 @@
-"""Processes, and where their gradients meet."""
+"""Engines: the processes of a run, and how their gradients are combined."""

@@ -1,7 +1,8 @@
-"""Gradients on their way while the backward pass goes on: piece by piece of one flat buffer.
+"""Sends gradients while the backward pass goes on, in pieces of one flat buffer.
 
-Pieces are sent in one fixed order, the same on every rank, whatever order gradients come in: a rank whose
-graph differs sends later, never something else. Pieces that are not due before the end go then.
+Pieces are sent in a fixed order, which is the same on every rank, whatever the order in which gradients
+become ready: a rank whose graph differs sends later, but never something else. Pieces that have not been sent
+by the end are sent then.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ Send = Callable[[Tensor], dist.Work]
 
 
 class Buckets:
-    """The pieces of one network's flat gradient.
+    """The pieces of the flat gradient of one network.
 
     parameters: in the order of `flat`, which should be that of a backward pass. limit_bytes: a piece ends
-    with the parameter that reaches it. send: begins to sum a piece over the ranks.
+    with the parameter at which it reaches this size. send: starts summing a piece over the ranks.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Buckets:
             parameter.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
 
     def expect(self, loss: Tensor) -> None:
-        """The backward pass of `loss` that comes next is the last before `finish`."""
+        """Announces that the next backward pass, that of `loss`, is the last before `finish`."""
         self._missing = [0] * len(self._pieces)
         for parameter in leaves(loss):
             if parameter in self._place:
@@ -55,7 +56,7 @@ class Buckets:
         self._send_complete()
 
     def finish(self) -> None:
-        """Sends what is left and waits for all of it: `flat` is then the sum over ranks."""
+        """Sends the remaining pieces and waits for all; `flat` is then the sum over ranks."""
         for piece in self._pieces[len(self._sent) :]:
             self._sent.append(self._send(piece))
         # For NCCL this makes the current stream wait, not the host.
@@ -79,7 +80,7 @@ class Buckets:
 
 
 def leaves(loss: Tensor) -> Iterator[nn.Parameter]:
-    """The tensors that a backward pass of `loss` gives gradients to, each once."""
+    """Returns the tensors for which a backward pass of `loss` computes gradients, each once."""
     # A penalty reaches some parameters and not others (R1 no last bias), and growth leaves levels out:
     # what will not come must not be waited for.
     known, rest = {loss.grad_fn}, [loss.grad_fn]

@@ -1,4 +1,4 @@
-"""What a process group raises when another process is gone, as a failure with a reason."""
+"""Turns the error that a process group raises when another process is gone into a failure with a reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.errors import RunFailed
 
 
 def lost_contact(error: RuntimeError) -> bool:
-    """True for what a process group raises when another process is gone."""
+    """Returns whether a process group raises this error when another process is gone."""
     if isinstance(error, RunFailed):
         return False  # says itself what happened
     text = str(error)
@@ -22,10 +22,10 @@ def lost_contact(error: RuntimeError) -> bool:
 
 @contextmanager
 def contact(process: Process, explain: Callable[[str], str]) -> Iterator[None]:
-    """RunFailed where an exchange in the block fails because another process is gone.
+    """Raises RunFailed if an exchange inside fails because another process is gone.
 
-    explain: the line for people, from the group's own error in short. It may wait for a heartbeat to name the
-    process that is lost.
+    explain: returns the line for the user, given a short form of the group's own error. It may wait for a
+    heartbeat to name the lost process.
     """
     try:
         yield

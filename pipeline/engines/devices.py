@@ -1,4 +1,5 @@
-"""Which GPU is this process's: the same rule under every launcher, and a name that tells GPUs apart."""
+"""Chooses this process's GPU, by the same rule under every launcher, and names GPUs so that they can be told
+apart."""
 
 from __future__ import annotations
 
@@ -15,23 +16,26 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def own_device(local_rank: int) -> torch.device:
-    """The GPU of the process `local_rank` of its machine, chosen among those that it sees, made torch's
-    current one."""
+    """Returns the GPU of the process `local_rank` of its machine, chosen among those that it sees, and makes
+    it torch's current one."""
     device = torch.device("cuda", own_index(torch.cuda.device_count(), local_rank))
     torch.cuda.set_device(device)
     return device
 
 
 def own_index(visible: int, local_rank: int) -> int:
-    """Which of `visible` GPUs. Most launchers show every process all GPUs of its machine, and the local rank
-    chooses. Where each sees its own alone (srun --gpus-per-task=1, CUDA_VISIBLE_DEVICES, a MIG part), there
-    is nothing to choose, whatever its local rank. If two come to one GPU, `Meeting` says so."""
+    """Returns which of `visible` GPUs to use.
+
+    Most launchers show all GPUs of a machine to every process, and the local rank chooses. If each process
+    sees only its own (srun --gpus-per-task=1, CUDA_VISIBLE_DEVICES, a MIG part), there is nothing to choose,
+    whatever its local rank. `Meeting` raises an error if two processes use one GPU.
+    """
     return local_rank % visible
 
 
 def gpu_name(device: torch.device) -> str:
-    """Host, boot and place on the bus, by which NCCL tells GPUs apart too: the same for all MIG parts of a
-    card."""
+    """Returns host, boot and position on the bus, by which NCCL tells GPUs apart as well; it is the same for
+    all MIG parts of a card."""
     card: Any = torch.cuda.get_device_properties(device)
     place = f"{card.pci_domain_id:04x}:{card.pci_bus_id:02x}:{card.pci_device_id:02x}"
     boot = ""
@@ -41,7 +45,7 @@ def gpu_name(device: torch.device) -> str:
 
 
 def check_processes(count: int, *, on_cpu: bool) -> None:
-    """UserError if `count` processes of one run on this machine have more than one to a GPU."""
+    """Raises UserError if `count` processes of one run on this machine would have to share GPUs."""
     visible = 0 if on_cpu else torch.cuda.device_count()
     if 0 < visible < count:
         raise UserError(

@@ -1,8 +1,9 @@
-"""Signs of life between the processes of a run: one that dies or hangs ends the job, by name, in time.
+"""Signs of life between the processes of a run: if one dies or hangs, the job is ended in time, and the
+process named.
 
 Each rank rewrites a small file in the run folder and reads that of the next rank, in a ring, so that the cost
-does not grow with their number. Files work under every launcher, where a stopped rank may be the one that
-holds the group's own store.
+does not grow with the number of ranks. Files work under every launcher; the group's own store does not, since
+the rank that holds it may be the one that has stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _RECORD = 512  # bytes: rewritten in place, which a full disk does not prevent
 
 @dataclass(frozen=True)
 class RankProgress:
-    """How far a rank is: steps done, images seen, exchanges with the other ranks begun."""
+    """The progress of a rank: steps done, images seen, and exchanges with other ranks begun."""
 
     step: int
     images_seen: int
@@ -58,10 +59,10 @@ def training_outlook(step: int, images_seen: int) -> str:
 
 
 class Watch:
-    """What one rank makes of the signs of another.
+    """One rank's judgement of the signs of another.
 
-    silence: seconds without a sign after which it counts as dead. patience: seconds for which it may be
-    behind in the same exchange.
+    silence: the seconds without a sign after which the other counts as dead. patience: the seconds for which
+    it may lag behind in the same exchange.
     """
 
     def __init__(
@@ -107,10 +108,11 @@ class Watch:
 class Heartbeat:
     """This rank's signs of life, and its watch over the next rank.
 
-    folder: of all ranks' files. where: how far this rank is, asked from a thread. end: what to do about a
-    rank that is lost, with a line for people; by default it prints the line and ends this process, whose
-    main thread may wait in an exchange for ever. standstill: seconds for which no rank may begin an exchange,
-    where a group does not end by itself; longer than `patience`. outlook: how far the work is and what to do.
+    folder: holds the files of all ranks. where: returns how far this rank is; it is called from a thread.
+    end: is called with a line for the user when a rank is lost; by default it prints the line and ends this
+    process, whose main thread may wait in an exchange forever. standstill: the seconds for which no rank may
+    begin an exchange, for groups that do not end by themselves; longer than `patience`. outlook: tells the
+    user how far the work is and what to do.
     """
 
     def __init__(
@@ -237,12 +239,12 @@ class Heartbeat:
 
 
 def host() -> str:
-    """The name of this machine; under SLURM, the node's."""
+    """Returns the name of this machine; under SLURM, that of the node."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def end_process(line: str) -> None:
-    """Says `line` and ends this process, whatever its threads wait for."""
+    """Prints `line` and ends this process, whatever its threads are waiting for."""
     note(f"error: {line}")
     # Not sys.exit: it would wait for the main thread, which may be in an exchange that never returns.
     os._exit(1)

@@ -1,4 +1,5 @@
-"""Where the processes of a group meet: at the first one's address, in time, with a word to whoever waits."""
+"""The meeting of a group's processes at the address of the first one, with a time limit and a word to the
+user."""
 
 from __future__ import annotations
 
@@ -22,10 +23,11 @@ _SHOWN = 8
 
 
 class Meeting:
-    """The place that MASTER_ADDR and MASTER_PORT name, where rank 0 of `count` keeps a store for all.
+    """The meeting at the address that MASTER_ADDR and MASTER_PORT name, where rank 0 of `count` keeps a
+    store.
 
-    seconds: for which each waits for the others. tell: gets a line now and then for as long as it waits.
-    gpu: the name of this process's GPU, which no other may have; None if it has none, or may share it.
+    seconds: how long each rank waits for the others. tell: is called with a line now and then while it waits.
+    gpu: the name of this process's GPU, which no other may use; None if it has none or may share it.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Optimizers as their rules want them, whose updates a flag on the device may skip.
+"""Optimizers as their rules describe them, whose updates can be skipped by a flag on the device.
 
-Where `found_inf` is 1, an update leaves weights, moments and step count alone, and the host need not ask.
+If `found_inf` is 1, an update leaves weights, moments and step count unchanged, and the host need not know.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.contracts import AdamRule, AdamWRule, RMSPropRule, Rule
 
 
 def new_optimizer(parameters: Sequence[nn.Parameter], rule: Rule) -> Optimizer:
-    """A fresh optimizer of these parameters, with a rate of 0 until `set_rate`."""
+    """Returns a fresh optimizer of these parameters, whose learning rate is 0 until `set_rate`."""
     # Fused: one pass over memory, and it knows `found_inf`.
     if isinstance(rule, AdamRule):
         betas = rule.beta1, rule.beta2
@@ -35,7 +35,8 @@ def new_optimizer(parameters: Sequence[nn.Parameter], rule: Rule) -> Optimizer:
 
 
 def set_rate(optimizer: Optimizer, rule: Rule, rate: float, beta2: float | None) -> None:
-    """For the next update. beta2: Adam's second decay; None: the rule's; of no account to other rules."""
+    """Sets the learning rate of the next update. beta2: Adam's second decay rate; None takes the rule's.
+    Other rules ignore it."""
     for group in optimizer.param_groups:
         group["lr"] = rate
         if isinstance(rule, AdamRule | AdamWRule):
@@ -43,14 +44,14 @@ def set_rate(optimizer: Optimizer, rule: Rule, rate: float, beta2: float | None)
 
 
 def skip_unless(finite: Tensor, optimizer: Optimizer) -> None:
-    """The next update happens only if `finite`, a 0-d tensor on the device."""
+    """Makes the next update happen only if `finite`, a 0-d tensor on the device, is true."""
     optimizer.found_inf = (~finite).to(torch.float32)  # type: ignore[attr-defined]
     optimizer.grad_scale = None  # type: ignore[attr-defined]
 
 
 def clip(gradients: Iterable[Tensor], norm: Tensor, rule: Rule) -> None:
-    """Scales gradients whose norm, all of them together, is `norm`, to `rule.clip_norm` where it is larger
-    (Pascanu et al. 2013, algorithm 1), without a wait for the device."""
+    """Scales gradients, whose joint norm is `norm`, down to `rule.clip_norm` if that is smaller (Pascanu et
+    al. 2013, algorithm 1), without waiting for the device."""
     if rule.clip_norm is not None:
         factor = (rule.clip_norm / norm).clamp(max=1.0)  # of no gradient at all: infinity, and so 1
         torch._foreach_mul_(list(gradients), factor)
@@ -59,9 +60,9 @@ def clip(gradients: Iterable[Tensor], norm: Tensor, rule: Rule) -> None:
 def by_parameter(
     state: Mapping[str, Tensor], names: Sequence[str], rule: Rule
 ) -> dict[str, dict[str, Tensor]]:
-    """A player's state `<parameter>.<slot>`, sorted by parameter; none of one that was never updated.
+    """Returns a player's state `<parameter>.<slot>`, sorted by parameter; nothing if it was never updated.
 
-    KeyError if it is another network's or another optimizer's.
+    Raises KeyError if it belongs to another network or another optimizer.
     """
     found = {
         name: {slot: state[f"{name}.{slot}"] for slot in rule.slots if f"{name}.{slot}" in state}
@@ -85,7 +86,8 @@ def _begin_momentum(optimizer: Optimizer, *_: object) -> None:
 
 
 class RMSProp(Optimizer):
-    """As torch's, which has no fused form and cannot skip an update without asking the device."""
+    """RMSProp as in torch, whose own has no fused form and cannot skip an update without asking the
+    device."""
 
     found_inf: Tensor
 
@@ -95,7 +97,7 @@ class RMSProp(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+        """Updates every parameter that has a gradient."""
         del closure
         for group in self.param_groups:
             pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]

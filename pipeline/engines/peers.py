@@ -1,4 +1,4 @@
-"""What processes that share work exchange beside gradients: values to and from the first."""
+"""What processes that share work exchange beside gradients: values to and from the first one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ Value = TypeVar("Value")
 
 
 class ProcessPeers:
-    """The processes of a group (see `start_process`) as peers in a work; they talk over gloo, in CPU memory,
-    whatever they compute on. collectives: exchanges begun, for telling who is behind."""
+    """The processes of a group (see `start_process`) as peers that share work. They communicate over gloo in
+    CPU memory, whatever device they compute on.
+
+    collectives: how many exchanges this process has begun; it shows which process lags behind.
+    """
 
     def __init__(self, process: Process) -> None:
         self.rank, self.world_size, self.collectives = process.rank, process.world_size, 0
@@ -25,7 +28,8 @@ class ProcessPeers:
             self._group = group
 
     def gather(self, value: Value) -> list[Value]:
-        """Every process's `value`, in the order of ranks, on the first; nothing elsewhere."""
+        """Returns the `value` of every process, in the order of ranks, on the first one; nothing
+        elsewhere."""
         self.collectives += 1
         if self._group is None:
             return [value]
@@ -34,7 +38,7 @@ class ProcessPeers:
         return values or []
 
     def from_first(self, value: Value) -> Value:
-        """The first process's `value`, everywhere."""
+        """Returns the `value` of the first process on every process."""
         self.collectives += 1
         if self._group is None:
             return value

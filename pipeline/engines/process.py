@@ -1,4 +1,4 @@
-"""Which process this is among its peers, and how the peers talk; Accelerate does the bootstrap."""
+"""Starts this process among its peers and connects them; Accelerate does the bootstrap."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def start_process(
 ) -> Process:
     """Joins the process group that RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT describe.
 
-    Without them this is a run of one process. timeout_minutes: after which a collective that a peer
-    never joins is an error, and a peer that never comes. share_gpus: processes may, as they exchange nothing
-    through NCCL. Errors: RunFailed, which names the address; UserError if two processes have one GPU.
+    Without them this is a run of one process. timeout_minutes: how long to wait for a peer to come, or to
+    join a collective, before that is an error. share_gpus: whether processes may share a GPU, because they
+    exchange nothing through NCCL. Raises RunFailed, which names the address, and UserError if two processes
+    have one GPU.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("engine.device=cuda: no CUDA device is visible; allowed: auto, cpu")
@@ -60,12 +61,13 @@ def start_process(
 
 
 def nccl_settings(timeout_minutes: float) -> dict[str, str]:
-    """What torch's NCCL is told, so that no process is aborted before `Heartbeat` has named who is lost.
+    """Returns the settings of torch's NCCL with which no process is aborted before `Heartbeat` has named the
+    lost one.
 
-    By itself torch's watchdog aborts a process as soon as NCCL reports an error, such as a peer that was
-    killed, which is long before that peer counts as silent. Here it reports and leaves ending to the
-    heartbeat, which looks at silence, at who is behind, and after `timeout_minutes` at exchanges in which
-    nobody is. The monitor of the watchdog itself comes last.
+    By default torch's watchdog aborts a process as soon as NCCL reports an error, such as a peer that was
+    killed, which is long before that peer counts as silent. Here it only reports, and the heartbeat ends the
+    job: it looks at silence, at who lags behind and, after `timeout_minutes`, at exchanges in which nobody
+    does. The monitor of the watchdog itself comes last.
     """
     return {
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0",  # neither the communicator nor the process is aborted
@@ -75,8 +77,8 @@ def nccl_settings(timeout_minutes: float) -> dict[str, str]:
 
 @contextmanager
 def joined(device: DeviceChoice, timeout_minutes: float, *, share_gpus: bool = False) -> Iterator[Process]:
-    """`start_process`, and `stop_process` in the end. After an error the group is given up in short time and
-    without another: the first is what people must read."""
+    """Calls `start_process`, and `stop_process` at the end. After an error the group is given up quickly and
+    without another error, since the first one is what users must read."""
     process = start_process(device, timeout_minutes, share_gpus=share_gpus)
     try:
         yield process
@@ -87,10 +89,11 @@ def joined(device: DeviceChoice, timeout_minutes: float, *, share_gpus: bool = F
 
 
 def stop_process(*, failed: bool = False) -> None:
-    """Leaves the group in good order. failed: others may be gone, for whom NCCL would wait: it is aborted.
+    """Leaves the group in good order. failed: whether others may be gone, for whom NCCL would wait; then it
+    is aborted.
 
-    Takes `_GOODBYE_SECONDS` at most. A group that still hangs may not keep the process: as long again after,
-    it ends with exit code 1, whatever its threads do.
+    It takes at most `_GOODBYE_SECONDS`. A group that still hangs may not keep the process: after as long
+    again it ends with exit code 1, whatever its threads do.
     """
     if not dist.is_initialized():  # DeepSpeed has one also for a single process
         return
@@ -103,7 +106,7 @@ def stop_process(*, failed: bool = False) -> None:
 
 
 def _within(seconds: float, act: Callable[[], object]) -> bool:
-    """Whether `act` comes to an end in time, good or bad."""
+    """Returns whether `act` ends in time, with or without an error."""
 
     def quietly() -> None:
         with suppress(Exception):
@@ -116,7 +119,7 @@ def _within(seconds: float, act: Callable[[], object]) -> bool:
 
 
 def from_first(value: Value, process: Process) -> Value:
-    """Rank 0's `value`, on every rank."""
+    """Returns the `value` of rank 0 on every rank."""
     if process.world_size == 1:
         return value
     # Pickled on the way, which is safe between the processes of one run: nothing of it comes from a file.
@@ -126,7 +129,8 @@ def from_first(value: Value, process: Process) -> Value:
 
 
 def from_all(value: Value, process: Process) -> list[Value]:
-    """Every rank's `value`, in the order of ranks, on every rank, once all have come here."""
+    """Returns the `value` of every rank, in the order of ranks, on every rank; waits until all have called
+    it."""
     if process.world_size == 1:
         return [value]
     # As many entries as ranks, of any value: they are overwritten.

@@ -1,9 +1,10 @@
-"""Every rank holds all weights; an all-reduce of one flat buffer a phase makes the gradients equal.
+"""The engine that keeps all weights on every rank: an all-reduce of one flat buffer per phase makes gradients
+equal.
 
-`forward` is never wrapped, so that penalties with second derivatives, lazy phases and networks of any
-shape need no tricks: each parameter's `.grad` is a view into one flat buffer, which also makes a
-gradient that a phase does not produce a plain zero. The buffer goes out whole after the backward pass, or
-in buckets while it goes on.
+`forward` is never wrapped, so that penalties with second derivatives, lazy phases and networks of any shape
+need no tricks. Each parameter's `.grad` is a view into one flat buffer, which also makes a gradient that a
+phase does not compute a plain zero. The buffer is sent as a whole after the backward pass, or in buckets
+during it.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from pipeline.engines.optimizers import by_parameter, clip, new_optimizer, set_r
 
 
 def trainable(module: nn.Module) -> tuple[list[str], list[nn.Parameter]]:
-    """Names and parameters of what a network trains, in the module's order; frozen ones stay out."""
+    """Returns the names and parameters that a network trains, in the module's order, without frozen ones."""
     trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     return [name for name, _ in trained], [parameter for _, parameter in trained]
 
 
 def of_net(net: Net, keep: Keep) -> Keep:
-    """`keep` for the names within one network."""
+    """Returns `keep` for the names within one network."""
     return lambda name: keep(f"{net}.{name}")
 
 
 def by_player(state: Mapping[str, Tensor], players: Iterable[Net]) -> dict[Net, dict[str, Tensor]]:
-    """An optimizer state `<net>.<name>` as each player's own, by `<name>`. KeyError if another's is in it."""
+    """Splits an optimizer state `<net>.<name>` into each player's own, by `<name>`. Raises KeyError if it
+    contains another name."""
     split: dict[Net, dict[str, Tensor]] = {net: {} for net in players}
     for name, value in state.items():
         net, _, own = name.partition(".")
@@ -100,9 +102,9 @@ class _Player:
 
 
 class AveragesOverRanks:
-    """What every engine does alike: averages of small tensors over the ranks.
+    """What all engines have in common: averages of small tensors over the ranks.
 
-    collectives: how many exchanges between ranks this one has begun, for telling who is behind.
+    collectives: how many exchanges between ranks this one has begun; it shows which rank lags behind.
     """
 
     def __init__(self, process: Process) -> None:
@@ -141,8 +143,8 @@ class AveragesOverRanks:
 class Replicated(AveragesOverRanks):
     """The `replicated` engine (see `contracts.Engine`).
 
-    bucket_mb: megabytes of gradients that go out at once while the backward pass goes on; 0: all of them
-    after it. timeout_minutes: after which a bucket that a peer never sends is an error.
+    bucket_mb: the megabytes of gradients that are sent at once during the backward pass; 0 sends all of them
+    after it. timeout_minutes: how long to wait for a bucket of a peer before that is an error.
     """
 
     def __init__(self, process: Process, bucket_mb: float = 0, timeout_minutes: float = 30) -> None:

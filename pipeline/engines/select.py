@@ -1,4 +1,4 @@
-"""The engine that a config asks for."""
+"""Selects the engine that a config asks for."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pipeline.engines.zero import Zero, ZeroStage, missing_deepspeed
 
 
 def check_engine(config: EngineConfig) -> None:
-    """UserError if this machine lacks what the engine needs; without the cost of loading it."""
+    """Raises UserError if this machine lacks what the engine needs, without loading it."""
     if config.kind == "zero" and find_spec("deepspeed") is None:
         raise missing_deepspeed("it is not installed")
 
 
 def select_engine(config: EngineConfig, process: Process) -> Engine:
-    """An engine of `config.kind` on this process, not yet attached to networks."""
+    """Returns an engine of `config.kind` for this process, not yet attached to networks."""
     if config.kind == "zero":
         return Zero(process, cast(ZeroStage, config.stage))
     return Replicated(process, config.bucket_mb, config.exchange_minutes)

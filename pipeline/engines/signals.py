@@ -15,7 +15,7 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.S
 def handling(
     signals: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]
 ) -> Iterator[None]:
-    """Has `handler` called on these signals within the block, and puts the handlers of before back."""
+    """Calls `handler` for these signals inside the block, and restores the previous handlers after it."""
     # What is ignored stays ignored: nohup says so of SIGHUP, and a shell of SIGINT for what it runs behind.
     heard = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in heard}

@@ -33,8 +33,8 @@ _LARGEST_BUCKET = 50_000_000  # elements reduced at once: 200 MB of float32
 
 @contextmanager
 def _equal_already(deepspeed: ModuleType) -> Iterator[None]:
-    """Every rank holds the same weights when it attaches: they need not be sent. DeepSpeed 0.19.8 sends
-    them as bytes and cannot view those of a parameter without dimensions."""
+    """Skips sending the weights, which are equal on all ranks already. DeepSpeed 0.19.8 would send them as
+    bytes, and cannot view those of a parameter without dimensions."""
     engine = deepspeed.DeepSpeedEngine
     send, engine._broadcast_model = engine._broadcast_model, lambda self: None
     try:
@@ -45,8 +45,8 @@ def _equal_already(deepspeed: ModuleType) -> Iterator[None]:
 
 @contextmanager
 def _local_rank_is(index: int | None) -> Iterator[None]:
-    """DeepSpeed takes LOCAL_RANK for the number of the GPU, which is another where a process sees its own GPU
-    alone. None: on a CPU, where it is of no account."""
+    """Sets LOCAL_RANK, which DeepSpeed takes for the number of the GPU; that is another where a process sees
+    only its own GPU. None: on a CPU, where it does not matter."""
     before = os.environ["LOCAL_RANK"]
     os.environ["LOCAL_RANK"] = before if index is None else str(index)
     try:
@@ -201,8 +201,8 @@ def _zero_if_missing(parameter: Tensor) -> None:
 class Zero(AveragesOverRanks):
     """The `zero` engine (see `contracts.Engine`).
 
-    stage: 0 splits nothing, 1 the moments, 2 the moments and the reduced gradients.
-    Errors: UserError without DeepSpeed.
+    stage: 0 splits nothing, 1 the moments, 2 the moments and the reduced gradients. Raises UserError without
+    DeepSpeed.
     """
 
     backward_is_local = False
@@ -246,7 +246,7 @@ class Zero(AveragesOverRanks):
 
 
 def missing_deepspeed(why: str) -> UserError:
-    """What to tell whoever asks for this engine without DeepSpeed."""
+    """Returns the message for users who ask for this engine without DeepSpeed."""
     return UserError(
         f"engine.kind=zero: DeepSpeed cannot be imported ({why}); "
         "allowed: install the extra (pip install 'hrgan[deepspeed]'), or engine.kind=replicated"
@@ -254,7 +254,7 @@ def missing_deepspeed(why: str) -> UserError:
 
 
 def settings(stage: ZeroStage, parameters: int) -> dict[str, Any]:
-    """DeepSpeed's settings for a network of that many parameters; nothing is left to its defaults
+    """Returns DeepSpeed's settings for a network of that many parameters. Nothing is left to its defaults
     (clipping, for one, would be 1.0 under some launchers)."""
     bucket = min(parameters + parameters % 2, _LARGEST_BUCKET)  # even, as NCCL's alignment asks
     return {
