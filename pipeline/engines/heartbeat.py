@@ -53,7 +53,7 @@ Outlook = Callable[[int, int], str]
 
 
 def training_outlook(step: int, images_seen: int) -> str:
-    """Of a training run."""
+    """Returns the outlook of a training run: how far it is and what to do."""
     where = f"the last step was {step}, at {images_seen} images"
     return f"{where}; the same command goes on from the last checkpoint"
 

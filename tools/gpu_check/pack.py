@@ -60,7 +60,8 @@ def usage(folder: Path) -> str:
 
 
 def read_names(path: Path) -> set[str]:
-    """Of packages, one a line; whatever follows a name, such as a version, does not matter."""
+    """Returns the names of packages from a file with one per line; what follows a name, such as a version, is
+    ignored."""
     if not path.is_file():
         raise UserError(f"--present {path}: no such file; allowed: a file with a package a line")
     return {

@@ -51,7 +51,8 @@ class Peaks(dict[str, int]):
 
 
 def memory(name: str, resolution: int, overrides: Sequence[str], few: int = _FEW) -> Memory:
-    """Of training a configuration that comes with hrgan, by name. few: images of the first of two counts."""
+    """Returns the memory of training a configuration that comes with hrgan, by name. few: the images of the
+    first of two counts."""
     config, spec = load_config(shipped(name), list(overrides)), ImageSpec(resolution, resolution, 3)
     one, two = Peaks(), Peaks()
     trainer = step_without_data(config, spec, few, around=one.around)

@@ -82,7 +82,7 @@ class Trained:
     reals: Sequence[Batch]
 
     def gradient(self, phase: str, batch: int = 0) -> Gradient:
-        """Of the phase's loss, by parameter; float32."""
+        """Returns the gradient of the phase's loss, by parameter, in float32."""
         return gradient_of(self.family, self.networks, phase, self.reals[batch], batch)
 
     def in_bfloat16(self, phase: str) -> Gradient | None:
@@ -153,7 +153,8 @@ def last_bit_moved(networks: Networks) -> Iterator[None]:
 
 
 def difference(moved: Gradient | None, true: Gradient) -> tuple[float, float] | None:
-    """Of the whole vector, and of the worst tensor that holds a millionth of its squared length."""
+    """Returns the differences of the whole vector, and of the worst tensor that holds a millionth of its
+    squared length."""
     if moved is None:
         return None
     squares = {name: float(value.double().square().sum()) for name, value in true.items()}

@@ -181,8 +181,8 @@ def _their_discriminator(ours: Any, module: Any) -> tuple[Any, list[Pair]]:
 
 
 def _gradients(judge: Judge, reals: Tensor, between: Tensor, parameters: list[Tensor]) -> list[Tensor]:
-    """Of 10 (|grad D(between)| - 1)^2 + 0.001 D(reals)^2 (Karras et al. 2018, appendix A.1); zeros where
-    there is none."""
+    """Returns the gradients of 10 (|grad D(between)| - 1)^2 + 0.001 D(reals)^2 (Karras et al. 2018, appendix
+    A.1); zeros where there is none."""
     images = between.clone().requires_grad_()
     (slope,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
     norms = slope.square().sum(dim=[1, 2, 3]).sqrt()

@@ -105,7 +105,7 @@ def save(path: Path, peer: str, checkout: Path, cases: Iterable[RecordedNetwork]
 
 
 def commit_of(checkout: Path) -> str:
-    """Of a checkout that git knows, else "unknown"."""
+    """Returns the commit of a checkout that git knows, else "unknown"."""
     asked = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
     commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
     return commit or "unknown"

@@ -37,7 +37,7 @@ class Trial:
 
     @property
     def error(self) -> float:
-        """Of the prediction, relative."""
+        """The error of the prediction, relative."""
         return self.predicted / self.measured - 1
 
 
@@ -87,7 +87,7 @@ def _measured(name: str, classes: int, network: int | None, steps: int) -> dict[
 
 
 def as_rows(trials: Sequence[Trial]) -> list[dict[str, object]]:
-    """For the JSON file."""
+    """Returns the trials as rows for the JSON file."""
     return [{**asdict(trial), "error": trial.error} for trial in trials]
 
 

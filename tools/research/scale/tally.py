@@ -49,7 +49,7 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def flops_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> int:
-    """Of one operation with its result; 0 for all but products and convolutions."""
+    """Returns the FLOPs of one operation, given its result; 0 for all but products and convolutions."""
     packet = func._overloadpacket
     if packet is torch.ops.aten.convolution_backward:
         # torch's own formula counts the weight's gradient of grouped convolutions once too often a group.

@@ -99,7 +99,7 @@ def lockstep(
 
 
 def distances(step: int, ours: State, moved: State, theirs: State, aligned: bool) -> list[Distance]:
-    """Of all that theirs has."""
+    """Returns the distances of all quantities that the peer has."""
     return [
         Distance(step, what, apart(ours[what], wanted), apart(moved[what], ours[what]), aligned)
         for what, wanted in theirs.items()
@@ -108,8 +108,8 @@ def distances(step: int, ours: State, moved: State, theirs: State, aligned: bool
 
 
 def apart(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
-    """Of whole vectors, |ours - theirs| / |theirs|. Errors: KeyError if their names differ, RuntimeError if
-    their sizes do."""
+    """Returns |ours - theirs| / |theirs| of whole vectors. Raises KeyError if their names differ, and
+    RuntimeError if their sizes do."""
     if ours.keys() != theirs.keys():
         raise KeyError(f"only one of both has {sorted(ours.keys() ^ theirs.keys())[:4]}")
     return whole((ours[name], tensor.reshape(ours[name].shape)) for name, tensor in theirs.items())

@@ -26,8 +26,8 @@ DOTS = 8
 
 @dataclass(frozen=True)
 class Digest:
-    """Of one quantity after a step. length: |v|. dots: its products. yardstick: how far moving our weights
-    took it, relative to |v|."""
+    """The digest of one quantity after a step. length: |v|. dots: its products. yardstick: how far moving our
+    weights took it, relative to |v|."""
 
     step: int
     what: str

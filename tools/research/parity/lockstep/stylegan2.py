@@ -64,6 +64,7 @@ def _value(values: str, uniforms: Numbers, normals: Numbers) -> tuple[str, Tenso
 
 
 def noise_shapes(side: int) -> list[tuple[int, int]]:
-    """Of the layers that have noise: one at 4 pixels, then two a resolution."""
+    """Returns the shapes of the noise of the layers that have it: one at 4 pixels, then two per
+    resolution."""
     levels = range(3, side.bit_length())
     return [(4, 4), *((1 << level, 1 << level) for level in levels for _ in range(2))]
