@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.randomness import SampleRandomness, derive_seed, seed_everything, seeded
-from tests.test_layers import PRODUCT, sources
+from tests.product import PRODUCT, sources
 
 # Pairs that agree in their low 32 bits.
 WIDE = [0, 2**32, 2**33, 2**62, 2**63, 7, 2**32 + 7, 2**40 + 7, 2**64 - 2**32 + 7]

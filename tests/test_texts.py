@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_layers import PRODUCT, ROOT
+from tests.product import PRODUCT, ROOT
 
 _SITES = r"(?:arxiv\.org|github\.com|pytorch\.org|keepachangelog\.com|semver\.org|fbaipublicfiles\.com)"
 _HOSTS = rf"[\w.]*\b{_SITES}|localhost|127\.0\.0\.1|host\b|example\."

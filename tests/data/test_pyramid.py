@@ -188,9 +188,9 @@ import sys, time
 from pipeline.data.preparing import pyramid
 from pipeline.data.preparing.prepare import prepare
 fast = pyramid.encode
-def slow(*arguments):
+def slow(*images, **options):
     time.sleep(0.004)
-    return fast(*arguments)
+    return fast(*images, **options)
 pyramid.encode = slow
 prepare(sys.argv[1], sys.argv[2], resolution=16, shard_size=5, workers=int(sys.argv[3]), pyramid=True)
 """

@@ -134,7 +134,7 @@ def test_the_command_writes_a_picture_and_figures(tmp_path, capsys, monkeypatch)
 def test_samples_are_drawn_where_they_are():
     mixture = ring()
     points = torch.tensor([[0.8, 0.0], [5.0, 5.0]])  # one at the rightmost mode, one out of sight
-    result = loss_lab.Result("name", points, 1, 0.5, (0, 0.0), 1.0)
+    result = loss_lab.LabResult("name", points, 1, 0.5, (0, 0.0), 1.0)
     pixels = picture([result], mixture, side=240)
     assert pixels.dtype == np.uint8
     blue = (pixels.astype(int) @ [-1, 0, 1]) > 60
