@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
-from pipeline.evaluation.arithmetic.frechet import frechet_distance, sqrt_trace
+from pipeline.evaluation.arithmetic.frechet import frechet_distance, frechet_within, sqrt_trace
 from pipeline.evaluation.arithmetic.moments import FeatureMoments, Gaussian
 
 
@@ -69,3 +69,14 @@ def test_a_shift_costs_its_square() -> None:
     first = features(400, 16, 1)
     found = frechet_distance(gaussian(first), gaussian(first + 0.5))
     assert found == pytest.approx(16 * 0.25, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("counts", "size"), [((500, 700), 16), ((40, 30), 300), ((20, 500), 64), ((16, 500), 16)]
+)
+def test_within_a_class_it_is_the_same_distance(counts: tuple[int, int], size: int) -> None:
+    first, second = (features(count, size, seed) for seed, count in enumerate(counts))
+    second = second + 0.2
+    expected = frechet_distance(gaussian(first), gaussian(second))
+    assert frechet_within(first, second) == pytest.approx(expected, rel=1e-6)
+    assert frechet_within(first, first) == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,77 @@
+"""When the loop gives up, and what its tick says of damaged images."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.config.run import RunConfig
+from pipeline.errors import RunFailed
+from pipeline.training.loop import Loop
+from pipeline.training.stop import StopRequest
+from tests.tiny_families import tiny_config
+from tests.toy import toy_trainer
+
+
+class Kept:
+    """Keeps nothing, and counts the ends."""
+
+    failed = False
+
+    def __init__(self) -> None:
+        self.ends = 0
+
+    def checkpoint(self, trainer: Any, report: object = None) -> None: ...
+
+    def snapshot(self, trainer: Any, report: object = None) -> None: ...
+
+    def finish(self, trainer: Any) -> None:
+        self.ends += 1
+
+
+def loop(trainer: Any, kept: Kept, figures: list[dict[str, float]], **engine: Any) -> Loop:
+    config = RunConfig(
+        family=tiny_config("stylegan2"), length={"images": 64}, report={"every_images": 16}, engine=engine
+    )
+    report = SimpleNamespace(
+        say=lambda line: None,
+        tick=lambda images, step, values: figures.append(values),
+        advance=lambda images: None,
+    )
+    return Loop(trainer, config, kept, report, StopRequest())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("bad", "fails"), [(2, False), (3, True)])
+def test_it_gives_up_at_so_many_bad_updates_in_a_row_and_not_before(bad: int, fails: bool) -> None:
+    trainer, kept = toy_trainer(), Kept()
+    step = trainer.step
+
+    def bad_step() -> None:
+        step()
+        trainer.bad_updates[0] = bad
+
+    trainer.step = bad_step
+    running = loop(trainer, kept, [], bad_steps=3)
+    if fails:
+        with pytest.raises(RunFailed, match="3 updates in a row"):
+            running.run()
+    else:
+        assert running.run().images_seen >= 64
+    assert kept.ends == 1
+
+
+@pytest.mark.parametrize("here", [0, 3])
+def test_a_tick_counts_the_damaged_images_of_all_ranks(here: int) -> None:
+    trainer, figures = toy_trainer(), []
+    engine = trainer.engine
+    trainer.stream = SimpleNamespace(damaged=here, draw=trainer.stream.draw)
+    # Two ranks, of which this one passed over `here` images and the other none: their mean is half of it.
+    process = SimpleNamespace(device=engine.process.device, world_size=2)
+    two = SimpleNamespace(
+        process=process, mean=lambda stats: {name: value / 2 for name, value in stats.items()}
+    )
+    running = loop(trainer, Kept(), figures)
+    trainer.engine = two
+    assert running._damaged() == ({"data/damaged_images": here} if here else {})
