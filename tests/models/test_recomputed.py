@@ -168,7 +168,7 @@ def test_a_family_without_blocks_says_so(tmp_path, capsys) -> None:
     config = tmp_path / "mlp.yaml"
     config.write_text("family: {name: mlp}\nengine: {device: cpu, recompute: blocks}\n")
     assert main(["train", str(config), f"data.path={data}", "--run", str(tmp_path / "run")]) == 2
-    assert "engine.recompute=blocks: no blocks of mlp's networks" in capsys.readouterr().err
+    assert "engine.recompute=blocks: this family's networks have no blocks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
