@@ -64,17 +64,17 @@ def by_parameter(
 
     Raises KeyError if it belongs to another network or another optimizer.
     """
-    found = {
+    states = {
         name: {slot: state[f"{name}.{slot}"] for slot in rule.slots if f"{name}.{slot}" in state}
         for name in names
     }
-    rest = state.keys() - {f"{name}.{slot}" for name, slots in found.items() for slot in slots}
+    rest = state.keys() - {f"{name}.{slot}" for name, slots in states.items() for slot in slots}
     if rest:
         raise KeyError(f"optimizer state of {min(rest)}: nothing here has it")
-    for name, slots in found.items():
+    for name, slots in states.items():
         if slots and len(slots) < len(rule.slots):
             raise KeyError(f"optimizer state of {name}: {', '.join(slots)} without {', '.join(rule.slots)}")
-    return {name: slots for name, slots in found.items() if slots}
+    return {name: slots for name, slots in states.items() if slots}
 
 
 def _begin_momentum(optimizer: Optimizer, *_: object) -> None:

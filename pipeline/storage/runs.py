@@ -101,5 +101,5 @@ def _check_data(run: Path, data: Mapping[str, Any]) -> None:
 
 def _second(data: Mapping[str, Any]) -> object:
     """The digest of the second set, None if there is none."""
-    found = data.get("second")
-    return found.get("digest") if isinstance(found, Mapping) else None
+    second = data.get("second")
+    return second.get("digest") if isinstance(second, Mapping) else None

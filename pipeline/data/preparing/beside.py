@@ -26,28 +26,28 @@ def settled_fields(fields: Sequence[Field], target: Target, title: str) -> tuple
         "image": (target.height, target.width, target.channels),
         "mask": (target.height, target.width),
     }
-    found = tuple(
+    settled = tuple(
         field if field.shape else replace(field, shape=sizes.get(field.kind, ())) for field in fields
     )
     try:
-        check_fields(found)
+        check_fields(settled)
     except UserError as error:
         raise UserError(f"{title}: fields{error}") from error
-    return found
+    return settled
 
 
 def encoded_fields(picture: Picture, fields: Sequence[Field], target: Target) -> dict[str, bytes]:
     """The content of each field, encoded. Errors: Unreadable, with the field's name, if the picture lacks one
     or it cannot be used."""
-    found = {}
+    encoded = {}
     for field in fields:
         if field.name not in picture.extra:
             raise Unreadable(f"has no {field.name}")
         try:
-            found[field.name] = _encoded(field, picture.extra[field.name], picture.image.size, target)
+            encoded[field.name] = _encoded(field, picture.extra[field.name], picture.image.size, target)
         except Unreadable as reason:
             raise Unreadable(f"its {field.name} {reason}") from reason
-    return found
+    return encoded
 
 
 def _encoded(field: Field, value: Beside, size: tuple[int, int], target: Target) -> bytes:

@@ -32,13 +32,13 @@ def unpack(data: bytes, shape: Sequence[int], dtype: str) -> npt.NDArray[Any]:
             raise ValueError(f"version {version[0]}.{version[1]}")
         # The header is a literal, parsed as such: objects, whose content would be a pickle, are told by
         # their type and never read.
-        found, fortran, kind = np.lib.format.read_array_header_1_0(file, max_header_size=_MOST_HEADER)
+        stored, fortran, kind = np.lib.format.read_array_header_1_0(file, max_header_size=_MOST_HEADER)
     except Exception as error:  # numpy's parser raises of every kind on broken headers
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise Damaged(f"not a .npy file ({reason:.80})") from error
     wanted = np.dtype(dtype).newbyteorder("<")
-    if tuple(found) != tuple(shape) or kind != wanted:
-        raise Damaged(f"holds {kind} {list(found)}, the index says {wanted} {list(shape)}")
+    if tuple(stored) != tuple(shape) or kind != wanted:
+        raise Damaged(f"holds {kind} {list(stored)}, the index says {wanted} {list(shape)}")
     if len(data) - file.tell() != math.prod(shape) * wanted.itemsize:
         raise Damaged("its numbers end before their time or go on after it")
     values: npt.NDArray[Any] = np.frombuffer(data, wanted, offset=file.tell())

@@ -31,14 +31,14 @@ def decode_fields(
 ) -> dict[str, Tensor]:
     """The given fields of a sample, by name, as `decode_field` has them. Errors: Damaged, which names shard,
     key and field."""
-    found = {}
+    decoded = {}
     for field in fields:
         try:
-            found[field.name] = decode_field(field, sample.fields[field.name][1])
+            decoded[field.name] = decode_field(field, sample.fields[field.name][1])
         except Damaged as damage:
             where = index.root / index.shards[shard].name
             raise Damaged(f"{where}: key {sample.key}: field {field.name}: {damage}") from damage
-    return found
+    return decoded
 
 
 def decode_field(field: Field, data: bytes) -> Tensor:
@@ -63,10 +63,10 @@ def _text(longest: int, data: bytes) -> Tensor:
         raise Damaged("not UTF-8") from error
     if len(data) > longest or "\0" in text:
         raise Damaged(f"{len(data)} bytes; at most {longest} and no zeros are allowed")
-    found = torch.zeros(longest, dtype=torch.uint8)
+    padded = torch.zeros(longest, dtype=torch.uint8)
     if data:
-        found[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    return found
+        padded[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return padded
 
 
 def decode(image: bytes, extension: str, spec: ImageSpec) -> Tensor:

@@ -85,19 +85,19 @@ def parse_fields(rows: Any, where: Path) -> tuple[Field, ...]:
     """The fields that an index lists. Errors: UserError, which names the index and the key."""
     if not isinstance(rows, list):
         raise UserError(f"{where}: fields: must be list, not {rows!r:.40}")
-    found = []
+    read = []
     for number, row in enumerate(rows[: MOST_FIELDS + 1]):
         entries = Entries(row, where, f"fields[{number}].")
         shape = entries.take("shape", list)
         if not all(isinstance(n, int) and not isinstance(n, bool) for n in shape):
             raise UserError(f"{where}: fields[{number}].shape: must be whole numbers, not {shape!r:.40}")
         kind: Any = entries.take("kind", str)
-        found.append(Field(entries.take("name", str), kind, tuple(shape), entries.take("dtype", str)))
+        read.append(Field(entries.take("name", str), kind, tuple(shape), entries.take("dtype", str)))
     try:
-        check_fields(found)
+        check_fields(read)
     except UserError as error:
         raise UserError(f"{where}: fields{error}") from error
-    return tuple(found)
+    return tuple(read)
 
 
 def members_of(field: Field) -> tuple[str, ...]:
@@ -123,9 +123,9 @@ def member_for(field: Field, data: bytes) -> str:
 
 def sorted_out(fields: Sequence[Field], parts: Mapping[str, bytes]) -> dict[str, tuple[str, bytes]]:
     """The member and the content of each field, from all members of a sample."""
-    found = {}
+    contents = {}
     for field in fields:
         there = [member for member in members_of(field) if member in parts]
         if len(there) == 1:
-            found[field.name] = (there[0], parts[there[0]])
-    return found
+            contents[field.name] = (there[0], parts[there[0]])
+    return contents

@@ -47,18 +47,18 @@ def open_level(index: ShardIndex, level: Level, *, damaged: Literal["error", "sk
     root = level_root(index.root, level.height)
     mend = f"remove it and run `hrgan prepare {index.root} {index.root} --pyramid`"
     try:
-        found = ShardIndex.read(root, damaged=damaged)
+        stored = ShardIndex.read(root, damaged=damaged)
     except UserError as error:
         raise UserError(f"{root}: damaged level of the pyramid ({error}); {mend}") from error
-    if found.digest != level.digest:
+    if stored.digest != level.digest:
         raise UserError(
-            f"{root}: digest {found.digest[:12]}... is not that of the level which "
+            f"{root}: digest {stored.digest[:12]}... is not that of the level which "
             f"{index.root / INDEX_NAME} lists ({level.digest[:12]}...); {mend}"
         )
-    different = _difference(index, level, found)
+    different = _difference(index, level, stored)
     if different:
         raise UserError(f"{root}: {different}; {mend}")
-    return found
+    return stored
 
 
 def _difference(index: ShardIndex, level: Level, found: ShardIndex) -> str:

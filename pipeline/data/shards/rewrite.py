@@ -20,15 +20,15 @@ def keep_samples(index: ShardIndex, name: str, wanted: Collection[str]) -> Shard
     """
     path = index.root / name
     try:
-        found = keys(path, index.fields)
-        missing = set(wanted).difference(found)
+        present = keys(path, index.fields)
+        missing = set(wanted).difference(present)
         if missing:
             raise Damaged(f"has no key {min(missing)}")
-        listed = replace(index, shards=(Shard(name, len(found), path.stat().st_size, "0" * 64),))
+        listed = replace(index, shards=(Shard(name, len(present), path.stat().st_size, "0" * 64),))
         writer = ShardWriter(path)
         try:
             with ShardReader(listed) as reader:
-                for member, key in enumerate(found):
+                for member, key in enumerate(present):
                     if key in wanted:
                         sample = reader.read(0, member)
                         members = dict(sample.fields.values())

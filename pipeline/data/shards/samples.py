@@ -71,10 +71,10 @@ class Offsets:
 def binding(key: str, image: bytes, label: int | None, members: Iterable[tuple[str, bytes]] = ()) -> int:
     """The crc32 that ties an image to its key, its label and its fields' members, whatever their order."""
     text = f"{key}\0{'' if label is None else label}\0"
-    found = zlib.crc32(image, zlib.crc32(text.encode()))
+    checksum = zlib.crc32(image, zlib.crc32(text.encode()))
     for member, data in sorted(members):
-        found = zlib.crc32(data, zlib.crc32(f"\0{member}\0{len(data)}\0".encode(), found))
-    return found
+        checksum = zlib.crc32(data, zlib.crc32(f"\0{member}\0{len(data)}\0".encode(), checksum))
+    return checksum
 
 
 def scan(path: Path, count: int, fields: Sequence[Field] = ()) -> Offsets:
@@ -161,15 +161,15 @@ def take_apart(block: bytes, labelled: bool, fields: Sequence[Field] = ()) -> En
     if len(images) != 1:
         raise Damaged(f"key {key}: has {len(images)} images, must have one")
     label = _label(key, parts, labelled)
-    found = sorted_out(fields, parts)
+    contents = sorted_out(fields, parts)
     for one in fields:
-        if one.name not in found:
+        if one.name not in contents:
             raise Damaged(f"key {key}: must have one {members_of(one)[0]}")
     meta = _meta(key, parts)
     image = parts[images[0]]
-    if meta.pop("crc32", None) != binding(key, image, label, found.values()):
+    if meta.pop("crc32", None) != binding(key, image, label, contents.values()):
         raise Damaged(f"key {key}: image, label and key do not belong together (crc32 differs)")
-    return Encoded(key, image, images[0], label, meta, found)
+    return Encoded(key, image, images[0], label, meta, contents)
 
 
 def _label(key: str, parts: Mapping[str, bytes], labelled: bool) -> int | None:

@@ -200,14 +200,14 @@ class ShardSink:
         if not (self._root / INDEX_NAME).exists():
             self._refuse_strangers()
             return
-        found = read_unfinished(self._root)
-        different = differences(self._index, found)
+        unfinished = read_unfinished(self._root)
+        different = differences(self._index, unfinished)
         if different:
             raise UserError(
                 f"{self._root}: holds another data set ({'; '.join(different)}); "
                 "give an empty folder, or repeat the settings it was made with"
             )
-        self._index = found
+        self._index = unfinished
 
     def _refuse_strangers(self) -> None:
         first = f"{self._name}-00000.tar"  # renamed into place just before a kill, not yet in an index

@@ -24,9 +24,9 @@ def verify_shard(index: ShardIndex, number: int) -> None:
     told."""
     shard = index.shards[number]
     path = index.root / shard.name
-    found = first_damage(index, number)
-    if found is not None:
-        raise UserError(f"{found}; make the data set again or restore this shard")
+    damage = first_damage(index, number)
+    if damage is not None:
+        raise UserError(f"{damage}; make the data set again or restore this shard")
     check_size(index.root, shard)
     digest = digest_file(path)
     if digest != shard.sha256:

@@ -59,7 +59,7 @@ class TwoStreams:
 
 
 def _named(batch: Batch) -> dict[str, Tensor]:
-    found = {SECOND: batch.images}
+    named = {SECOND: batch.images}
     if batch.labels is not None:
-        found[f"{SECOND}.labels"] = batch.labels
-    return found | {f"{SECOND}.{name}": value for name, value in batch.extra.items()}
+        named[f"{SECOND}.labels"] = batch.labels
+    return named | {f"{SECOND}.{name}": value for name, value in batch.extra.items()}
