@@ -28,7 +28,7 @@ setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml tools/constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[eval,demo,heic,deepspeed,slurm,dev,docs]' -c tools/constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[eval,demo,heic,sources,cloud,deepspeed,slurm,dev,docs]' -c tools/constraints.txt
 	@touch $@
 
 # Each step goes on where it was stopped, and passes over what is done.

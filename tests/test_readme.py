@@ -217,7 +217,19 @@ def test_make_understands_every_target() -> None:
 def test_extras_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = set(project["optional-dependencies"])
-    assert {"eval", "mutation", "demo", "dev", "deepspeed", "docs", "slurm", "heic", "nvcc"} == extras
+    assert {
+        "eval",
+        "mutation",
+        "demo",
+        "dev",
+        "deepspeed",
+        "docs",
+        "slurm",
+        "heic",
+        "nvcc",
+        "sources",
+        "cloud",
+    } == (extras)
     for text in TEXTS.values():
         for named in re.findall(r"pip install -e '\.\[([\w,]+)\]'", text):
             assert set(named.split(",")) <= extras
