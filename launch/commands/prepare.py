@@ -29,30 +29,33 @@ def prepare(options: PrepareOptions) -> int:
     """
     height, width = options.height_width
     from pipeline.data.preparing.prepare import prepare as make_shards
+    from pipeline.data.preparing.settings import Asked
 
     report = make_shards(
         options.source,
         options.out,
-        resolution=options.resolution,
-        height=height,
-        width=width,
-        channels=1 if options.grey else 3,
-        filter=options.filter,
-        labels=options.labels,
-        label_column=options.label_column,
-        on_absent=options.on_absent,
-        follow_links=options.follow_links,
-        range=options.low_high,
-        background=options.background,
-        format=options.format,
-        quality=options.quality,
-        shard_size=options.shard_size,
-        seed=options.seed,
-        count=options.count,
+        Asked(
+            resolution=options.resolution,
+            height=height,
+            width=width,
+            channels=1 if options.grey else 3,
+            filter=options.filter,
+            labels=options.labels,
+            label_column=options.label_column,
+            on_absent=options.on_absent,
+            follow_links=options.follow_links,
+            range=options.low_high,
+            background=options.background,
+            format=options.format,
+            quality=options.quality,
+            shard_size=options.shard_size,
+            seed=options.seed,
+            count=options.count,
+            on_unreadable=options.on_unreadable,
+            pyramid=options.pyramid,
+        ),
         workers=options.workers,
         progress=sys.stderr.isatty(),
-        on_unreadable=options.on_unreadable,
-        pyramid=options.pyramid,
         say=tell,
     )
     for line in report.lines():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.preparing.prepare import PrepareReport, prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.verify import verify
@@ -60,7 +62,7 @@ def fingerprint(out: Path) -> dict[str, str]:
 
 def one(tmp_path: Path, data: bytes, name: str = "x.png", side: int = 16, **options: Any) -> np.ndarray:
     source = folder(tmp_path / "in", {name: data})
-    prepare(source, tmp_path / "out", resolution=side, workers=1, **options)
+    prepare(source, tmp_path / "out", Asked(resolution=side, **options), workers=1)
     return stored(tmp_path / "out")[name]
 
 
@@ -68,5 +70,12 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
 
 
-def call(tmp_path: Path, source: str | Path, **options: Any) -> PrepareReport:
-    return prepare(source, tmp_path / "out", **{"resolution": 16, "workers": 1, **options})
+def call(
+    tmp_path: Path,
+    source: str | Path,
+    workers: int = 1,
+    say: Callable[[str], object] = lambda line: None,
+    **options: Any,
+) -> PrepareReport:
+    asked = Asked(**{"resolution": 16, **options})
+    return prepare(source, tmp_path / "out", asked, workers=workers, say=say)

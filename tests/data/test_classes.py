@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.export import export
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
@@ -73,7 +74,7 @@ def test_what_the_source_says_may_be_overruled(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         call(tmp_path, source)
     assert call(tmp_path, source, labels="folders").classes == ("a", "b")
-    assert prepare(source, tmp_path / "none", labels="none", workers=1).classes == ()
+    assert prepare(source, tmp_path / "none", Asked(labels="none"), workers=1).classes == ()
 
 
 def test_a_label_file_below_the_pictures_is_none_of_theirs(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_folders_that_are_hardly_classes_are_asked_about(tmp_path: Path, case: s
     assert "\n" not in str(caught.value)
     tops = {name.split("/")[0] for name in names}
     assert set(call(tmp_path, source, labels="folders").classes) == tops
-    assert prepare(source, tmp_path / "none", labels="none", workers=1).classes == ()
+    assert prepare(source, tmp_path / "none", Asked(labels="none"), workers=1).classes == ()
 
 
 CLASSES: dict[str, tuple[list[str], tuple[str, ...]]] = {

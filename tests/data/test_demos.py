@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.sources.faces.portrait import portrait
@@ -45,7 +46,7 @@ def test_digits_need_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_faces(tmp_path: Path) -> None:
-    prepare("demo:faces", tmp_path, resolution=64, count=20, seed=5, workers=1)
+    prepare("demo:faces", tmp_path, Asked(resolution=64, count=20, seed=5), workers=1)
     index = ShardIndex.read(tmp_path)
     assert index.count == 20
     assert set(index.classes) <= set(HAIRS)

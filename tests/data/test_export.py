@@ -10,6 +10,7 @@ import pytest
 
 from launch.main import main
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.export import class_folders, export
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_samples
@@ -33,7 +34,7 @@ def test_a_folder_has_every_image_and_prepares_into_the_same_data(index: ShardIn
     assert {name.split("/")[0] for name in names} == {"0-etc", "1-a_b"}  # 0 and 1 are what write_shards gives
     metas = [json.loads(line) for line in (tmp_path / "files/metadata.jsonl").read_text().splitlines()]
     assert [meta["file_name"] for meta in metas] == list(labels)
-    prepare(str(tmp_path / "files"), tmp_path / "again", labels="folders", progress=False)
+    prepare(str(tmp_path / "files"), tmp_path / "again", Asked(labels="folders"))
     found, expected = ({} for _ in range(2))
     for data, into in ((index, expected), (ShardIndex.read(tmp_path / "again"), found)):
         for images, numbers, _ in read_uint8(data):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.errors import UserError
 from tests.data.feeds import call, folder, labels_of, plain
 
@@ -155,7 +156,9 @@ def test_of_several_columns_one_is_chosen(tmp_path: Path, name: str, content: st
         call(tmp_path, source, labels=tmp_path / name, label_column="Old")
     call(tmp_path, source, labels=tmp_path / name, label_column="Young")
     assert labels_of(tmp_path / "out") == {"cats/a.png": "-1", "cats/b.png": "-1", "dogs/c.png": "1"}
-    prepare(source, tmp_path / "2", resolution=16, workers=1, labels=tmp_path / name, label_column="Male")
+    prepare(
+        source, tmp_path / "2", Asked(resolution=16, labels=tmp_path / name, label_column="Male"), workers=1
+    )
     assert labels_of(tmp_path / "2") == {"cats/a.png": "1", "cats/b.png": "-1", "dogs/c.png": "-1"}
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from tests.data.feeds import call, file, folder, one, plain, stored
@@ -58,7 +59,7 @@ def test_a_small_part_of_the_range_is_said(tmp_path: Path) -> None:
     assert f"40 pictures with more than 8 bits: {words}" in report.lines()
     assert len(np.unique(stored(tmp_path / "out")["0.png"])) == 17
     assert "range" not in ShardIndex.read(tmp_path / "out").origin
-    again = prepare(source, tmp_path / "2", workers=1, range=(0, 4095))
+    again = prepare(source, tmp_path / "2", Asked(range=(0, 4095)), workers=1)
     assert len(np.unique(stored(tmp_path / "2")["0.png"])) == 255  # 4080 of 4095 is not white
     assert not [line for line in again.lines() if "more than 8 bits" in line]
 
@@ -89,7 +90,7 @@ def test_values_beyond_the_range_and_a_range_for_nothing_are_said(tmp_path: Path
     lines = call(tmp_path, source, range=(0, 1000)).lines()
     assert "1 picture with values beyond --range: clipped" in lines
     lines = prepare(
-        folder(tmp_path / "8", {"a.png": plain(1)}), tmp_path / "2", range=(0, 9), workers=1
+        folder(tmp_path / "8", {"a.png": plain(1)}), tmp_path / "2", Asked(range=(0, 9)), workers=1
     ).lines()
     assert "--range changed nothing: no picture has more than 8 bits" in lines
 
@@ -141,7 +142,7 @@ def test_colours_of_12_bits_in_16(tmp_path: Path) -> None:
     dark = (COLOURS // 16).astype(np.uint16)
     source = folder(tmp_path / "in", {"a.png": _png16(dark)})
     assert any("give only 17 levels" in line for line in call(tmp_path, source).lines())
-    prepare(source, tmp_path / "2", workers=1, range=(0, 4095))
+    prepare(source, tmp_path / "2", Asked(range=(0, 4095)), workers=1)
     assert np.array_equal(stored(tmp_path / "2")["a.png"], _shade(dark, 0, 4095))
 
 
@@ -162,7 +163,7 @@ def test_transparency_is_said_once_and_lies_over_the_background(tmp_path: Path) 
     words = "2 pictures with transparent parts: they lie over"
     assert f"{words} white (--background COLOUR)" in call(tmp_path, source).lines()
     assert "background" not in ShardIndex.read(tmp_path / "out").origin
-    report = prepare(source, tmp_path / "2", workers=1, background="Lime")
+    report = prepare(source, tmp_path / "2", Asked(background="Lime"), workers=1)
     assert f"{words} the background (--background COLOUR)" in report.lines()
     got = {name: image[0, 0].tolist() for name, image in stored(tmp_path / "2").items()}
     assert got["clear.png"] == [0, 255, 0]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from tests.data.feeds import Bytes, call, file, folder, noise, one, plain, stored
@@ -85,7 +86,7 @@ def test_crop_and_filter_are_pils(tmp_path: Path, name: Any) -> None:
 def test_not_square_and_grey_on_request(tmp_path: Path) -> None:
     picture = noise(64, 64)
     source = folder(tmp_path / "in", {"x.png": file(picture)})
-    prepare(source, tmp_path / "out", height=8, width=16, channels=1, filter="box", workers=1)
+    prepare(source, tmp_path / "out", Asked(height=8, width=16, channels=1, filter="box"), workers=1)
     expected = picture.convert("L").crop((0, 16, 64, 48)).resize((16, 8), Image.Resampling.BOX)
     assert np.array_equal(stored(tmp_path / "out")["x.png"][..., 0], np.asarray(expected))
     assert ShardIndex.read(tmp_path / "out").spec.channels == 1
@@ -100,7 +101,7 @@ def test_formats(tmp_path: Path, format: Any, quality: int, worst: int) -> None:
 
 def test_enlarging_is_said(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", {"a.png": plain(1, (8, 30)), "b.png": plain(2, (64, 64))})
-    report = prepare(source, tmp_path / "out", resolution=32, workers=1)
+    report = prepare(source, tmp_path / "out", Asked(resolution=32), workers=1)
     assert report.enlarged == 1
     assert "1 was smaller than asked and was enlarged" in "\n".join(report.lines())
 
@@ -138,7 +139,7 @@ def test_every_unreadable_file_is_named_and_the_rest_kept(tmp_path: Path) -> Non
     source = folder(
         tmp_path / "in", {**{k: v[0] for k, v in BAD.items()}, **good, "readme.txt": b"x", ".hid.png": b""}
     )
-    report = prepare(source, tmp_path / "out", resolution=16, workers=1)
+    report = prepare(source, tmp_path / "out", Asked(resolution=16), workers=1)
     reasons = dict(report.skipped)
     assert set(reasons) == set(BAD)
     for name, (_, reason) in BAD.items():
@@ -156,7 +157,7 @@ def test_names_of_all_kinds(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", {name: plain(n) for n, name in enumerate(names)})
     with open(os.fsencode(source / "dots.in.name") + b"/\xff.png", "wb") as odd:  # not UTF-8
         odd.write(plain(9))
-    report = prepare(source, tmp_path / "out", resolution=16, workers=1)
+    report = prepare(source, tmp_path / "out", Asked(resolution=16), workers=1)
     assert report.count == 5
     assert set(names) <= set(stored(tmp_path / "out"))
     "\n".join(report.lines()).encode()

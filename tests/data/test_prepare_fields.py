@@ -8,6 +8,7 @@ from PIL import Image
 
 from pipeline.contracts import Field
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.arrays import unpack
 from pipeline.data.shards.decode import decode_field
 from pipeline.data.shards.index import ShardIndex
@@ -52,11 +53,10 @@ class Pairs:
         return 24, 16
 
 
-def made(monkeypatch, out, source: Pairs, **settings) -> ShardIndex:
+def made(monkeypatch, out, source: Pairs, workers=1, **settings) -> ShardIndex:
     kind = SourceKind("pairs", lambda given: given == "pairs", lambda given, wanted: source)
     monkeypatch.setattr(opening, "SOURCES", (kind, *opening.SOURCES))
-    settings = {"resolution": 8, "channels": 1, "workers": 1, **settings}
-    prepare("pairs", out, **settings)
+    prepare("pairs", out, Asked(**{"resolution": 8, "channels": 1, **settings}), workers=workers)
     return ShardIndex.read(out)
 
 

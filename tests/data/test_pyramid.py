@@ -24,6 +24,7 @@ from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.pyramid import build_pyramid
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.levels import level_sizes, open_level, reduce
 from pipeline.data.shards.sink import ShardSink
@@ -90,7 +91,7 @@ def test_levels_hold_the_same_samples(tmp_path: Path, height: int, width: int, c
 
 def test_jpegs_get_lossless_levels_of_what_they_decode_to(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", {f"{n}.png": file(noise(32, 32, n)) for n in range(3)})
-    report = prepare(source, tmp_path / "out", resolution=32, format="jpg", workers=1, pyramid=True)
+    report = prepare(source, tmp_path / "out", Asked(resolution=32, format="jpg", pyramid=True), workers=1)
     assert "pyramid: 16x16, 8x8, 4x4" in report.lines()
     index = ShardIndex.read(tmp_path / "out")
     lower, _, _ = everything(open_level(index, index.levels[0]))
@@ -187,20 +188,21 @@ _SLOW = """
 import sys, time
 from pipeline.data.preparing import pyramid
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 fast = pyramid.encode
 def slow(*images, **options):
     time.sleep(0.004)
     return fast(*images, **options)
 pyramid.encode = slow
-prepare(sys.argv[1], sys.argv[2], resolution=16, shard_size=5, workers=int(sys.argv[3]), pyramid=True)
+prepare(sys.argv[1], sys.argv[2], Asked(resolution=16, shard_size=5, pyramid=True), workers=int(sys.argv[3]))
 """
 
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", {f"{n:03d}.png": file(noise(20, 20, n)) for n in range(60)})
-    options: dict[str, Any] = {"resolution": 16, "shard_size": 5, "workers": 1}
-    prepare(source, tmp_path / "whole", **options, pyramid=True)
+    asked = Asked(resolution=16, shard_size=5, pyramid=True)
+    prepare(source, tmp_path / "whole", asked, workers=1)
     out, kills, most = tmp_path / "out", 0, 0
     for turn in range(5):
         before = len(list(out.glob("levels/*/*.tar")))
@@ -222,7 +224,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> No
         draw_any(ShardIndex.read(out))
     assert kills >= 3
     assert most >= 3
-    prepare(source, out, **options, pyramid=True)
+    prepare(source, out, asked, workers=1)
     assert _tree(out) == _tree(tmp_path / "whole")
     verify(ShardIndex.read(out))
 
@@ -251,5 +253,5 @@ def test_the_command_adds_levels_in_place(tmp_path: Path, capsys: pytest.Capture
 def test_images_without_levels_are_refused_before_any_work(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", {"x.png": file(noise(20, 20))})
     with pytest.raises(UserError, match=r"--pyramid: images of 17x17 .* have no levels"):
-        prepare(source, tmp_path / "out", resolution=17, workers=1, pyramid=True)
+        prepare(source, tmp_path / "out", Asked(resolution=17, pyramid=True), workers=1)
     assert not (tmp_path / "out").exists()

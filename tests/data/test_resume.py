@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from tests.data.feeds import call, file, fingerprint, folder, noise, plain, stored
@@ -29,11 +30,11 @@ def test_the_same_bytes_on_any_number_of_processes(tmp_path: Path) -> None:
     reports = {}
     for workers in (1, 2, 5):
         out = tmp_path / str(workers)
-        reports[workers] = prepare(source, out, resolution=16, shard_size=10, seed=3, workers=workers)
+        reports[workers] = prepare(source, out, Asked(resolution=16, shard_size=10, seed=3), workers=workers)
     assert fingerprint(tmp_path / "1") == fingerprint(tmp_path / "2") == fingerprint(tmp_path / "5")
     assert len(reports[1].skipped) == 3
     assert reports[1].skipped == reports[2].skipped == reports[5].skipped
-    prepare(source, tmp_path / "other", resolution=16, shard_size=10, seed=4, workers=1)
+    prepare(source, tmp_path / "other", Asked(resolution=16, shard_size=10, seed=4), workers=1)
     assert fingerprint(tmp_path / "other") != fingerprint(tmp_path / "1")
     assert set(stored(tmp_path / "other")) == set(stored(tmp_path / "1"))
 
@@ -50,19 +51,20 @@ import sys, time
 from pipeline.images import normalised as images
 from pipeline.data.preparing import render
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 fast = render.encode
 def slow(*arguments):
     time.sleep(0.02)
     return fast(*arguments)
 render.encode = slow
-prepare(sys.argv[1], sys.argv[2], resolution=16, shard_size=5, seed=3, workers=int(sys.argv[3]))
+prepare(sys.argv[1], sys.argv[2], Asked(resolution=16, shard_size=5, seed=3), workers=int(sys.argv[3]))
 """
 
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     source, out = _crowd(tmp_path), tmp_path / "out"
-    whole = prepare(source, tmp_path / "whole", resolution=16, shard_size=5, seed=3, workers=1)
+    whole = prepare(source, tmp_path / "whole", Asked(resolution=16, shard_size=5, seed=3), workers=1)
     dice, kills, resumed = random.Random(1), 0, 0
     for turn in range(12):
         command = [sys.executable, "-c", _SLOW, str(source), str(out), str(1 + turn % 2)]
@@ -81,7 +83,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> No
         resumed = max(resumed, _shards(out))
         with pytest.raises(UserError, match=r"not complete|no such index"):
             ShardIndex.read(out)
-    report = prepare(source, out, resolution=16, shard_size=5, seed=3, workers=1)
+    report = prepare(source, out, Asked(resolution=16, shard_size=5, seed=3), workers=1)
     assert kills >= 3
     assert resumed >= 3
     assert fingerprint(out) == fingerprint(tmp_path / "whole")
@@ -114,7 +116,9 @@ def test_a_source_that_changed_since_is_told(tmp_path: Path) -> None:
         call(tmp_path, source, labels="none")
     assert "\n" not in str(caught.value)
     # What was drawn from it, or not finished, does not say what else was there.
-    drawn = prepare(_crowd(tmp_path), tmp_path / "drawn", resolution=16, count=30, labels="none", workers=1)
+    drawn = prepare(
+        _crowd(tmp_path), tmp_path / "drawn", Asked(resolution=16, count=30, labels="none"), workers=1
+    )
     gone = sorted(stored(tmp_path / "drawn"))[:2]
     assert drawn.count >= 27
     for name in gone:
@@ -122,7 +126,7 @@ def test_a_source_that_changed_since_is_told(tmp_path: Path) -> None:
     left = len(list(source.rglob("*.png")))
     there = rf"\(the source has {left} pictures now, 2 of the {drawn.count} in it removed since\)"
     with pytest.raises(UserError, match=there):
-        prepare(source, tmp_path / "drawn", resolution=16, count=30, labels="none", workers=1)
+        prepare(source, tmp_path / "drawn", Asked(resolution=16, count=30, labels="none"), workers=1)
 
 
 def test_the_same_pictures_with_other_contents_or_classes_are_another_set(tmp_path: Path) -> None:

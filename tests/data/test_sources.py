@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.data.archives import zips
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import RunFailed, UserError
@@ -47,7 +48,7 @@ def test_archives_give_what_their_folder_gives(tmp_path: Path, make: Callable[..
     source = folder(tmp_path / "in", files)
     archive = make(tmp_path / "x.bin", [*files.items(), ("__MACOSX/x.png", b""), ("top/notes.txt", b"")])
     report = call(tmp_path, archive, workers=2)
-    prepare(source, tmp_path / "out2", resolution=16, workers=1)
+    prepare(source, tmp_path / "out2", Asked(resolution=16), workers=1)
     assert report.classes == ("a", "b")
     got, expected = stored(tmp_path / "out"), stored(tmp_path / "out2")
     assert got.keys() == expected.keys()
@@ -82,7 +83,7 @@ def test_damage_in_archives_is_named(tmp_path: Path) -> None:
     assert [name for name, _ in call(tmp_path, path).skipped] == ["b.png"]
     path = _tar(tmp_path / "y.tar", [("a.png", plain(1)), ("b.png", file(noise(40, 40)))])
     path.write_bytes(path.read_bytes()[:2500])
-    report = prepare(path, tmp_path / "out2", resolution=16, workers=1)
+    report = prepare(path, tmp_path / "out2", Asked(resolution=16), workers=1)
     assert report.count == 1
     assert any(name in ("b.png", "y.tar") for name, _ in report.skipped)
 
@@ -96,7 +97,7 @@ def test_a_data_set_is_a_source(tmp_path: Path) -> None:
     source = folder(
         tmp_path / "in", {f"{c}/{n}.png": plain(50 * "xyz".index(c) + n) for c in "xyz" for n in range(4)}
     )
-    prepare(source, tmp_path / "first", resolution=16, workers=1)
+    prepare(source, tmp_path / "first", Asked(resolution=16), workers=1)
     call(tmp_path, tmp_path / "first/data-00000.tar")
     index = ShardIndex.read(tmp_path / "out")
     assert (index.count, index.classes) == (12, ("0", "1", "2"))

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.storage.checkpoints import CheckpointStore, share_name
 from tests.distributed.gang import run_gang
 from tests.small_run import hrgan, start_hrgan, wait_for, write_config
@@ -24,7 +25,7 @@ def test_saved_by_all_stale_views_passed_over_and_a_full_disk_ends_all(tmp_path)
 
 @pytest.mark.slow
 def test_a_disk_that_is_full_for_one_rank_ends_the_run_and_the_same_command_goes_on(tmp_path):
-    prepare("demo:digits", tmp_path / "shards", resolution=8, channels=1, count=200, progress=False)
+    prepare("demo:digits", tmp_path / "shards", Asked(resolution=8, channels=1, count=200))
     config = write_config(
         tmp_path / "c.yaml",
         tmp_path / "shards",

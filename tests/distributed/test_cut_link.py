@@ -9,6 +9,7 @@ import time
 import pytest
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from tests.small_run import environment, start_hrgan, wait_for, write_config
 from tools.compare_runs import differences
 from tools.torture.namespaces import TwoHosts, lacking
@@ -25,7 +26,7 @@ LENGTH = "length.images=160"
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cut")
-    prepare("demo:digits", folder / "shards", resolution=8, channels=1, count=200, progress=False)
+    prepare("demo:digits", folder / "shards", Asked(resolution=8, channels=1, count=200))
     return write_config(
         folder / "c.yaml",
         folder / "shards",

@@ -15,6 +15,7 @@ import pytest
 
 from launch.cluster.processes import free_port, rank_variables
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from tests.small_run import ROOT, environment, hrgan, logged, start_hrgan, wait_for, write_config
 from tools.compare_runs import differences, newest_tensors
 
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    prepare("demo:digits", folder / "shards", resolution=8, channels=1, count=200, progress=False)
+    prepare("demo:digits", folder / "shards", Asked(resolution=8, channels=1, count=200))
     return write_config(folder / "c.yaml", folder / "shards", length={"images": 400})
 
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from tests.small_run import hrgan, logged, write_config
 from tools.compare_runs import newest_tensors
 
@@ -26,7 +27,7 @@ CHAINS = [
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("resize")
-    prepare("demo:digits", folder / "shards", resolution=8, channels=1, count=200, progress=False)
+    prepare("demo:digits", folder / "shards", Asked(resolution=8, channels=1, count=200))
     return write_config(
         folder / "c.yaml",
         folder / "shards",

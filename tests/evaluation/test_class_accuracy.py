@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline.contracts import Fakes, ImageSpec
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.sink import ShardSink
 from pipeline.data.streaming.stream import read_uint8
@@ -153,7 +154,7 @@ def test_right_digits_are_known_and_wrong_labels_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(classifier, "STEPS", 150)
-    prepare("demo:digits", tmp_path / "data", resolution=16, channels=1, count=900, progress=False)
+    prepare("demo:digits", tmp_path / "data", Asked(resolution=16, channels=1, count=900))
     index = ShardIndex.read(tmp_path / "data")
     blocks = [(made_small(images.expand(-1, 3, -1, -1)), labels) for images, labels, _ in read_uint8(index)]
     images = torch.cat([small for small, _ in blocks])

@@ -11,6 +11,7 @@ from PIL import Image
 
 from launch.assembly.sampling import sampler_of
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
@@ -135,7 +136,7 @@ def photo_file(folder: Path, mode: str = "RGBA", size: tuple[int, int] = (50, 30
 @pytest.mark.parametrize(("mode", "channels"), [("RGBA", 3), ("L", 3), ("RGB", 1), ("P", 3)])
 def test_a_photograph_becomes_what_prepare_makes_of_it(tmp_path: Path, mode: str, channels: int) -> None:
     path = photo_file(tmp_path / "photos", mode)
-    prepare(path.parent, tmp_path / "out", resolution=16, channels=channels, workers=1)
+    prepare(path.parent, tmp_path / "out", Asked(resolution=16, channels=channels), workers=1)
     ((expected, _, _),) = read_uint8(ShardIndex.read(tmp_path / "out"))
     found = (read_photo(path, 16, 16, channels) + 1) * 127.5
     torch.testing.assert_close(found, expected.float(), atol=1e-3, rtol=0)

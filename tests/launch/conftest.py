@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from tests.small_run import write_config
 
 
@@ -16,7 +17,7 @@ def home(tmp_path_factory) -> Path:
     """Shards and a configuration."""
     folder = tmp_path_factory.mktemp("submit")
     shards = folder / "shards"
-    prepare("demo:digits", shards, resolution=16, channels=1, count=60, shard_size=30, progress=False)
+    prepare("demo:digits", shards, Asked(resolution=16, channels=1, count=60, shard_size=30))
     write_config(folder / "c.yaml", shards, family={"minibatch_stddev_group": 1})
     return folder
 

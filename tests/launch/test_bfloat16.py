@@ -16,6 +16,7 @@ from pipeline.config.load import read_dump
 from pipeline.config.run import EngineConfig, RunConfig
 from pipeline.contracts import Process
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.snapshots import list_snapshots, open_snapshot
 from tests.small_run import write_config
@@ -28,7 +29,7 @@ SLOW = "the run keeps what it began with"
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bfloat16")
-    prepare("demo:digits", root / "data", resolution=16, channels=1, count=40, progress=False)
+    prepare("demo:digits", root / "data", Asked(resolution=16, channels=1, count=40))
     return root / "data"
 
 

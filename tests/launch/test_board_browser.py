@@ -20,6 +20,7 @@ from PIL import Image
 
 from launch.cluster.processes import free_port
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from tests.browser import Browser, chromium, missing
 from tests.small_run import ROOT, environment, hrgan, write_config
 
@@ -34,7 +35,7 @@ def run(tmp_path_factory) -> Path:
     if packages := missing():
         pytest.skip(f"browser: needs the Debian packages {', '.join(packages)}")
     folder = tmp_path_factory.mktemp("board")
-    prepare("demo:digits", folder / "shards", resolution=16, channels=1, count=64, progress=False)
+    prepare("demo:digits", folder / "shards", Asked(resolution=16, channels=1, count=64))
     config = write_config(
         folder / "c.yaml",
         folder / "shards",

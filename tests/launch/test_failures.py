@@ -19,6 +19,7 @@ from pipeline.config.load import read_dump
 from pipeline.config.run import RunConfig
 from pipeline.contracts import ImageSpec, Process
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.errors import RunFailed
 from pipeline.losses.turns import DiscriminatorTurn
 from pipeline.models.registry import build_family
@@ -37,7 +38,7 @@ CUDA = (
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("memory")
-    prepare("demo:digits", root / "data", resolution=16, channels=1, count=64, progress=False)
+    prepare("demo:digits", root / "data", Asked(resolution=16, channels=1, count=64))
     write(root / "run", "stylegan2", ImageSpec(16, 16, 1)).rename(root / "snapshot")
     return root
 

@@ -15,6 +15,7 @@ from launch.assembly.fixtures import load_fixtures, with_fixtures
 from pipeline.config.load import digest, load_config, read_dump
 from pipeline.contracts import ImageSpec, Needs, Process, Terms
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.errors import UserError
 from pipeline.models.mlp import MLP
 from pipeline.storage.checkpoints import CheckpointStore
@@ -69,7 +70,7 @@ class Taught(MLP):
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     out = tmp_path_factory.mktemp("digits") / "shards"
-    prepare("demo:digits", out, resolution=SIDE, channels=1, count=40, progress=False)
+    prepare("demo:digits", out, Asked(resolution=SIDE, channels=1, count=40))
     return out
 
 

@@ -19,6 +19,7 @@ from launch.assembly import training as training
 from launch.main import main
 from pipeline.contracts import ImageSpec
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.engines.replicated import Replicated
 from pipeline.engines.zero import Zero
 from pipeline.float32 import full_float32
@@ -104,7 +105,7 @@ def test_what_the_environment_says_does_not_count() -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`data`, and a snapshot that makes such images."""
     root = tmp_path_factory.mktemp("float32")
-    prepare("demo:digits", root / "data", resolution=16, channels=1, count=24, progress=False)
+    prepare("demo:digits", root / "data", Asked(resolution=16, channels=1, count=24))
     write(root / "run", "stylegan2", ImageSpec(16, 16, 1)).rename(root / "snapshot")
     return root
 

@@ -13,6 +13,7 @@ from launch.assembly import operations
 from launch.assembly import training as train
 from pipeline.config.load import load_config
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.errors import UserError
 from tests.small_run import ROOT, environment, write_config
 
@@ -20,7 +21,7 @@ from tests.small_run import ROOT, environment, write_config
 @pytest.fixture
 def config(tmp_path):
     shards = tmp_path / "shards"
-    prepare("demo:digits", shards, resolution=8, channels=1, count=60, shard_size=30, progress=False)
+    prepare("demo:digits", shards, Asked(resolution=8, channels=1, count=60, shard_size=30))
     return write_config(tmp_path / "c.yaml", shards, length={"images": 16}, report={"tensorboard": False})
 
 

@@ -150,8 +150,9 @@ def test_a_run_knows_its_second_set(sets, tmp_path):
 def test_data_that_the_family_cannot_use_are_refused(sets, tmp_path, kind, overrides, message):
     if "small" in message:
         from pipeline.data.preparing.prepare import prepare
+        from pipeline.data.preparing.settings import Asked
 
-        prepare("demo:digits", sets / "small", resolution=16, count=8, progress=False)
+        prepare("demo:digits", sets / "small", Asked(resolution=16, count=8))
     path = sets / "c.yaml"
     path.write_text(CONFIG)
     overrides = [f"data.path={sets / 'fields'}", *(text.replace("SETS", str(sets)) for text in overrides)]

@@ -16,6 +16,7 @@ from pipeline.config.load import read_dump
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Process
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from tests.small_run import ROOT, environment, hrgan, logged, start_hrgan, wait_for, write_config
@@ -25,7 +26,7 @@ from tests.tiny_families import tiny_config
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     out = tmp_path_factory.mktemp("digits") / "shards"
-    prepare("demo:digits", out, resolution=8, channels=1, count=60, shard_size=30, progress=False)
+    prepare("demo:digits", out, Asked(resolution=8, channels=1, count=60, shard_size=30))
     return out
 
 
@@ -67,7 +68,7 @@ def test_processes_that_do_not_divide_the_batch(shards, tmp_path):
 
 
 def test_images_that_the_family_cannot_make(tmp_path):
-    prepare("demo:digits", tmp_path / "odd", resolution=12, channels=1, count=40, progress=False)
+    prepare("demo:digits", tmp_path / "odd", Asked(resolution=12, channels=1, count=40))
     config = write_config(tmp_path / "c.yaml", tmp_path / "odd")
     assert "12" in refused(config, "--run", tmp_path / "run")
 

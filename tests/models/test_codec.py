@@ -20,6 +20,7 @@ from launch.assembly.sampling import sampler_of
 from launch.main import main
 from pipeline.contracts import PIXELS, Batch, ImageSpec
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
@@ -63,7 +64,7 @@ FAMILY = {
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     out = tmp_path_factory.mktemp("digits") / "shards"
-    prepare("demo:digits", out, resolution=SIDE, channels=1, count=60, progress=False)
+    prepare("demo:digits", out, Asked(resolution=SIDE, channels=1, count=60))
     return out
 
 

@@ -13,6 +13,7 @@ import yaml
 from pipeline.config.load import load_config
 from pipeline.contracts import ImageSpec
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.models.registry import build_family
 from tests.small_run import CONFIG, hrgan, logged, start_hrgan, wait_for
 from tools.compare_runs import differences
@@ -39,7 +40,7 @@ LENGTH = 464
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     shards = folder / "shards"
-    prepare("demo:digits", shards, resolution=32, channels=1, count=200, shard_size=40, progress=False)
+    prepare("demo:digits", shards, Asked(resolution=32, channels=1, count=200, shard_size=40))
     settings = {
         **CONFIG,
         "family": FAMILY,

@@ -11,6 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from tests.small_run import hrgan, logged, start_hrgan, wait_for, write_config
 from tools.compare_runs import differences
 from tools.torture.kill_run import train_killed
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     out = tmp_path_factory.mktemp("digits") / "shards"
-    prepare("demo:digits", out, resolution=8, channels=1, count=200, shard_size=40, progress=False)
+    prepare("demo:digits", out, Asked(resolution=8, channels=1, count=200, shard_size=40))
     return out
 
 

@@ -15,6 +15,7 @@ from launch.cluster.run_states import run_state
 from launch.main import main
 from pipeline.config.load import read_dump
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.storage.job import read_job
 from tests.small_run import ROOT, logged, write_config
 
@@ -25,7 +26,7 @@ SANDBOX = ROOT / "configs/cluster/sandbox.yaml"
 def home(tmp_path_factory) -> Path:
     """Shards and a configuration, in a folder whose name has a space."""
     folder = tmp_path_factory.mktemp("submit") / "a folder"
-    prepare("demo:digits", folder / "shards", resolution=16, channels=1, count=60, progress=False)
+    prepare("demo:digits", folder / "shards", Asked(resolution=16, channels=1, count=60))
     sections = {"length": {"images": 48}, "report": {"tensorboard": False}, "snapshots": {"every_images": 48}}
     write_config(folder / "c.yaml", folder / "shards", **sections)
     return folder

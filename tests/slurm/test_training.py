@@ -10,6 +10,7 @@ import time
 import pytest
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from tests.restart.test_restart import curves, without_time
 from tests.small_run import hrgan, logged, write_config
 from tools.compare_runs import differences
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp("slurm")
-    prepare("demo:digits", folder / "shards", resolution=8, channels=1, count=200, progress=False)
+    prepare("demo:digits", folder / "shards", Asked(resolution=8, channels=1, count=200))
     sections = {
         "length": {"images": 400},
         "engine": {"silence_seconds": 10},

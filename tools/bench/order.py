@@ -26,6 +26,7 @@ import psutil
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.lanes import Order
 from pipeline.data.streaming.stream import ImageStream
@@ -38,7 +39,7 @@ def lay_out(root: Path, samples: int, shard: int) -> None:
     """Lays out `samples` in shards of `shard` images, which are all links to one; the last shard must be
     full."""
     one = root.with_name(root.name + "-one")
-    prepare("demo:digits", one, resolution=32, channels=1, count=shard, shard_size=shard, progress=False)
+    prepare("demo:digits", one, Asked(resolution=32, channels=1, count=shard, shard_size=shard))
     (real,) = ShardIndex.read(one).shards
     root.mkdir()
     names = [f"data-{number:06d}.tar" for number in range(samples // shard)]

@@ -33,6 +33,7 @@ from pipeline.config.families import StyleGAN2Config
 from pipeline.config.run import BatchConfig, DataConfig, RunConfig
 from pipeline.contracts import Batch, Family, ImageSpec, Networks, Process
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.second import TwoStreams
 from pipeline.data.streaming.stream import ImageStream
@@ -93,7 +94,7 @@ class BarePhases:
 def loop_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
     """Measures the milliseconds per step with and without the loop."""
     with tempfile.TemporaryDirectory() as folder:
-        prepare("demo:faces", folder, resolution=_SIDE, count=256, format="png", progress=False)
+        prepare("demo:faces", folder, Asked(resolution=_SIDE, count=256, format="png"))
         trainer, stream = make_trainer(ShardIndex.read(folder))
         with stream:
             (reals,) = trainer.stream.draw(_BATCH)
@@ -112,7 +113,7 @@ def checkpoint_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
     """Measures the milliseconds of a checkpoint and of the bare write."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        prepare("demo:faces", root / "data", resolution=_SIDE, count=32, format="png", progress=False)
+        prepare("demo:faces", root / "data", Asked(resolution=_SIDE, count=32, format="png"))
         trainer, stream = make_trainer(ShardIndex.read(root / "data"))
         with stream:
             trainer.step()
@@ -132,7 +133,7 @@ def stall_rows(rounds: Iterable[int]) -> list[dict[str, Any]]:
     meanwhile."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        prepare("demo:faces", root / "data", resolution=_SIDE, count=256, format="png", progress=False)
+        prepare("demo:faces", root / "data", Asked(resolution=_SIDE, count=256, format="png"))
         trainer, stream = make_trainer(ShardIndex.read(root / "data"))
         store, position, writer = CheckpointStore(root, 1), iter(range(10_000)), BackgroundWriter()
 

@@ -30,6 +30,7 @@ from pipeline.config.run import DataConfig, RunConfig
 from pipeline.config.shipped import shipped
 from pipeline.contracts import Batch, Family, ImageSpec, Networks, Phase, Process
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import ImageStream
 from pipeline.errors import UserError
@@ -53,7 +54,7 @@ class Faces:
 
     def __init__(self, resolution: int, batch: int, classes: int, count: int = 8) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            prepare("demo:faces", folder, resolution=resolution, count=count * batch, progress=False)
+            prepare("demo:faces", folder, Asked(resolution=resolution, count=count * batch))
             index, data = ShardIndex.read(folder), DataConfig(workers=0, lanes=1)
             alone = Process()
             with ImageStream(index, data, seed=0, process=alone, images_seen=0, labels=False) as stream:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tqdm import tqdm
 
@@ -24,78 +23,59 @@ from pipeline.data.preparing.changed import refuse_changed_source
 from pipeline.data.preparing.pyramid import build_pyramid, check_levels
 from pipeline.data.preparing.render import Rendered, rendered
 from pipeline.data.preparing.report import PrepareReport, first_reason, narrow_range, nothing_found
-from pipeline.data.preparing.settings import asked_size, check_settings, common_size, reading_of
+from pipeline.data.preparing.settings import Asked, common_size
 from pipeline.data.shards.index import INDEX_NAME
 from pipeline.data.shards.samples import keys
 from pipeline.data.shards.sink import ShardSink
 from pipeline.data.sources.classes import Labelling, class_names, labelling
-from pipeline.data.sources.label_rows import Absent
 from pipeline.data.sources.opening import source_kind
 from pipeline.data.sources.source import Source, Wanted
 from pipeline.errors import UserError
-from pipeline.images.codec import FORMATS, FormatName
-from pipeline.images.normalised import PLAIN, Filter, Target, Unreadable
+from pipeline.images.codec import FORMATS
+from pipeline.images.normalised import PLAIN, Target, Unreadable
 from pipeline.images.pixels import Reading
 from pipeline.randomness import derive_seed, permutation
 from pipeline.words import printable
 
+_USUAL = Asked()
 _LOOKED_AT = 32  # pictures, for what should be known before all are made
 
 
 def prepare(
     source: str | Path,
     out: str | Path,
+    asked: Asked = _USUAL,
     *,
-    resolution: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-    channels: int = 3,
-    filter: Filter = "lanczos",
-    labels: str | Path = "auto",
-    label_column: str | None = None,
-    on_absent: Absent = "error",
-    follow_links: bool = False,
-    range: tuple[float, float] | None = None,
-    background: str = "white",
-    format: FormatName = "png",
-    quality: int = 95,
-    shard_size: int = 1000,
-    seed: int = 0,
-    count: int | None = None,
     workers: int | None = None,
     progress: bool = False,
-    on_unreadable: Literal["skip", "error"] = "skip",
-    pyramid: bool = False,
     say: Callable[[str], object] = lambda line: None,
 ) -> PrepareReport:
     """Makes the data set `out` from `source`: a folder, .zip, .tar, demo:digits or demo:faces.
 
-    resolution: pixels a side; or height and width; without either, the size that all pictures share
-    (32 and 256 for the demos). labels, label_column, on_absent: as `sources.classes` has them; a set of
-    one class gets none. follow_links: in a folder, also to folders and out of it. range, background: as
-    `Reading` has them. count: at most this many pictures, drawn by `seed`. workers: processes, None: one a
-    core. pyramid: every lower resolution too (`preparing.pyramid`). say: is told what is worth knowing
-    before the end. Raises UserError for wrong settings, or if there is no readable picture.
+    workers: processes, None: one a core. say: is told what is worth knowing before the end. Raises UserError
+    for wrong settings, or if there is no readable picture.
     """
     began = time.monotonic()
     if (Path(source) / INDEX_NAME).is_file():
-        return _add_pyramid(Path(source), Path(out), pyramid, workers, progress, began)
-    check_settings(channels, filter, format, quality, count)
-    reading = reading_of(range, background)
+        return _add_pyramid(Path(source), Path(out), asked.pyramid, workers, progress, began)
+    asked.check()
+    reading = asked.reading
     kind = source_kind(str(source))
-    size = asked_size(resolution, height, width, kind.side)
-    pictures = kind.open(str(source), Wanted(count, seed, size and max(size), reading, follow_links))
+    size = asked.size(kind.side)
+    wanted = Wanted(asked.count, asked.seed, size and max(size), reading, asked.follow_links)
+    pictures = kind.open(str(source), wanted)
     listing = pictures.listing
     if not listing.names:
         raise UserError(f"{source}: holds no images{nothing_found(listing.skipped, listing.others)}")
     report = PrepareReport(Path(out), list(listing.skipped), others=listing.others, reading=reading)
-    labelled = labelling(listing, str(source), str(labels), label_column, on_absent)
+    labelled = labelling(listing, str(source), str(asked.labels), asked.label_column, asked.on_absent)
     numbers = _numbers(_worth_having(labelled, report), report.classes)
-    target = Target(*(size or common_size(pictures, str(source))), channels, filter, format, quality)
-    if pyramid:
+    height, width = size or common_size(pictures, str(source))
+    target = Target(height, width, asked.channels, asked.filter, asked.format, asked.quality)
+    if asked.pyramid:
         check_levels(target.height, target.width)
-    order = permutation(len(listing.names), derive_seed(seed, "prepare")).tolist()[:count]
-    origin = _origin(pictures, target, numbers, seed, count, reading)
+    order = permutation(len(listing.names), derive_seed(asked.seed, "prepare")).tolist()[: asked.count]
+    origin = _origin(pictures, target, numbers, asked)
     refuse_changed_source(Path(out), origin, pictures, str(source))
     _say_range(pictures, order, reading, say)
     sink = ShardSink(
@@ -103,22 +83,22 @@ def prepare(
         name="data",
         height=target.height,
         width=target.width,
-        channels=channels,
+        channels=target.channels,
         classes=report.classes,
         fields=settled_fields(listing.fields, target, str(source)),
         origin=origin,
-        shard_size=shard_size,
+        shard_size=asked.shard_size,
     )
     with sink:
         _Run(pictures, target, order, numbers, sink, report).go(
-            workers or len(os.sched_getaffinity(0)), progress, on_unreadable
+            workers or len(os.sched_getaffinity(0)), progress, asked.on_unreadable
         )
         if not sink.finished and not report.count:
             raise UserError(f"{source}: none of its images can be read{first_reason(report.skipped)}")
     report.count = sink.index.count
-    if resolution is None and height is None:
+    if not asked.sized:
         report.enlarged = 0  # nothing was asked: it is a demo's own size
-    if pyramid:
+    if asked.pyramid:
         report.levels = build_pyramid(out, workers=workers, progress=progress).levels
     report.seconds = time.monotonic() - began
     return report
@@ -243,16 +223,10 @@ def _say_range(source: Source, order: Sequence[int], reading: Reading, say: Call
         say(f"the first {first.deep} pictures have more than 8 bits: {words}")
 
 
-def _origin(
-    source: Source,
-    target: Target,
-    labels: Sequence[int] | None,
-    seed: int,
-    count: int | None,
-    reading: Reading,
-) -> dict[str, object]:
+def _origin(source: Source, target: Target, labels: Sequence[int] | None, asked: Asked) -> dict[str, object]:
     """Everything that the bytes depend on; `listing` stands for the files and their classes."""
     listing = source.listing
+    reading = asked.reading
     text = json.dumps([list(listing.names), list(listing.sizes), labels])
     return {
         "made_by": "prepare",
@@ -262,8 +236,8 @@ def _origin(
         "filter": target.filter,
         "format": target.format,
         "quality": None if FORMATS[target.format].quality is None else target.quality,
-        "seed": seed,
-        "count": count,
+        "seed": asked.seed,
+        "count": asked.count,
         # Only what was asked for: data sets made before these settings are the same.
         **({} if reading.range is None else {"range": list(reading.range)}),
         **({} if reading.background == PLAIN.background else {"background": list(reading.background)}),

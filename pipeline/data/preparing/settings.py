@@ -4,61 +4,98 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
+from pipeline.data.sources.label_rows import Absent
 from pipeline.data.sources.source import Source
 from pipeline.errors import UserError
-from pipeline.images.codec import FORMATS, greys
-from pipeline.images.normalised import FILTERS, MOST_SIDE, Unreadable
+from pipeline.images.codec import FORMATS, FormatName, greys
+from pipeline.images.normalised import FILTERS, MOST_SIDE, Filter, Unreadable
 from pipeline.images.pixels import Reading, colour
 from pipeline.words import printable
 
 
-def asked_size(
-    resolution: int | None, height: int | None, width: int | None, side: int | None = None
-) -> tuple[int, int] | None:
-    """The (height, width) to make; None: that of the pictures. UserError unless it is allowed.
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What `prepare` makes of a source: everything that the bytes depend on, beside the source itself.
 
-    side: of a source whose pictures have no size of their own, unless another is asked for.
+    resolution: pixels a side; or height and width; without either, the size that all pictures share (32 and
+    256 for the demos). channels: 1 (grey) or 3 (RGB). labels, label_column, on_absent: as `sources.classes`
+    has them; a set of one class gets none. follow_links: in a folder, also to folders and out of it. range,
+    background: as `Reading` has them. shard_size: pictures a shard. seed: of the shuffle and of the demos.
+    count: at most this many pictures, drawn by `seed`. on_unreadable: whether a picture that cannot be read
+    is left out or ends the call. pyramid: every lower resolution too (`preparing.pyramid`).
     """
-    if (height is None) != (width is None):
-        raise UserError("height, width: give both, or resolution for square images")
-    if resolution is not None and height is not None:
-        raise UserError("resolution: give it, or height and width, not both")
-    if height is not None and width is not None:
-        size = (height, width)
-    else:
-        side = side if resolution is None else resolution
-        if side is None:
-            return None
-        size = (side, side)
-    if not 4 <= min(size) <= max(size) <= MOST_SIDE:
-        raise UserError(f"resolution: {size[1]}x{size[0]}; 4 to {MOST_SIDE} pixels a side are allowed")
-    return size
 
+    resolution: int | None = None
+    height: int | None = None
+    width: int | None = None
+    channels: int = 3
+    filter: Filter = "lanczos"
+    labels: str | Path = "auto"
+    label_column: str | None = None
+    on_absent: Absent = "error"
+    follow_links: bool = False
+    range: tuple[float, float] | None = None
+    background: str = "white"
+    format: FormatName = "png"
+    quality: int = 95
+    shard_size: int = 1000
+    seed: int = 0
+    count: int | None = None
+    on_unreadable: Literal["skip", "error"] = "skip"
+    pyramid: bool = False
 
-def check_settings(channels: int, filter: str, format: str, quality: int, count: int | None) -> None:
-    """Raises UserError unless all settings are allowed, alone and together."""
-    if channels not in (1, 3):
-        raise UserError(f"channels: {channels}; allowed: 1 (grey), 3 (RGB)")
-    if filter not in FILTERS:
-        raise UserError(f"filter: {filter}; allowed: {', '.join(FILTERS)}")
-    if format not in FORMATS:
-        raise UserError(f"format: {format}; allowed: {', '.join(FORMATS)}")
-    if not 1 <= quality <= 100:
-        raise UserError(f"quality: {quality}; 1 to 100 is allowed")
-    if channels == 1 and not FORMATS[format].grey:
-        raise UserError(f"format: {format} has no grey; allowed for grey images: {greys()}")
-    if count is not None and count < 1:
-        raise UserError(f"count: {count}; must be at least 1")
+    @property
+    def sized(self) -> bool:
+        """Whether a size was asked for."""
+        return self.resolution is not None or self.height is not None
 
+    @property
+    def reading(self) -> Reading:
+        """How pixels are to be understood; UserError unless range and background are valid."""
+        if self.range is not None:
+            low, high = self.range
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise UserError(f"--range {low:g}:{high:g}: must be two numbers, the lower one first")
+        return Reading(self.range, colour(self.background))
 
-def reading_of(range: tuple[float, float] | None, background: str) -> Reading:
-    """How pixels are to be understood; UserError unless range and background are valid."""
-    if range is not None and not (
-        math.isfinite(range[0]) and math.isfinite(range[1]) and range[0] < range[1]
-    ):
-        raise UserError(f"--range {range[0]:g}:{range[1]:g}: must be two numbers, the lower one first")
-    return Reading(range, colour(background))
+    def size(self, side: int | None = None) -> tuple[int, int] | None:
+        """The (height, width) to make; None: that of the pictures. UserError unless it is allowed.
+
+        side: of a source whose pictures have no size of their own, unless another is asked for.
+        """
+        if (self.height is None) != (self.width is None):
+            raise UserError("height, width: give both, or resolution for square images")
+        if self.resolution is not None and self.height is not None:
+            raise UserError("resolution: give it, or height and width, not both")
+        if self.height is not None and self.width is not None:
+            size = (self.height, self.width)
+        else:
+            side = side if self.resolution is None else self.resolution
+            if side is None:
+                return None
+            size = (side, side)
+        if not 4 <= min(size) <= max(size) <= MOST_SIDE:
+            raise UserError(f"resolution: {size[1]}x{size[0]}; 4 to {MOST_SIDE} pixels a side are allowed")
+        return size
+
+    def check(self) -> None:
+        """Raises UserError unless all settings are allowed, alone and together."""
+        if self.channels not in (1, 3):
+            raise UserError(f"channels: {self.channels}; allowed: 1 (grey), 3 (RGB)")
+        if self.filter not in FILTERS:
+            raise UserError(f"filter: {self.filter}; allowed: {', '.join(FILTERS)}")
+        if self.format not in FORMATS:
+            raise UserError(f"format: {self.format}; allowed: {', '.join(FORMATS)}")
+        if not 1 <= self.quality <= 100:
+            raise UserError(f"quality: {self.quality}; 1 to 100 is allowed")
+        if self.channels == 1 and not FORMATS[self.format].grey:
+            raise UserError(f"format: {self.format} has no grey; allowed for grey images: {greys()}")
+        if self.count is not None and self.count < 1:
+            raise UserError(f"count: {self.count}; must be at least 1")
 
 
 def common_size(source: Source, title: str) -> tuple[int, int]:
