@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline.data.sources.known import source_words
 from pipeline.data.sources.labels import ALLOWED
 from pipeline.errors import UserError
 from pipeline.images.kinds import KINDS
@@ -24,7 +25,7 @@ class PrepareOptions:
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder, .zip or .tar of pictures, demo:digits or demo:faces. Kinds of pictures: "
+            help=f"Pictures: {source_words()}. Kinds of pictures in files: "
             f"{', '.join(kind.name for kind in KINDS)}.",
         ),
     ]
@@ -59,7 +60,9 @@ class PrepareOptions:
     label_column: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Column of FILE with the classes, by its title or its number from 1."
+            metavar="NAME",
+            help="Column of FILE with the classes, by its title or its number from 1; or which labels of a "
+            "source that has several.",
         ),
     ] = None
     on_absent: Annotated[

@@ -91,9 +91,10 @@ FORMS = (
     Form(
         "pickles, as CIFAR has them",
         r"\.(pkl|pickle)$|^(data_batch_\d|test_batch|batches\.meta)$",
-        f"{_WRITE}; pickles can run code and are never read here",
+        "pickles can run code and are never read here; CIFAR's binary version is (cifar-10-binary.tar.gz and "
+        f"cifar-100-binary.tar.gz, from www.cs.toronto.edu/~kriz/cifar.html), or {_WRITE}",
+        rb"\x80[\2-\5][}\x95]",
     ),
-    Form("IDX, as MNIST has it", r"\bidx\d-ubyte(\.gz)?$|^emnist.*\.mat$", f"{_WRITE} (with torchvision)"),
     Form(
         "video",
         r"\.(mp4|m4v|mov|avi|mkv|webm)$",

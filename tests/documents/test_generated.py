@@ -15,9 +15,10 @@ from pipeline.config.cluster import ClusterConfig
 from pipeline.config.load import MAY_CHANGE
 from pipeline.config.run import RunConfig
 from pipeline.config.units import Count
+from pipeline.data.sources.opening import SOURCES
 from pipeline.evaluation.metrics.registry import METRICS
 from tests.documents.reading import ROOT
-from tools.documents import commands, included, metrics, programs, settings
+from tools.documents import commands, included, metrics, programs, settings, sources
 
 PAGES = settings.pages()
 
@@ -112,6 +113,12 @@ def test_every_tool_that_runs_is_shown() -> None:
     for path in (ROOT / "tools/torture").glob("kill_*.py"):
         assert f"`tools.torture.{path.stem}`" in page
     assert all(text for _, _, text in programs.programs())
+
+
+def test_the_table_of_sources_is_that_of_the_program() -> None:
+    rows = [row.split("|")[1].strip(" `") for row in sources.table().splitlines()[2:]]
+    assert sorted(rows) == sorted(kind.words for kind in SOURCES)
+    assert sources.MARK in (ROOT / "docs/pages/data.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_metrics_is_the_registry() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
-from tools.documents import commands, included, metrics, programs, settings
+from tools.documents import commands, included, metrics, programs, settings, sources
 
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -29,7 +29,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """The page with the tables that a mark in it asks for."""
-    return markdown.replace(metrics.MARK, metrics.table())
+    for page in (metrics, sources):
+        markdown = markdown.replace(page.MARK, page.table())
+    return markdown
 
 
 def on_page_content(content: str, **_: Any) -> str:

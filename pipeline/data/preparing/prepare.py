@@ -50,7 +50,7 @@ def prepare(
     progress: bool = False,
     say: Callable[[str], object] = lambda line: None,
 ) -> PrepareReport:
-    """Makes the data set `out` from `source`: a folder, .zip, .tar, demo:digits or demo:faces.
+    """Makes the data set `out` from `source`, which may be all that `sources.known` lists.
 
     workers: processes, None: one a core. say: is told what is worth knowing before the end. Raises UserError
     for wrong settings, or if there is no readable picture.
@@ -62,8 +62,7 @@ def prepare(
     reading = asked.reading
     kind = source_kind(str(source))
     size = asked.size(kind.side)
-    wanted = Wanted(asked.count, asked.seed, size and max(size), reading, asked.follow_links)
-    pictures = kind.open(str(source), wanted)
+    pictures = kind.open(str(source), _wanted(asked, size and max(size)))
     listing = pictures.listing
     if not listing.names:
         raise UserError(f"{source}: holds no images{nothing_found(listing.skipped, listing.others)}")
@@ -102,6 +101,11 @@ def prepare(
         report.levels = build_pyramid(out, workers=workers, progress=progress).levels
     report.seconds = time.monotonic() - began
     return report
+
+
+def _wanted(asked: Asked, side: int | None) -> Wanted:
+    column = asked.label_column if str(asked.labels) == "auto" else None
+    return Wanted(asked.count, asked.seed, side, asked.reading, asked.follow_links, column)
 
 
 def _numbers(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:

@@ -67,10 +67,14 @@ def labelling(
         return _from_file(Path(labels), listing.names, column, on_absent)
     if listing.labels_fault is not None:
         raise UserError(f"{listing.labels_fault}; or allowed: --labels none, --labels folders")
-    if listing.labels is not None:
-        return Labelling(listing.labels)
+    if listing.labels is not None and listing.label_column == column:
+        return Labelling(listing.labels, listing.labels_from)
     if listing.label_file is not None:
         return _own_labels(*listing.label_file, title, listing.names, column, on_absent)
+    if column is not None:
+        raise UserError(
+            f"--label-column {column}: {title} has no columns of labels; give their file: --labels FILE"
+        )
     classes = _likely_folders(listing.names, title)
     return Labelling(classes, "folders" if classes else "")
 

@@ -27,11 +27,12 @@ MOST_FILE_BYTES = 4 * MOST_PIXELS
 class Listing:
     """What a source holds. names: one a picture, unique, with "/" between folders. sizes: bytes.
 
-    labels: a class name for each picture, if the source itself has them; labels_fault: why they cannot be
-    used, for a caller who wants them. label_file: name and content of a `dataset.json` that lies above all
-    pictures. skipped: (name, reason) of each file that looked like a picture and cannot be one. others: files
-    of other kinds. fields: what every picture has beside it; images and masks without a shape get the size of
-    the picture.
+    labels: a class name for each picture, if the source itself has them; labels_from: where in it they stand;
+    label_column: the one of several labels that was asked for, and that they are; labels_fault: why they
+    cannot be used, for a caller who wants them. label_file: name and content of a `dataset.json` that lies
+    above all pictures. skipped: (name, reason) of each file that looked like a picture and cannot be one.
+    others: files of other kinds. fields: what every picture has beside it; images and masks without a shape
+    get the size of the picture.
     """
 
     names: Sequence[str]
@@ -42,6 +43,8 @@ class Listing:
     labels_fault: str | None = None
     label_file: tuple[str, bytes] | None = None
     fields: Sequence[Field] = ()
+    labels_from: str = ""
+    label_column: str | None = None
 
 
 Beside = Image.Image | str | npt.NDArray[Any]
@@ -83,7 +86,7 @@ class Wanted:
 
     count, seed, side: how many pictures a demo draws, from which seed, and of how many pixels a side; None:
     the demo's own. reading: how pixels are understood. follow_links: in a folder, also links to folders and
-    links that lead out of it.
+    links that lead out of it. label_column: which of several labels that a source itself has.
     """
 
     count: int | None = None
@@ -91,14 +94,15 @@ class Wanted:
     side: int | None = None
     reading: Reading = PLAIN
     follow_links: bool = False
+    label_column: str | None = None
 
 
 @dataclass(frozen=True)
 class SourceKind:
     """A kind of source, as the table in `opening` lists it.
 
-    words: its name in help and errors. fits: whether what the user gave as SOURCE is of this kind. side:
-    pixels a side of a kind whose pictures have no size of their own.
+    words: its name in help and errors, as `known` has it. fits: whether what the user gave as SOURCE is of
+    this kind. side: pixels a side of a kind whose pictures have no size of their own.
     """
 
     words: str

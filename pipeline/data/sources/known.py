@@ -1,0 +1,27 @@
+"""What `hrgan prepare` takes as SOURCE, in words: for help, errors and the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+KNOWN: Mapping[str, str] = {
+    "a folder": "searched at any depth; links to folders, and links that lead out of the folder, are "
+    "followed with `--follow-links`",
+    ".zip": "compressed or not; nothing is unpacked to disk",
+    ".tar": "not compressed as a whole: unpack `.tar.gz` first",
+    "CIFAR's binary version": "CIFAR-10 and CIFAR-100: the folder, for the training pictures, or one of its "
+    "`.bin` files; of CIFAR-100, `--label-column` takes `fine` (the default) or `coarse`",
+    "IDX files": "MNIST and the sets in its form, plain or `.gz`: the folder, for the training pictures, or "
+    "a file of images, which has its file of labels beside it",
+    "demo:digits": "scikit-learn's 1,797 handwritten digits, enlarged to 32 pixels, in ten classes (extra "
+    "`demo`)",
+    "demo:faces": "portraits that are drawn by the program, at 16 to 1024 pixels, with the colour of the "
+    "hair as the class",
+}
+"""The words of each kind in the table `SOURCES` of `opening`, and remarks on it in Markdown."""
+
+
+def source_words() -> str:
+    """All kinds as a list in a sentence."""
+    *first, last = KNOWN
+    return f"{', '.join(first)} or {last}"
