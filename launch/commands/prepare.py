@@ -42,6 +42,7 @@ def prepare(options: PrepareOptions) -> int:
             filter=options.filter,
             labels=options.labels,
             label_column=options.label_column,
+            caption_column=options.caption_column,
             on_absent=options.on_absent,
             follow_links=options.follow_links,
             range=options.low_high,

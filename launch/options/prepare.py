@@ -65,6 +65,14 @@ class PrepareOptions:
             "source that has several.",
         ),
     ] = None
+    caption_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column with texts, which become the field `text` of each picture: of FILE, of the table "
+            "that the source brings along, or in tars txt or a key of the .json.",
+        ),
+    ] = None
     on_absent: Annotated[
         OnFault,
         typer.Option(help="What to do about a row of FILE whose picture is not in SOURCE: skip it, or stop."),

@@ -80,7 +80,7 @@ FORMS = (
     Form(
         "tars, as WebDataset has them",
         r"\.tar$",
-        "give one tar as SOURCE, or unpack all into one folder",
+        "give the folder that they lie in as SOURCE, or a pattern such as 'SHARDS/{000..127}.tar'",
         archive=True,
     ),
     Form("Parquet, as Hugging Face has it", r"\.parquet$", f"{_WRITE} (with datasets or pyarrow)", b"PAR1"),

@@ -91,7 +91,7 @@ def test_a_kind_that_needs_more_is_said(tmp_path: Path, monkeypatch: pytest.Monk
 
 # a file -> what a folder that holds only it is said to look like
 FORMS = {
-    "00000.tar": "tars, as WebDataset has them: give one tar as SOURCE, or unpack",
+    "below/00000.tar": "tars, as WebDataset has them: give the folder that they lie in as SOURCE",
     "train-00000-of-00042.parquet": "Parquet, as Hugging Face has it: write each picture",
     "data.mdb": "an LMDB database: write",
     "x.tfrecord": "TFRecord: write",

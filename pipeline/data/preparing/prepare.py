@@ -104,8 +104,15 @@ def prepare(
 
 
 def _wanted(asked: Asked, side: int | None) -> Wanted:
-    column = asked.label_column if str(asked.labels) == "auto" else None
-    return Wanted(asked.count, asked.seed, side, asked.reading, asked.follow_links, column)
+    return Wanted(
+        asked.count,
+        asked.seed,
+        side,
+        asked.reading,
+        asked.follow_links,
+        label_column=asked.label_column if str(asked.labels) == "auto" else None,
+        caption_column=asked.caption_column,
+    )
 
 
 def _numbers(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
@@ -244,5 +251,6 @@ def _origin(source: Source, target: Target, labels: Sequence[int] | None, asked:
         "count": asked.count,
         # Only what was asked for: data sets made before these settings are the same.
         **({} if reading.range is None else {"range": list(reading.range)}),
+        **listing.depends,
         **({} if reading.background == PLAIN.background else {"background": list(reading.background)}),
     }

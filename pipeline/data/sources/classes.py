@@ -71,6 +71,8 @@ def labelling(
         return Labelling(listing.labels, listing.labels_from)
     if listing.label_file is not None:
         return _own_labels(*listing.label_file, title, listing.names, column, on_absent)
+    if not listing.in_folders and column is None:
+        return Labelling(None, listing.labels_from)
     if column is not None:
         raise UserError(
             f"--label-column {column}: {title} has no columns of labels; give their file: --labels FILE"

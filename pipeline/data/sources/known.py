@@ -9,6 +9,8 @@ KNOWN: Mapping[str, str] = {
     "followed with `--follow-links`",
     ".zip": "compressed or not; nothing is unpacked to disk",
     ".tar": "not compressed as a whole: unpack `.tar.gz` first",
+    "tars of other programs": "WebDataset shards: a folder of them, or a pattern such as "
+    "`'shards/{000..127}.tar'`; classes from `.cls`, or by `--label-column` from a key of the `.json`",
     "CIFAR's binary version": "CIFAR-10 and CIFAR-100: the folder, for the training pictures, or one of its "
     "`.bin` files; of CIFAR-100, `--label-column` takes `fine` (the default) or `coarse`",
     "IDX files": "MNIST and the sets in its form, plain or `.gz`: the folder, for the training pictures, or "

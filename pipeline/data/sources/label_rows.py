@@ -31,7 +31,7 @@ def classes_of_rows(
     pictures = _Pictures(names)
     key, header, rows, first = _open(table, pictures)
     value = _value_column(table, header, key, len(rows[0]) if rows else 2, column)
-    words = _Words(table, [row[value] for row in rows])
+    words = Words([row[value] for row in rows], table.classes)
     classes: dict[int, str] = {}
     left_out = 0
     for number, row in enumerate(rows):
@@ -101,14 +101,15 @@ def _value_column(
     return others[0]
 
 
-class _Words:
-    """The cells of the column of classes, as names of classes."""
+class Words:
+    """The cells of a column of classes, as names of classes. names: what classes are called by number."""
 
-    def __init__(self, table: LabelTable, cells: Sequence[Any]) -> None:
-        self._cells, self._names = cells, table.classes
+    def __init__(self, cells: Sequence[Any], names: Sequence[str] = ()) -> None:
+        self._cells, self._names = cells, names
         self._all_numbers = all(_is_number(cell) for cell in cells)
 
     def word(self, number: int, where: str) -> str:
+        """The name in a cell. Errors: UserError, which begins with `where`, for what cannot be one."""
         cell = self._cells[number]
         if isinstance(cell, list):
             cell = _hot(cell, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.sources import cifar, demo_digits, demo_faces, folder, idx, tar, zip
+from pipeline.data.sources import cifar, demo_digits, demo_faces, folder, idx, shards, tar, zip
 from pipeline.data.sources.known import KNOWN
 from pipeline.data.sources.source import SourceKind, reading_source
 from pipeline.errors import UserError
@@ -13,6 +13,7 @@ from pipeline.images import kinds
 SOURCES: tuple[SourceKind, ...] = (
     cifar.KIND,
     idx.KIND,
+    shards.KIND,
     folder.KIND,
     zip.KIND,
     tar.KIND,

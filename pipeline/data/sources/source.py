@@ -32,7 +32,8 @@ class Listing:
     cannot be used, for a caller who wants them. label_file: name and content of a `dataset.json` that lies
     above all pictures. skipped: (name, reason) of each file that looked like a picture and cannot be one.
     others: files of other kinds. fields: what every picture has beside it; images and masks without a shape
-    get the size of the picture.
+    get the size of the picture. in_folders: whether the folders in the names may be classes without being
+    asked for. depends: what else than names, sizes and classes the data set depends on, for its origin.
     """
 
     names: Sequence[str]
@@ -45,6 +46,8 @@ class Listing:
     fields: Sequence[Field] = ()
     labels_from: str = ""
     label_column: str | None = None
+    in_folders: bool = True
+    depends: Mapping[str, object] = field(default_factory=dict)
 
 
 Beside = Image.Image | str | npt.NDArray[Any]
@@ -86,7 +89,8 @@ class Wanted:
 
     count, seed, side: how many pictures a demo draws, from which seed, and of how many pixels a side; None:
     the demo's own. reading: how pixels are understood. follow_links: in a folder, also links to folders and
-    links that lead out of it. label_column: which of several labels that a source itself has.
+    links that lead out of it. label_column: which of several labels that a source itself has;
+    caption_column: where in it the pictures' texts are.
     """
 
     count: int | None = None
@@ -95,6 +99,7 @@ class Wanted:
     reading: Reading = PLAIN
     follow_links: bool = False
     label_column: str | None = None
+    caption_column: str | None = None
 
 
 @dataclass(frozen=True)
