@@ -43,6 +43,7 @@ def prepare(options: PrepareOptions) -> int:
             labels=options.labels,
             label_column=options.label_column,
             caption_column=options.caption_column,
+            class_names=options.class_names,
             on_absent=options.on_absent,
             follow_links=options.follow_links,
             range=options.low_high,

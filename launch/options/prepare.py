@@ -73,6 +73,14 @@ class PrepareOptions:
             "that the source brings along, or in tars txt or a key of the .json.",
         ),
     ] = None
+    class_names: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What classes are called: a row for each with the class as it is found and a name, such as "
+            "ImageNet's LOC_synset_mapping.txt, or for numbers a name a line.",
+        ),
+    ] = None
     on_absent: Annotated[
         OnFault,
         typer.Option(help="What to do about a row of FILE whose picture is not in SOURCE: skip it, or stop."),

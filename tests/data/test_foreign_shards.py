@@ -201,7 +201,7 @@ def test_samples_without_a_caption_are_left_out(tmp_path: Path) -> None:
         "000000": "data-000000.tar/000000.json: has no 'c'; there is x",
         "000001": "its c in .json is no text",
         "000002": "its text has 70000 bytes; at most 65536 and no zeros are allowed",
-        "000003": "data-000000.tar/000003.png: has no .json while others have; add it",
+        "000003": "has no .json while others have; add it",
     }
     assert sorted(_texts(tmp_path / "out").values()) == ["t4", "t5"]
 
@@ -220,7 +220,9 @@ BAD: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {  # samples,
     "measure": (_with(3, json={"score": 0.5}), {"label_column": "score"}, "score: 0.5 is a measure, not"),
     "null": (_with(3, json={"kind": None}), {"label_column": "kind"}, "kind: null: its class must be a name"),
     "huge": (_with(3, json=b" " * 2_000_000), {"label_column": "kind"}, "has 2000000 bytes; at most 1048576"),
-    "no captions": (_with(3), {"labels": "none", "caption_column": "txt"}, "no picture has a caption 'txt'"),
+    "no captions": (_with(3), {"labels": "none", "caption_column": "txt"}, "has no such column of texts"),
+    "no texts": (_with(3, json=_about(0)), {"labels": "none", "caption_column": "x"},
+                 "no picture has a caption 'x' .*has no 'x'; there is kind, size"),
 }  # fmt: skip
 
 

@@ -67,7 +67,7 @@ USAGE = {
     "prepare a b --filter x": "invalid value for '--filter': 'x' is not one of 'box', 'bilinear', 'bicubic'",
     "prepare a b --size 3": "--size 3: must be HEIGHTxWIDTH in pixels, such as 256x192",
     "prepare a b --quality 101": "invalid value for '--quality': must be less than or equal to 100",
-    "prepare nosuch b": "nosuch: no such source; allowed: a folder, .zip, .tar, CIFAR's binary version, ",
+    "prepare nosuch b": "nosuch: no such source; allowed: a folder, .zip, .tar, ",
     "generate a b": "missing option '--count'",
     "evaluate a": "missing option '--data'",
     "evaluate nosuch --data b --metrics fidd": "--metrics: unknown metric 'fidd'; allowed: fid, kid, is, pr",

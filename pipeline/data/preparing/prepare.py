@@ -27,9 +27,12 @@ from pipeline.data.preparing.settings import Asked, common_size
 from pipeline.data.shards.index import INDEX_NAME
 from pipeline.data.shards.samples import keys
 from pipeline.data.shards.sink import ShardSink
-from pipeline.data.sources.classes import Labelling, class_names, labelling
+from pipeline.data.sources.annotated import AnnotatedSource
+from pipeline.data.sources.class_names import called
+from pipeline.data.sources.classes import MODES, class_names, labelling
 from pipeline.data.sources.opening import source_kind
 from pipeline.data.sources.source import Source, Wanted
+from pipeline.data.sources.tables import Labelling
 from pipeline.errors import UserError
 from pipeline.images.codec import FORMATS
 from pipeline.images.normalised import PLAIN, Target, Unreadable
@@ -67,8 +70,22 @@ def prepare(
     if not listing.names:
         raise UserError(f"{source}: holds no images{nothing_found(listing.skipped, listing.others)}")
     report = PrepareReport(Path(out), list(listing.skipped), others=listing.others, reading=reading)
-    labelled = labelling(listing, str(source), str(asked.labels), asked.label_column, asked.on_absent)
+    labelled = labelling(
+        listing,
+        str(source),
+        str(asked.labels),
+        asked.label_column,
+        asked.on_absent,
+        asked.caption_column,
+    )
+    for name in {name for name, _ in listing.tables} - labelled.used:
+        listing.others.add(name)
+    if labelled.annotations:
+        pictures = AnnotatedSource(pictures, labelled.annotations)
+        listing = pictures.listing
     numbers = _numbers(_worth_having(labelled, report), report.classes)
+    if asked.class_names is not None:
+        report.classes = called(report.classes, Path(asked.class_names))
     height, width = size or common_size(pictures, str(source))
     target = Target(height, width, asked.channels, asked.filter, asked.format, asked.quality)
     if asked.pyramid:
@@ -95,6 +112,7 @@ def prepare(
         if not sink.finished and not report.count:
             raise UserError(f"{source}: none of its images can be read{first_reason(report.skipped)}")
     report.count = sink.index.count
+    report.fields = sink.index.fields
     if not asked.sized:
         report.enlarged = 0  # nothing was asked: it is a demo's own size
     if asked.pyramid:
@@ -111,7 +129,7 @@ def _wanted(asked: Asked, side: int | None) -> Wanted:
         asked.reading,
         asked.follow_links,
         label_column=asked.label_column if str(asked.labels) == "auto" else None,
-        caption_column=asked.caption_column,
+        caption_column=asked.caption_column if str(asked.labels) in MODES else None,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.contracts import Field
 from pipeline.data.preparing.render import Rendered
 from pipeline.data.shards.index import Level
 from pipeline.images.kinds import Others
@@ -36,7 +37,7 @@ class PrepareReport:
     and highest value of those `deep` pictures among them that had more than 8 bits. reading: how pixels were
     understood. class_counts: images by class name. one_class: the class that all images share, which makes a
     set without classes. labels_from: who says which class an image has. absent: how many rows without a
-    picture were left out.
+    picture were left out. fields: what every image has beside it.
     """
 
     out: Path
@@ -56,6 +57,7 @@ class PrepareReport:
     one_class: str | None = None
     labels_from: str = ""
     absent: int = 0
+    fields: Sequence[Field] = ()
 
     def take(self, result: Rendered) -> None:
         """Counts a picture that was written."""
@@ -74,6 +76,8 @@ class PrepareReport:
         if self.resumed:
             lines.append(f"{self.resumed} of them were finished by an earlier, interrupted call")
         lines += self._about_classes()
+        if self.fields:
+            lines.append(f"beside each picture: {', '.join(map(_field_words, self.fields))}")
         if self.levels:
             sizes = ", ".join(f"{level.width}x{level.height}" for level in self.levels)
             lines.append(f"pyramid: {sizes}")
@@ -156,6 +160,12 @@ def nothing_found(skipped: Sequence[tuple[str, str]], others: Others) -> str:
 def first_reason(skipped: Sequence[tuple[str, str]]) -> str:
     """The reason why the first of the skipped files could not be used, in brackets."""
     return f" (the first of {len(skipped)}: {printable(skipped[0][0])}: {skipped[0][1]})" if skipped else ""
+
+
+def _field_words(field: Field) -> str:
+    if field.kind == "text":
+        return f"{field.name} (at most {counted(field.shape[0], 'byte')})"
+    return f"{field.name} ({field.kind} of {'x'.join(map(str, field.shape))})"
 
 
 def _class_words(counts: Mapping[str, int]) -> str:

@@ -23,10 +23,11 @@ class Asked:
 
     resolution: pixels a side; or height and width; without either, the size that all pictures share (32 and
     256 for the demos). channels: 1 (grey) or 3 (RGB). labels, label_column, caption_column, on_absent: as
-    `sources.classes` has them; a set of one class gets none. follow_links: in a folder, also to folders and
-    out of it. range, background: as `Reading` has them. shard_size: pictures a shard. seed: of the shuffle
-    and of the demos. count: at most this many pictures, drawn by `seed`. on_unreadable: whether a picture that cannot be read
-    is left out or ends the call. pyramid: every lower resolution too (`preparing.pyramid`).
+    `sources.classes` has them; a set of one class gets none. class_names: a file of what classes are called
+    (`sources.class_names`). follow_links: in a folder, also to folders and out of it. range, background: as
+    `Reading` has them. shard_size: pictures a shard. seed: of the shuffle and of the demos. count: at most
+    this many pictures, drawn by `seed`. on_unreadable: whether a picture that cannot be read is left out or
+    ends the call. pyramid: every lower resolution too (`preparing.pyramid`).
     """
 
     resolution: int | None = None
@@ -37,6 +38,7 @@ class Asked:
     labels: str | Path = "auto"
     label_column: str | None = None
     caption_column: str | None = None
+    class_names: str | Path | None = None
     on_absent: Absent = "error"
     follow_links: bool = False
     range: tuple[float, float] | None = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.data.sources.label_rows import Absent, classes_of_rows
-from pipeline.data.sources.labels import ALLOWED, LabelTable, parse_table, read_table
+from pipeline.data.sources.label_rows import Absent
+from pipeline.data.sources.labels import ALLOWED
 from pipeline.data.sources.source import Listing
+from pipeline.data.sources.tables import Labelling, of_file, own_captions, own_classes, own_columns
 from pipeline.errors import UserError
 
 MODES = ("auto", "folders", "folders:2", "none")
@@ -33,50 +34,63 @@ def class_names(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=(lambda name: (int(name), name)) if numbers else None))
 
 
-@dataclass(frozen=True)
-class Labelling:
-    """The classes of a source's pictures. classes: one for each picture; None if they have none. where: who
-    says so. absent: how many rows of a label file were left out."""
-
-    classes: Sequence[str] | None = None
-    where: str = ""
-    absent: int = 0
-
-
 def labelling(
     listing: Listing,
     title: str,
     labels: str,
     column: str | None = None,
     on_absent: Absent = "error",
+    caption_column: str | None = None,
 ) -> Labelling:
-    """The classes of a source's pictures.
+    """The classes of a source's pictures, and their texts if a column of them is asked for.
 
-    labels: "auto" takes what the source says itself (.cls, dataset.json), else top folders unless they look
-    like splits or blocks; "folders" and "folders:2" take top folders, or those below them, in any case;
-    "none"; or a file. title: the source, for errors. column, on_absent: as `classes_of_rows` has them.
+    labels: "auto" takes what the source says itself (.cls, dataset.json, metadata.csv), else top folders
+    unless they look like splits or blocks; "folders" and "folders:2" take top folders, or those below them,
+    in any case; "none"; or a file. title: the source, for errors. column, caption_column, on_absent: as
+    `told_by_rows` has them.
     """
     if column is not None and labels in MODES[1:]:
         raise UserError(f"--label-column {column}: chooses from a file's columns; not with --labels {labels}")
     level = re.fullmatch(r"folders(?::([1-9]))?", labels)
+    if level is None and labels not in MODES:
+        if not Path(labels).is_file():
+            raise UserError(
+                f"{labels}: no such labels; allowed: {', '.join(MODES)}, or a file ending in {ALLOWED}"
+            )
+        return of_file(Path(labels), listing.names, column, on_absent, caption_column)
     if labels == "none":
-        return Labelling()
-    if level and not _says_itself(listing, labels):
-        return Labelling(_asked_folders(listing.names, title, int(level[1] or 1)), "folders")
-    if labels not in MODES:
-        return _from_file(Path(labels), listing.names, column, on_absent)
+        found = Labelling()
+    elif level and not _says_itself(listing, labels):
+        found = Labelling(_asked_folders(listing.names, title, int(level[1] or 1)), "folders")
+    else:
+        found = _classes(listing, title, column, on_absent)
+    if caption_column is None or any(field.name == "text" for field in listing.fields):
+        return found
+    told = own_captions(listing, title, caption_column, on_absent)
+    return replace(
+        found,
+        annotations=(*found.annotations, *told.annotations),
+        absent=max(found.absent, told.absent),
+        used=found.used | told.used,
+    )
+
+
+def _classes(listing: Listing, title: str, column: str | None, on_absent: Absent) -> Labelling:
+    """The classes that a source says itself, else those that its folders are likely to be."""
     if listing.labels_fault is not None:
         raise UserError(f"{listing.labels_fault}; or allowed: --labels none, --labels folders")
     if listing.labels is not None and listing.label_column == column:
         return Labelling(listing.labels, listing.labels_from)
-    if listing.label_file is not None:
-        return _own_labels(*listing.label_file, title, listing.names, column, on_absent)
-    if not listing.in_folders and column is None:
-        return Labelling(None, listing.labels_from)
+    told = own_classes(listing, title, column, on_absent)
+    if told is not None:
+        return told
     if column is not None:
         raise UserError(
-            f"--label-column {column}: {title} has no columns of labels; give their file: --labels FILE"
+            f"--label-column {column}: {title} has no such column of labels{own_columns(listing)}; give a "
+            "file: --labels FILE"
         )
+    if not listing.in_folders:
+        return Labelling(None, listing.labels_from)
     classes = _likely_folders(listing.names, title)
     return Labelling(classes, "folders" if classes else "")
 
@@ -87,32 +101,6 @@ def _says_itself(listing: Listing, labels: str) -> bool:
     return (
         labels == "folders" and listing.labels is not None and not any("/" in name for name in listing.names)
     )
-
-
-def _from_file(path: Path, names: Sequence[str], column: str | None, on_absent: Absent) -> Labelling:
-    if not path.is_file():
-        raise UserError(f"{path}: no such labels; allowed: {', '.join(MODES)}, or a file ending in {ALLOWED}")
-    return _rows(read_table(path), names, column, on_absent, path.name)
-
-
-def _own_labels(
-    name: str, content: bytes, title: str, names: Sequence[str], column: str | None, on_absent: Absent
-) -> Labelling:
-    folder = name.rpartition("/")[0]
-    inside = [picture[len(folder) + 1 :] if folder else picture for picture in names]
-    try:
-        return _rows(parse_table(name, content), inside, column, on_absent, f"the source's own {name}")
-    except UserError as error:
-        raise UserError(f"{title}: {error}; or allowed: --labels none, folders, or another file") from error
-
-
-def _rows(
-    table: LabelTable | None, names: Sequence[str], column: str | None, on_absent: Absent, where: str
-) -> Labelling:
-    if table is None:
-        return Labelling(None, where)
-    classes, absent = classes_of_rows(table, names, column, on_absent)
-    return Labelling(classes, where, absent)
 
 
 def _asked_folders(names: Sequence[str], title: str, level: int) -> list[str]:

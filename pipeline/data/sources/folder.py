@@ -42,6 +42,7 @@ class FolderSource(FileSource):
             sorted(walk.skipped),
             walk.sorter.others,
             label_file=walk.sorter.label_file(names),
+            tables=walk.sorter.tables(names),
         )
 
     def _bytes(self, number: int) -> bytes:

@@ -1,5 +1,5 @@
-"""From the rows of a label file to the class of each picture: which picture a row means, which column holds
-the class, and what may be one."""
+"""From the rows of a label file to what it says of each picture: which picture a row means, which columns
+hold the class and the text, and what may be one."""
 
 from __future__ import annotations
 
@@ -7,55 +7,176 @@ import difflib
 import json
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.data.sources.labels import LabelTable
+from pipeline.data.sources.naming import Pictures, in_number_order
 from pipeline.errors import UserError
 from pipeline.images.kinds import SUFFIXES, suffix_of
 
 Absent = Literal["error", "skip"]
 _LOOKED_AT = 200  # rows, to tell which column has the names
+_MOST_NUMBERS = 1 << 16  # of a vector
+_LARGEST = float(np.finfo(np.float32).max)
+_ONE = {"classes": "class", "vectors": "vector", "texts": "text"}
+_BOXES = re.compile(r"(?:n\d{8}(?: -?\d+){4} ?)+")
+_T = TypeVar("_T")
 
 
-def classes_of_rows(
-    table: LabelTable, names: Sequence[str], column: str | None = None, on_absent: Absent = "error"
-) -> tuple[list[str], int]:
-    """The class of each of `names`, and how many rows were left out.
+@dataclass(frozen=True)
+class Told:
+    """What a label file says of each picture, in their order.
 
-    column: name or number (from 1) of the column that has the classes. on_absent: "skip" leaves out rows of
-    pictures that are not there. UserError for a picture without a class or with two, and for classes that
-    are no names or whole numbers.
+    classes: names, if it has them. vectors: float32 [N, D] in place of classes. captions: texts, if they were
+    asked for; None where there is none. absent: how many rows were left out. unchosen: the titles of several
+    columns of which none was chosen for classes.
     """
-    pictures = _Pictures(names)
+
+    classes: list[str] | None = None
+    vectors: npt.NDArray[np.float32] | None = None
+    captions: list[str | None] | None = None
+    absent: int = 0
+    unchosen: Sequence[str] = ()
+
+
+def told_by_rows(
+    table: LabelTable,
+    names: Sequence[str],
+    column: str | None = None,
+    on_absent: Absent = "error",
+    caption_column: str | None = None,
+) -> Told:
+    """What the rows of a label file say of the pictures `names`.
+
+    column, caption_column: names or numbers (from 1) of the columns that have the classes and the captions.
+    on_absent: "skip" leaves out rows of pictures that are not there. UserError for a picture without a row or
+    with two that differ, and for classes that are no names, whole numbers or vectors of one length.
+    """
+    pictures = Pictures(names)
+    if table.nameless:
+        table = _named(table, names)
     key, header, rows, first = _open(table, pictures)
-    value = _value_column(table, header, key, len(rows[0]) if rows else 2, column)
-    words = Words([row[value] for row in rows], table.classes)
-    classes: dict[int, str] = {}
-    left_out = 0
-    for number, row in enumerate(rows):
-        where = f"{table.where}: entry {first + number}"
-        picture = pictures.one(row[key], where)
-        if picture is None:
-            if on_absent == "skip":
-                left_out += 1
-                continue
-            raise UserError(_absent(table.where, row[key], names))
-        name = words.word(number, f"{where}: {row[key]}")
-        if classes.setdefault(picture, name) != name:
-            raise UserError(f"{where}: {row[key]} has two classes, {classes[picture]} and {name}")
-    missing = [name for number, name in enumerate(names) if number not in classes]
-    if missing:
-        have = "has" if len(missing) == 1 else "have"
+    titled = _titled(header, key, len(rows[0]) if rows else 2)
+    caption = None if caption_column is None else _column(table, titled, caption_column, "texts")
+    value, unchosen = _value_column(table, header, key, titled, column, caption)
+    matched = _Matched(table.where, rows, key, first, pictures, names, on_absent)
+    captions = None if caption is None else matched.values(_captions(rows, caption), "texts")
+    if value is None:
+        return Told(None, None, captions, matched.left_out, unchosen)
+    cells = [row[value] for row in rows]
+    if any(isinstance(cell, list) for cell in cells) and not all(map(_is_hot, cells)):
+        rows_of_bytes = matched.values(partial(_vector, cells, _length(cells)), "vectors")
+        vectors = np.frombuffer(b"".join(rows_of_bytes), np.float32).reshape(len(names), -1)
+        return Told(None, vectors, captions, matched.left_out)
+    classes = matched.values(Words(cells, table.classes).word, "classes")
+    return Told(classes, None, captions, matched.left_out)
+
+
+def _named(table: LabelTable, names: Sequence[str]) -> LabelTable:
+    """A table of classes alone, as ImageNet's validation pictures have it, with the names they mean."""
+    if len(table.rows) != len(names) or not in_number_order(names):
         raise UserError(
-            f"{table.where}: no class for {missing[0]} ({len(missing)} of {len(names)} {have} none)"
+            f"{table.where}: has a class in each row but no names; that is allowed for pictures that are "
+            f"numbered one after the other, as many as rows: {len(table.rows)} rows, {len(names)} pictures"
         )
-    return [classes[number] for number in range(len(names))], left_out
+    return replace(table, rows=[[name, row[0]] for name, row in zip(names, table.rows, strict=True)])
+
+
+class _Matched:
+    """The row of each picture. where: the label file, for errors."""
+
+    def __init__(
+        self,
+        where: str,
+        rows: Sequence[Sequence[Any]],
+        key: int,
+        first: int,
+        pictures: Pictures,
+        names: Sequence[str],
+        on_absent: Absent,
+    ) -> None:
+        self._where, self._rows, self._key, self._first, self._names = where, rows, key, first, names
+        self.left_out = 0
+        self._pairs: list[tuple[int, int]] = []  # picture, row
+        for number, row in enumerate(rows):
+            picture = pictures.one(row[key], f"{where}: entry {first + number}")
+            if picture is not None:
+                self._pairs.append((picture, number))
+            elif on_absent == "skip":
+                self.left_out += 1
+            else:
+                raise UserError(_absent(where, row[key], names))
+
+    def values(self, value: Callable[[int, str], _T], what: str) -> list[_T]:
+        """The value of each picture. value: of the row with a number; with a place for its errors. Errors:
+        UserError for a picture without a row, or with two whose values differ."""
+        values: dict[int, _T] = {}
+        for picture, number in self._pairs:
+            where = f"{self._where}: entry {self._first + number}"
+            label = self._rows[number][self._key]
+            got = value(number, f"{where}: {label}")
+            if values.setdefault(picture, got) != got:
+                said = "" if isinstance(got, bytes) else f", {values[picture]} and {got}"
+                raise UserError(f"{where}: {label} has two {what}{said}")
+        missing = [name for number, name in enumerate(self._names) if number not in values]
+        if missing:
+            have = "has" if len(missing) == 1 else "have"
+            raise UserError(
+                f"{self._where}: no {_ONE[what]} for {missing[0]} ({len(missing)} of {len(self._names)} "
+                f"{have} none)"
+            )
+        return [values[number] for number in range(len(self._names))]
+
+
+def _captions(rows: Sequence[Sequence[Any]], column: int) -> Callable[[int, str], str | None]:
+    def caption(number: int, where: str) -> str | None:
+        cell = rows[number][column]
+        if cell is not None and (isinstance(cell, bool) or not isinstance(cell, str | int | float)):
+            raise UserError(f"{where}: {json.dumps(cell):.40}: must be a text")
+        return None if cell is None else str(cell)
+
+    return caption
+
+
+def _is_hot(cell: Any) -> bool:
+    """Whether a cell is a vector with a single 1 among zeros, as stylegan2-ada-pytorch writes classes."""
+    if not isinstance(cell, list):
+        return False
+    whole = [value for value in cell if isinstance(value, int | float) and value in (0, 1)]
+    return len(whole) == len(cell) and whole.count(1) == 1
+
+
+def _length(cells: Sequence[Any]) -> int:
+    """The length that most vectors have, which then must be that of all."""
+    return Counter(len(cell) for cell in cells if isinstance(cell, list)).most_common(1)[0][0]
+
+
+def _vector(cells: Sequence[Any], length: int, number: int, where: str) -> bytes:
+    cell = cells[number]
+    shown = f"{where}: {json.dumps(cell):.60}"
+    if not isinstance(cell, list):
+        raise UserError(f"{shown} stands where others have vectors of {length} numbers")
+    if len(cell) != length or not 1 <= length <= _MOST_NUMBERS:
+        raise UserError(
+            f"{shown} has {len(cell)} numbers where most have {length}; all must have as many, 1 to "
+            f"{_MOST_NUMBERS}"
+        )
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in cell):
+        raise UserError(f"{shown} is no vector of numbers")
+    if not all(abs(value) <= _LARGEST for value in cell):
+        raise UserError(f"{shown} holds a number that float32 has not")
+    return np.asarray(cell, np.float32).tobytes()
 
 
 def _open(
-    table: LabelTable, pictures: _Pictures
+    table: LabelTable, pictures: Pictures
 ) -> tuple[int, Sequence[str] | None, Sequence[Sequence[Any]], int]:
     """(column of the names, header, rows below it, number of the first of these)"""
     rows, header, first = table.rows, table.header, table.first
@@ -67,7 +188,7 @@ def _open(
     return key, header, rows, first
 
 
-def _name_column(rows: Sequence[Sequence[Any]], pictures: _Pictures) -> int:
+def _name_column(rows: Sequence[Sequence[Any]], pictures: Pictures) -> int:
     """The column in which most cells name pictures; exact names count more than others."""
     looked_at = rows[:_LOOKED_AT]
     width = len(rows[0]) if rows else 1
@@ -79,40 +200,58 @@ def _name_column(rows: Sequence[Sequence[Any]], pictures: _Pictures) -> int:
     return max(range(width), key=score)
 
 
-def _value_column(
-    table: LabelTable, header: Sequence[str] | None, key: int, width: int, column: str | None
-) -> int:
+def _titled(header: Sequence[str] | None, key: int, width: int) -> dict[str, int]:
+    """The columns beside the names, by their titles or numbers."""
     # A table written with its row numbers has a first column without a name.
     others = [n for n in range(width) if n != key and not (header and n < key and not header[n])]
-    titles = [header[n] if header else str(n + 1) for n in others]
+    return {header[n] if header else str(n + 1): n for n in others}
+
+
+def _column(table: LabelTable, titled: Mapping[str, int], column: str, what: str) -> int:
+    if column not in titled:
+        raise UserError(f"{table.where}: has no column {column!r} of {what}; allowed: {_some([*titled])}")
+    return titled[column]
+
+
+def _value_column(
+    table: LabelTable,
+    header: Sequence[str] | None,
+    key: int,
+    titled: Mapping[str, int],
+    column: str | None,
+    caption: int | None,
+) -> tuple[int | None, Sequence[str]]:
+    """(the column of the classes, or None; the titles of those that might be it)"""
     if column is not None:
-        if column not in titles:
-            raise UserError(f"{table.where}: has no column {column!r} of classes; allowed: {_some(titles)}")
-        return others[titles.index(column)]
-    if not others:
+        return _column(table, titled, column, "classes"), ()
+    titles = [title for title, number in titled.items() if number != caption]
+    if len(titles) == 1:
+        return titled[titles[0]], ()
+    if caption is not None:
+        return None, titles
+    if not titles:
         raise UserError(
             f"{table.where}: has no column of classes beside {header[key] if header else 'names'}"
         )
-    if len(others) > 1:
-        raise UserError(
-            f"{table.where}: has several columns beside the names ({_some(titles)}); "
-            "choose one: --label-column NAME"
-        )
-    return others[0]
+    raise UserError(
+        f"{table.where}: has several columns beside the names ({_some(titles)}); "
+        "choose one: --label-column NAME"
+    )
 
 
 class Words:
     """The cells of a column of classes, as names of classes. names: what classes are called by number."""
 
     def __init__(self, cells: Sequence[Any], names: Sequence[str] = ()) -> None:
-        self._cells, self._names = cells, names
+        self._cells = _without_boxes(cells)
+        self._names = names
         self._all_numbers = all(_is_number(cell) for cell in cells)
 
     def word(self, number: int, where: str) -> str:
         """The name in a cell. Errors: UserError, which begins with `where`, for what cannot be one."""
         cell = self._cells[number]
-        if isinstance(cell, list):
-            cell = _hot(cell, where)
+        if _is_hot(cell):
+            cell = cell.index(1)
         if isinstance(cell, bool) or not isinstance(cell, str | int | float) or str(cell).strip() == "":
             raise UserError(f"{where}: {json.dumps(cell):.40}: its class must be a name or a number")
         text = str(cell).strip()
@@ -127,79 +266,17 @@ class Words:
         return unicodedata.normalize("NFC", text)
 
 
-def _hot(vector: list[Any], where: str) -> int:
-    """The class that a vector stands for by its single 1, as stylegan2-ada-pytorch writes classes."""
-    whole = [value for value in vector if isinstance(value, int | float) and value in (0, 1)]
-    if len(whole) == len(vector) and whole.count(1) == 1:
-        return whole.index(1)
-    raise UserError(
-        f"{where}: {json.dumps(vector):.60} is a vector; models here take one class an image: a name, a "
-        "whole number, or a vector with a single 1"
-    )
+def _without_boxes(cells: Sequence[Any]) -> Sequence[Any]:
+    """ImageNet's class and its boxes as one text, "n01440764 10 20 30 40": the class of each."""
+    if all(isinstance(cell, str) and _BOXES.fullmatch(cell) for cell in cells):
+        return [cell.split()[0] for cell in cells]
+    return cells
 
 
 def _is_number(cell: Any) -> bool:
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         return False
     return re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", str(cell)) is not None
-
-
-class _Pictures:
-    """Finds pictures by the names that label files give them: a part of a path from its end, with or without
-    folders or suffix, in any Unicode normal form."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
-        self._exact = {_normal(name): number for number, name in enumerate(names)}
-        self._by_file: Mapping[str, list[int]] | None = None
-
-    def has(self, label: str) -> bool:
-        return _normal(label) in self._exact
-
-    def find(self, label: str) -> list[int]:
-        """The numbers of all pictures that a name may mean."""
-        path = _normal(label)
-        if path in self._exact:
-            return [self._exact[path]]
-        if self._by_file is None:
-            self._by_file = self._files()
-        parts = path.split("/")
-        return [
-            number
-            for number in self._by_file.get(parts[-1], ())
-            if _ends_alike(parts[:-1], _normal(self._names[number]).split("/")[:-1])
-        ]
-
-    def one(self, label: Any, where: str) -> int | None:
-        """The number of the one picture that a name means; None if there is none. UserError if there are
-        several."""
-        if not isinstance(label, str | int) or isinstance(label, bool):
-            raise UserError(f"{where}: {label!r:.60}: must be a picture's name")
-        numbers = self.find(str(label))
-        if len(numbers) > 1:
-            raise UserError(
-                f"{where}: {label} may be {self._names[numbers[0]]} or {self._names[numbers[1]]}; "
-                "write it with its folder and suffix"
-            )
-        return numbers[0] if numbers else None
-
-    def _files(self) -> Mapping[str, list[int]]:
-        by_file: dict[str, list[int]] = defaultdict(list)
-        for path, number in self._exact.items():
-            file = path.rpartition("/")[2]
-            for called in {file, file.rpartition(".")[0] or file}:
-                by_file[called].append(number)
-        return by_file
-
-
-def _ends_alike(a: list[str], b: list[str]) -> bool:
-    shared = min(len(a), len(b))
-    return shared == 0 or a[-shared:] == b[-shared:]
-
-
-def _normal(name: str) -> str:
-    parts = unicodedata.normalize("NFC", name.strip()).replace("\\", "/").split("/")
-    return "/".join(part for part in parts if part not in ("", "."))
 
 
 def _absent(where: str, label: Any, names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class LabelTable:
 
     where: its name, for errors. header: the names of the columns, if the form of the file gives them;
     otherwise the first row may still be one. classes: names by class number, if the file gives them. first:
-    the number of the first row, as a person counts.
+    the number of the first row, as a person counts. nameless: each row has a class number alone, so that it
+    means a picture by its place.
     """
 
     where: str
@@ -40,6 +42,7 @@ class LabelTable:
     header: Sequence[str] | None = None
     classes: Sequence[str] = ()
     first: int = 1
+    nameless: bool = False
 
 
 def read_table(path: Path) -> LabelTable | None:
@@ -148,6 +151,8 @@ def _even_rows(rows: list[list[str]]) -> int:
 
 def _checked(where: str, rows: list[list[str]]) -> LabelTable:
     width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
+    if rows and all(len(row) == 1 and re.fullmatch(r"\d{1,9}", row[0]) for row in rows):
+        return LabelTable(where, rows, nameless=True)
     first = 1
     if len(rows) > 2 and len(rows[0]) == 1 and rows[0][0].isdigit():
         rows, first = rows[1:], 2  # CelebA's tables begin with the number of rows

@@ -50,6 +50,7 @@ class Beside:
 
     def __init__(self, label: str | None, caption: str | None, read: Callable[[Place], bytes]) -> None:
         self._label, self._caption, self._read = label, caption, read
+        self.has_captions = False
         columns = ("cls", label, caption)
         kinds = {_kind_of(column) for column in columns if column is not None}
         self._places: Mapping[str, dict[str, Place]] = {kind: {} for kind in kinds}
@@ -75,20 +76,26 @@ class Beside:
     def labels(self, names: Sequence[str], title: str) -> tuple[list[str] | None, str | None]:
         """(the class of each picture, None if there are none; why that cannot be told)"""
         column = self._label or "cls"
-        if self._label is None and not self._places["cls"]:
+        if not self._has(column, names):
             return None, None
+        cells = []
+        for name in names:
+            try:
+                cells.append(self._cell(column, name))
+            except Unreadable as reason:
+                return None, f"{title}: {name}: {reason}"
+        if column == "cls":
+            return cells, None
         try:
-            cells = [self._cell(column, name) for name in names]
-            if column != "cls":
-                words = Words(cells)
-                return [words.word(n, f"{name}: {column}") for n, name in enumerate(names)], None
-        except (Unreadable, UserError) as fault:
-            return None, f"{title}: {fault}"
-        return cells, None
+            words = Words(cells)
+            return [words.word(n, f"{title}: {name}: {column}") for n, name in enumerate(names)], None
+        except UserError as fault:
+            return None, str(fault)
 
     def captions(self, names: Sequence[str], title: str) -> tuple[tuple[Field, ...], Mapping[str, str]]:
-        """(the field of captions, none if none are asked for; what the data set depends on by them)"""
-        if self._caption is None:
+        """(the field of captions, none if none are asked for or there; what the data set depends on by
+        them)"""
+        if self._caption is None or not self._has(self._caption, names):
             return (), {}
         digest, longest, said = hashlib.sha256(), None, ""
         for name in names:
@@ -99,6 +106,7 @@ class Beside:
                 continue
             digest.update(len(data).to_bytes(8, "little") + data)
             longest = max(longest or 0, len(data))
+        self.has_captions = True
         if longest is None:
             raise UserError(f"{title}: no picture has a caption {self._caption!r} ({said})")
         return (caption_field(longest),), {"captions": digest.hexdigest()[:16]}
@@ -111,13 +119,17 @@ class Beside:
             raise Unreadable(f"its {self._caption} in .json is no text")
         return cell
 
+    def _has(self, column: str, names: Sequence[str]) -> bool:
+        """Whether any of the pictures has a member in which the column may stand."""
+        kept = self._places[_kind_of(column)]
+        return any(key_of(name) in kept for name in names)
+
     def _cell(self, column: str, name: str) -> Any:
         """What stands in a column for a picture. Errors: Unreadable, which says what is wrong."""
         kind = _kind_of(column)
         place = self._places[kind].get(key_of(name))
         if place is None:
-            others = "while others have; add it" if self._places[kind] else "beside it"
-            raise Unreadable(f"{name}: has no .{kind} {others}")
+            raise Unreadable(f"has no .{kind} while others have; add it")
         if place.size > _MOST_BYTES:
             raise Unreadable(f"{place.name}: has {place.size} bytes; at most {_MOST_BYTES} are read")
         return _content(self._read(place), column, place.name)

@@ -1,4 +1,4 @@
-"""The files of a source, told apart as they are found: pictures, the label file, and others."""
+"""The files of a source, told apart as they are found: pictures, the tables of labels, and others."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ from pipeline.images.normalised import Unreadable
 LABEL_FILE = "dataset.json"
 """Labels that a folder or an archive brings along, as stylegan2-ada-pytorch and `hrgan export` write them."""
 
+METADATA = ("metadata.jsonl", "metadata.csv")
+"""Tables that Hugging Face's image folders bring along."""
+
+ATTRIBUTES = (
+    "list_attr_celeba.txt",
+    "list_attr_celeba.csv",
+    "CelebAMask-HQ-attribute-anno.txt",
+)
+"""Tables that CelebA and CelebAMask-HQ bring along, wherever they lie."""
+
+TABLES = (LABEL_FILE, *METADATA, *ATTRIBUTES)
+
 _MOST_LABEL_BYTES = 2**29
 
 
@@ -19,14 +31,15 @@ class Sorter:
 
     def __init__(self) -> None:
         self.others = Others()
-        self._label_file: tuple[str, bytes] | None = None
+        self._tables: dict[str, tuple[str, bytes]] = {}
 
     def is_picture(self, name: str, read: Callable[[int], bytes]) -> bool:
         """Whether a file is a picture; any other is counted. read(n): at most its first n bytes."""
-        if name.rpartition("/")[2] == LABEL_FILE and self._is_higher(name):
+        file = name.rpartition("/")[2]
+        if file in TABLES and self._is_higher(file, name):
             content = _first_bytes(read, _MOST_LABEL_BYTES + 1)
             if len(content) <= _MOST_LABEL_BYTES:
-                self._put_label_file(name, content)
+                self._put_table(file, name, content)
                 return False
         start = _first_bytes(read, START_BYTES) if kinds.may_hide_picture(name) else b""
         if kinds.is_picture(name, start):
@@ -36,21 +49,32 @@ class Sorter:
 
     def label_file(self, names: Sequence[str]) -> tuple[str, bytes] | None:
         """(name, content) of the label file, if it lies above all pictures `names`."""
-        if self._label_file is None:
+        return self._above(LABEL_FILE, names)
+
+    def tables(self, names: Sequence[str]) -> tuple[tuple[str, bytes], ...]:
+        """(name, content) of each other table that may speak of the pictures `names`: metadata lie above all
+        of them, attributes anywhere."""
+        metadata = [self._above(file, names) for file in METADATA]
+        return tuple(table for table in (*metadata, *map(self._tables.get, ATTRIBUTES)) if table is not None)
+
+    def _above(self, file: str, names: Sequence[str]) -> tuple[str, bytes] | None:
+        table = self._tables.get(file)
+        if table is None:
             return None
-        folder = self._label_file[0].removesuffix(LABEL_FILE)
+        folder = table[0].removesuffix(file)
         if all(name.startswith(folder) for name in names):
-            return self._label_file
-        self.others.add(self._label_file[0])
+            return table
+        self.others.add(table[0])
         return None
 
-    def _is_higher(self, name: str) -> bool:
-        return self._label_file is None or name.count("/") < self._label_file[0].count("/")
+    def _is_higher(self, file: str, name: str) -> bool:
+        known = self._tables.get(file)
+        return known is None or name.count("/") < known[0].count("/")
 
-    def _put_label_file(self, name: str, content: bytes) -> None:
-        if self._label_file is not None:
-            self.others.add(self._label_file[0])
-        self._label_file = (name, content)
+    def _put_table(self, file: str, name: str, content: bytes) -> None:
+        if file in self._tables:
+            self.others.add(self._tables[file][0])
+        self._tables[file] = (name, content)
 
 
 def _first_bytes(read: Callable[[int], bytes], count: int) -> bytes:

@@ -30,10 +30,11 @@ class Listing:
     labels: a class name for each picture, if the source itself has them; labels_from: where in it they stand;
     label_column: the one of several labels that was asked for, and that they are; labels_fault: why they
     cannot be used, for a caller who wants them. label_file: name and content of a `dataset.json` that lies
-    above all pictures. skipped: (name, reason) of each file that looked like a picture and cannot be one.
-    others: files of other kinds. fields: what every picture has beside it; images and masks without a shape
-    get the size of the picture. in_folders: whether the folders in the names may be classes without being
-    asked for. depends: what else than names, sizes and classes the data set depends on, for its origin.
+    above all pictures; tables: of other tables that the source brings along. skipped: (name, reason) of each
+    file that looked like a picture and cannot be one. others: files of other kinds. fields: what every
+    picture has beside it; images and masks without a shape get the size of the picture. in_folders: whether
+    the folders in the names may be classes without being asked for. depends: what else than names, sizes and
+    classes the data set depends on, for its origin.
     """
 
     names: Sequence[str]
@@ -48,6 +49,7 @@ class Listing:
     label_column: str | None = None
     in_folders: bool = True
     depends: Mapping[str, object] = field(default_factory=dict)
+    tables: Sequence[tuple[str, bytes]] = ()
 
 
 Beside = Image.Image | str | npt.NDArray[Any]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.data.archives.tars import BadTar, Header, is_tar, members
 from pipeline.data.sources.samples import Beside, Place, key_of
-from pipeline.data.sources.sorting import LABEL_FILE, Sorter
+from pipeline.data.sources.sorting import TABLES, Sorter
 from pipeline.data.sources.source import (
     MOST_FILE_BYTES,
     FileSource,
@@ -43,7 +43,6 @@ class TarSource(FileSource):
         super().__init__(title, wanted.reading)
         several = list(archives) != [""]
         self._beside = Beside(wanted.label_column, wanted.caption_column, _read)
-        self._captions = wanted.caption_column is not None
         found = _Found(self._beside)
         for prefix, path in archives.items():
             if _is_archive(path):
@@ -68,16 +67,17 @@ class TarSource(FileSource):
             found.sorter.others,
             labels_fault=fault,
             label_file=found.sorter.label_file(names),
+            tables=found.sorter.tables(names),
             fields=fields,
             labels_from="the archives' names" if by_synset else _NO_CLASSES if labels is None else "",
-            label_column=wanted.label_column,
+            label_column=None if labels is None else wanted.label_column,
             in_folders=not several,
             depends=depends,
         )
 
     def picture(self, number: int) -> Picture:
         picture = super().picture(number)
-        if not self._captions:
+        if not self._beside.has_captions:
             return picture
         return replace(picture, extra={"text": self._beside.caption(self._places[number].name)})
 
@@ -122,7 +122,7 @@ class _Found:
         # Links and devices name things that are not in the archive.
         if not member.regular:
             self.skipped.append((place.name, "is a link or a special file"))
-        elif place.name.rpartition("/")[2] != LABEL_FILE and self._beside.take(place):
+        elif place.name.rpartition("/")[2] not in TABLES and self._beside.take(place):
             return
         elif self.sorter.is_picture(place.name, partial(_part, descriptor, member)):
             if place.name in self.pictures:

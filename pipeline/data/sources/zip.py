@@ -51,8 +51,15 @@ class ZipSource(FileSource):
         names = sorted(entries)
         self._entries = [entries[name] for name in names]
         sizes = [entry.size for entry in self._entries]
-        labels = sorter.label_file(names)
-        self.listing = Listing(names, sizes, None, skipped, sorter.others, label_file=labels)
+        self.listing = Listing(
+            names,
+            sizes,
+            None,
+            skipped,
+            sorter.others,
+            label_file=sorter.label_file(names),
+            tables=sorter.tables(names),
+        )
 
     def _bytes(self, number: int) -> bytes:
         try:
