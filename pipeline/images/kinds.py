@@ -150,15 +150,20 @@ def suffix_of(name: str) -> str:
 
 
 class Others:
-    """The files of a source that are no pictures, counted by suffix."""
+    """The files of a source that are no pictures, counted by suffix.
+
+    named: name and kind of each, as they were found; of more than a million the first.
+    """
 
     _MOST_SUFFIXES = 1000
+    _MOST_NAMED = 1_000_000
     _SHOWN = 6
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
         self._forms: dict[str, Form] = {}
+        self.named: list[tuple[str, str]] = []
 
     def add(self, name: str, start: bytes = b"") -> None:
         """Counts a file. name: its path. start: its first bytes, if they were looked at."""
@@ -170,9 +175,16 @@ class Others:
         form = form_of(name, start)
         if form is not None:
             self._forms[form.name] = form
+        if len(self.named) < self._MOST_NAMED:
+            self.named.append((name, "is no picture" if form is None else f"is of the kind: {form.name}"))
 
     def __len__(self) -> int:
         return self._counts.total()
+
+    @property
+    def suffixes(self) -> int:
+        """How many suffixes these files have."""
+        return len(self._counts)
 
     @property
     def form(self) -> Form | None:

@@ -30,6 +30,7 @@ from pipeline.data.shards.sink import ShardSink
 from pipeline.data.sources.annotated import AnnotatedSource
 from pipeline.data.sources.class_names import called
 from pipeline.data.sources.classes import MODES, class_names, labelling
+from pipeline.data.sources.layouts import refuse_whole
 from pipeline.data.sources.opening import source_kind
 from pipeline.data.sources.source import Source, Wanted
 from pipeline.data.sources.tables import Labelling
@@ -64,6 +65,8 @@ def prepare(
     asked.check()
     reading = asked.reading
     kind = source_kind(str(source))
+    if str(asked.labels) == "auto":
+        refuse_whole(str(source))
     size = asked.size(kind.side)
     pictures = kind.open(str(source), _wanted(asked, size and max(size)))
     listing = pictures.listing

@@ -85,6 +85,8 @@ class PrepareReport:
         if self.others:
             kinds = counted(len(self.others), "file of another kind was", "files of other kinds were")
             lines.append(f"{kinds} left alone: {printable(self.others.words())}")
+            if len(self.others) > self.others.suffixes:  # otherwise each is named already
+                lines += _listed([name for name, _ in self.others.named], len(self.others))
         return lines + self._about_skipped()
 
     def _about_classes(self) -> list[str]:
@@ -124,10 +126,13 @@ class PrepareReport:
         if not self.skipped:
             return []
         lines = [f"{len(self.skipped)} could not be used:"]
-        lines += [f"  {printable(name)}: {reason}" for name, reason in self.skipped[:_REASONS_SHOWN]]
-        if len(self.skipped) > _REASONS_SHOWN:
-            lines.append(f"  and {len(self.skipped) - _REASONS_SHOWN} more")
-        return lines
+        return lines + _listed([f"{name}: {reason}" for name, reason in self.skipped], len(self.skipped))
+
+
+def _listed(texts: Sequence[str], count: int) -> list[str]:
+    """The first texts, a line each, and how many of `count` are not among them."""
+    lines = [f"  {printable(text)}" for text in texts[:_REASONS_SHOWN]]
+    return [*lines, *([f"  and {count - _REASONS_SHOWN} more"] if count > _REASONS_SHOWN else [])]
 
 
 def narrow_range(values: tuple[float, float] | None, reading: Reading) -> str:

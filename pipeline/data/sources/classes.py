@@ -21,7 +21,8 @@ _SPLITS = re.compile(
     r"(train(ing)?|val(id(ation)?)?|test(ing)?|dev|eval(uation)?|holdout|unlabell?ed)[-_]?\d*"
 )
 _PARTS = re.compile(
-    r"(imgs?|images?|photos?|pictures?|masks?|annotations?|seg(mentation)?s?|labels?)[-_]?\d*"
+    r"(imgs?|images?|photos?|pictures?|thumbnails?|masks?|annotations?|seg(mentation)?s?|labels?)[-_]?(\d+(x\d+)?)?"
+    r"|img_(align_)?celeba(_png)?|in-the-wild-images"
 )
 _BLOCKS = (100, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000)
 """Numbers of files for which people begin a new folder."""
@@ -126,7 +127,8 @@ def _likely_folders(names: Sequence[str], title: str) -> list[str] | None:
             "move it into one, or allowed: --labels none"
         )
     tops = class_names(part[0] for part in parts)
-    _refuse_splits(tops, parts, title)
+    shared = names[0].split("/")[: -len(parts[0])]
+    _refuse_splits(tops, parts, title, shared)
     _refuse_blocks(tops, parts, title)
     return [part[0] for part in parts]
 
@@ -139,7 +141,9 @@ def _below_shared(names: Sequence[str]) -> list[list[str]]:
     return parts
 
 
-def _refuse_splits(tops: Sequence[str], parts: Sequence[list[str]], title: str) -> None:
+def _refuse_splits(
+    tops: Sequence[str], parts: Sequence[list[str]], title: str, shared: Sequence[str]
+) -> None:
     if not all(_SPLITS.fullmatch(top.lower()) or _PARTS.fullmatch(top.lower()) for top in tops):
         return
     deeper = ""
@@ -147,10 +151,10 @@ def _refuse_splits(tops: Sequence[str], parts: Sequence[list[str]], title: str) 
         deeper = (
             f"--labels folders:2 (the folders in them: {_some(class_names(part[1] for part in parts))}), "
         )
+    one = "/".join([title.rstrip("/"), *shared, "train" if "train" in tops else tops[0]])
     raise UserError(
         f"{title}: its folders {_some(tops)} are hardly classes, by their names; allowed: {deeper}--labels "
-        "folders (classes all the same), --labels none, or one of them as SOURCE "
-        f"({title.rstrip('/')}/{tops[0]})"
+        f"folders (classes all the same), --labels none, or one of them as SOURCE ({one})"
     )
 
 

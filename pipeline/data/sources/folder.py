@@ -34,7 +34,7 @@ class FolderSource(FileSource):
         super().__init__(root.resolve().name, reading)
         self._root = root
         walk = _Walk(root, follow_links)
-        names = sorted(walk.names)
+        names = walk.sorter.pictures(walk.names)
         self.listing = Listing(
             names,
             [(root / name).stat().st_size for name in names],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from pipeline.data.sources.layouts import mask_folders
 from pipeline.images import kinds
 from pipeline.images.kinds import START_BYTES, Others
 from pipeline.images.normalised import Unreadable
@@ -46,6 +47,20 @@ class Sorter:
             return True
         self.others.add(name, start)
         return False
+
+    def pictures(self, names: Iterable[str]) -> list[str]:
+        """The names in order, without masks that lie in folders beside the pictures; these are counted."""
+        ordered = sorted(names)
+        folders = mask_folders(ordered)
+        if not folders:
+            return ordered
+        kept = []
+        for name in ordered:
+            if any(name.startswith(folder) for folder in folders):
+                self.others.add(name)
+            else:
+                kept.append(name)
+        return kept
 
     def label_file(self, names: Sequence[str]) -> tuple[str, bytes] | None:
         """(name, content) of the label file, if it lies above all pictures `names`."""
