@@ -60,6 +60,12 @@ def try_lock(path: Path) -> IO[str] | None:
     return _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def release(lock: IO[str]) -> None:
+    """Releases at once what `try_lock` holds, though processes forked meanwhile have it open too."""
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+
 def _lock(path: Path, kind: int) -> IO[str] | None:
     # The lock belongs to the open file, not to its name. So the file stays when the lock is released: if it
     # went, a process that waited for it would hold a file without a name, while the next makes another.
