@@ -200,6 +200,17 @@ class Blocks(ABC, Generic[H, R]):
             replace(self.index, shards=shards, complete=True).write()
             self._sweep({shard.name for shard in shards})
 
+    def forget(self) -> None:
+        """Removes a beginning without any sample, so that the folder can be used for something else, unless
+        another process is at it."""
+        for path in self._work.glob("[0-9]*.lock"):
+            lock = try_lock(path)
+            if lock is None:
+                return
+            release(lock)
+        (self.root / INDEX_NAME).unlink(missing_ok=True)
+        self._sweep(set())
+
     def _sweep(self, names: set[str]) -> None:
         for path in (*self.root.glob(f"{self._name}-*.tar"), *self.root.glob("*.partial")):
             if path.name not in names:
