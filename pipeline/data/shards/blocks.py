@@ -13,7 +13,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Generic, Protocol, TypeVar
 
@@ -22,10 +22,38 @@ from pipeline.data.shards.sink import ShardWriter, differences
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import read_as
 from pipeline.storage.atomic import is_aside, publish_bytes
+from pipeline.storage.job import JOBS
 from pipeline.storage.lock import in_turn, release, try_lock
 
 WORK = ".work"
+PLAN = f"{WORK}/plan.json"
 MOST_RECORD_BYTES = 256 << 20
+
+
+def refuse_strangers(root: Path) -> bool:
+    """Whether there is an index in a folder, which need not exist. UserError if there is none, and anything
+    else than what processes leave there before one."""
+    # Listed once, because other processes write here too.
+    names = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+    if INDEX_NAME in names:
+        return True
+    for name in names:
+        if name not in (".lock", WORK, JOBS) and not is_aside(name, INDEX_NAME):
+            raise UserError(f"{root}: not empty (holds {name}); give a new or empty folder")
+    return False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much work a data set is, for those who look on: `numbers` in `blocks`."""
+
+    numbers: int
+    blocks: int
+
+
+def recorded_blocks(root: Path) -> list[int]:
+    """The blocks of the data set in `root` that have a record at this moment."""
+    return sorted(int(path.stem) for path in (root / WORK).glob("*.json") if path.stem.isdigit())
 
 
 class BlockRecord(Protocol):
@@ -106,6 +134,7 @@ class Blocks(ABC, Generic[H, R]):
             shutil.rmtree(self._work, ignore_errors=True)
         else:
             self._work.mkdir(exist_ok=True)
+            publish_bytes(self.root / PLAN, json.dumps(asdict(Plan(stop, self.count))).encode())
 
     @abstractmethod
     def _hold(self, block: int, numbers: range, shard: Path, record: Path, lock: IO[str]) -> H:
@@ -153,7 +182,7 @@ class Blocks(ABC, Generic[H, R]):
 
     def recorded(self) -> list[int]:
         """The blocks that have a record at this moment."""
-        return sorted(int(path.stem) for path in self._work.glob("*.json") if path.stem.isdigit())
+        return recorded_blocks(self.root)
 
     def take(self) -> H | None:
         """Locks the first block that is neither finished nor held by another process; None if there is
@@ -219,13 +248,7 @@ class Blocks(ABC, Generic[H, R]):
 
     def _agrees(self) -> bool:
         """Whether the same data set has been begun here. UserError if the folder holds something else."""
-        names = sorted(
-            path.name for path in self.root.iterdir()
-        )  # listed once, because other processes write here too
-        if INDEX_NAME not in names:
-            for name in names:
-                if name not in (".lock", WORK) and not is_aside(name, INDEX_NAME):
-                    raise UserError(f"{self.root}: not empty (holds {name}); give a new or empty folder")
+        if not refuse_strangers(self.root):
             return False
         different = differences(self.index, read_unfinished(self.root))
         if different:
