@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 START_BYTES = 64
 """As many first bytes of a file as tell its kind."""
@@ -165,13 +167,26 @@ class Others:
         if suffix not in self._counts and len(self._counts) >= self._MOST_SUFFIXES:
             suffix = ""
         self._counts[suffix] += 1
-        self._first.setdefault(suffix, name)
+        self._first[suffix] = min(self._first.get(suffix, name), name)
         form = form_of(name, start)
         if form is not None:
             self._forms[form.name] = form
 
     def __len__(self) -> int:
         return self._counts.total()
+
+    def as_json(self) -> dict[str, Any]:
+        """All that is known of the files, for `from_json`."""
+        return {"counts": self._counts, "first": self._first, "forms": list(self._forms)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Others:
+        """What another process has counted."""
+        others = cls()
+        others._counts.update(content["counts"])
+        others._first.update(content["first"])
+        others._forms.update({form.name: form for form in FORMS if form.name in content["forms"]})
+        return others
 
     @property
     def form(self) -> Form | None:

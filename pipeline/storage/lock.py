@@ -60,6 +60,19 @@ def try_lock(path: Path) -> IO[str] | None:
     return _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@contextmanager
+def among(path: Path) -> Iterator[bool]:
+    """Holds the file `path` together with others, and says whether nobody else holds it yet. Who asks does so
+    `in_turn`, since two at once could both be told of each other."""
+    first = try_lock(path)
+    if first is not None:
+        fcntl.flock(first, fcntl.LOCK_SH)
+    file = first or _lock(path, fcntl.LOCK_SH)
+    assert file is not None, "a lock that waits is always had"
+    with file:
+        yield first is not None
+
+
 def release(lock: IO[str]) -> None:
     """Releases at once what `try_lock` holds, though processes forked meanwhile have it open too."""
     with lock:

@@ -22,6 +22,7 @@ from pipeline.data.preparing.beside import settled_fields
 from pipeline.data.preparing.changed import refuse_changed_source
 from pipeline.data.preparing.digest import listing_digest
 from pipeline.data.preparing.left_out import read_left_out, write_left_out
+from pipeline.data.preparing.listing import opened
 from pipeline.data.preparing.making import Making, Work
 from pipeline.data.preparing.pyramid import build_pyramid, check_levels
 from pipeline.data.preparing.records import NAME, Blocks
@@ -29,6 +30,7 @@ from pipeline.data.preparing.render import Rendered
 from pipeline.data.preparing.report import PrepareReport, first_reason, narrow_range, nothing_found
 from pipeline.data.preparing.settings import Asked, common_size
 from pipeline.data.preparing.tally import Tally
+from pipeline.data.shards.blocks import refuse_strangers
 from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, read_unfinished
 from pipeline.data.sources.classes import Labelling, class_names, labelling
 from pipeline.data.sources.opening import source_kind
@@ -62,41 +64,55 @@ def prepare(
     if (Path(source) / INDEX_NAME).is_file():
         return _add_pyramid(Path(source), Path(out), asked.pyramid, workers, progress, began)
     asked.check()
-    reading = asked.reading
     kind = source_kind(str(source))
     size = asked.size(kind.side)
-    wanted = Wanted(asked.count, asked.seed, size and max(size), reading, asked.follow_links)
-    pictures = kind.open(str(source), wanted)
-    listing = pictures.listing
+    wanted = Wanted(asked.count, asked.seed, size and max(size), asked.reading, asked.follow_links)
+    refuse_strangers(Path(out))
+    with one_of_writers(Path(out)), opened(kind, str(source), wanted, Path(out), progress) as pictures:
+        report = _make(pictures, str(source), Path(out), asked, size, workers, progress, say)
+    if asked.pyramid:
+        report.levels = build_pyramid(out, workers=workers, progress=progress, wait_seconds=math.inf).levels
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _make(
+    pictures: Source,
+    source: str,
+    out: Path,
+    asked: Asked,
+    size: tuple[int, int] | None,
+    workers: int | None,
+    progress: bool,
+    say: Callable[[str], object],
+) -> PrepareReport:
+    """Makes the data set `out` of the pictures of `source`, without lower resolutions."""
+    listing, reading = pictures.listing, asked.reading
     if not listing.names:
         raise UserError(f"{source}: holds no images{nothing_found(listing.skipped, listing.others)}")
-    report = PrepareReport(Path(out), list(listing.skipped), others=listing.others, reading=reading)
-    labelled = labelling(listing, str(source), str(asked.labels), asked.label_column, asked.on_absent)
+    report = PrepareReport(out, list(listing.skipped), others=listing.others, reading=reading)
+    labelled = labelling(listing, source, str(asked.labels), asked.label_column, asked.on_absent)
     numbers = _numbers(_worth_having(labelled, report), report.classes)
-    height, width = size or common_size(pictures, str(source))
+    height, width = size or common_size(pictures, source)
     target = Target(height, width, asked.channels, asked.filter, asked.format, asked.quality)
     if asked.pyramid:
         check_levels(target.height, target.width)
     order = permutation(len(listing.names), derive_seed(asked.seed, "prepare"))[: asked.count]
     origin = _origin(pictures, target, numbers, asked)
-    refuse_changed_source(Path(out), origin, pictures, str(source))
+    refuse_changed_source(out, origin, pictures, source)
     _say_range(pictures, order, reading, say)
-    fields = settled_fields(listing.fields, target, str(source))
-    index = _index(Path(out), target, report.classes, fields, {**origin, "shard_size": asked.shard_size})
+    fields = settled_fields(listing.fields, target, source)
+    index = _index(out, target, report.classes, fields, {**origin, "shard_size": asked.shard_size})
     work = Work(pictures, target, order, numbers, asked.on_unreadable == "error")
-    with one_of_writers(Path(out)):
-        blocks = Blocks(index, asked.shard_size, len(order))
-        report.resumed = blocks.samples
-        if not blocks.complete:
-            Making(work, blocks, say).run(
-                workers or len(os.sched_getaffinity(0)), progress, lambda: _settled(blocks, report, source)
-            )
+    blocks = Blocks(index, asked.shard_size, len(order))
+    report.resumed = blocks.samples
+    if not blocks.complete:
+        Making(work, blocks, say).run(
+            workers or len(os.sched_getaffinity(0)), progress, lambda: _settled(blocks, report, source)
+        )
     _recall(report, work)
     if not asked.sized:
         report.enlarged = 0  # nothing was asked: it is a demo's own size
-    if asked.pyramid:
-        report.levels = build_pyramid(out, workers=workers, progress=progress, wait_seconds=math.inf).levels
-    report.seconds = time.monotonic() - began
     return report
 
 
