@@ -20,9 +20,19 @@ from launch.cluster.sweep import SweepRun, sweep_runs
 from launch.options.declared import parsed
 from launch.options.evaluate import EvaluateOptions
 from launch.options.generate import GenerateOptions
-from launch.options.submit import JobOptions, SubmitEvaluateOptions, SubmitOtherOptions, SubmitTrainOptions
+from launch.options.prepare import PrepareOptions
+from launch.options.submit import (
+    JobOptions,
+    SubmitEvaluateOptions,
+    SubmitOtherOptions,
+    SubmitPrepareOptions,
+    SubmitTrainOptions,
+)
 from pipeline.config.load import dump_config, load_cluster, load_config
 from pipeline.config.run import RunConfig
+from pipeline.data.shards.blocks import refuse_strangers
+from pipeline.data.shards.index import read_unfinished
+from pipeline.data.sources.opening import source_kind
 from pipeline.errors import Damaged, UserError
 from pipeline.evaluation.results import run_of
 from pipeline.evaluation.sources import is_data
@@ -132,18 +142,48 @@ def submit_generation(options: SubmitOtherOptions) -> None:
     _submit_other(job, "generate", [options.arguments], jobs, tasks=1 if asked.is_picture else None)
 
 
+def submit_preparation(options: SubmitPrepareOptions) -> None:
+    """Submits an array of jobs that all run `hrgan prepare ARGUMENTS`."""
+    job = options.job
+    asked = parsed(PrepareOptions, "hrgan prepare", options.arguments)
+    if job.nodes not in (None, 1):
+        raise UserError(
+            f"--nodes {job.nodes}: each job has one node; allowed: --tasks {job.nodes}, for as many jobs"
+        )
+    asked.asked.check()
+    source_kind(asked.source)
+    if refuse_strangers(asked.out) and read_unfinished(asked.out).complete:
+        raise UserError(f"{asked.out}: is complete; there is nothing to prepare")
+    jobs = asked.out / JOBS
+    _submit_other(job, "prepare", [options.arguments], jobs, tasks=1, copies=options.tasks, gpus=False)
+
+
 def _submit_other(
     job: JobOptions,
     name: CommandName,
     commands: Sequence[Sequence[str]],
     jobs: Path,
     tasks: int | None = None,
+    copies: int = 1,
+    gpus: bool = True,
 ) -> None:
-    """Submits one job for each of `commands`, by default on one node, which is what most of them need."""
+    """Submits one job for each of `commands`, by default on one node, which is what most of them need.
+    copies, gpus: as `Submission` has them."""
     cluster = load_cluster(job.cluster)
     nodes, tasks = job.nodes or 1, tasks or cluster.tasks
     own = tuple(JobCommand((name, *arguments), (name, *arguments), jobs) for arguments in commands)
-    submission = Submission(name, _job_name(name, jobs.parent), own, jobs, cluster, nodes, tasks, job.after)
+    submission = Submission(
+        name,
+        _job_name(name, jobs.parent),
+        own,
+        jobs,
+        cluster,
+        nodes,
+        tasks,
+        job.after,
+        copies=copies,
+        gpus=gpus,
+    )
     if job.dry_run:
         _show(submission)
         return
@@ -273,13 +313,14 @@ def _show(submission: Submission) -> None:
 
 
 def _tell(submission: Submission, job_id: str, runs: Sequence[str]) -> None:
-    array = len(submission.commands) > 1
+    array = submission.jobs > 1
     nodes, tasks = submission.nodes, submission.tasks
     size = f"{counted(nodes, 'node')} x {counted(tasks, 'process', 'processes')}"
-    typer.echo(f"job {job_id}: {submission.name}, {f'{len(runs)} jobs of ' if array else ''}{size}")
+    typer.echo(f"job {job_id}: {submission.name}, {f'{submission.jobs} jobs of ' if array else ''}{size}")
     for number, (command, run) in enumerate(zip(submission.commands, runs, strict=True)):
         typer.echo(f"  run     {run}")
-        log = log_pattern(command, array).replace("%A_%a", f"{job_id}_{number}").replace("%j", job_id)
+        task = f"{job_id}_{'*' if submission.copies > 1 else number}"
+        log = log_pattern(command, array).replace("%A_%a", task).replace("%j", job_id)
         others = "" if nodes * tasks == 1 else " (and one for each other process)"
         typer.echo(f"  log     {log.replace('%t', '0')}{others}")
     typer.echo(f"  script  {submission.folder}/{job_id}_submission.sh")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,12 @@ class RunState:
 
 def find_runs(folder: Path) -> Iterator[Path]:
     """`folder`, if it is a run, and all runs below it, by name."""
-    yield from _below(folder, 0)
+    yield from folders_below(folder, _MARKS)
 
 
-def _below(folder: Path, depth: int) -> Iterator[Path]:
-    if any(os.path.lexists(folder / name) for name in _MARKS):
+def folders_below(folder: Path, marks: Sequence[str], depth: int = 0) -> Iterator[Path]:
+    """`folder` and those below it, by name, that hold one of the `marks`."""
+    if any(os.path.lexists(folder / name) for name in marks):
         yield folder
     if depth == _DEPTH:
         return
@@ -74,7 +75,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
         return
     for path in inner:
         if path.name not in _PARTS and not path.name.startswith("."):
-            yield from _below(path, depth + 1)
+            yield from folders_below(path, marks, depth + 1)
 
 
 def run_state(run: Path, queue: Queue, now: float | None = None) -> RunState:

@@ -26,7 +26,7 @@ from submitit.helpers import clean_env
 from pipeline.config.cluster import ClusterConfig
 from pipeline.errors import RunFailed, UserError
 
-CommandName = Literal["train", "evaluate", "generate"]
+CommandName = Literal["train", "evaluate", "generate", "prepare"]
 _LIMIT_STATUS = 128 + 12  # ended by USR2, which SLURM sends before the limit
 _WRONG = ("invalid", "unrecognized", "requested", "violates")  # in what sbatch says to a wrong option
 
@@ -51,7 +51,8 @@ class Submission:
 
     folder: of the script and of its own output. nodes, tasks: of each job; tasks are processes on each node.
     after: a job that must have ended well before this one starts. each: task i of this array waits for task i
-    of that array instead of for all of it.
+    of that array instead of for all of it. copies: jobs of an array that all run the one command. gpus:
+    whether it needs those of the cluster file.
     """
 
     name: CommandName
@@ -63,6 +64,13 @@ class Submission:
     tasks: int
     after: str | None = None
     each: bool = False
+    copies: int = 1
+    gpus: bool = True
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs there are; several are an array."""
+        return max(len(self.commands), self.copies)
 
     @property
     def comment(self) -> str:
@@ -130,6 +138,7 @@ class _Executor(SlurmExecutor):
 
 def _executor(submission: Submission) -> _Executor:
     cluster, executor = submission.cluster, _Executor(submission.folder)
+    gpus = math.ceil(cluster.gpus_per_node * submission.share) if submission.gpus else 0
     given = {
         "job_name": submission.job_name,
         "comment": submission.comment,
@@ -140,7 +149,7 @@ def _executor(submission: Submission) -> _Executor:
         "nodes": submission.nodes,
         "ntasks_per_node": submission.tasks,
         "cpus_per_task": cluster.cpus_per_task,
-        "gpus_per_node": math.ceil(cluster.gpus_per_node * submission.share) or None,
+        "gpus_per_node": gpus or None,
         "mem": f"{math.ceil(1024 * cluster.memory_gb * submission.share)}M" if cluster.memory_gb else None,
         "exclusive": True if cluster.exclusive else None,
         "time": cluster.minutes,
@@ -154,8 +163,8 @@ def _executor(submission: Submission) -> _Executor:
         setup=_setup(cluster),
         additional_parameters=_further(submission),
     )
-    if len(submission.commands) > 1:
-        executor.parameters["map_count"] = len(submission.commands)
+    if submission.jobs > 1:
+        executor.parameters["map_count"] = submission.jobs
     return executor
 
 
@@ -175,9 +184,8 @@ def _setup(cluster: ClusterConfig) -> list[str]:
 
 def _command(submission: Submission) -> str:
     """The end of the script, in shell; every word in it that comes from outside is quoted."""
-    array = len(submission.commands) > 1
-    parts = [_part(command, submission, array) for command in submission.commands]
-    if not array:
+    parts = [_part(command, submission, submission.jobs > 1) for command in submission.commands]
+    if len(parts) == 1:
         return "\n".join(parts[0])
     lines = ['case "$SLURM_ARRAY_TASK_ID" in']
     for number, part in enumerate(parts):

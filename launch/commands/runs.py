@@ -35,7 +35,7 @@ def runs(
         typer.Option(min=1, metavar="SECONDS", help="Show the table again every SECONDS, until Ctrl-C."),
     ] = None,
 ) -> int:
-    """Show all runs of a folder: state, images, speed, metrics, job.
+    """Show all runs of a folder: state, images, speed, metrics, job; and data sets that are being prepared.
 
     It reads the files of the runs and, where there is one, SLURM's queue; whoever can read them can ask.
 
@@ -61,6 +61,7 @@ def runs(
 
 
 def _look(folder: Path, as_json: bool) -> str:
+    from launch.cluster.data_sets import data_set_states
     from launch.cluster.queue import ask_queue
     from launch.cluster.run_states import find_runs, run_state
 
@@ -68,15 +69,18 @@ def _look(folder: Path, as_json: bool) -> str:
     below = list(find_runs(folder))
     states = [run_state(run, queue) for run in below]
     arrays = {parent: jobs for run in below if (jobs := _waiting(parent := run.parent, below, queue))}
+    data_sets = data_set_states(folder, queue)
     if as_json:
         report = {
             "queue": queue.known,
             "fault": queue.fault,
             "runs": [asdict(state) for state in states],
             "arrays": {str(parent): jobs for parent, jobs in arrays.items()},
+            "data_sets": [asdict(state) for state in data_sets],
         }
         return json.dumps(report)  # in ASCII: names may be bytes that no terminal can show
-    return table(states, queue, str(folder), arrays)
+    made = [shown(str(state)) for state in data_sets]
+    return "\n".join([*made, *([table(states, queue, str(folder), arrays)] if states or not made else [])])
 
 
 def _waiting(parent: Path, runs: Sequence[Path], queue: Queue) -> list[str]:

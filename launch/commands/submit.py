@@ -1,4 +1,4 @@
-"""`hrgan submit train | evaluate | generate`: the same commands as jobs of a SLURM cluster."""
+"""`hrgan submit train | evaluate | generate | prepare`: the same commands as jobs of a SLURM cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from types import ModuleType
 import typer
 
 from launch.options.declared import takes_options
-from launch.options.submit import SubmitEvaluateOptions, SubmitOtherOptions, SubmitTrainOptions
+from launch.options.submit import (
+    SubmitEvaluateOptions,
+    SubmitOtherOptions,
+    SubmitPrepareOptions,
+    SubmitTrainOptions,
+)
 from pipeline.errors import UserError
 
 submit = typer.Typer(
@@ -77,6 +82,22 @@ def generate(options: SubmitOtherOptions) -> int:
       hrgan submit generate runs/faces more --count 50000 --cluster configs/cluster/example.yaml
     """
     _submitting().submit_generation(options)
+    return 0
+
+
+@submit.command(no_args_is_help=False, context_settings=_PASS_ON)
+@takes_options
+def prepare(options: SubmitPrepareOptions) -> int:
+    """Prepare a data set as an array of jobs, with all arguments of hrgan prepare.
+
+    The jobs share the work through OUT and need not run at the same time: any of them makes what the others
+    leave, and the last one completes the data set.
+
+    \b
+    Examples:
+      hrgan submit prepare photos shards --resolution 256 --tasks 8 --cluster configs/cluster/example.yaml
+    """
+    _submitting().submit_preparation(options)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ from pipeline.data.sources.known import source_words
 from pipeline.data.sources.labels import ALLOWED
 from pipeline.errors import UserError
 from pipeline.images.kinds import KINDS
+
+if TYPE_CHECKING:
+    from pipeline.data.preparing.settings import Asked
 
 OnFault = Literal["skip", "error"]
 
@@ -123,6 +126,35 @@ class PrepareOptions:
         bool,
         typer.Option("--pyramid", help="Make every lower resolution as well, for networks that grow."),
     ] = False
+
+    @property
+    def asked(self) -> Asked:
+        """What is asked of the data set itself; UserError for a size or a range that is none."""
+        from pipeline.data.preparing.settings import Asked
+
+        height, width = self.height_width
+        return Asked(
+            resolution=self.resolution,
+            height=height,
+            width=width,
+            channels=1 if self.grey else 3,
+            filter=self.filter,
+            labels=self.labels,
+            label_column=self.label_column,
+            caption_column=self.caption_column,
+            class_names=self.class_names,
+            on_absent=self.on_absent,
+            follow_links=self.follow_links,
+            range=self.low_high,
+            background=self.background,
+            format=self.format,
+            quality=self.quality,
+            shard_size=self.shard_size,
+            seed=self.seed,
+            count=self.count,
+            on_unreadable=self.on_unreadable,
+            pyramid=self.pyramid,
+        )
 
     @property
     def height_width(self) -> tuple[int | None, int | None]:

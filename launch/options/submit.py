@@ -73,6 +73,15 @@ class SubmitOtherOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SubmitPrepareOptions(SubmitOtherOptions):
+    """What `hrgan submit prepare` is asked for."""
+
+    tasks: Annotated[
+        int, typer.Option(min=1, help="Number of jobs in the array, which share the work; a node each.")
+    ] = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class SubmitEvaluateOptions(SubmitOtherOptions):
     """What `hrgan submit evaluate` is asked for."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 START_BYTES = 64
 """As many first bytes of a file as tell its kind."""
@@ -150,20 +152,17 @@ def suffix_of(name: str) -> str:
 
 
 class Others:
-    """The files of a source that are no pictures, counted by suffix.
-
-    named: name and kind of each, as they were found; of more than a million the first.
-    """
+    """The files of a source that are no pictures, counted by suffix."""
 
     _MOST_SUFFIXES = 1000
-    _MOST_NAMED = 1_000_000
+    _MOST_NAMED = 100_000
     _SHOWN = 6
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, str] = {}
         self._forms: dict[str, Form] = {}
-        self.named: list[tuple[str, str]] = []
+        self._named: list[tuple[str, str]] = []
 
     def add(self, name: str, start: bytes = b"") -> None:
         """Counts a file. name: its path. start: its first bytes, if they were looked at."""
@@ -171,15 +170,35 @@ class Others:
         if suffix not in self._counts and len(self._counts) >= self._MOST_SUFFIXES:
             suffix = ""
         self._counts[suffix] += 1
-        self._first.setdefault(suffix, name)
+        self._first[suffix] = min(self._first.get(suffix, name), name)
         form = form_of(name, start)
         if form is not None:
             self._forms[form.name] = form
-        if len(self.named) < self._MOST_NAMED:
-            self.named.append((name, "is no picture" if form is None else f"is of the kind: {form.name}"))
+        if len(self._named) < self._MOST_NAMED:
+            self._named.append((name, "is no picture" if form is None else f"is of the kind: {form.name}"))
 
     def __len__(self) -> int:
         return self._counts.total()
+
+    def as_json(self) -> dict[str, Any]:
+        """All that is known of the files, for `from_json`."""
+        forms = list(self._forms)
+        return {"counts": self._counts, "first": self._first, "forms": forms, "named": self._named}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Others:
+        """What another process has counted."""
+        others = cls()
+        others._counts.update(content["counts"])
+        others._first.update(content["first"])
+        others._forms.update({form.name: form for form in FORMS if form.name in content["forms"]})
+        others._named += [(name, kind) for name, kind in content["named"]]
+        return others
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """Name and kind of each, in order; of more than a hundred thousand those that were found first."""
+        return sorted(self._named)
 
     @property
     def suffixes(self) -> int:

@@ -60,6 +60,25 @@ def try_lock(path: Path) -> IO[str] | None:
     return _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@contextmanager
+def among(path: Path) -> Iterator[bool]:
+    """Holds the file `path` together with others, and says whether nobody else holds it yet. Who asks does so
+    `in_turn`, since two at once could both be told of each other."""
+    first = try_lock(path)
+    if first is not None:
+        fcntl.flock(first, fcntl.LOCK_SH)
+    file = first or _lock(path, fcntl.LOCK_SH)
+    assert file is not None, "a lock that waits is always had"
+    with file:
+        yield first is not None
+
+
+def release(lock: IO[str]) -> None:
+    """Releases at once what `try_lock` holds, though processes forked meanwhile have it open too."""
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+
 def _lock(path: Path, kind: int) -> IO[str] | None:
     # The lock belongs to the open file, not to its name. So the file stays when the lock is released: if it
     # went, a process that waited for it would hold a file without a name, while the next makes another.

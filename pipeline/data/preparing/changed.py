@@ -29,9 +29,14 @@ def refuse_changed_source(out: Path, origin: Mapping[str, Any], source: Source, 
     if there.origin.get("listing") == origin["listing"]:
         return
     had, names = _pictures(there), source.listing.names
+    if not there.complete:
+        raise UserError(
+            f"{out}: holds the beginning of a data set of {title} as it was before (the source has "
+            f"{len(names)} pictures now); give a new folder, or put the source back"
+        )
     gone = len(had.difference(names))
-    # What an unfinished or drawn set lacks may have been there when it was begun.
-    added = _readable(source, had) if there.complete and origin["count"] is None else 0
+    # What a drawn set lacks may have been there when it was drawn.
+    added = _readable(source, had) if origin["count"] is None else 0
     if gone or added:
         more = f"{added} added" if added else f"the source has {len(names)} pictures now"
         raise UserError(

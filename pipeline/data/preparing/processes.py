@@ -8,9 +8,10 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from pipeline.errors import UserError
@@ -21,11 +22,13 @@ _ORPHAN_CHECK_SECONDS = 1.0
 _T = TypeVar("_T")
 
 
-def in_order(work: Callable[[int], _T], numbers: Sequence[int], workers: int) -> Iterator[_T]:
+def in_order(work: Callable[[int], _T], numbers: Iterable[int], workers: int) -> Iterator[_T]:
     """The results of `work` for each number, in the order of `numbers`, computed by `workers` processes. They
-    are forked, so that only results are pickled."""
-    if workers == 1 or len(numbers) <= _TASK:
-        yield from map(work, numbers)
+    are forked, so that only results are pickled. `numbers` are asked for shortly before their turn."""
+    coming = iter(numbers)
+    first = list(islice(coming, 1 if workers == 1 else _TASK + 1))
+    if workers == 1 or len(first) <= _TASK:
+        yield from map(work, chain(first, coming))
         return
     pool = ProcessPoolExecutor(
         workers,
@@ -33,7 +36,7 @@ def in_order(work: Callable[[int], _T], numbers: Sequence[int], workers: int) ->
         initializer=_begin,
         initargs=(work, os.getpid()),
     )
-    tasks = iter([numbers[i : i + _TASK] for i in range(0, len(numbers), _TASK)])
+    tasks = _tasks(chain(first, coming))
     pending: deque[Future[list[_T]]] = deque()
     try:
         for task in tasks:
@@ -49,6 +52,11 @@ def in_order(work: Callable[[int], _T], numbers: Sequence[int], workers: int) ->
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _tasks(numbers: Iterator[int]) -> Iterator[list[int]]:
+    while task := list(islice(numbers, _TASK)):
+        yield task
 
 
 _work: Callable[[int], Any] | None = None  # of this worker process

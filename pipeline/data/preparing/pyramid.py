@@ -39,16 +39,19 @@ def check_levels(height: int, width: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def build_pyramid(root: str | Path, *, workers: int | None = None, progress: bool = False) -> ShardIndex:
+def build_pyramid(
+    root: str | Path, *, workers: int | None = None, progress: bool = False, wait_seconds: float = 0
+) -> ShardIndex:
     """Adds all levels to the data set in `root`; its index, with levels.
 
     A call that was killed goes on where its last whole shard ends; until all levels are whole, the index
-    lists none (or those it listed before). workers: processes, None: one a core.
+    lists none (or those it listed before). workers: processes, None: one a core. wait_seconds:
+    for another process that holds the folder.
     Raises UserError for a damaged sample, and if the images are too small or odd to have a level.
     """
     index = ShardIndex.read(root)
     sizes = check_levels(index.height, index.width)
-    with only_writer(index.root), ExitStack() as stack:
+    with only_writer(index.root, wait_seconds), ExitStack() as stack:
         sinks = [stack.enter_context(_sink(index, *size)) for size in sizes]
         _fill(index, sinks, workers or len(os.sched_getaffinity(0)), progress)
         for sink in sinks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ class Rendered:
 
 
 def rendered(
-    source: Source, target: Target, fields: Sequence[Field], numbers: Sequence[int], workers: int
+    source: Source, target: Target, fields: Sequence[Field], numbers: Iterable[int], workers: int
 ) -> Iterator[Rendered]:
     """The pictures `numbers` of `source` with their fields, rendered by `workers` processes, in the order of
     the numbers."""

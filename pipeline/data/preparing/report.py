@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.contracts import Field
-from pipeline.data.preparing.render import Rendered
+from pipeline.data.preparing.tally import Tally
 from pipeline.data.shards.index import Level
 from pipeline.images.kinds import Others
 from pipeline.images.pixels import FULL_RANGE, Reading, Remark
@@ -27,31 +26,23 @@ _REMARKS: dict[Remark, str] = {
 
 
 @dataclass
-class PrepareReport:
-    """What has become of a source.
+class PrepareReport(Tally):
+    """What has become of a source. What the tally counts is known to the process that completes the data set.
 
-    skipped: name and reason of each file that is not in the data set. count: samples in it. enlarged: how
-    many pictures that this call wrote were smaller than asked. others: files of other kinds. resumed: how
-    many samples an interrupted call had finished. seconds: the duration of this call. levels: those of the
-    pyramid. remarks: how many of the pictures that this call wrote had what done to them. values: the lowest
-    and highest value of those `deep` pictures among them that had more than 8 bits. reading: how pixels were
-    understood. class_counts: images by class name. one_class: the class that all images share, which makes a
-    set without classes. labels_from: who says which class an image has. absent: how many rows without a
-    picture were left out. fields: what every image has beside it.
+    skipped: name and reason of each file that is not in the data set. others: files of other kinds. resumed:
+    how many samples were there when this call began. seconds: the duration of this call. levels: those of the
+    pyramid. reading: how pixels were understood. class_counts: images by class name. one_class: the class
+    that all images share, which makes a set without classes. labels_from: who says which class an image has.
+    absent: how many rows without a picture were left out. fields: what every image has beside it.
     """
 
     out: Path
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    count: int = 0
     classes: tuple[str, ...] = ()
     seconds: float = 0.0
-    enlarged: int = 0
     others: Others = field(default_factory=Others)
     resumed: int = 0
     levels: tuple[Level, ...] = ()
-    remarks: Counter[Remark] = field(default_factory=Counter)
-    values: tuple[float, float] | None = None
-    deep: int = 0
     reading: Reading = field(default_factory=Reading)
     class_counts: Mapping[str, int] = field(default_factory=dict)
     one_class: str | None = None
@@ -59,22 +50,12 @@ class PrepareReport:
     absent: int = 0
     fields: Sequence[Field] = ()
 
-    def take(self, result: Rendered) -> None:
-        """Counts a picture that was written."""
-        self.count += 1
-        self.enlarged += result.enlarged
-        self.remarks.update(result.remarks)
-        if result.values is not None:
-            self.deep += 1
-            lowest, highest = self.values or result.values
-            self.values = min(lowest, result.values[0]), max(highest, result.values[1])
-
     def lines(self) -> list[str]:
         """The report for a person."""
         labelled = f", {counted(len(self.classes), 'class', 'classes')}" if self.classes else ""
         lines = [f"{self.out}: {counted(self.count, 'image')}{labelled}, {self.seconds:.1f} s"]
         if self.resumed:
-            lines.append(f"{self.resumed} of them were finished by an earlier, interrupted call")
+            lines.append(f"{self.resumed} of them were there when this call began")
         lines += self._about_classes()
         if self.fields:
             lines.append(f"beside each picture: {', '.join(map(_field_words, self.fields))}")
@@ -113,7 +94,7 @@ class PrepareReport:
         lines += [
             f"{counted(self.remarks[remark], 'picture')} {words.format(background=background)}"
             for remark, words in _REMARKS.items()
-            if self.remarks[remark]
+            if remark in self.remarks
         ]
         narrow = narrow_range(self.values, self.reading)
         if narrow:

@@ -99,6 +99,8 @@ class Asked:
             raise UserError(f"format: {self.format} has no grey; allowed for grey images: {greys()}")
         if self.count is not None and self.count < 1:
             raise UserError(f"count: {self.count}; must be at least 1")
+        if self.shard_size < 1:
+            raise UserError(f"shard_size: {self.shard_size}; must be at least 1 sample")
 
 
 def common_size(source: Source, title: str) -> tuple[int, int]:

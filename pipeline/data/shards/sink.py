@@ -116,7 +116,7 @@ class ShardSink:
         the content of each field of the data set, encoded (a whole picture, UTF-8, a .npy file).
         """
         self._check(key, extension, label)
-        members = self._members(key, extra or {})
+        members = checked_members(self._index.fields, key, extra or {})
         if self._writer is None:
             self._writer = ShardWriter(self._root / f"{self._name}-{len(self._index.shards):05d}.tar")
         self._writer.add(key, image, extension, label, meta or {}, members)
@@ -166,22 +166,6 @@ class ShardSink:
         if (label is not None) != bool(classes) or not (label is None or 0 <= label < classes):
             raise ValueError(f"key {key}: label {label!r} does not fit {classes} classes")
 
-    def _members(self, key: str, extra: Mapping[str, bytes]) -> dict[str, bytes]:
-        names = [field.name for field in self._index.fields]
-        if set(names) != extra.keys():
-            raise ValueError(f"key {key!r}: fields {sorted(extra)}, must be {sorted(names)}")
-        members = {}
-        for field in self._index.fields:
-            data = extra[field.name]
-            try:
-                decode_field(field, data)  # what is written can be read
-            except Damaged as damage:
-                raise ValueError(f"key {key!r}: field {field.name}: {damage}") from damage
-            members[member_for(field, data)] = data
-        if any(len(key) + 1 + len(member) > _LONGEST_NAME for member in members):
-            raise ValueError(f"key {key!r}: with a field's name longer than {_LONGEST_NAME} letters")
-        return members
-
     def _finish_shard(self) -> None:
         if self._writer is not None:
             shard = self._writer.publish()
@@ -214,6 +198,24 @@ class ShardSink:
         for path in sorted(self._root.iterdir()):
             if path.name not in (first, ".lock"):
                 raise UserError(f"{self._root}: not empty (holds {path.name}); give a new or empty folder")
+
+
+def checked_members(fields: Sequence[Field], key: str, extra: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The content of each field of the sample `key`, by its member; ValueError unless all can be read."""
+    names = [field.name for field in fields]
+    if set(names) != extra.keys():
+        raise ValueError(f"key {key!r}: fields {sorted(extra)}, must be {sorted(names)}")
+    members = {}
+    for field in fields:
+        data = extra[field.name]
+        try:
+            decode_field(field, data)  # what is written can be read
+        except Damaged as damage:
+            raise ValueError(f"key {key!r}: field {field.name}: {damage}") from damage
+        members[member_for(field, data)] = data
+    if any(len(key) + 1 + len(member) > _LONGEST_NAME for member in members):
+        raise ValueError(f"key {key!r}: with a field's name longer than {_LONGEST_NAME} letters")
+    return members
 
 
 def differences(asked: ShardIndex, found: ShardIndex) -> list[str]:

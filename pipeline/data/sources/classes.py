@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.data.sources.label_rows import Absent
 from pipeline.data.sources.labels import ALLOWED
@@ -104,7 +105,7 @@ def _says_itself(listing: Listing, labels: str) -> bool:
     )
 
 
-def _asked_folders(names: Sequence[str], title: str, level: int) -> list[str]:
+def _asked_folders(names: Sequence[str], title: str, level: int) -> Sequence[str]:
     parts = _below_shared(names)
     for name, part in zip(names, parts, strict=True):
         if len(part) <= level:
@@ -112,38 +113,72 @@ def _asked_folders(names: Sequence[str], title: str, level: int) -> list[str]:
                 f"{title}: {name}: lies in no folder that could be its class (--labels folders"
                 f"{f':{level}' if level > 1 else ''}); move it into one, or allowed: --labels none"
             )
-    return [part[level - 1] for part in parts]
+    return _Level(parts, level - 1)
 
 
-def _likely_folders(names: Sequence[str], title: str) -> list[str] | None:
+def _likely_folders(names: Sequence[str], title: str) -> Sequence[str] | None:
     """The top folder of each picture; None if there are no folders. UserError if they are hardly classes."""
     parts = _below_shared(names)
-    flat = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
-    if len(flat) == len(names):
-        return None
-    if flat:
+    flat = (name for name, part in zip(names, parts, strict=True) if len(part) == 1)
+    first = next(flat, None)
+    if first is not None:
+        if 1 + sum(1 for _ in flat) == len(names):
+            return None
         raise UserError(
-            f"{flat[0]}: lies in no class folder while other images do; "
+            f"{first}: lies in no class folder while other images do; "
             "move it into one, or allowed: --labels none"
         )
     tops = class_names(part[0] for part in parts)
-    shared = names[0].split("/")[: -len(parts[0])]
-    _refuse_splits(tops, parts, title, shared)
+    _refuse_splits(tops, parts, title)
     _refuse_blocks(tops, parts, title)
-    return [part[0] for part in parts]
+    return _Level(parts, 0)
 
 
-def _below_shared(names: Sequence[str]) -> list[list[str]]:
+@dataclass(frozen=True)
+class _Parts(Sequence[list[str]]):
+    """The parts of each path, without the first `shared`; none is kept, since there may be any number."""
+
+    names: Sequence[str]
+    shared: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.names[number].split("/")[self.shared :]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return (name.split("/")[self.shared :] for name in self.names)
+
+
+@dataclass(frozen=True)
+class _Level(Sequence[str]):
+    """One part of each path."""
+
+    parts: _Parts
+    level: int
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self.parts[number][self.level]
+
+    def __iter__(self) -> Iterator[str]:
+        return (part[self.level] for part in self.parts)
+
+
+def _below_shared(names: Sequence[str]) -> _Parts:
     """The parts of each path, without the folders that all paths share."""
-    parts = [name.split("/") for name in names]
-    while parts and all(len(part) > 1 and part[0] == parts[0][0] for part in parts):
-        parts = [part[1:] for part in parts]
-    return parts
+    shared = names[0].split("/")[:-1] if names else []
+    for name in names:
+        part = name.split("/")[:-1]
+        while part[: len(shared)] != shared:
+            shared = shared[:-1]
+    return _Parts(names, len(shared))
 
 
-def _refuse_splits(
-    tops: Sequence[str], parts: Sequence[list[str]], title: str, shared: Sequence[str]
-) -> None:
+def _refuse_splits(tops: Sequence[str], parts: _Parts, title: str) -> None:
     if not all(_SPLITS.fullmatch(top.lower()) or _PARTS.fullmatch(top.lower()) for top in tops):
         return
     deeper = ""
@@ -151,6 +186,7 @@ def _refuse_splits(
         deeper = (
             f"--labels folders:2 (the folders in them: {_some(class_names(part[1] for part in parts))}), "
         )
+    shared = parts.names[0].split("/")[: parts.shared]
     one = "/".join([title.rstrip("/"), *shared, "train" if "train" in tops else tops[0]])
     raise UserError(
         f"{title}: its folders {_some(tops)} are hardly classes, by their names; allowed: {deeper}--labels "
@@ -158,7 +194,7 @@ def _refuse_splits(
     )
 
 
-def _refuse_blocks(tops: Sequence[str], parts: Sequence[list[str]], title: str) -> None:
+def _refuse_blocks(tops: Sequence[str], parts: _Parts, title: str) -> None:
     if not all(top.isascii() and top.isdigit() for top in tops):
         return
     padded = len({len(top) for top in tops}) == 1 and len(tops[0]) >= 4
@@ -169,13 +205,19 @@ def _refuse_blocks(tops: Sequence[str], parts: Sequence[list[str]], title: str) 
         )
 
 
-def _numbered_in_blocks(parts: Sequence[list[str]]) -> bool:
+def _numbered_in_blocks(parts: _Parts) -> bool:
     """Whether the numbers in the files' names say in which folder each lies."""
-    numbers = [(int(part[0]), re.search(r"(\d+)\D*$", part[-1].rpartition(".")[0])) for part in parts]
-    pairs = [(top, int(match[1])) for top, match in numbers if match is not None]
-    if len(pairs) < len(parts) or len({file for _, file in pairs}) < len(pairs):
-        return False
-    return any(all(top in (file // size, file // size * size) for top, file in pairs) for size in _BLOCKS)
+    sizes, files = list(_BLOCKS), set[int]()
+    for count, part in enumerate(parts, 1):
+        match = re.search(r"(\d+)\D*$", part[-1].rpartition(".")[0])
+        if match is None:
+            return False
+        top, file = int(part[0]), int(match[1])
+        sizes = [size for size in sizes if top in (file // size, file // size * size)]
+        files.add(file)
+        if not sizes or len(files) < count:
+            return False
+    return True
 
 
 def _some(names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pipeline.data.sources.layouts import mask_folders
 from pipeline.images import kinds
@@ -48,19 +48,18 @@ class Sorter:
         self.others.add(name, start)
         return False
 
-    def pictures(self, names: Iterable[str]) -> list[str]:
-        """The names in order, without masks that lie in folders beside the pictures; these are counted."""
-        ordered = sorted(names)
-        folders = mask_folders(ordered)
-        if not folders:
-            return ordered
-        kept = []
-        for name in ordered:
-            if any(name.startswith(folder) for folder in folders):
+    def pictures(self, names: Sequence[str]) -> Iterable[str]:
+        """The names without masks that lie in folders beside the pictures, which are counted as they are
+        passed over; `names` itself if there are none."""
+        folders = tuple(mask_folders(names))
+        return self._unmasked(names, folders) if folders else names
+
+    def _unmasked(self, names: Sequence[str], folders: tuple[str, ...]) -> Iterator[str]:
+        for name in names:
+            if name.startswith(folders):
                 self.others.add(name)
             else:
-                kept.append(name)
-        return kept
+                yield name
 
     def label_file(self, names: Sequence[str]) -> tuple[str, bytes] | None:
         """(name, content) of the label file, if it lies above all pictures `names`."""

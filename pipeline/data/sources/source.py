@@ -92,7 +92,8 @@ class Wanted:
     count, seed, side: how many pictures a demo draws, from which seed, and of how many pixels a side; None:
     the demo's own. reading: how pixels are understood. follow_links: in a folder, also links to folders and
     links that lead out of it. label_column: which of several labels that a source itself has;
-    caption_column: where in it the pictures' texts are.
+    caption_column: where in it the pictures' texts are. found: is told now and then how many files were
+    listed so far.
     """
 
     count: int | None = None
@@ -102,6 +103,7 @@ class Wanted:
     follow_links: bool = False
     label_column: str | None = None
     caption_column: str | None = None
+    found: Callable[[int], object] = lambda count: None
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,15 @@ class SourceKind:
     """A kind of source, as the table in `opening` lists it.
 
     words: its name in help and errors, as `known` has it. fits: whether what the user gave as SOURCE is of
-    this kind. side: pixels a side of a kind whose pictures have no size of their own.
+    this kind. side: pixels a side of a kind whose pictures have no size of their own. reopen: opens a source
+    that another process has listed, if its listing is all that it has to know.
     """
 
     words: str
     fits: Callable[[str], bool]
     open: Callable[[str, Wanted], Source]
     side: int | None = None
+    reopen: Callable[[str, Wanted, Listing], Source] | None = None
 
 
 class FileSource(ABC):

@@ -51,7 +51,7 @@ class TarSource(FileSource):
                 found.skipped.append((path.name, "is no tar archive"))
         if several:
             found.keep_one_a_sample()
-        names = found.sorter.pictures(found.pictures)
+        names = list(found.sorter.pictures(sorted(found.pictures)))
         self._places = [found.pictures[name] for name in names]
         labels, fault = self._beside.labels(names, title)
         fields, depends = self._beside.captions(names, title)

@@ -48,7 +48,7 @@ class ZipSource(FileSource):
             entries[name] = entry
         if directory.fault:
             skipped.append((path.name, f"the archive {directory.fault}; what comes before is taken"))
-        names = sorter.pictures(entries)
+        names = list(sorter.pictures(sorted(entries)))
         self._entries = [entries[name] for name in names]
         sizes = [entry.size for entry in self._entries]
         self.listing = Listing(
