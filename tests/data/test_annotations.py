@@ -6,20 +6,23 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pytest
 
 from pipeline.contracts import Field
+from pipeline.data.preparing.listing import opened
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.arrays import unpack
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_samples
 from pipeline.data.shards.verify import verify
+from pipeline.data.sources.opening import source_kind
+from pipeline.data.sources.source import Source, Wanted
 from pipeline.errors import UserError
 from tests.data.feeds import Bytes, call, fingerprint, folder, labels_of, plain
 from tests.data.test_classes import SOURCES
@@ -116,6 +119,8 @@ def test_metadata_bring_classes_and_texts(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # files that datasets leaves open
 def test_metadata_mean_what_hugging_face_reads_from_them(tmp_path: Path) -> None:
+    import datasets  # takes seconds
+
     source = folder(tmp_path / "in", {**_pictures(), "metadata.csv": _csv(ROWS)})
     table = datasets.load_dataset("imagefolder", data_dir=str(source), cache_dir=str(tmp_path / "cache"))
     call(tmp_path, source, caption_column="text")
@@ -240,3 +245,19 @@ def test_names_of_classes_that_cannot_be_used(tmp_path: Path, case: str) -> None
     with pytest.raises(UserError, match=message) as caught:
         call(tmp_path, folder(tmp_path / "in", _pictures()), class_names=tmp_path / (file or "absent.txt"))
     assert "\n" not in str(caught.value)
+
+
+def test_processes_that_share_a_listing_share_its_tables(tmp_path: Path) -> None:
+    files = {**_pictures(), "metadata.csv": _csv(ROWS), "dataset.json": b'{"labels": null}', "x.doc": b"x"}
+    source = str(folder(tmp_path / "in", files))
+    kind = source_kind(source)
+
+    def listed() -> AbstractContextManager[Source]:
+        return opened(kind, source, Wanted(), tmp_path / "out", False)
+
+    with listed() as first, listed() as second:
+        assert second.listing is not first.listing
+        assert list(second.listing.names) == NAMES
+        assert list(second.listing.tables) == [("metadata.csv", files["metadata.csv"])]
+        assert second.listing.label_file == first.listing.label_file
+        assert second.listing.others.named == first.listing.others.named == [("x.doc", "is no picture")]
