@@ -191,8 +191,12 @@ BAD: dict[str, tuple[Bytes, dict[str, Any], str]] = {  # files beside the pictur
                              {"caption_column": "text"}, r"\[1\]: must be a text"),
     "no text at all": ({"metadata.jsonl": _jsonl([{**row, "text": None} for row in ROWS])},
                        {"caption_column": "text"}, "no picture has a text"),
-    "two texts": ({"metadata.jsonl": _jsonl([*ROWS, {**ROWS[0], "text": "b"}])}, {"caption_column": "text"},
-                  "0/0.png has two texts, a cat and b"),
+    "two texts": ({"metadata.jsonl": _jsonl([*ROWS, {**ROWS[0], "text": "b\nc"}])},
+                  {"caption_column": "text"}, "0/0.png has two texts, a cat and b c"),
+    "a row of several lines": ({"metadata.csv": _csv([*ROWS, {**ROWS[0], "file_name": "x\ny"}])}, {},
+                               "metadata.csv: x y: no such image"),
+    "a title of several lines": ({"metadata.csv": b'file_name,"a\nb"\n0/0.png,1\n'},
+                                 {"label_column": "breed"}, "metadata.csv has file_name, a b"),
 }  # fmt: skip
 
 

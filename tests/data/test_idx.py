@@ -22,6 +22,10 @@ def _idx(array: np.ndarray) -> bytes:
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
+def _head(*shape: int, kind: int = 8) -> bytes:
+    return struct.pack(f">BBBB{len(shape)}I", 0, 0, kind, len(shape), *shape)
+
+
 def _files(packed: bool = False, **changes: bytes) -> dict[str, bytes]:
     files = {IMAGES_NAME: _idx(PIXELS), LABELS_NAME: _idx(LABELS)}
     files |= {"t10k-images-idx3-ubyte": _idx(PIXELS[:2]), "t10k-labels-idx1-ubyte": _idx(LABELS[:2])}
@@ -74,14 +78,11 @@ def test_of_a_file_that_is_cut_short_whole_images_are_taken(tmp_path: Path, pack
     assert np.array_equal(got["00000002"][..., 0], PIXELS[2, 4:24])
 
 
-def _head(*shape: int, kind: int = 8) -> bytes:
-    return struct.pack(f">BBBB{len(shape)}I", 0, 0, kind, len(shape), *shape)
-
-
 BAD = {  # file, content or None for its absence, what is said
     "no labels": (LABELS_NAME, None, "has no file of labels beside it .*--labels none"),
     "labels of another set": (LABELS_NAME, _idx(LABELS[:5]), "has 5 labels for 12 images; .*--labels none"),
-    "labels cut short": (LABELS_NAME, _idx(LABELS)[:-2], "has 10 labels for 12 images"),
+    "labels cut short": (LABELS_NAME, _idx(LABELS)[:-2], "ends after 10 of 12 labels; .*--labels none"),
+    "labels of a longer file": (LABELS_NAME, _head(20) + bytes(12), "ends after 12 of 20 labels"),
     "labels are images": (LABELS_NAME, _idx(PIXELS), "is no IDX file of bytes in 1 dimensions"),
     "empty": (IMAGES_NAME, b"", "is no IDX file of bytes in 3 dimensions"),
     "another type": (IMAGES_NAME, _head(2, 2, 2, kind=13), "is no IDX file of bytes .*00000d03"),

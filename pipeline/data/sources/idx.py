@@ -135,8 +135,10 @@ def _labels(images: Path, count: int) -> tuple[npt.NDArray[np.uint8] | None, str
         labels = _read(path, head)
     except UserError as error:
         return None, "", str(error)
-    if not head.shape[0] == len(labels) == count:
-        return None, "", f"{path}: has {min(len(labels), head.shape[0])} labels for {count} images"
+    if len(labels) < head.shape[0]:
+        return None, "", f"{path}: ends after {len(labels)} of {head.shape[0]} labels"
+    if len(labels) != count:
+        return None, "", f"{path}: has {len(labels)} labels for {count} images"
     return labels, path.name, None
 
 

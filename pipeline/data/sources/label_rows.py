@@ -120,10 +120,10 @@ class _Matched:
         values: dict[int, _T] = {}
         for picture, number in self._pairs:
             where = f"{self._where}: entry {self._first + number}"
-            label = self._rows[number][self._key]
+            label = _short(self._rows[number][self._key])
             got = value(number, f"{where}: {label}")
             if values.setdefault(picture, got) != got:
-                said = "" if isinstance(got, bytes) else f", {values[picture]} and {got}"
+                said = "" if isinstance(got, bytes) else f", {_short(values[picture])} and {_short(got)}"
                 raise UserError(f"{where}: {label} has two {what}{said}")
         missing = [name for number, name in enumerate(self._names) if number not in values]
         if missing:
@@ -282,8 +282,17 @@ def _is_number(cell: Any) -> bool:
 def _absent(where: str, label: Any, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(str(label), names[:5000], n=1)
     hint = f"; the nearest is {near[0]}" if near else ""
-    return f"{where}: {label}: no such image in the source{hint}; --on-absent skip leaves such rows out"
+    return (
+        f"{where}: {_short(label)}: no such image in the source{hint}; --on-absent skip leaves such rows out"
+    )
+
+
+def _short(cell: Any) -> str:
+    """A cell in a line: a text in a table may have several lines."""
+    return " ".join(str(cell).split())[:80]
 
 
 def _some(titles: Sequence[str], most: int = 12) -> str:
-    return ", ".join(titles[:most]) + (f", ... ({len(titles)} in all)" if len(titles) > most else "")
+    return ", ".join(map(_short, titles[:most])) + (
+        f", ... ({len(titles)} in all)" if len(titles) > most else ""
+    )

@@ -69,7 +69,7 @@ def own_captions(listing: Listing, title: str, column: str, on_absent: Absent) -
 def own_columns(listing: Listing) -> str:
     """The columns that the source's own tables have: a part of a sentence."""
     known = [
-        f"{name} has {', '.join([*_titles(parse_table(name, content))][:_SHOWN])}"
+        f"{name} has {' '.join(', '.join(_titles(parse_table(name, content))[:_SHOWN]).split())}"
         for name, content in listing.tables
     ]
     return f" ({'; '.join(known)})" if known else ""
