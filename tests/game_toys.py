@@ -201,7 +201,7 @@ class Augmented(MLP):
     def __init__(self, config: MLPConfig, spec: ImageSpec, **settings: Any) -> None:
         super().__init__(config, spec, **settings)
         kinds = ("blit", "noise", "cutout")
-        self.pipe = Augment(AdaConfig(mode="fixed", kinds=kinds), spec.height, spec.channels)
+        self.pipe = Augment(AdaConfig(mode="fixed", kinds=kinds), (spec.height, spec.width), spec.channels)
         self.p = torch.tensor(0.2)
         penalty = Phase("finite_difference", "discriminator", finite_difference(0.01), every=2, gain=0.02)
         self.phases = (*self.phases, penalty)

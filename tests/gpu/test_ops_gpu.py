@@ -191,11 +191,11 @@ def test_the_grid_of_a_warp(dtype, spread):
     for side in (2, 33, 256):
         linear = torch.eye(2, dtype=dtype, device=DEVICE) + spread * draw(3, 2, 2, dtype=dtype)
         offset, how = 9 * spread * draw(3, 2, dtype=dtype), {"taps": 12, "margin": 3, "centre": 5.1}
-        want = warp_grid_reference(linear.double(), offset.double(), side, **how)
+        want = warp_grid_reference(linear.double(), offset.double(), (side, side), **how)
         reach = 16 * (1 + linear.abs().sum(dim=2).max() * 3 + offset.abs().max() / side)
         atol = float(reach) * torch.finfo(dtype).eps
         torch.testing.assert_close(
-            ops.warp_grid(linear, offset, side, **how).double(), want, rtol=0, atol=atol
+            ops.warp_grid(linear, offset, (side, side), **how).double(), want, rtol=0, atol=atol
         )
 
 

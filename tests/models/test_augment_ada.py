@@ -139,7 +139,7 @@ def test_with_ada_images_are_judged_as_augmented(mode):
     players = networks(of)
     game = of.game(players, of.schedule.at(0), SampleRandomness(range(4)))
     image = reals().images
-    shown = Augment(of.config.ada, 16, 3)(image, SampleRandomness(range(4)), torch.tensor(0.9))
+    shown = Augment(of.config.ada, (16, 16), 3)(image, SampleRandomness(range(4)), torch.tensor(0.9))
     assert not torch.equal(shown, image)
     assert torch.equal(game.judge(image, None).logits, players.discriminator(shown, None))
     assert of.figures()["state/ada_p"].item() == pytest.approx(0.9)

@@ -36,7 +36,7 @@ def streams() -> SampleRandomness:
 @settings(max_examples=25)
 @given(st.sets(st.sampled_from(KINDS)), st.floats(0, 1), st.sampled_from([1, 3]))
 def test_it_does_the_same_again_and_what_a_pass_that_draws_does(kinds, p, channels):
-    pipe = Augment(AdaConfig(mode="fixed", kinds=tuple(sorted(kinds))), SIDE, channels)
+    pipe = Augment(AdaConfig(mode="fixed", kinds=tuple(sorted(kinds))), (SIDE, SIDE), channels)
     drawn, p = pipe.draw(streams(), torch.tensor(p)), torch.tensor(p)
     first = drawn(images(channels))
     assert torch.equal(drawn(images(channels)), first)
@@ -48,9 +48,9 @@ def test_it_does_the_same_again_and_what_a_pass_that_draws_does(kinds, p, channe
 
 
 def test_a_mask_moves_with_its_image():
-    drawn = Augment(AdaConfig(mode="fixed", kinds=("blit", "color", "filter", "noise")), SIDE, 3).draw(
-        streams(), torch.tensor(1.0)
-    )
+    drawn = Augment(
+        AdaConfig(mode="fixed", kinds=("blit", "color", "filter", "noise")), (SIDE, SIDE), 3
+    ).draw(streams(), torch.tensor(1.0))
     picture = images()
     shape = (picture[:, :1] > 0).long()
     assert torch.equal(drawn.moved(shape), (drawn.moved(picture)[:, :1] > 0).long())
@@ -59,18 +59,19 @@ def test_a_mask_moves_with_its_image():
 
 
 def test_places_move_alike_in_any_number_of_channels():
-    drawn = Augment(AdaConfig(mode="fixed", kinds=KINDS), SIDE, 3).draw(streams(), torch.tensor(1.0))
+    drawn = Augment(AdaConfig(mode="fixed", kinds=KINDS), (SIDE, SIDE), 3).draw(streams(), torch.tensor(1.0))
     many = torch.cat([images(), images(seed=1)], dim=1)
     torch.testing.assert_close(
         drawn.moved(many), torch.cat([drawn.moved(images()), drawn.moved(images(seed=1))], dim=1)
     )
-    still = Augment(AdaConfig(mode="fixed", kinds=("color", "noise", "cutout")), SIDE, 3)
+    still = Augment(AdaConfig(mode="fixed", kinds=("color", "noise", "cutout")), (SIDE, SIDE), 3)
     assert torch.equal(still.draw(streams(), torch.tensor(1.0)).moved(many), many)
 
 
 def test_a_chain_draws_all_before_it_shows_anything():
     parts = [
-        Augment(AdaConfig(mode="fixed", kinds=kinds), SIDE, 3) for kinds in (("blit",), ("color", "noise"))
+        Augment(AdaConfig(mode="fixed", kinds=kinds), (SIDE, SIDE), 3)
+        for kinds in (("blit",), ("color", "noise"))
     ]
     randomness, p = streams(), torch.tensor(0.8)
     chain = Chain(tuple(part.draw(randomness, p) for part in parts))
@@ -86,14 +87,14 @@ def test_a_chain_draws_all_before_it_shows_anything():
 
 @pytest.mark.parametrize("part", ["moves", "affine", "colors", "gains", "noise", "hole"])
 def test_each_group_acts_beside_all_others(part):
-    drawn = Augment(AdaConfig(mode="fixed", kinds=KINDS), SIDE, 3).draw(streams(), torch.tensor(1.0))
+    drawn = Augment(AdaConfig(mode="fixed", kinds=KINDS), (SIDE, SIDE), 3).draw(streams(), torch.tensor(1.0))
     changed = (drawn(images()) != replace(drawn, **{part: None})(images())).flatten(1).any(dim=1)
     assert changed.float().mean() >= 0.75  # half of the flips and turns are none
 
 
 def test_the_hole_is_cut_last():
     """Nothing that comes before shows in it (Karras et al. 2020b, appendix B)."""
-    drawn = Augment(AdaConfig(mode="fixed", kinds=KINDS), SIDE, 3).draw(streams(), torch.tensor(1.0))
+    drawn = Augment(AdaConfig(mode="fixed", kinds=KINDS), (SIDE, SIDE), 3).draw(streams(), torch.tensor(1.0))
     hidden = corruption.cut_out(torch.ones(N, 1, SIDE, SIDE), drawn.hole) == 0
     shown = drawn(images())
     assert (shown[hidden.expand_as(shown)] == 0).all()

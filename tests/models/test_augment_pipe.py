@@ -22,7 +22,7 @@ MANY = 4000
 
 
 def pipe(kinds=KINDS, side: int = 16, channels: int = 3) -> Augment:
-    return Augment(AdaConfig(mode="fixed", kinds=kinds), side, channels)
+    return Augment(AdaConfig(mode="fixed", kinds=kinds), (side, side), channels)
 
 
 def images(count: int = 4, channels: int = 3, side: int = 16, dtype=torch.float32) -> torch.Tensor:
@@ -94,15 +94,15 @@ def test_half_precision_is_computed_in_float32():
 
 
 def test_blits_fire_and_spread_as_the_paper_says(streams):
-    moves = blit.draw_moves(draws(streams, 0.3), 64)
+    moves = blit.draw_moves(draws(streams, 0.3), (64, 64))
     share(moves.flip == -1, 0.15)
     for turns in (1, 2, 3):
         share(moves.turns == turns, 0.3 / 4)
     share((moves.shift != 0).any(dim=1), 0.3 * (1 - 1 / 256))
-    moves = blit.draw_moves(draws(streams, 1.0), 8000)
+    moves = blit.draw_moves(draws(streams, 1.0), (8000, 8000))
     flat(moves.shift.flatten().double(), -1000.5, 1000.5)
     assert 995 < moves.shift.abs().max() <= 1000
-    moves = blit.draw_moves(draws(streams, 1.0), 64)
+    moves = blit.draw_moves(draws(streams, 1.0), (64, 64))
     assert moves.shift.abs().max() == 8
     share(moves.shift == 3, 1 / 16)
 
@@ -114,7 +114,7 @@ def test_geometry_fires_and_spreads_as_the_paper_says(streams, monkeypatch):
     monkeypatch.setattr(
         geometry, "inverse", lambda *given: (seen.update(zip(names, given, strict=True)), plain(*given))[1]
     )
-    affine = geometry.draw_affine(draws(streams, 0.3), 64)
+    affine = geometry.draw_affine(draws(streams, 0.3), (64, 64))
     share(seen["scale"] != 1, 0.3)
     share(seen["stretch"] != 1, 0.3)
     share(seen["first"] != 0, 1 - math.sqrt(0.7))
@@ -122,7 +122,7 @@ def test_geometry_fires_and_spreads_as_the_paper_says(streams, monkeypatch):
     share((seen["first"] != 0) | (seen["second"] != 0), 0.3)  # one or the other: p
     share((seen["shift"] != 0).any(dim=1), 0.3)
     share(affine.still, 0.7**4)
-    geometry.draw_affine(draws(streams, 1.0), 64)
+    geometry.draw_affine(draws(streams, 1.0), (64, 64))
     normal(seen["scale"].log2(), 0.2)
     normal(seen["stretch"].log2(), 0.2)
     flat(seen["first"], -math.pi, math.pi)

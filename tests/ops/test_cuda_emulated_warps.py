@@ -28,7 +28,7 @@ def test_warp_grid(count, side, taps, margin, centre, spread, dtype):
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in (linear, offset, grid)]
     library().emulate_warp_grid(TYPES[dtype], *pointers, ctypes.c_int64(count), ctypes.c_int64(places), how)
     want = warp_grid_reference(
-        linear.double(), offset.double(), side, taps=taps, margin=margin, centre=centre
+        linear.double(), offset.double(), (side, side), taps=taps, margin=margin, centre=centre
     )
     # What is folded keeps the rounding of the distance that it was folded over.
     reach = 1 + float(linear.abs().sum(dim=2).max() * places + offset.abs().max()) / side

@@ -41,7 +41,7 @@ def in_pixels(grid, side):
 @pytest.mark.parametrize("spread", [0.0, 0.05, 1.0])
 def test_sources_are_folded_into_the_image_and_its_margins(side, dtype, spread):
     linear, offset = affine(5, dtype, spread)
-    grid = ops.warp_grid(linear, offset, side, **HOW)
+    grid = ops.warp_grid(linear, offset, (side, side), **HOW)
     count, half = 2 * side - 2 + HOW["taps"], (side - 1) / 2
     assert grid.shape == (5, count, count, 2)
     places = (torch.arange(count).double() - HOW["centre"]) / 2 - half
@@ -62,26 +62,26 @@ def test_sources_are_folded_into_the_image_and_its_margins(side, dtype, spread):
 def test_the_compiled_form_is_the_plain_one_to_the_bit(dtype, spread):
     for side in (2, 5, 64):
         linear, offset = affine(3, dtype, spread)
-        found = ops.warp_grid(linear, offset, side, **HOW)
-        assert torch.equal(found, warping.warp_grid_reference(linear, offset, side, **HOW))
+        found = ops.warp_grid(linear, offset, (side, side), **HOW)
+        assert torch.equal(found, warping.warp_grid_reference(linear, offset, (side, side), **HOW))
 
 
 def test_strides_empty_batches_and_other_filters():
     linear, offset = affine(4, torch.float32)
-    turned = ops.warp_grid(linear.mT, offset.flip(0), 8, taps=3, margin=0, centre=1.0)
+    turned = ops.warp_grid(linear.mT, offset.flip(0), (8, 8), taps=3, margin=0, centre=1.0)
     assert torch.equal(
-        turned, ops.warp_grid(linear.mT.clone(), offset.flip(0).clone(), 8, taps=3, margin=0, centre=1.0)
+        turned, ops.warp_grid(linear.mT.clone(), offset.flip(0).clone(), (8, 8), taps=3, margin=0, centre=1.0)
     )
-    assert ops.warp_grid(linear[:0], offset[:0], 8, **HOW).shape == (0, 26, 26, 2)
+    assert ops.warp_grid(linear[:0], offset[:0], (8, 8), **HOW).shape == (0, 26, 26, 2)
 
 
 def test_no_gradient_is_silently_missing():
     linear, offset = affine(1, torch.float32)
     linear.requires_grad_()
     with pytest.raises(ValueError, match="no derivative"):
-        ops.warp_grid(linear, offset, 4, **HOW)
+        ops.warp_grid(linear, offset, (4, 4), **HOW)
     with torch.no_grad():
-        assert not ops.warp_grid(linear, offset, 4, **HOW).requires_grad
+        assert not ops.warp_grid(linear, offset, (4, 4), **HOW).requires_grad
 
 
 def test_registrations_keep_torchs_rules():

@@ -27,36 +27,50 @@ class Moves:
     shift: Tensor
 
 
-def draw_moves(draws: Draws, side: int) -> Moves:
-    """Draws flips U{0, 1}, turns U{0, 3}, shifts round(U(-1/8, 1/8) * side); half of the flips do nothing."""
+def draw_moves(draws: Draws, size: tuple[int, int]) -> Moves:
+    """Draws flips U{0, 1}, turns U{0, 3}, shifts round(U(-1/8, 1/8) * side); half of the flips do nothing.
+
+    size: (height, width). Images that are not square are turned by half turns alone, U{0, 2}.
+    """
+    height, width = size
     flip = torch.where(draws.fires(), 1 - 2 * draws.whole(2), 1)
     turns = torch.where(draws.fires(), draws.whole(4), 0)
+    if height != width:
+        turns = turns - turns % 2
     fires = draws.fires()
-    shift = torch.stack([draws.uniform(-_SHIFT, _SHIFT), draws.uniform(-_SHIFT, _SHIFT)], dim=1)
-    return Moves(flip, turns, torch.where(fires[:, None], (shift * side).round().long(), 0))
+    x, y = draws.uniform(-_SHIFT, _SHIFT) * width, draws.uniform(-_SHIFT, _SHIFT) * height
+    shift = torch.stack([x, y], dim=1)
+    return Moves(flip, turns, torch.where(fires[:, None], shift.round().long(), 0))
 
 
 def move(images: Tensor, moves: Moves) -> Tensor:
-    """Moves images [N, C, S, S] exactly, pixel by pixel; beyond the border they are reflected."""
-    index = _sources(moves, images.shape[3])
+    """Moves images [N, C, H, W] exactly, pixel by pixel; beyond the border they are reflected. Quarter turns
+    need squares."""
+    index = _sources(moves, *images.shape[2:])
     index = index.flatten(1)[:, None].expand(-1, images.shape[1], -1)
     return images.flatten(2).gather(2, index).view_as(images)
 
 
-def _sources(moves: Moves, side: int) -> Tensor:
-    """Returns, for each pixel of the result, the index y * S + x of the pixel that it shows, [N, S, S].
+def _sources(moves: Moves, height: int, width: int) -> Tensor:
+    """Returns, for each pixel of the result, the index y * W + x of the pixel that it shows, [N, H, W].
 
-    In centred coordinates X = 2x - (S - 1), and likewise Y, a quarter turn swaps and negates coordinates, so
-    that the index of the source is the sum of a term in Y and a term in X.
+    In centred coordinates X = 2x - (W - 1), Y = 2y - (H - 1), a quarter turn swaps and negates coordinates,
+    so that the index of the source is the sum of a term in Y and a term in X.
     """
-    last = side - 1
-    places = torch.arange(side, device=moves.shift.device)
-    # Undo the shift, then fold positions outside the image back into it: a triangle wave of period 2 (S - 1).
-    folded = last - (torch.remainder(places - moves.shift[:, :, None], 2 * last) - last).abs()
-    x, y = (2 * folded - last).unbind(1)  # [N, S] each
+    x, y = _centred(width, moves.shift[:, 0]), _centred(height, moves.shift[:, 1])  # [N, W], [N, H]
     # cos and sin of the turn; then the flip acts on what has become the horizontal axis.
     cos = (moves.turns == 0).long() - (moves.turns == 2).long()
     sin = (moves.turns == 1).long() - (moves.turns == 3).long()
-    from_y = y * (side * cos - moves.flip * sin)[:, None]
-    from_x = x * (side * sin + moves.flip * cos)[:, None]
-    return (from_y[:, :, None] + from_x[:, None, :] + (side + 1) * last) // 2
+    from_y = y * (width * cos - moves.flip * sin)[:, None]
+    from_x = x * (width * sin + moves.flip * cos)[:, None]
+    return (from_y[:, :, None] + from_x[:, None, :] + height * width - 1) // 2
+
+
+def _centred(side: int, shift: Tensor) -> Tensor:
+    """Returns the centred coordinates along one axis that the pixels of the result show before turns and
+    flips, [N, side]."""
+    last = side - 1
+    places = torch.arange(side, device=shift.device)
+    # Undo the shift, then fold positions outside the image back into it: a triangle wave of period 2 last.
+    folded = last - (torch.remainder(places - shift[:, None], 2 * last) - last).abs()
+    return 2 * folded - last

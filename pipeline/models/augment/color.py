@@ -42,12 +42,14 @@ def draw_colors(draws: Draws) -> Colors:
 
 
 def recolor(images: Tensor, colors: Colors) -> Tensor:
-    """Changes the colours of images [N, C, H, W], where C is 1 or 3. Grey images have only luma, so hue and
-    saturation do not change them."""
+    """Changes the colours of images [N, C, H, W], where C is 1, 3 or 4. Grey images have only luma, so
+    hue and saturation do not change them. A fourth channel, how opaque a pixel is, is no colour and stays."""
     gain = colors.contrast * colors.luma
     bias = (gain * colors.brightness).to(images.dtype)  # along the luma axis, which later steps keep
     if images.shape[1] == 1:
         return images * gain.to(images.dtype)[:, None, None, None] + bias[:, None, None, None]
+    if images.shape[1] == 4:
+        return torch.cat([recolor(images[:, :3], colors), images[:, 3:]], dim=1)
     matrix = _matrix(colors).to(images.dtype)
     bias = bias[:, None, None].expand(-1, 3, 1)
     return torch.baddbmm(bias, matrix, images.flatten(2)).view_as(images)

@@ -13,7 +13,7 @@ from pipeline.models.augment.draws import Draws
 
 UNIFORMS, NORMALS = 7, 4
 _SCALE = 0.2  # standard deviation of log2 of isotropic and anisotropic scaling
-_SHIFT = 0.125  # standard deviation of fractional translation, as a fraction of the side
+_SHIFT = 0.125  # standard deviation of translation, as a fraction of the side along which it goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class Affine:
         return Affine(self.linear, self.offset - shift)
 
 
-def draw_affine(draws: Draws, side: int) -> Affine:
+def draw_affine(draws: Draws, size: tuple[int, int]) -> Affine:
     """Draws isotropic scaling, rotation, anisotropic scaling, rotation and translation, and returns the
-    inverse of their product.
+    inverse of their product. size: (height, width) of the images in pixels.
 
     The rotations before and after the anisotropic scaling each fire with probability 1 - sqrt(1 - p), so that
     at least one fires with probability p.
@@ -53,7 +53,8 @@ def draw_affine(draws: Draws, side: int) -> Affine:
     stretch = torch.where(draws.fires(), draws.log_normal(_SCALE), 1.0)
     second = torch.where(draws.fires(rotates), draws.uniform(-math.pi, math.pi), 0.0)
     moves = draws.fires()[:, None]
-    shift = torch.stack([draws.normal(_SHIFT * side), draws.normal(_SHIFT * side)], dim=1)
+    height, width = size
+    shift = torch.stack([draws.normal(_SHIFT * width), draws.normal(_SHIFT * height)], dim=1)
     return inverse(scale, first, stretch, second, torch.where(moves, shift, 0.0))
 
 

@@ -25,17 +25,18 @@ _NUMBERS = {
 
 
 class Augment(nn.Module):
-    """Applies the groups of `config.kinds` to square images, each operation with probability p (Karras et al.
-    2020b, appendix B).
+    """Applies the groups of `config.kinds` to images, each operation with probability p (Karras et al. 2020b,
+    appendix B).
 
     It holds only constants, which are neither trained nor saved. The numbers that a sample draws do not
     depend on p, on other samples or on which operations fire.
     """
 
-    def __init__(self, config: AdaConfig, resolution: int, channels: int) -> None:
+    def __init__(self, config: AdaConfig, size: tuple[int, int], channels: int) -> None:
+        """size: (height, width) of the images."""
         super().__init__()
         self.kinds = frozenset(config.kinds)
-        self.resolution, self.channels = resolution, channels
+        self.size, self.channels = size, channels
         self.uniforms, self.normals = (sum(_NUMBERS[kind][i] for kind in self.kinds) for i in (0, 1))
         self.warp = Warp() if "geometry" in self.kinds else None
         self.band_filter = bands.BandFilter() if "filter" in self.kinds else None
@@ -53,8 +54,8 @@ class Augment(nn.Module):
         draws, kinds = Draws(randomness, p, self.uniforms, self.normals), self.kinds
         return Drawn(
             self,
-            moves=blit.draw_moves(draws, self.resolution) if "blit" in kinds else None,
-            affine=geometry.draw_affine(draws, self.resolution) if "geometry" in kinds else None,
+            moves=blit.draw_moves(draws, self.size) if "blit" in kinds else None,
+            affine=geometry.draw_affine(draws, self.size) if "geometry" in kinds else None,
             colors=color.draw_colors(draws) if "color" in kinds else None,
             gains=bands.draw_gains(draws) if "filter" in kinds else None,
             noise=self._noise(randomness, draws) if "noise" in kinds else None,
@@ -62,7 +63,7 @@ class Augment(nn.Module):
         )
 
     def _noise(self, randomness: Randomness, draws: Draws) -> tuple[Tensor, Tensor]:
-        image = randomness.normal(self.channels, self.resolution, self.resolution)
+        image = randomness.normal(self.channels, *self.size)
         return corruption.draw_noise_level(draws), image
 
 
@@ -84,7 +85,7 @@ class Drawn:
     hole: Tensor | None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Augments images [N, C, S, S] in about [-1, 1] of any float type; the result is not clamped.
+        """Augments images [N, C, H, W] in about [-1, 1] of any float type; the result is not clamped.
 
         It is differentiable any number of times with respect to the images. A sample for which nothing fires
         comes back bit for bit, so that p = 0 is the identity. Images in half precision are converted to

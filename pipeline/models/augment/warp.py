@@ -39,45 +39,49 @@ class Warp(nn.Module):
         self.centre = sum(k * tap for k, tap in enumerate(SYM6)) / sum(SYM6)
 
     def forward(self, images: Tensor, affine: Affine) -> Tensor:
-        """Transforms images [N, C, S, S]; the result has the same shape and type."""
-        n, c, side, _ = images.shape
+        """Transforms images [N, C, H, W]; the result has the same shape and type."""
+        n, c, height, width = images.shape
         # The transformation was drawn at random: it is a constant and gets no gradient.
         with torch.no_grad():
             linear, offset = affine.linear.to(images.dtype), affine.offset.to(images.dtype)
-            grid = ops.warp_grid(linear, offset, side, taps=self.taps, margin=self.margin, centre=self.centre)
+            size, reach = (height, width), self.margin
+            grid = ops.warp_grid(linear, offset, size, taps=self.taps, margin=reach, centre=self.centre)
         # As channels of one image, which plain PyTorch filters several times as fast on a CPU.
-        fine = self._upsample(images.reshape(1, n * c, side, side))
+        fine = self._upsample(images.reshape(1, n * c, height, width))
         fine = look_up(fine.view(n, c, *fine.shape[2:]), grid)
         fine = fine.view(1, n * c, *fine.shape[2:])
-        return self._downsample(fine).view(n, c, side, side)
+        return self._downsample(fine).view(n, c, height, width)
 
     def _upsample(self, images: Tensor) -> Tensor:
         """Upsamples the image with its margins by 2, from place `_first` on."""
         pad = 2 * self.margin  # the margins themselves, and what the filters reach beyond them
-        side, wide = images.shape[3], images.shape[3] + 2 * pad
+        height, width = images.shape[2:]
         skipped = 2 * pad + self._first  # places of the padded image before the first
-        size = 2 * (side + 2 * self.margin)
-        forth = partial(self._spread, before=skipped, size=size, gain=4)
-        back = partial(self._gather, before=skipped, size=wide, gain=4)
+        fine = (2 * (height + 2 * self.margin), 2 * (width + 2 * self.margin))
+        forth = partial(self._spread, before=skipped, size=fine, gain=4)
+        back = partial(self._gather, before=skipped, size=(height + 2 * pad, width + 2 * pad), gain=4)
         return linear_map(reflect_pad(images, pad, pad), forth, back)
 
     def _downsample(self, images: Tensor) -> Tensor:
-        """Downsamples [N, C, 2S - 2 + taps, ...] by 2, with the first tap of the first pixel at place 0."""
-        fine, side = images.shape[3], (images.shape[3] - self.taps) // 2 + 1
-        return linear_map(
-            images, partial(self._gather, before=0, size=side), partial(self._spread, before=0, size=fine)
-        )
+        """Downsamples [N, C, 2H - 2 + taps, 2W - 2 + taps] by 2, with the first tap of the first pixel at
+        place 0."""
+        height, width = images.shape[2:]
+        size = ((height - self.taps) // 2 + 1, (width - self.taps) // 2 + 1)
+        forth = partial(self._gather, before=0, size=size)
+        return linear_map(images, forth, partial(self._spread, before=0, size=(height, width)))
 
-    def _spread(self, images: Tensor, *, before: int, size: int, gain: float = 1) -> Tensor:
+    def _spread(self, images: Tensor, *, before: int, size: tuple[int, int], gain: float = 1) -> Tensor:
         """Computes y[n] = gain * sum over j of kernel[n + before - 2j] x[j] along both axes, for n < size."""
         left = self.taps - 1 - before
-        right = size - (2 * images.shape[3] + left - self.taps + 1)
-        return ops.upfirdn2d(images, self.kernel, up=2, padding=(left, right, left, right), gain=gain)
+        sides = zip(size, images.shape[2:], strict=True)
+        down, right = (fine - (2 * coarse + left - self.taps + 1) for fine, coarse in sides)
+        return ops.upfirdn2d(images, self.kernel, up=2, padding=(left, right, left, down), gain=gain)
 
-    def _gather(self, images: Tensor, *, before: int, size: int, gain: float = 1) -> Tensor:
+    def _gather(self, images: Tensor, *, before: int, size: tuple[int, int], gain: float = 1) -> Tensor:
         """Computes the adjoint, x[j] = gain * sum over n of kernel[n + before - 2j] y[n], for j < size."""
-        right = 2 * size - 2 + self.taps - images.shape[3] - before
-        pads = (before, right, before, right)
+        sides = zip(size, images.shape[2:], strict=True)
+        down, right = (2 * coarse - 2 + self.taps - fine - before for coarse, fine in sides)
+        pads = (before, right, before, down)
         return ops.upfirdn2d(images, self.kernel, down=2, padding=pads, flip_filter=True, gain=gain)
 
     @property

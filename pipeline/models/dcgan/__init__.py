@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,12 +15,11 @@ from pipeline.contracts import ImageSpec, Networks, Verdict
 from pipeline.errors import UserError
 from pipeline.models.layers import BatchNorm, LabelledLatent, VerdictHead
 from pipeline.models.plain import PlainFamily
-
-LOWEST = 4
+from pipeline.models.sides import ALLOWED, sides_of
 
 
 class DCGAN(PlainFamily):
-    """Implements contracts.Family for square images whose side is a power of two, from 8 pixels.
+    """Implements contracts.Family for images of at least two levels of `models.sides`.
 
     Batch statistics are computed over the images that all processes hold at once (`batch.micro`).
     """
@@ -29,11 +29,11 @@ class DCGAN(PlainFamily):
     def __init__(self, config: DCGANConfig, spec: ImageSpec, **settings: Any) -> None:
         """Raises UserError for images that the family cannot make."""
         seen = self.codec.latents(spec)
-        side = seen.height
-        if side != seen.width or side & (side - 1) or side < 2 * LOWEST:
+        sides = sides_of(seen.height, seen.width)
+        if not sides.begins or not sides.doublings:
             raise UserError(
-                f"dcgan needs square images of a power of two from {2 * LOWEST} pixels, not "
-                f"{seen.width}x{side}; prepare the data with --resolution"
+                f"dcgan cannot make images of {seen.height}x{seen.width} (height x width); allowed: at least "
+                f"once doubled {ALLOWED}"
             )
         super().__init__(config, spec, **settings)
 
@@ -50,9 +50,11 @@ class Generator(nn.Module):
     def __init__(self, config: DCGANConfig, spec: ImageSpec) -> None:
         super().__init__()
         self.z_dim, self.classes = config.z_dim, spec.classes
-        widths = levels(config.generator_channels, config.channels_max, spec.height)[::-1]
+        sides = sides_of(spec.height, spec.width)
+        widths = levels(config.generator_channels, config.channels_max, sides.doublings)[::-1]
+        self.start = sides.start
         self.latent = LabelledLatent(config.z_dim, spec.classes, config.label_dim)
-        self.project = nn.Linear(self.latent.outputs, widths[0] * LOWEST * LOWEST, bias=False)
+        self.project = nn.Linear(self.latent.outputs, widths[0] * math.prod(sides.start), bias=False)
         outputs = [*widths[1:], spec.channels]
         self.convs = nn.ModuleList(
             Doubling(a, b, bias=b == spec.channels) for a, b in zip(widths, outputs, strict=True)
@@ -71,7 +73,7 @@ class Generator(nn.Module):
 
     def decode(self, code: Tensor, *, exact: bool = False) -> Tensor:
         x = self.project(code)
-        x = ops.arranged(x.view(len(x), -1, LOWEST, LOWEST), x.dtype)
+        x = ops.arranged(x.view(len(x), -1, *self.start), x.dtype)
         for norm, conv in zip(self.norms, self.convs, strict=True):
             x = conv(norm(x, act="relu"))
         return torch.tanh(x)
@@ -82,13 +84,14 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: DCGANConfig, spec: ImageSpec) -> None:
         super().__init__()
-        widths = levels(config.discriminator_channels, config.channels_max, spec.height)
+        sides = sides_of(spec.height, spec.width)
+        widths = levels(config.discriminator_channels, config.channels_max, sides.doublings)
         inputs = [spec.channels, *widths[:-1]]
         self.convs = nn.ModuleList(
             Halving(a, b, bias=a == spec.channels) for a, b in zip(inputs, widths, strict=True)
         )
         self.norms = nn.ModuleList(BatchNorm(width) for width in widths[1:])
-        features = widths[-1] * LOWEST * LOWEST
+        features = widths[-1] * math.prod(sides.start)
         self.head = VerdictHead(features, spec.classes, config.label_dim, config.conditioning)
 
     def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Verdict:
@@ -122,9 +125,9 @@ class Halving(nn.Conv2d):
         return y if self.bias is None else ops.bias_act(y, self.bias)
 
 
-def levels(base: int, most: int, resolution: int) -> list[int]:
-    """Returns the channels of each layer, from the image down to 4 pixels."""
-    return [min(base << i, most) for i in range(resolution.bit_length() - LOWEST.bit_length())]
+def levels(base: int, most: int, doublings: int) -> list[int]:
+    """Returns the channels of each layer, from the image down to the start."""
+    return [min(base << i, most) for i in range(doublings)]
 
 
 def initialise(module: nn.Module) -> None:

@@ -15,7 +15,7 @@ class ModulatedConv2d(nn.Module):
     """One synthesis layer: modulated convolution, noise, bias, leaky ReLU (Karras et al. 2020a, figure 2c).
 
     Maps x [N, Cin, H, W] and w [N, w_dim] to [N, Cout, H * up, W * up] in the type of x. The noise strength,
-    one number per layer, starts at 0.
+    one number per layer, starts at 0. size: (height, width) of the output.
     """
 
     resample_filter: Tensor | None
@@ -26,7 +26,7 @@ class ModulatedConv2d(nn.Module):
         inputs: int,
         outputs: int,
         w_dim: int,
-        resolution: int,
+        size: tuple[int, int],
         *,
         kernel: int = 3,
         up: int = 1,
@@ -35,12 +35,12 @@ class ModulatedConv2d(nn.Module):
         taps: tuple[float, ...] = (1, 3, 3, 1),
     ) -> None:
         super().__init__()
-        self.resolution, self.up, self.clamp, self.padding = resolution, up, clamp, kernel // 2
+        self.up, self.clamp, self.padding = up, clamp, kernel // 2
         self.affine = Linear(w_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros([])) if noise else None
-        self.register_buffer("noise_const", torch.randn(resolution, resolution) if noise else None)
+        self.register_buffer("noise_const", torch.randn(size) if noise else None)
         self.register_buffer("resample_filter", ops.setup_filter(taps) if up > 1 else None, persistent=False)
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:

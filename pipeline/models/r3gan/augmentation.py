@@ -29,7 +29,7 @@ class ScheduledAugment(nn.Module):
         parts = [(color, tuple(names)) for color, names in groupby(kinds, lambda kind: kind == "color")]
         self.factors = [config.augment_color if color else 1.0 for color, _ in parts]
         self.pipes = nn.ModuleList(
-            Augment(AdaConfig(mode="fixed", kinds=names), spec.height, spec.channels)
+            Augment(AdaConfig(mode="fixed", kinds=names), (spec.height, spec.width), spec.channels)
             for _, names in (parts if self.on else ())
         )
 

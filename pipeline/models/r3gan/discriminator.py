@@ -10,7 +10,7 @@ import ops
 from pipeline.contracts import Verdict
 from pipeline.models.phases import has_classifier
 from pipeline.models.r3gan.layers import Block, Conv, Projections, Resample
-from pipeline.models.r3gan.shape import LOWEST, Shape
+from pipeline.models.r3gan.shape import Shape
 
 
 class Discriminator(nn.Module):
@@ -32,7 +32,7 @@ class Discriminator(nn.Module):
         if self.embed is not None:
             nn.init.normal_(self.embed.weight, std=1 / math.sqrt(classes * features))
         outputs = features if self.embed is not None else 1 + (classes if self.classifies else 0)
-        self.head = Projections(config.widths[0], outputs, LOWEST)
+        self.head = Projections(config.widths[0], outputs, shape.start)
 
     def forward(self, images: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Verdict:
         """Judges images [N, C, H, W] in about [-1, 1] with labels [N], if the network is conditional.

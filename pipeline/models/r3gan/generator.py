@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.models.r3gan.layers import Basis, Block, Conv, Resample
-from pipeline.models.r3gan.shape import LOWEST, Shape
+from pipeline.models.r3gan.shape import Shape
 
 
 class Generator(nn.Module):
@@ -26,7 +26,7 @@ class Generator(nn.Module):
             # classes.
             nn.init.normal_(self.embed.weight, std=1 / math.sqrt(classes))
         inputs = config.z_dim + (config.label_dim if classes else 0)
-        self.basis = Basis(inputs, config.widths[0], LOWEST)
+        self.basis = Basis(inputs, config.widths[0], shape.start)
         self.stages = nn.ModuleList(self._stage(i) for i in range(shape.stages))
         self.to_image = Conv(config.widths[-1], shape.channels)
 

@@ -85,12 +85,12 @@ class Resample(nn.Module):
 
 
 class Basis(nn.Module):
-    """Maps latents [N, inputs] to [N, width, side, side]: each channel is a learned image multiplied by a
+    """Maps latents [N, inputs] to [N, width, *size]: each channel is a learned image multiplied by a
     linear function of the latents."""
 
-    def __init__(self, inputs: int, width: int, side: int) -> None:
+    def __init__(self, inputs: int, width: int, size: tuple[int, int]) -> None:
         super().__init__()
-        self.images = nn.Parameter(torch.randn(width, side, side))
+        self.images = nn.Parameter(torch.randn(width, *size))
         self.weight = spread(torch.empty(width, inputs))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -98,12 +98,12 @@ class Basis(nn.Module):
 
 
 class Projections(nn.Module):
-    """Maps [N, width, side, side] to [N, outputs]: the inner product of each channel with a learned image,
+    """Maps [N, width, *size] to [N, outputs]: the inner product of each channel with a learned image,
     followed by a linear layer."""
 
-    def __init__(self, width: int, outputs: int, side: int) -> None:
+    def __init__(self, width: int, outputs: int, size: tuple[int, int]) -> None:
         super().__init__()
-        self.images = spread(torch.empty(width, side, side))
+        self.images = spread(torch.empty(width, *size))
         self.weight = spread(torch.empty(outputs, width))
 
     def forward(self, x: Tensor) -> Tensor:

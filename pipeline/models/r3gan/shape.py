@@ -9,8 +9,7 @@ import torch
 from pipeline.config.families import R3GANConfig
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-
-LOWEST = 4
+from pipeline.models.sides import ALLOWED, LOWEST, sides_of
 
 
 @dataclass(frozen=True)
@@ -18,13 +17,15 @@ class Shape:
     """What data and config determine about the networks.
 
     channels: those of the images. classes: 0 if unlabelled. low_precision: the type of the highest
-    `config.low_precision_levels` stages in passes that are not exact; None for float32.
+    `config.low_precision_levels` stages in passes that are not exact; None for float32. start: (height,
+    width) of the first stage.
     """
 
     config: R3GANConfig
     channels: int
     classes: int
     low_precision: torch.dtype | None = None
+    start: tuple[int, int] = (LOWEST, LOWEST)
 
     @property
     def stages(self) -> int:
@@ -54,14 +55,13 @@ class Shape:
 
 def shape_of(config: R3GANConfig, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:
     """Returns the networks' shape. Raises UserError unless the last stage has the images' resolution."""
-    if spec.height != spec.width:
+    sides, shown = sides_of(spec.height, spec.width), f"{spec.height}x{spec.width} (height x width)"
+    if not sides.begins:
+        raise UserError(f"r3gan cannot make images of {shown}; allowed: {ALLOWED}")
+    if len(config.widths) != sides.doublings + 1:
         raise UserError(
-            f"r3gan needs square images, not {spec.width}x{spec.height}; prepare the data with --resolution"
+            f"family.widths: {len(config.widths)} stages do not make images of {shown}, which begin with "
+            f"{sides.start[0]}x{sides.start[1]} pixels; allowed: {sides.doublings + 1} stages, one for each "
+            "size up to that of the images"
         )
-    side = LOWEST << (len(config.widths) - 1)
-    if spec.height != side:
-        raise UserError(
-            f"family.widths: {len(config.widths)} stages make images of {side}x{side} pixels, not "
-            f"{spec.width}x{spec.height}; allowed: one stage for each of 4, 8, ... up to the images' size"
-        )
-    return Shape(config, spec.channels, spec.classes, low_precision)
+    return Shape(config, spec.channels, spec.classes, low_precision, sides.start)

@@ -11,8 +11,9 @@ import ops
 from pipeline.errors import UserError
 from pipeline.models.groups import check_groups
 from pipeline.models.layers import Compilable, Conv2d, Linear, Recomputable
+from pipeline.models.sides import LOWEST
 from pipeline.models.stylegan2.mapping import MappingNetwork
-from pipeline.models.stylegan2.shape import LOWEST, Shape
+from pipeline.models.stylegan2.shape import Shape
 
 
 class DiscriminatorBlock(Recomputable):
@@ -54,7 +55,7 @@ class DiscriminatorBlock(Recomputable):
 
 
 class DiscriminatorHead(nn.Module):
-    """The last layers, from 4px on, always in float32: [N, C, 4, 4] -> [N, outputs]."""
+    """The last layers, from 4px on, always in float32: [N, C, *start] -> [N, outputs]."""
 
     def __init__(self, shape: Shape, outputs: int) -> None:
         super().__init__()
@@ -64,7 +65,7 @@ class DiscriminatorHead(nn.Module):
         self.from_image = Conv2d(shape.channels, width, 1, act="lrelu") if needs_image else None
         clamp = config.clamp if config.clamp_everywhere else None
         self.conv = Conv2d(width + self.channels, width, 3, act="lrelu", clamp=clamp)
-        self.dense = Linear(width * LOWEST * LOWEST, width, act="lrelu")
+        self.dense = Linear(width * math.prod(shape.sides.start), width, act="lrelu")
         self.out = Linear(width, outputs)
 
     def forward(self, x: Tensor | None, image: Tensor | None) -> Tensor:

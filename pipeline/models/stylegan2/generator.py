@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.models.layers import Compilable, Conv2d, Linear, ModulatedConv2d, Recomputable, ToImage
+from pipeline.models.sides import LOWEST
 from pipeline.models.stylegan2.mapping import MappingNetwork
-from pipeline.models.stylegan2.shape import LOWEST, Shape
+from pipeline.models.stylegan2.shape import Shape
 
 Noise = Sequence[Tensor] | Literal["const", "none"]
 """The noise of a pass: one tensor [N, 1, H, W] for each layer with noise, the stored constants, or none."""
@@ -28,22 +29,20 @@ class SynthesisBlock(Recomputable):
     def __init__(self, shape: Shape, resolution: int) -> None:
         super().__init__()
         config = shape.config
-        width, clamp = shape.width(resolution), shape.clamp(resolution)
+        width, clamp, size = shape.width(resolution), shape.clamp(resolution), shape.size(resolution)
         self.dtype, self.is_first = shape.dtype(resolution), resolution == LOWEST
         self.residual = config.generator_architecture == "residual" and not self.is_first
         self.convs = nn.ModuleList()
         if self.is_first:
-            self.const = nn.Parameter(torch.randn(width, resolution, resolution))
+            self.const = nn.Parameter(torch.randn(width, *size))
         else:
             below = shape.width(resolution // 2)
             self.convs.append(
-                ModulatedConv2d(below, width, config.w_dim, resolution, up=2, noise=config.noise, clamp=clamp)
+                ModulatedConv2d(below, width, config.w_dim, size, up=2, noise=config.noise, clamp=clamp)
             )
             if self.residual:
                 self.skip = Conv2d(below, width, 1, bias=False, up=2)
-        self.convs.append(
-            ModulatedConv2d(width, width, config.w_dim, resolution, noise=config.noise, clamp=clamp)
-        )
+        self.convs.append(ModulatedConv2d(width, width, config.w_dim, size, noise=config.noise, clamp=clamp))
         top = resolution == shape.resolution
         has_image = top or config.generator_architecture == "skip"
         self.to_image = ToImage(width, shape.channels, config.w_dim, clamp=clamp) if has_image else None
@@ -92,7 +91,7 @@ class Synthesis(Compilable):
         # The image output of a block shares its w with the next block's first layer (figure 7).
         self.layers = sum(counts) + 1
         self.noise_shapes = [
-            (r, r) for r, count in zip(shape.resolutions, counts, strict=True) for _ in range(count)
+            shape.size(r) for r, count in zip(shape.resolutions, counts, strict=True) for _ in range(count)
         ]
 
     def compute(self, ws: Tensor, noise: Noise = "const", *, exact: bool = False) -> Tensor:

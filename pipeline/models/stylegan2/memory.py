@@ -34,7 +34,7 @@ class Memory(nn.Module):
         self.losses = LossMemory(config)
         self.ada = AdaController(config.ada)
         off = config.ada.mode == "off"
-        self.augment = None if off else Augment(config.ada, spec.height, spec.channels)
+        self.augment = None if off else Augment(config.ada, (spec.height, spec.width), spec.channels)
 
     def augmentation(self, randomness: Randomness) -> Drawn:
         """Draws the augmentation of a batch with the current p."""

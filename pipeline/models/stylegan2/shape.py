@@ -9,29 +9,38 @@ import torch
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-
-LOWEST = 4
+from pipeline.models.sides import ALLOWED, LOWEST, Sides, sides_of
 
 
 @dataclass(frozen=True)
 class Shape:
     """What data and config determine about the networks.
 
-    resolution: the side of the images in pixels. channels: those of the images. classes: 0 if unlabelled.
+    sides: those of the images, at each level. channels: those of the images. classes: 0 if unlabelled.
     low_precision: the type of activations at the highest `config.low_precision_levels` resolutions; None for
     float32 everywhere.
     """
 
     config: StyleGAN2Config
-    resolution: int
+    sides: Sides
     channels: int
     classes: int
     low_precision: torch.dtype | None
 
     @property
+    def resolution(self) -> int:
+        """The resolution of the images: their side if it is a power of two; otherwise that of squares which
+        are doubled from 4 pixels as often as they are."""
+        return LOWEST << self.sides.doublings
+
+    @property
     def resolutions(self) -> list[int]:
         """The resolutions of the networks: 4, 8, ..., resolution."""
-        return [1 << level for level in range(2, self.resolution.bit_length())]
+        return [LOWEST << level for level in range(self.sides.doublings + 1)]
+
+    def size(self, resolution: int) -> tuple[int, int]:
+        """Returns (height, width) of the layers at a resolution."""
+        return self.sides.at((resolution // LOWEST).bit_length() - 1)
 
     def width(self, resolution: int) -> int:
         """Returns the channels of the layers at a resolution."""
@@ -56,24 +65,18 @@ class Shape:
 def shape_of(config: StyleGAN2Config, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:
     """Returns the shape of the networks. Raises UserError for images that this family cannot make, or if
     there are too few channels."""
-    if spec.height != spec.width:
+    sides = sides_of(spec.height, spec.width)
+    if not sides.begins or LOWEST << sides.doublings > 1024:
         raise UserError(
-            f"stylegan2 needs square images, not {spec.width}x{spec.height}; "
-            "prepare the data with --resolution"
+            f"stylegan2 cannot make images of {spec.height}x{spec.width} (height x width); allowed: up to "
+            f"eight times doubled {ALLOWED}"
         )
-    if spec.height & (spec.height - 1) or not LOWEST <= spec.height <= 1024:
+    shape = Shape(config, sides, spec.channels, spec.classes, low_precision)
+    if config.channel_base < shape.resolution:
         raise UserError(
-            f"stylegan2 needs a resolution that is a power of two from 4 to 1024, not {spec.height}; "
-            "prepare the data with --resolution"
+            f"family.channel_base: {config.channel_base} leaves no channels at {shape.resolution} pixels; "
+            f"at least {shape.resolution}"
         )
-    if spec.channels not in (1, 3):
-        raise UserError(f"stylegan2 needs images of 1 or 3 channels, not {spec.channels}")
-    if config.channel_base < spec.height:
-        raise UserError(
-            f"family.channel_base: {config.channel_base} leaves no channels at {spec.height} pixels; "
-            f"at least {spec.height}"
-        )
-    shape = Shape(config, spec.height, spec.channels, spec.classes, low_precision)
     maps, width = config.minibatch_stddev_channels, shape.width(LOWEST)
     if maps and width % maps:
         raise UserError(
