@@ -6,6 +6,7 @@ types; training, evaluation and generation run them.
 
 from pipeline.contracts.codecs import PIXELS, Codec
 from pipeline.contracts.data import (
+    COLOURS,
     SECOND,
     Batch,
     Fakes,
@@ -34,6 +35,7 @@ from pipeline.contracts.players import (
 from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
 
 __all__ = [
+    "COLOURS",
     "NETS",
     "PIXELS",
     "SECOND",

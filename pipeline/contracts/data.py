@@ -32,11 +32,15 @@ class Field:
     dtype: str = "uint8"
 
 
+COLOURS: Mapping[int, str] = {1: "grey", 3: "RGB", 4: "RGBA"}
+"""The numbers of channels that images may have, and what they are called. A is opacity."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
     """The properties of the data that a network's shape depends on.
 
-    height, width: the size in pixels. channels: 1 (grey) or 3 (RGB); for the latents of a codec, as many as
+    height, width: the size in pixels. channels: as `COLOURS` has them; for the latents of a codec, as many as
     it makes. classes: the number of classes, 0 if the data is unlabelled.
     fields: the members that samples have beside images and labels.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.board.events import EVALUATION
-from pipeline.contracts import ImageSpec
+from pipeline.contracts import COLOURS, ImageSpec
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
 from pipeline.evaluation.board import write_scalars
@@ -218,4 +218,4 @@ class EvaluationJob:
 
 
 def _shape(spec: ImageSpec) -> str:
-    return f"{spec.width}x{spec.height} {'grey' if spec.channels == 1 else 'RGB'}"
+    return f"{spec.width}x{spec.height} {COLOURS[spec.channels]}"

@@ -21,6 +21,8 @@ pixels."""
 MOST_PIXELS = 400_000_000
 _GAP, _MARGIN, _TEXT = 2, 6, 12
 
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -43,7 +45,7 @@ class Sheet:
         head = 2 * (_TEXT + _MARGIN) + _MARGIN
         across = max(left + step * len(self.columns), _wide(font, self.title) + 2 * _MARGIN)
         size = (across, head + (height + _GAP) * len(self.rows))
-        canvas = Image.new("L" if channels == 1 else "RGB", size, "white")
+        canvas = Image.new(_MODES[channels], size, "white")
         draw = ImageDraw.Draw(canvas)
         draw.text((_MARGIN, _MARGIN), self.title, "black", font)
         for j, column in enumerate(self.columns):

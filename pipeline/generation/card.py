@@ -16,6 +16,7 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
+from pipeline.contracts import COLOURS
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import UnflippedReader
 from pipeline.generation.blocks import Blocks
@@ -138,7 +139,7 @@ def text_of(card: Mapping[str, Any]) -> str:
         f"![Contact sheet]({card['contact_sheet']})",
         "",
         f"- Images: {card['count']} of {image['width']}x{image['height']}, "
-        f"{'grey' if image['channels'] == 1 else 'RGB'}, {card['file_format']['kind']}, "
+        f"{COLOURS[image['channels']]}, {card['file_format']['kind']}, "
         f"in {card['shards']} WebDataset shards; `index.json` has the sha256 of each",
         f"- Licence: {card['licence']}",
         f"- Seeds: {card['seeds']['first']} to {card['seeds']['last']}, an image each",

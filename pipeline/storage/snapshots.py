@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pipeline.config.families import FamilyConfig
 from pipeline.config.run import FixtureConfig
-from pipeline.contracts import ImageSpec, Stage
+from pipeline.contracts import COLOURS, ImageSpec, Stage
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import checked
 from pipeline.storage.atomic import publish_folder, remove_folder
@@ -284,7 +284,7 @@ def _known_details(details: Mapping[str, Any], where: str) -> _Details:
         where,
     )
     spec = known.spec
-    if not (0 < spec.height <= _LARGEST and 0 < spec.width <= _LARGEST and spec.channels in (1, 3)):
+    if not (0 < spec.height <= _LARGEST and 0 < spec.width <= _LARGEST and spec.channels in COLOURS):
         raise Damaged(f"{where}: spec: {spec.height}x{spec.width}x{spec.channels} is no image")
     if not all(isinstance(name, str) for name in known.classes):
         raise Damaged(f"{where}: classes: must be a list of names")

@@ -68,9 +68,9 @@ def test_processes_that_do_not_divide_the_batch(shards, tmp_path):
 
 
 def test_images_that_the_family_cannot_make(tmp_path):
-    prepare("demo:digits", tmp_path / "odd", Asked(resolution=12, channels=1, count=40))
+    prepare("demo:digits", tmp_path / "odd", Asked(resolution=22, channels=1, count=40))
     config = write_config(tmp_path / "c.yaml", tmp_path / "odd")
-    assert "12" in refused(config, "--run", tmp_path / "run")
+    assert "22x22" in refused(config, "--run", tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["biggan", "progan"])

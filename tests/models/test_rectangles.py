@@ -121,3 +121,12 @@ def test_colours_change_and_opacity_stays():
     changed = color.recolor(x, colors)
     assert torch.equal(changed[:, 3], x[:, 3])
     assert torch.equal(changed[:, :3], color.recolor(x[:, :3], colors))
+
+
+def test_metrics_see_transparent_parts_over_white():
+    from pipeline.evaluation.features.extractor import as_rgb
+
+    pixels = torch.tensor([[10, 100, 200, 255], [10, 100, 200, 0], [10, 100, 200, 51]], dtype=torch.uint8)
+    shown = as_rgb(pixels[:, :, None, None])[:, :, 0, 0]
+    assert shown.tolist() == [[10, 100, 200], [255, 255, 255], [206, 224, 244]]
+    assert as_rgb(pixels[:, :, None, None].float()).dtype == torch.float32

@@ -30,5 +30,10 @@ class Extractor(Protocol):
 
 
 def as_rgb(images: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, 3, H, W]: grey is repeated, so that every metric sees RGB."""
-    return images.expand(-1, CHANNELS, -1, -1)
+    """[N, C, H, W] -> [N, 3, H, W], 0 to 255 in any type: grey is repeated, and transparent parts lie over
+    white, as `hrgan prepare` lays them, so that every metric sees RGB."""
+    if images.shape[1] != 4:
+        return images.expand(-1, CHANNELS, -1, -1)
+    colours, opacity = images[:, :3].float(), images[:, 3:].float() / 255
+    over = colours * opacity + 255 * (1 - opacity)
+    return over if images.is_floating_point() else over.round().to(images.dtype)
