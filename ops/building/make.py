@@ -20,6 +20,8 @@ from ops.building.tools import CannotBuild
 
 LOG = "build.log"
 _PR_SET_PDEATHSIG = 1
+_STATUS = re.compile(r"\[(\d+)/(\d+)\] ")  # with which ninja begins the line of a finished step
+_SILENCE_SECONDS = 10.0
 _ERROR = re.compile(r"\b(?:error|fatal)\b|undefined reference|undefined symbol|cannot find -l", re.IGNORECASE)
 
 
@@ -79,7 +81,7 @@ def _make_in_turn(
         if force:
             cache.forget(recipe.digest)
         tell(f"hrgan: compiling operations for {recipe.kind}, once, into {cache.root}")
-        return _compile(recipe, cache, verbose)
+        return _compile(recipe, cache, tell, verbose)
 
 
 def _cached_or_why(recipe: Recipe, cache: Cache) -> Path:
@@ -96,10 +98,10 @@ def _check(recipe: Recipe) -> None:
         raise CannotBuild(f"{recipe.root}: no sources for {recipe.kind}: install hrgan again")
 
 
-def _compile(recipe: Recipe, cache: Cache, verbose: bool) -> Made:
+def _compile(recipe: Recipe, cache: Cache, tell: Callable[[str], None], verbose: bool) -> Made:
     start = time.monotonic()
     with cache.building() as folder:
-        code, log = _run_ninja(recipe, folder, verbose)
+        code, log = _run_ninja(recipe, folder, tell, verbose)
         if code:
             raise _failed(recipe, cache, log)
         if content(recipe.root, recipe.kind) != recipe.identity["sources"]:
@@ -114,8 +116,9 @@ def _compile(recipe: Recipe, cache: Cache, verbose: bool) -> Made:
         return Made(path, seconds)
 
 
-def _run_ninja(recipe: Recipe, folder: Path, verbose: bool) -> tuple[int, str]:
+def _run_ninja(recipe: Recipe, folder: Path, tell: Callable[[str], None], verbose: bool) -> tuple[int, str]:
     """Runs ninja; returns its exit code and the output of the compilers, which is also in build.log."""
+    progress = _Progress(recipe.kind, tell)
     (folder / "build.ninja").write_text(recipe.script(), encoding="utf-8")
     command = [tools.find_ninja(), "-C", str(folder), "-v", "-j", str(_jobs())]
     lines = []
@@ -131,12 +134,29 @@ def _run_ninja(recipe: Recipe, folder: Path, verbose: bool) -> tuple[int, str]:
         assert ninja.stdout
         for line in ninja.stdout:
             lines.append(line)
+            progress.take(line)
             if verbose:
                 sys.stderr.write(line)
         code = ninja.wait()
     log = "".join(lines)
     (folder / LOG).write_text(log, encoding="utf-8")
     return code, log
+
+
+class _Progress:
+    """Tells how much has been compiled, at most every few seconds."""
+
+    def __init__(self, kind: str, tell: Callable[[str], None]) -> None:
+        self._kind, self._tell = kind, tell
+        self._began = self._told = time.monotonic()
+
+    def take(self, line: str) -> None:
+        """Takes a line of ninja's output."""
+        status, now = _STATUS.match(line), time.monotonic()
+        if status and status[1] != status[2] and now - self._told >= _SILENCE_SECONDS:
+            self._told = now
+            seconds = now - self._began
+            self._tell(f"hrgan: {self._kind}: {status[1]} of {status[2]} steps compiled, {seconds:.0f} s")
 
 
 def _jobs() -> int:

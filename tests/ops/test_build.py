@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from ops import build
 from ops.building import cache as caching
+from ops.building import make as building
 from ops.building.cache import BUILDING, Cache
 from ops.building.make import make
 from ops.building.recipe import cpu_recipe
@@ -191,6 +193,14 @@ def test_force_makes_it_again(source, root, compiler):
     obtain(source, force=True)
     assert compilations(compiler) == 4
     assert len(libraries(root)) == 1
+
+
+def test_how_much_is_compiled_is_told_while_it_lasts(source, root, compiler, monkeypatch):
+    monkeypatch.setattr(building, "_SILENCE_SECONDS", 0.0)
+    told = []
+    obtain(source, told)
+    steps = [re.fullmatch(r"hrgan: cpu: (\d) of 3 steps compiled, \d+ s", line) for line in told[1:]]
+    assert [step and step[1] for step in steps] == ["1", "2"]  # the third is the last
 
 
 def test_a_mistake_in_a_source_is_one_line_with_the_log_and_is_not_tried_by_all(source, root, compiler):
