@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import typer
 
-from launch.options.declared import takes_options
+from launch.options.declared import command_line, takes_options
 from launch.options.prepare import PrepareOptions
 from pipeline.words import tell
 
@@ -28,8 +29,10 @@ def prepare(options: PrepareOptions) -> int:
       hrgan prepare demo:faces faces --resolution 1024 --count 5000
       hrgan prepare shards shards --pyramid
     """
+    from pipeline.data.preparing.ending import About
     from pipeline.data.preparing.prepare import prepare as make_shards
 
+    command = ["hrgan", "prepare", *command_line(options, without=("workers",))]
     report = make_shards(
         options.source,
         options.out,
@@ -37,6 +40,7 @@ def prepare(options: PrepareOptions) -> int:
         workers=options.workers,
         progress=sys.stderr.isatty(),
         say=tell,
+        about=About(shlex.join(command), options.report),
     )
     for line in report.lines():
         typer.echo(line)

@@ -127,6 +127,18 @@ class PrepareOptions:
         typer.Option("--pyramid", help="Make every lower resolution as well, for networks that grow."),
     ] = False
 
+    hold_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of pictures, such as 2%, that make a data set of their own, OUT/held-out. Which they "
+            "are follows from their pixels, so that copies stay together and others change nothing.",
+        ),
+    ] = None
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Make OUT/report: a page with counts and samples.")
+    ] = True
+
     @property
     def asked(self) -> Asked:
         """What is asked of the data set itself; UserError for a size or a range that is none."""
@@ -154,6 +166,7 @@ class PrepareOptions:
             count=self.count,
             on_unreadable=self.on_unreadable,
             pyramid=self.pyramid,
+            hold_out=self.held_out_share,
         )
 
     @property
@@ -165,6 +178,20 @@ class PrepareOptions:
         if not match:
             raise UserError(f"--size {self.size}: must be HEIGHTxWIDTH in pixels, such as 256x192")
         return int(match[1]), int(match[2])
+
+    @property
+    def held_out_share(self) -> float:
+        """`hold_out` as a number of 0 to 1."""
+        if self.hold_out is None:
+            return 0.0
+        number, percent, _ = self.hold_out.strip().partition("%")
+        try:
+            share = float(number) / (100 if percent else 1)
+        except ValueError:
+            share = -1.0
+        if not 0 < share < 1:
+            raise UserError(f"--hold-out {self.hold_out}: must be a share of all, such as 2% or 0.02")
+        return share
 
     @property
     def low_high(self) -> tuple[float, float] | None:

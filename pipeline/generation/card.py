@@ -4,7 +4,6 @@ sheet."""
 from __future__ import annotations
 
 import json
-import platform
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, features
-from PIL import __version__ as pillow_version
+from PIL import Image
 from torch import Tensor
 
 from pipeline.contracts import COLOURS
@@ -23,12 +21,11 @@ from pipeline.generation.blocks import Blocks
 from pipeline.generation.request import Request
 from pipeline.generation.selection import Selection
 from pipeline.images.pictures import compose_grid, write_picture
+from pipeline.images.versions import encoder_versions
 from pipeline.storage.atomic import publish_bytes
-from pipeline.storage.manifest import code_version
 
 README, CARD, SHEET = "README.md", "card.json", "contact.jpg"
 _COLUMNS, _MOST, _SIDE = 8, 64, 128
-_CODECS = {"png": "zlib", "jpg": "jpg", "webp": "webp"}
 
 
 @dataclass(frozen=True)
@@ -89,25 +86,13 @@ def describe(
             "trained_on": snapshot.manifest.details.get("data"),
             "code": dict(snapshot.manifest.code),
         },
-        "versions": versions(request.kind),
+        "versions": encoder_versions(request.kind),
         "contact_sheet": SHEET,
     }
     if index.classes:
         counts = Counter(row["class"] for row in selection.rows())
         card["classes"] = {index.classes[number]: count for number, count in sorted(counts.items())}
     return card
-
-
-def versions(kind: str) -> dict[str, str]:
-    """The versions of the software that wrote the images. Another version of an encoder may write other bytes
-    for the same pixels."""
-    codec = _CODECS[kind]
-    return {
-        **code_version(),
-        "python": platform.python_version(),
-        "pillow": pillow_version,
-        codec: str(features.version(codec)),
-    }
 
 
 def contact_sheet(index: ShardIndex) -> Any:

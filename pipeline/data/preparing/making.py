@@ -27,13 +27,15 @@ _POLL_SECONDS = 0.5
 @dataclass(frozen=True)
 class Work:
     """What is to be made. order: the numbers of the pictures, [N]. labels: the class number of each picture
-    of the source, if it has classes. strict: a picture that cannot be read ends the work."""
+    of the source, if it has classes. strict: a picture that cannot be read ends the work. sized: their size
+    was asked for."""
 
     source: Source
     target: Target
     order: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int32] | None
     strict: bool
+    sized: bool
 
 
 class Making:

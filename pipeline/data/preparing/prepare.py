@@ -21,17 +21,17 @@ from pipeline.contracts import Field
 from pipeline.data.preparing.beside import settled_fields
 from pipeline.data.preparing.changed import refuse_changed_source
 from pipeline.data.preparing.digest import listing_digest
-from pipeline.data.preparing.left_out import read_left_out, write_left_out
+from pipeline.data.preparing.ending import About, recall, settle
 from pipeline.data.preparing.listing import opened
 from pipeline.data.preparing.making import Making, Work
 from pipeline.data.preparing.pyramid import build_pyramid, check_levels
-from pipeline.data.preparing.records import NAME, Blocks
+from pipeline.data.preparing.records import HELD_OUT, NAME, Blocks
 from pipeline.data.preparing.render import Rendered
-from pipeline.data.preparing.report import PrepareReport, first_reason, narrow_range, nothing_found
+from pipeline.data.preparing.report import PrepareReport, narrow_range, nothing_found
 from pipeline.data.preparing.settings import Asked, common_size
 from pipeline.data.preparing.tally import Tally
 from pipeline.data.shards.blocks import refuse_strangers
-from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, read_unfinished
+from pipeline.data.shards.index import INDEX_NAME, ShardIndex
 from pipeline.data.sources.annotated import AnnotatedSource
 from pipeline.data.sources.class_names import called
 from pipeline.data.sources.classes import MODES, class_names, labelling
@@ -46,7 +46,7 @@ from pipeline.images.pixels import Reading
 from pipeline.randomness import derive_seed, permutation
 from pipeline.storage.lock import one_of_writers
 
-_USUAL = Asked()
+_USUAL, _NOTHING = Asked(), About()
 _LOOKED_AT = 32  # pictures, for what should be known before all are made
 
 
@@ -58,11 +58,13 @@ def prepare(
     workers: int | None = None,
     progress: bool = False,
     say: Callable[[str], object] = lambda line: None,
+    about: About = _NOTHING,
 ) -> PrepareReport:
     """Makes the data set `out` from `source`, which may be all that `sources.known` lists.
 
-    workers: processes, None: one a core. say: is told what is worth knowing before the end. Raises UserError
-    for wrong settings, or if there is no readable picture.
+    workers: processes, None: one a core. say: is told what is worth knowing before the end. about: for the
+    card that is published with the shards. Raises UserError for wrong settings, or if there is no readable
+    picture.
     """
     began = time.monotonic()
     if (Path(source) / INDEX_NAME).is_file():
@@ -75,9 +77,11 @@ def prepare(
     wanted = _wanted(asked, size and max(size))
     refuse_strangers(Path(out))
     with one_of_writers(Path(out)), opened(kind, str(source), wanted, Path(out), progress) as pictures:
-        report = _make(pictures, str(source), Path(out), asked, size, workers, progress, say)
+        report = _make(pictures, str(source), Path(out), asked, size, workers, progress, say, about)
     if asked.pyramid:
-        report.levels = build_pyramid(out, workers=workers, progress=progress, wait_seconds=math.inf).levels
+        for root in (Path(out) / HELD_OUT, Path(out)) if report.held_out else (Path(out),):
+            index = build_pyramid(root, workers=workers, progress=progress, wait_seconds=math.inf)
+            report.levels = index.levels
     report.seconds = time.monotonic() - began
     return report
 
@@ -103,12 +107,14 @@ def _make(
     workers: int | None,
     progress: bool,
     say: Callable[[str], object],
+    about: About,
 ) -> PrepareReport:
     """Makes the data set `out` of the pictures of `source`, without lower resolutions."""
     listing, reading = pictures.listing, asked.reading
     if not listing.names:
         raise UserError(f"{source}: holds no images{nothing_found(listing.skipped, listing.others)}")
-    report = PrepareReport(out, list(listing.skipped), others=listing.others, reading=reading)
+    skipped = list(listing.skipped)
+    report = PrepareReport(out, skipped, others=listing.others, reading=reading, source=source)
     labelled = labelling(
         listing, source, str(asked.labels), asked.label_column, asked.on_absent, asked.caption_column
     )
@@ -130,16 +136,14 @@ def _make(
     _say_range(pictures, order, reading, say)
     fields = report.fields = settled_fields(listing.fields, target, source)
     index = _index(out, target, report.classes, fields, {**origin, "shard_size": asked.shard_size})
-    work = Work(pictures, target, order, numbers, asked.on_unreadable == "error")
-    blocks = Blocks(index, asked.shard_size, len(order))
+    work = Work(pictures, target, order, numbers, asked.on_unreadable == "error", asked.sized)
+    blocks = Blocks(index, asked.shard_size, len(order), asked.hold_out)
     report.resumed = blocks.samples
     if not blocks.complete:
         Making(work, blocks, say).run(
-            workers or len(os.sched_getaffinity(0)), progress, lambda: _settled(blocks, report, source)
+            workers or len(os.sched_getaffinity(0)), progress, lambda: settle(blocks, work, report, about)
         )
-    _recall(report, work)
-    if not asked.sized:
-        report.enlarged = 0  # nothing was asked: it is a demo's own size
+    recall(report)
     return report
 
 
@@ -163,35 +167,6 @@ def _index(
         complete=False,
         fields=tuple(fields),
     )
-
-
-def _settled(blocks: Blocks, report: PrepareReport, source: str | Path) -> list[Shard]:
-    """The shards of all blocks, which all have a record; the report gets what was counted and left out."""
-    records = blocks.records()
-    for record in records:
-        report.add(record.counts)
-        report.skipped += record.left_out
-    if not report.count:
-        blocks.forget()
-        raise UserError(f"{source}: none of its images can be read{first_reason(report.skipped)}")
-    if report.skipped:
-        write_left_out(blocks.root, report.skipped)
-    return [record.shard for record in records if record.shard is not None]
-
-
-def _recall(report: PrepareReport, work: Work) -> None:
-    """What the data set itself says, whichever process completed it."""
-    left_out = read_left_out(report.out)
-    if left_out:
-        report.skipped = left_out
-    report.count = read_unfinished(report.out).count
-    if work.labels is not None:
-        gone, listed = {name for name, _ in report.skipped}, work.source.listing.names
-        numbers = work.order
-        if gone:
-            numbers = numbers[[listed[number] not in gone for number in numbers]]
-        kept = np.bincount(work.labels[numbers], minlength=len(report.classes))
-        report.class_counts = {name: int(kept[n]) for n, name in enumerate(report.classes)}
 
 
 def _numbers(names: Sequence[str] | None, classes: Sequence[str]) -> npt.NDArray[np.int32] | None:
@@ -242,7 +217,7 @@ def _say_range(
             picture = source.picture(number)
             if picture.values is None:
                 return
-            first.take(Rendered(b"", values=picture.values))
+            first.take(Rendered(b"", values=picture.values), "", None)
     words = narrow_range(first.values, reading)
     if words:
         say(f"the first {first.deep} pictures have more than 8 bits: {words}")
@@ -265,6 +240,7 @@ def _origin(
         "seed": asked.seed,
         "count": asked.count,
         # Only what was asked for: data sets made before these settings are the same.
+        **({} if not asked.hold_out else {"hold_out": asked.hold_out}),
         **({} if reading.range is None else {"range": list(reading.range)}),
         **listing.depends,
         **({} if reading.background == PLAIN.background else {"background": list(reading.background)}),

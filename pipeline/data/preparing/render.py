@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+
+from PIL import Image
 
 from pipeline.contracts import Field
 from pipeline.data.preparing.beside import encoded_fields
@@ -18,7 +21,8 @@ from pipeline.images.pixels import Remark
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """An encoded image, or None and the reason why there is none. remarks, values: as in `Plain`."""
+    """An encoded image, or None and the reason why there is none. remarks, values: as in `Plain`. size, mode:
+    of the picture as it was read. content: see `content_of`."""
 
     data: bytes | None
     reason: str = ""
@@ -27,6 +31,9 @@ class Rendered:
     remarks: frozenset[Remark] = frozenset()
     values: tuple[float, float] | None = None
     extra: Mapping[str, bytes] = field(default_factory=dict)
+    size: tuple[int, int] = (0, 0)
+    mode: str = ""
+    content: int = 0
 
 
 def rendered(
@@ -47,4 +54,25 @@ def render(source: Source, target: Target, fields: Sequence[Field], number: int)
         return Rendered(None, str(reason))
     enlarged = is_enlarged(picture.image, target)
     data = encode(fitted, target.format, target.quality, "small")
-    return Rendered(data, "", enlarged, picture.meta, picture.remarks, picture.values, extra)
+    image = picture.image
+    content = content_of(image)
+    return Rendered(
+        data,
+        "",
+        enlarged,
+        picture.meta,
+        picture.remarks,
+        picture.values,
+        extra,
+        image.size,
+        image.mode,
+        content,
+    )
+
+
+def content_of(image: Image.Image) -> int:
+    """64 bits of a hash of a picture's size and pixels as they were read, before it is cropped and resized:
+    the same for the same picture under another name or in another lossless format."""
+    digest = hashlib.blake2b(f"{image.mode} {image.size}".encode(), digest_size=8)
+    digest.update(image.tobytes())
+    return int.from_bytes(digest.digest(), "little")

@@ -33,7 +33,8 @@ class PrepareReport(Tally):
     how many samples were there when this call began. seconds: the duration of this call. levels: those of the
     pyramid. reading: how pixels were understood. class_counts: images by class name. one_class: the class
     that all images share, which makes a set without classes. labels_from: who says which class an image has.
-    absent: how many rows without a picture were left out. fields: what every image has beside it.
+    absent: how many rows without a picture were left out. fields: what every image has beside it. held_out:
+    samples of the data set beside this one. source: as it was given.
     """
 
     out: Path
@@ -49,6 +50,8 @@ class PrepareReport(Tally):
     labels_from: str = ""
     absent: int = 0
     fields: Sequence[Field] = ()
+    held_out: int = 0
+    source: str = ""
 
     def lines(self) -> list[str]:
         """The report for a person."""
@@ -56,6 +59,8 @@ class PrepareReport(Tally):
         lines = [f"{self.out}: {counted(self.count, 'image')}{labelled}, {self.seconds:.1f} s"]
         if self.resumed:
             lines.append(f"{self.resumed} of them were there when this call began")
+        if self.held_out:
+            lines.append(f"{counted(self.held_out, 'image')} held out, in {self.out / 'held-out'}")
         lines += self._about_classes()
         if self.fields:
             lines.append(f"beside each picture: {', '.join(map(_field_words, self.fields))}")

@@ -27,7 +27,8 @@ class Asked:
     (`sources.class_names`). follow_links: in a folder, also to folders and out of it. range, background: as
     `Reading` has them. shard_size: pictures a shard. seed: of the shuffle and of the demos. count: at most
     this many pictures, drawn by `seed`. on_unreadable: whether a picture that cannot be read is left out or
-    ends the call. pyramid: every lower resolution too (`preparing.pyramid`).
+    ends the call. pyramid: every lower resolution too (`preparing.pyramid`). hold_out: the share of pictures,
+    by the hash of their content, that go into a data set of their own, OUT/held-out.
     """
 
     resolution: int | None = None
@@ -50,6 +51,7 @@ class Asked:
     count: int | None = None
     on_unreadable: Literal["skip", "error"] = "skip"
     pyramid: bool = False
+    hold_out: float = 0.0
 
     @property
     def sized(self) -> bool:
@@ -99,6 +101,8 @@ class Asked:
             raise UserError(f"format: {self.format} has no grey; allowed for grey images: {greys()}")
         if self.count is not None and self.count < 1:
             raise UserError(f"count: {self.count}; must be at least 1")
+        if not 0 <= self.hold_out < 1:
+            raise UserError(f"hold_out: {self.hold_out:g}; a share of 0 up to, but less than, 1 is allowed")
         if self.shard_size < 1:
             raise UserError(f"shard_size: {self.shard_size}; must be at least 1 sample")
 

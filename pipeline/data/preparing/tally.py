@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pipeline.data.preparing.render import Rendered
+from pipeline.images.kinds import suffix_of
 from pipeline.images.pixels import Remark
 
 T = TypeVar("T")
@@ -18,7 +19,10 @@ class Tally:
     """Counts over pictures that became samples.
 
     count: how many. enlarged: those smaller than asked. remarks: how many had what done to them. values: the
-    lowest and highest value of those `deep` pictures that had more than 8 bits.
+    lowest and highest value of those `deep` pictures that had more than 8 bits. sides: how many have, before
+    they are resized, a shorter side of at least how many pixels, a power of two, and less than twice as many.
+    shapes, modes, suffixes: how many are square, wide or tall, in colour or grey, and how many names end how.
+    labels: how many are of each class number.
     """
 
     count: int = 0
@@ -26,9 +30,25 @@ class Tally:
     remarks: dict[Remark, int] = field(default_factory=dict)
     values: tuple[float, float] | None = None
     deep: int = 0
+    sides: dict[int, int] = field(default_factory=dict)
+    shapes: dict[str, int] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
+    suffixes: dict[str, int] = field(default_factory=dict)
+    labels: dict[int, int] = field(default_factory=dict)
 
-    def take(self, result: Rendered) -> None:
-        """Counts one picture."""
+    def take(self, result: Rendered, name: str, label: int | None) -> None:
+        """Counts one picture, which has this name in the source."""
+        width, height = result.size
+        for counts, key in (
+            (self.shapes, "square" if width == height else "wide" if width > height else "tall"),
+            (self.modes, result.mode),
+            (self.suffixes, suffix_of(name)),
+        ):
+            counts[key] = counts.get(key, 0) + 1
+        side = 1 << max(min(width, height).bit_length() - 1, 0)
+        self.sides[side] = self.sides.get(side, 0) + 1
+        if label is not None:
+            self.labels[label] = self.labels.get(label, 0) + 1
         self.count += 1
         self.enlarged += result.enlarged
         self.remarks = summed(self.remarks, dict.fromkeys(result.remarks, 1))
@@ -39,6 +59,11 @@ class Tally:
         self.count += other.count
         self.enlarged += other.enlarged
         self.remarks = summed(self.remarks, other.remarks)
+        self.sides = summed(self.sides, other.sides)
+        self.shapes = summed(self.shapes, other.shapes)
+        self.modes = summed(self.modes, other.modes)
+        self.suffixes = summed(self.suffixes, other.suffixes)
+        self.labels = summed(self.labels, other.labels)
         self._add_values(other.values, other.deep)
 
     def _add_values(self, values: tuple[float, float] | None, deep: int) -> None:
