@@ -151,7 +151,7 @@ def submit_preparation(options: SubmitPrepareOptions) -> None:
             f"--nodes {job.nodes}: each job has one node; allowed: --tasks {job.nodes}, for as many jobs"
         )
     asked.asked.check()
-    source_kind(asked.source)
+    asked.asked.size(source_kind(asked.source).side)
     if refuse_strangers(asked.out) and read_unfinished(asked.out).complete:
         raise UserError(f"{asked.out}: is complete; there is nothing to prepare")
     jobs = asked.out / JOBS

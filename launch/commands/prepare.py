@@ -40,7 +40,7 @@ def prepare(options: PrepareOptions) -> int:
         workers=options.workers,
         progress=sys.stderr.isatty(),
         say=tell,
-        about=About(shlex.join(command), options.report),
+        about=About(shlex.join(command), not options.no_report),
     )
     for line in report.lines():
         typer.echo(line)

@@ -35,9 +35,10 @@ def runs(
         typer.Option(min=1, metavar="SECONDS", help="Show the table again every SECONDS, until Ctrl-C."),
     ] = None,
 ) -> int:
-    """Show all runs of a folder: state, images, speed, metrics, job; and data sets that are being prepared.
+    """Show all runs of a folder: state, images, speed, metrics, job.
 
-    It reads the files of the runs and, where there is one, SLURM's queue; whoever can read them can ask.
+    Data sets that are being prepared are shown too. It reads the files in the folder and, where there is one,
+    SLURM's queue; whoever can read them can ask.
 
     \b
     Examples:

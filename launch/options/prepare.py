@@ -135,9 +135,9 @@ class PrepareOptions:
             "are follows from their pixels, so that copies stay together and others change nothing.",
         ),
     ] = None
-    report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Make OUT/report: a page with counts and samples.")
-    ] = True
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Make no OUT/report, a page with counts and samples.")
+    ] = False
 
     @property
     def asked(self) -> Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import yaml
@@ -39,3 +40,21 @@ def submit_train(home, tmp_path, *more: object) -> int:
     """Submits training the configuration at `home` to the whole cluster file, into tmp_path/r."""
     fixed = ["submit", "train", str(home / "c.yaml"), "--cluster", cluster_file(tmp_path), "--run"]
     return main([*fixed, str(tmp_path / "r"), *map(str, more)])
+
+
+def dry(capsys, *arguments: object) -> str:
+    assert main(["submit", *map(str, arguments), "--dry-run"]) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def options(script: str) -> dict[str, str]:
+    """The options for sbatch, each once, as a shell reads them."""
+    words = [shlex.split(line)[1:] for line in script.splitlines() if line.startswith("#SBATCH")]
+    assert all(len(word) == 1 for word in words)
+    pairs = [word[0].removeprefix("--").partition("=")[::2] for word in words]
+    assert len({name for name, _ in pairs}) == len(pairs)
+    return dict(pairs)
+
+
+def sruns(script: str) -> list[list[str]]:
+    return [shlex.split(line) for line in script.splitlines() if line.strip().startswith("srun ")]

@@ -16,28 +16,10 @@ from launch.main import main
 from pipeline.config.load import digest, load_cluster, load_config, read_dump
 from pipeline.errors import UserError
 from pipeline.storage.job import Job, read_job, write_job
-from tests.launch.clusters import CLUSTER, cluster_file, submit_train
+from tests.launch.clusters import CLUSTER, cluster_file, dry, options, sruns, submit_train
 from tests.small_run import ROOT
 
 CLUSTERS = ROOT / "configs/cluster"
-
-
-def dry(capsys, *arguments: object) -> str:
-    assert main(["submit", *map(str, arguments), "--dry-run"]) == 0, capsys.readouterr().err
-    return capsys.readouterr().out
-
-
-def options(script: str) -> dict[str, str]:
-    """The options for sbatch, each once, as a shell reads them."""
-    words = [shlex.split(line)[1:] for line in script.splitlines() if line.startswith("#SBATCH")]
-    assert all(len(word) == 1 for word in words)
-    pairs = [word[0].removeprefix("--").partition("=")[::2] for word in words]
-    assert len({name for name, _ in pairs}) == len(pairs)
-    return dict(pairs)
-
-
-def sruns(script: str) -> list[list[str]]:
-    return [shlex.split(line) for line in script.splitlines() if line.strip().startswith("srun ")]
 
 
 def test_each_key_of_the_cluster_stands_in_the_script(home, tmp_path, capsys):

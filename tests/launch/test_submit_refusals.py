@@ -89,6 +89,7 @@ TRAIN = "train {home}/c.yaml --cluster {tmp}/cluster.yaml --run {tmp}/r"
 EVALUATE = "evaluate {tmp}/r --data {home}/shards --cluster {tmp}/cluster.yaml --after 17"
 PICTURE = "generate {tmp}/r a.png --count 4 --grid --cluster {tmp}/cluster.yaml --after 17"
 DATA_SET = "evaluate {home}/shards --data {home}/shards --cluster {tmp}/cluster.yaml"
+PREPARE = "prepare demo:digits {tmp}/d --cluster {tmp}/cluster.yaml"
 FAULTS = {
     "train {home}/c.yaml": "missing option '--cluster'",
     "train {home}/c.yaml --cluster {tmp}/clustr.yaml": "no such file; did you mean {tmp}/cluster.yaml?",
@@ -124,7 +125,15 @@ FAULTS = {
     "evaluate {tmp}/r --data {home}/no --cluster {tmp}/cluster.yaml": "{home}/no",
     "generate {tmp}/r out --cluster {tmp}/cluster.yaml": "missing option '--count'",
     "generate {tmp}/r o --count 3 --cluster {tmp}/cluster.yaml": "snapshots yet; allowed: --after JOB, the",
-    "": "missing command; allowed: train, evaluate, generate (see hrgan submit --help)",
+    PREPARE + " --nodes 2": "--nodes 2: each job has one node; allowed: --tasks 2, for as many jobs",
+    PREPARE + " --tasks 0": "invalid value for '--tasks'",
+    PREPARE + " --resolution 2": "resolution: 2x2; 4 to 16384 pixels a side are allowed",
+    PREPARE + " --hold-out 2": "--hold-out 2: must be a share of all, such as 2% or 0.02",
+    PREPARE + " --resolutoin 8": "no such option: --resolutoin; did you mean --resolution",
+    "prepare demo:cats {tmp}/d --cluster {tmp}/cluster.yaml": "demo:cats: no such demo; allowed:",
+    "prepare demo:digits {home} --cluster {tmp}/cluster.yaml": "not empty (holds c.yaml)",
+    "prepare demo:digits {home}/shards --cluster {tmp}/cluster.yaml": "is complete; there is nothing to",
+    "": "missing command; allowed: train, evaluate, generate, prepare (see hrgan submit --help)",
 }
 
 

@@ -6,6 +6,7 @@ import heapq
 import os
 import tempfile
 import weakref
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -43,8 +44,9 @@ class _OnDisk(Sequence[_T]):
         for start in range(0, len(self), _ENTRIES):
             yield from self._read(start, min(start + _ENTRIES, len(self)))
 
+    @abstractmethod
     def _read(self, start: int, stop: int) -> list[_T]:
-        raise NotImplementedError
+        """The entries from `start` on, up to but without `stop`."""
 
 
 def _opened(owner: object, path: Path) -> int:
