@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pipeline.errors import UserError
-from pipeline.images.codec import FORMATS, Pixels, format_of
+from pipeline.images.codec import FORMATS, MODES, Pixels, format_of
 from pipeline.images.pictures import write_picture
 
 LEAST_SIDE = 64
@@ -20,8 +20,6 @@ LEAST_SIDE = 64
 pixels."""
 MOST_PIXELS = 400_000_000
 _GAP, _MARGIN, _TEXT = 2, 6, 12
-
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Sheet:
         head = 2 * (_TEXT + _MARGIN) + _MARGIN
         across = max(left + step * len(self.columns), _wide(font, self.title) + 2 * _MARGIN)
         size = (across, head + (height + _GAP) * len(self.rows))
-        canvas = Image.new(_MODES[channels], size, "white")
+        canvas = Image.new(MODES[channels], size, "white")
         draw = ImageDraw.Draw(canvas)
         draw.text((_MARGIN, _MARGIN), self.title, "black", font)
         for j, column in enumerate(self.columns):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor
+
+from pipeline.images.quality import gradient_bits
 
 _SIDE = 16
 HASH_BITS = _SIDE * _SIDE
@@ -14,12 +15,8 @@ _START = 1024  # the initial number of rows in the table of hashes
 
 
 def picture_hash(pixels: Tensor) -> list[str]:
-    """A 256-bit hash, in hexadecimal, of each of the images uint8 [N, C, H, W]. Each bit says whether a
-    cell's mean grey is above that of the cell to its left, in 16 rows of 17 cells. Scaling, brightness and
-    compression change few bits."""
-    grey = pixels.double().mean(dim=1, keepdim=True).cpu()
-    cells = F.adaptive_avg_pool2d(grey, (_SIDE, _SIDE + 1))[:, 0]
-    bits = (cells[:, :, 1:] > cells[:, :, :-1]).flatten(1).numpy()
+    """A 256-bit hash, in hexadecimal, of each of the images uint8 [N, C, H, W]: their `gradient_bits`."""
+    bits, _ = gradient_bits(pixels, _SIDE)
     return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
 
 

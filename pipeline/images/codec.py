@@ -37,17 +37,21 @@ are written once and read for months)."""
 _decode_jpeg: Callable[..., Tensor] | None = (
     getattr(torch.ops.image, "decode_jpeg", None) if hasattr(torchvision.io, "decode_jpeg") else None
 )
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""PIL's mode of a picture, by its number of channels."""
+
 _KEEP_ORIENTATION = False  # what is stored is upright, whatever its EXIF says
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class Size(NamedTuple):
-    """The size that a picture's header states, in pixels. plain: it has 8 bits a channel and is grey or
-    RGB."""
+    """The size that a picture's header states, in pixels. plain: it has 8 bits a channel and is grey, RGB or
+    RGBA. alpha: it is RGBA."""
 
     width: int
     height: int
     plain: bool
+    alpha: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Format:
 
     kind: the kind of such files. suffixes: the endings of file names that ask for it. quality: the one that
     is used if none is asked for, 1 to 100; None: the format is always lossless. grey: whether it can hold a
-    single channel. longest: the most pixels a side. options: those of PIL for a quality and an effort.
+    single channel. alpha: whether it can hold a fourth one. longest: the most pixels a side. options: those of PIL for a quality and an effort.
     header: reads the size that a file states.
     """
 
@@ -64,6 +68,7 @@ class Format:
     suffixes: tuple[str, ...]
     quality: int | None
     grey: bool
+    alpha: bool
     longest: int
     options: Callable[[int, Effort], dict[str, Any]]
     header: Callable[[bytes], Size]
@@ -72,7 +77,8 @@ class Format:
 def encode(
     picture: Pixels | Image.Image, format: FormatName, quality: int | None = None, effort: Effort = "fast"
 ) -> bytes:
-    """A picture, [H, W, C] uint8 (C 1: grey, 3: RGB) or PIL's, as the bytes of an image file.
+    """A picture, [H, W, C] uint8 (C 1: grey, 3: RGB, 4: RGBA, not in jpg) or PIL's, as the bytes of an image
+    file.
 
     A function of the pixels and of the versions of PIL and its codecs. quality: 1 to 100 for jpg (95 unless
     given; colour is not subsampled) and webp (90 unless given; 100 is lossless); png is always lossless.
@@ -81,8 +87,11 @@ def encode(
         picture = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
     known = FORMATS[format]
     chosen = (known.quality or 0) if quality is None else quality
+    options = known.options(chosen, effort)
+    if picture.mode == "RGBA" and format == "webp":
+        options["exact"] = True  # colours below full transparency, too
     buffer = io.BytesIO()
-    picture.save(buffer, known.kind.name, **known.options(chosen, effort))
+    picture.save(buffer, known.kind.name, **options)
     return buffer.getvalue()
 
 
@@ -121,12 +130,17 @@ def greys() -> str:
     return ", ".join(name for name, format in FORMATS.items() if format.grey)
 
 
+def alphas() -> str:
+    """The formats for pictures of four channels, for messages."""
+    return ", ".join(name for name, format in FORMATS.items() if format.alpha)
+
+
 def _pixels(data: bytes, format: str, channels: int) -> Tensor:
     if format == "jpg" and _decode_jpeg is not None:
         # The operator's modes are numbers of channels: 1 grey, 3 RGB.
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         return _decode_jpeg(encoded, channels, _KEEP_ORIENTATION).permute(1, 2, 0)
-    mode = "L" if channels == 1 else "RGB"
+    mode = MODES[channels]
     with Image.open(io.BytesIO(data), formats=[FORMATS[format].kind.name]) as picture:
         array = np.array(picture if picture.mode == mode else picture.convert(mode))
     return torch.from_numpy(array.reshape(*array.shape[:2], channels))
@@ -153,7 +167,7 @@ def _png_size(data: bytes) -> Size:
     if data[:8] != SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
         raise Unreadable("is not a PNG")
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    return Size(width, height, plain=data[24] == 8 and data[25] in (0, 2))
+    return Size(width, height, data[24] == 8 and data[25] in (0, 2, 6), alpha=data[25] == 6)
 
 
 def _jpg_size(data: bytes) -> Size:
@@ -173,15 +187,15 @@ def _jpg_size(data: bytes) -> Size:
 def _webp_size(data: bytes) -> Size:
     try:
         with Image.open(io.BytesIO(data), formats=["WEBP"]) as picture:
-            return Size(*picture.size, plain=picture.mode in ("RGB", "L"))
+            return Size(*picture.size, picture.mode in MODES.values(), alpha=picture.mode == "RGBA")
     except Exception as error:  # as in `decode`
         raise Unreadable("is not a WebP") from error
 
 
 NAMES: tuple[FormatName, ...] = get_args(FormatName)
 FORMATS: dict[str, Format] = {
-    "png": Format(PNG, (".png",), None, True, 100_000, _png_options, _png_size),
-    "jpg": Format(JPEG, (".jpg", ".jpeg"), 95, True, 65_500, _jpg_options, _jpg_size),
-    "webp": Format(WEBP, (".webp",), 90, False, 16_383, _webp_options, _webp_size),
+    "png": Format(PNG, (".png",), None, True, True, 100_000, _png_options, _png_size),
+    "jpg": Format(JPEG, (".jpg", ".jpeg"), 95, True, False, 65_500, _jpg_options, _jpg_size),
+    "webp": Format(WEBP, (".webp",), 90, False, True, 16_383, _webp_options, _webp_size),
 }
 _BY_SUFFIX = {suffix: name for name in NAMES for suffix in FORMATS[name].suffixes}

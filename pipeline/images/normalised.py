@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 from PIL import Image, ImageOps, features
 
-from pipeline.images.codec import FormatName
+from pipeline.images.codec import MODES, FormatName
+from pipeline.images.deep import deep_pixels, rawmode
 from pipeline.images.kinds import Kind, kind_of
 from pipeline.images.pixels import Plain, Reading, plain
 from pipeline.images.pixels import Unreadable as Unreadable
@@ -22,8 +22,11 @@ from pipeline.images.pngs import lacks_rows
 MOST_SIDE = 16384
 MOST_PIXELS = 178_000_000
 PLAIN = Reading()
-_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")
-_OTHER_ORDER = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
+_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF", "TIFF", "HEIF")
+
+Fit = Literal["crop", "pad", "stretch"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+"""How a picture of another shape comes to the target's: cut around its centre, with borders, or distorted."""
 
 Filter = Literal["box", "bilinear", "bicubic", "lanczos"]
 FILTERS: dict[str, Image.Resampling] = {
@@ -36,8 +39,9 @@ FILTERS: dict[str, Image.Resampling] = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What every picture is made into: its size, its channels (1 or 3), the filter that resizes it, and the
-    format and quality of its file."""
+    """What every picture is made into: its size, its channels (1, 3, or 4 with alpha), the filter that resizes
+    it, the format and quality of its file, and how it comes to its shape. background: RGB, 0 to 255, of
+    borders, which alpha makes transparent, and of what is transparent anyway."""
 
     height: int
     width: int
@@ -45,21 +49,22 @@ class Target:
     filter: Filter = "lanczos"
     format: FormatName = "png"
     quality: int = 95
+    fit: Fit = "crop"
+    background: tuple[int, int, int] = PLAIN.background
 
 
 def read_picture(data: bytes, reading: Reading = PLAIN) -> Plain:
-    """The first frame of a picture, upright, as RGB or L. Unreadable if the bytes are no picture."""
+    """The first frame of a picture, upright, as RGB or L (or RGBA, see `Reading`). Unreadable if the bytes are no picture."""
     with _opened(data) as picture:
         _check_size(picture)
-        is_deep = picture.mode in ("RGB", "RGBA") and ";16" in _rawmode(picture)
-        more = _has_more_frames(picture)
+        more, unpacked = _has_more_frames(picture), rawmode(picture)
         picture.load()
         last = (0, picture.height - 1, picture.width, picture.height)
         if picture.format == "PNG" and lacks_rows(data, picture.crop(last).tobytes()):
             raise Unreadable("its pixels end before the last row")
-        low_bytes = _other_byte(data) if is_deep else None
-        upright = plain(ImageOps.exif_transpose(picture), reading, low_bytes)
-        return replace(upright, remarks=upright.remarks | {"frames"}) if more else upright
+        upright = ImageOps.exif_transpose(picture)
+        made = plain(upright, reading, deep_pixels(data, picture, upright, unpacked))
+        return replace(made, remarks=made.remarks | {"frames"}) if more else made
 
 
 def load(data: bytes) -> Image.Image:
@@ -71,7 +76,8 @@ def size_of(data: bytes) -> tuple[int, int]:
     """(width, height) when upright, from the header alone. Unreadable if it is no picture."""
     with _opened(data) as picture:
         _check_size(picture)
-        turned = picture.getexif().get(0x0112, 1) >= 5
+        # PIL gives the size of a TIFF turned already.
+        turned = picture.format != "TIFF" and picture.getexif().get(0x0112, 1) >= 5
         return (picture.height, picture.width) if turned else picture.size
 
 
@@ -84,14 +90,15 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise Unreadable("not an image of a known kind")
     _make_ready(kind)
     with warnings.catch_warnings():
-        # A small file can unfold to gigabytes: the header decides, before a pixel is decoded.
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        # A small file can unfold to gigabytes: `_check_size` decides by the header, before a pixel is
+        # decoded. PIL would warn from half of its own limit on, and refuses where it decodes at once.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(io.BytesIO(data), formats=[kind.name]) as picture:
                 yield picture
         except Unreadable:
             raise
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError as error:
             raise Unreadable(f"more than {MOST_PIXELS} pixels") from error
         except Exception as error:  # PIL's decoders raise of every kind on broken files
             raise Unreadable(_reason(error)) from error
@@ -116,47 +123,53 @@ def _has_more_frames(picture: Image.Image) -> bool:
     return False
 
 
-def _rawmode(picture: Image.Image) -> str:
-    """How PIL's decoder unpacks the pixels, such as RGB;16B."""
-    tiles = getattr(picture, "tile", None)
-    arguments = tiles[0][3] if tiles else ""
-    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
-
-
-def _other_byte(data: bytes) -> Image.Image:
-    """The low bytes of a picture with 16 bits a colour. PIL keeps only the high ones, so it is told the other
-    byte order."""
-    with _opened(data) as picture:
-        swapped = []
-        for tile in picture.tile:  # type: ignore[attr-defined]
-            arguments = tile[3]
-            words = arguments if isinstance(arguments, tuple) else (arguments,)
-            words = (words[0][:-3] + _OTHER_ORDER[words[0][-3:]], *words[1:])
-            swapped.append(tile._replace(args=words if isinstance(arguments, tuple) else words[0]))
-        picture.tile = swapped  # type: ignore[attr-defined]
-        picture.load()
-        return ImageOps.exif_transpose(picture)
-
-
 def fit(picture: Image.Image, target: Target, resampling: Image.Resampling | None = None) -> Image.Image:
-    """Crops a picture around its centre to the target's aspect ratio, resizes it with the target's filter (or
+    """Brings a picture to the target's shape as `target.fit` says, resizes it with the target's filter (or
     another), and converts it to the target's mode."""
-    picture = picture.convert("L" if target.channels == 1 else "RGB")
-    width, height = picture.size
-    wanted = min(width, max(1, round(height * target.width / target.height)))
-    tall = min(height, max(1, round(width * target.height / target.width)))
-    left, top = (width - wanted) // 2, (height - tall) // 2
-    if (wanted, tall) != picture.size:
-        picture = picture.crop((left, top, left + wanted, top + tall))
-    if picture.size != (target.width, target.height):
+    picture = picture.convert(MODES[target.channels])
+    if target.fit == "crop":
+        picture = _cropped(picture, target)
+    size = _inside(picture.size, target) if target.fit == "pad" else (target.width, target.height)
+    if picture.size != size:
         chosen = FILTERS[target.filter] if resampling is None else resampling
-        picture = picture.resize((target.width, target.height), chosen)
-    return picture
+        picture = picture.resize(size, chosen)
+    return _bordered(picture, target)
 
 
 def is_enlarged(picture: Image.Image, target: Target) -> bool:
     """Whether `fit` must invent pixels."""
-    return picture.width < target.width or picture.height < target.height
+    less = (picture.width < target.width, picture.height < target.height)
+    return all(less) if target.fit == "pad" else any(less)
+
+
+def _cropped(picture: Image.Image, target: Target) -> Image.Image:
+    """The largest part around the centre that has the target's aspect ratio."""
+    width, height = picture.size
+    wanted = min(width, max(1, round(height * target.width / target.height)))
+    tall = min(height, max(1, round(width * target.height / target.width)))
+    left, top = (width - wanted) // 2, (height - tall) // 2
+    if (wanted, tall) == picture.size:
+        return picture
+    return picture.crop((left, top, left + wanted, top + tall))
+
+
+def _inside(size: tuple[int, int], target: Target) -> tuple[int, int]:
+    """The largest (width, height) of the aspect ratio of `size` that the target holds."""
+    scale = min(target.width / size[0], target.height / size[1])
+    width, height = (max(1, round(side * scale)) for side in size)
+    return min(width, target.width), min(height, target.height)
+
+
+def _bordered(picture: Image.Image, target: Target) -> Image.Image:
+    """The picture in the middle of the target. What is fully transparent has the colour of the background:
+    what lies there otherwise nobody has seen, and a network would learn it."""
+    if target.channels != 4 and picture.size == (target.width, target.height):
+        return picture
+    below = Image.new("RGBA", (target.width, target.height), (*target.background, 0)).convert(picture.mode)
+    at = (target.width - picture.width) // 2, (target.height - picture.height) // 2
+    mask = picture.getchannel("A").point(lambda alpha: 255 * (alpha > 0)) if target.channels == 4 else None
+    below.paste(picture, at, mask)
+    return below
 
 
 def _check_size(picture: Image.Image) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.images.codec import Pixels, encode, format_of
+from pipeline.images.codec import FORMATS, Pixels, encode, format_of
 from pipeline.storage.atomic import publish_bytes
 
 
@@ -23,7 +24,7 @@ def to_uint8(images: Tensor) -> Tensor:
 def compose_grid(images: Tensor, columns: int) -> Pixels:
     """Images [N, C, H, W], uint8 or floats in [-1, 1], as one picture [rows * H, columns * W, C] uint8.
 
-    Filled row by row; places left over in the last row are black.
+    Filled row by row; places left over in the last row are black, and transparent where there is alpha.
     """
     if columns < 1:
         raise ValueError(f"columns={columns}: must be at least 1")
@@ -37,5 +38,16 @@ def compose_grid(images: Tensor, columns: int) -> Pixels:
 
 
 def write_picture(path: Path, pixels: Pixels, quality: int | None = None) -> None:
-    """Publishes [H, W, C] uint8 as a png, jpg or webp, by `path`'s ending."""
-    publish_bytes(path, encode(pixels, format_of(path), quality))
+    """Publishes [H, W, C] uint8 as a png, jpg or webp, by `path`'s ending. A jpg shows RGBA over white, since
+    it holds no alpha."""
+    format = format_of(path)
+    if pixels.shape[-1] == 4 and not FORMATS[format].alpha:
+        pixels = over_white(pixels)
+    publish_bytes(path, encode(pixels, format, quality))
+
+
+def over_white(pixels: Pixels) -> Pixels:
+    """RGBA [H, W, 4] uint8 as RGB over white."""
+    alpha = pixels[..., 3:].astype(np.uint16)
+    shown: Pixels = ((pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return shown

@@ -12,13 +12,15 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, ImageColor
 
 from pipeline.errors import UserError
+from pipeline.images.deep import Deep
 
-Remark = Literal["transparent", "converted", "profile", "clipped", "frames"]
-"""What is said once of all pictures it is true of: parts are transparent; converted to sRGB; its profile
-cannot be used; values beyond `--range`; it has more frames than the first."""
+Remark = Literal["transparent", "alpha", "converted", "profile", "clipped", "frames"]
+"""What is said once of all pictures it is true of: parts are transparent, and lie over the background or are
+kept; converted to sRGB; its profile cannot be used; values beyond `--range`; it has more frames than the
+first."""
 
 FULL_RANGE = (0.0, 65535.0)
-"""Of pixels with more than 8 bits, black to white, unless another is asked for."""
+"""Of pixels with more than 8 bits, black to white, unless the file states another or one is asked for."""
 
 
 class Unreadable(Exception):
@@ -30,16 +32,18 @@ class Reading:
     """How pixels are understood.
 
     range: the values of pixels with more than 8 bits that become black and white; None: 0 and 65535.
-    background: RGB, 0 to 255, below transparent parts.
+    background: RGB, 0 to 255, below transparent parts. alpha: transparency is kept as a fourth channel
+    instead.
     """
 
     range: tuple[float, float] | None = None
     background: tuple[int, int, int] = (255, 255, 255)
+    alpha: bool = False
 
 
 @dataclass(frozen=True)
 class Plain:
-    """A picture in plain 8 bits. image: RGB or L. remarks: what was done to it. values: the lowest and
+    """A picture in plain 8 bits. image: RGB or L, or RGBA if alpha is kept. remarks: what was done to it. values: the lowest and
     highest value of its pixels before, if they had more than 8 bits."""
 
     image: Image.Image
@@ -56,23 +60,23 @@ def colour(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def plain(picture: Image.Image, reading: Reading, low_bytes: Image.Image | None = None) -> Plain:
-    """A picture of any mode in 8 bits, as RGB or grey, in sRGB, with the background under transparent parts.
-    low_bytes: the low bytes of a picture with 16 bits a colour, whose high ones `picture` has."""
+def plain(picture: Image.Image, reading: Reading, deep: Deep | None = None) -> Plain:
+    """A picture of any mode in 8 bits, as RGB or grey, in sRGB, with the background under transparent parts;
+    or as RGBA if alpha is kept. deep: its pixels, if they have more than 8 bits."""
     profile = picture.info.get("icc_profile")
-    deep = _deep_values(picture, low_bytes)
     remarks: set[Remark] = set()
-    values = None
+    values: tuple[float, float] | None = None
     if deep is not None:
-        colours = deep[..., :3] if deep.ndim == 3 else deep
-        values = (float(colours.min()), float(colours.max()))
-        picture = _from_deep(colours, values, reading, remarks)
-        if deep.ndim == 3 and deep.shape[2] == 4:
-            picture.putalpha(Image.fromarray(_rounded(deep[..., 3] / 65535)))
+        values = (float(deep.values.min()), float(deep.values.max()))
+        picture = _from_deep(deep, values, reading, remarks)
+        if reading.range is None:  # of the range that the file states, as of any other
+            values = values[0] / deep.white * FULL_RANGE[1], values[1] / deep.white * FULL_RANGE[1]
         profile = profile if reading.range is None else None  # measured values have no colour
     picture = _in_srgb(_simple(picture), profile, remarks)
     if picture.mode == "RGBA":
-        picture = _laid_over(picture, reading.background, remarks)
+        picture = _with_alpha(picture, reading, remarks)
+    elif reading.alpha:
+        picture = picture.convert("RGBA")
     return Plain(picture, frozenset(remarks), values)
 
 
@@ -86,42 +90,38 @@ def _simple(picture: Image.Image) -> Image.Image:
     return picture.convert("L" if mode == "1" else "RGB")  # P, YCbCr, HSV
 
 
-def _laid_over(picture: Image.Image, background: tuple[int, int, int], remarks: set[Remark]) -> Image.Image:
+def _with_alpha(picture: Image.Image, reading: Reading, remarks: set[Remark]) -> Image.Image:
+    """The RGBA picture as it is, or laid over the background."""
     lowest, _ = picture.getchannel("A").getextrema()
     if cast(int, lowest) < 255:
-        remarks.add("transparent")
-    below = Image.new("RGBA", picture.size, background)
+        remarks.add("alpha" if reading.alpha else "transparent")
+    if reading.alpha:
+        return picture
+    below = Image.new("RGBA", picture.size, reading.background)
     return Image.alpha_composite(below, picture).convert("RGB")
 
 
-def _deep_values(picture: Image.Image, low_bytes: Image.Image | None) -> npt.NDArray[Any] | None:
-    """The values [H, W] or [H, W, 3 or 4] of pixels with more than 8 bits; None if they have no more."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return np.asarray(picture)
-    if low_bytes is not None:
-        high: npt.NDArray[Any] = np.asarray(picture, np.uint16)
-        both: npt.NDArray[Any] = high * 256 + np.asarray(low_bytes)
-        return both
-    return None
-
-
 def _from_deep(
-    deep: npt.NDArray[Any], values: tuple[float, float], reading: Reading, remarks: set[Remark]
+    deep: Deep, values: tuple[float, float], reading: Reading, remarks: set[Remark]
 ) -> Image.Image:
     lowest, highest = values
     if not np.isfinite(values).all():
         raise Unreadable("has pixels that are no finite numbers")
-    black, white = reading.range or FULL_RANGE
-    stated = reading.range is not None or deep.dtype.kind != "f"
+    black, white = reading.range or (0.0, deep.white)
+    is_float = deep.values.dtype.kind == "f"
+    stated = reading.range is not None or not is_float
     if not stated or (reading.range is None and (lowest < black or highest > white)):
-        kind = "floating-point" if deep.dtype.kind == "f" else "32-bit"
+        kind = "floating-point" if is_float else "32-bit"
         raise Unreadable(
             f"{kind} pixels from {lowest:g} to {highest:g} have no stated range; --range LOW:HIGH states it"
         )
     if lowest < black or highest > white:
         remarks.add("clipped")
-    clipped = np.clip(deep.astype(np.float64), black, white)
-    return Image.fromarray(_rounded((clipped - black) / (white - black)))
+    clipped = np.clip(deep.values.astype(np.float64), black, white)
+    picture = Image.fromarray(_rounded((clipped - black) / (white - black)))
+    if deep.alpha is not None:
+        picture.putalpha(Image.fromarray(deep.alpha))
+    return picture
 
 
 def _rounded(share: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import Damaged
+from pipeline.images.codec import MODES
 from pipeline.reading import read_bytes
 from pipeline.storage.faults import machine_fails, refusal
 
@@ -34,7 +35,7 @@ def _rows(index: ShardIndex) -> Iterator[tuple[str, object]]:
     yield "folder", str(index.root)
     yield (
         "images",
-        f"{index.count:,}, {index.width}x{index.height}, {'RGB' if index.channels == 3 else 'grey'}",
+        f"{index.count:,}, {index.width}x{index.height}, {'grey' if index.channels == 1 else MODES[index.channels]}",
     )
     yield "shards", f"{len(index.shards)}, {size / 2**20:,.1f} MiB"
     yield "classes", _classes(index.classes)

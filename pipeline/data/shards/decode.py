@@ -78,8 +78,10 @@ def decode(image: bytes, extension: str, spec: ImageSpec) -> Tensor:
                 f"its image is {size.width}x{size.height} (width x height), "
                 f"the index says {spec.width}x{spec.height}"
             )
-        if not size.plain:
+        if not size.plain or (size.alpha and spec.channels != 4):
             raise Damaged("its image is not 8-bit grey or RGB")
+        if spec.channels == 4 and not codec.FORMATS[extension].alpha:
+            raise Damaged(f"its image is {extension}, which holds no alpha; allowed: {codec.alphas()}")
         pixels = codec.decode(image, extension, spec.channels)
     except Unreadable as reason:
         raise Damaged(f"its image {reason}") from reason

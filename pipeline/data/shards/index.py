@@ -18,6 +18,7 @@ from pipeline.contracts import Field, ImageSpec
 from pipeline.data.shards.checked_json import Entries
 from pipeline.data.shards.fields import fields_as_json, parse_fields
 from pipeline.errors import Damaged, UserError
+from pipeline.images.codec import MODES
 from pipeline.reading import read_json
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.faults import machine_explained, refusal
@@ -61,7 +62,7 @@ class Level:
 class ShardIndex:
     """A whole data set: `root` holds the shards; the rest says what is in them.
 
-    height, width: pixels of every image. channels: 1 (grey) or 3 (RGB). classes: names by class
+    height, width: pixels of every image. channels: 1 (grey), 3 (RGB) or 4 (RGBA). classes: names by class
     number, () if unlabelled. origin: how it was made, as JSON (source, crop, filter, seed, ...).
     complete: false while a writer is still at it. levels: of the pyramid, if there is one, largest first.
     fields: what every sample has beside image and label.
@@ -221,8 +222,8 @@ def _parse(content: Any, where: Path) -> ShardIndex:
         levels=_parse_levels(content.get("levels", []), where),
         fields=parse_fields(content.get("fields"), where),
     )
-    if index.channels not in (1, 3):
-        raise UserError(f"{where}: channels: {index.channels}; allowed: 1 (grey), 3 (RGB)")
+    if index.channels not in MODES:
+        raise UserError(f"{where}: channels: {index.channels}; allowed: 1 (grey), 3 (RGB), 4 (RGBA)")
     if not all(isinstance(name, str) for name in index.classes):
         raise UserError(f"{where}: classes: must be a list of names")
     if entries.take("count", int) != index.count:

@@ -62,7 +62,7 @@ def told_by_rows(
     pictures = Pictures(names)
     if table.nameless:
         table = _named(table, names)
-    key, header, rows, first = _open(table, pictures)
+    key, header, rows, first = open_table(table, pictures)
     titled = _titled(header, key, len(rows[0]) if rows else 2)
     caption = None if caption_column is None else _column(table, titled, caption_column, "texts")
     value, unchosen = _value_column(table, header, key, titled, column, caption)
@@ -175,7 +175,7 @@ def _vector(cells: Sequence[Any], length: int, number: int, where: str) -> bytes
     return np.asarray(cell, np.float32).tobytes()
 
 
-def _open(
+def open_table(
     table: LabelTable, pictures: Pictures
 ) -> tuple[int, Sequence[str] | None, Sequence[Sequence[Any]], int]:
     """(column of the names, header, rows below it, number of the first of these)"""
