@@ -42,11 +42,65 @@ class PrepareOptions:
         str | None,
         typer.Option(
             metavar="HxW",
-            help="Height and width of pictures that are not square. Only `family.name: mlp` trains on them; "
-            "every other family needs --resolution.",
+            help="Height and width of pictures that are not square, such as 256x192 for upright ones. Only "
+            "`family.name: mlp` trains on them; every other family needs --resolution.",
+        ),
+    ] = None
+    fit: Annotated[
+        Literal["crop", "pad", "stretch"],
+        typer.Option(
+            help="How pictures of another shape come to this one: cut around their centre, with borders of "
+            "the colour of --background, or distorted."
+        ),
+    ] = "crop"
+    align: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Cut out faces as FFHQ does, by the landmarks in FILE: ffhq-dataset-v2.json, CelebA's "
+            "list_landmarks_celeba.txt, or a table with the name and 3, 4, 5 or 68 points of each picture. "
+            "Pictures that are not in it are left out.",
         ),
     ] = None
     grey: Annotated[bool, typer.Option("--grey", help="Keep one channel instead of three.")] = False
+    alpha: Annotated[
+        bool,
+        typer.Option(
+            "--alpha", help="Keep transparency as a fourth channel; for --format png, or webp at quality 100."
+        ),
+    ] = False
+    min_side: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Leave out pictures whose shorter side has less pixels; without it, they are enlarged.",
+        ),
+    ] = None
+    max_aspect: Annotated[
+        float | None,
+        typer.Option(
+            metavar="A", help="Leave out pictures whose longer side is more than A times the shorter one."
+        ),
+    ] = None
+    min_sharpness: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Leave out images whose Laplacian has a variance below X; 0 leaves out none, and the report "
+            "says how sharp they are.",
+        ),
+    ] = None
+    duplicates: Annotated[
+        Literal["keep", "report", "drop"],
+        typer.Option(
+            help="What to do about near-duplicates, told by hashes of 64 bits: report names them, drop "
+            "leaves out all but the first. Both read every picture twice."
+        ),
+    ] = "keep"
+    duplicate_bits: Annotated[
+        int, typer.Option(min=0, max=8, help="Bits in which near-duplicates may differ.")
+    ] = 2
     filter: Annotated[
         Literal["box", "bilinear", "bicubic", "lanczos"],
         typer.Option(help="Resize filter. It changes FID, so use the same one for all sets."),
@@ -142,6 +196,7 @@ class PrepareOptions:
     @property
     def asked(self) -> Asked:
         """What is asked of the data set itself; UserError for a size or a range that is none."""
+        from pipeline.data.preparing.choosing import Choice
         from pipeline.data.preparing.settings import Asked
 
         height, width = self.height_width
@@ -149,7 +204,7 @@ class PrepareOptions:
             resolution=self.resolution,
             height=height,
             width=width,
-            channels=1 if self.grey else 3,
+            channels=self.channels,
             filter=self.filter,
             labels=self.labels,
             label_column=self.label_column,
@@ -167,7 +222,19 @@ class PrepareOptions:
             on_unreadable=self.on_unreadable,
             pyramid=self.pyramid,
             hold_out=self.held_out_share,
+            fit=self.fit,
+            align=self.align,
+            choice=Choice(self.min_side, self.max_aspect, self.min_sharpness),
+            duplicates=self.duplicates,
+            duplicate_bits=self.duplicate_bits,
         )
+
+    @property
+    def channels(self) -> int:
+        """1, 3 or 4; UserError if both 1 and 4 are asked for."""
+        if self.grey and self.alpha:
+            raise UserError("--alpha: keeps four channels, and --grey one; give one of them")
+        return 1 if self.grey else 4 if self.alpha else 3
 
     @property
     def height_width(self) -> tuple[int | None, int | None]:

@@ -98,7 +98,7 @@ def _mirrored(picture: Image.Image, corners: Corners, border: int) -> tuple[Imag
     outside = np.maximum(
         _outside(wide.width, left, right)[None, :], _outside(wide.height, top, bottom)[:, None]
     )
-    return _faded(wide, outside, side_of(corners) * 0.02), corners + (left, top)
+    return _faded(wide, outside, side_of(corners) * 0.02), corners + np.array([left, top])
 
 
 def _outside(length: int, before: int, after: int) -> npt.NDArray[np.float32]:

@@ -60,8 +60,8 @@ class Format:
 
     kind: the kind of such files. suffixes: the endings of file names that ask for it. quality: the one that
     is used if none is asked for, 1 to 100; None: the format is always lossless. grey: whether it can hold a
-    single channel. alpha: whether it can hold a fourth one. longest: the most pixels a side. options: those of PIL for a quality and an effort.
-    header: reads the size that a file states.
+    single channel. alpha: whether it can hold a fourth one. longest: the most pixels a side. options: those
+    of PIL for a quality and an effort. header: reads the size that a file states.
     """
 
     kind: Kind

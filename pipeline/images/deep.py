@@ -65,12 +65,12 @@ def _other_byte(data: bytes, kind: str) -> Image.Image:
     byte order."""
     with Image.open(io.BytesIO(data), formats=[kind]) as picture:
         swapped = []
-        for tile in picture.tile:  # type: ignore[attr-defined]
+        for tile in picture.tile:
             arguments = tile[3]
             words = arguments if isinstance(arguments, tuple) else (arguments,)
             words = (words[0][:-3] + _OTHER_ORDER[words[0][-3:]], *words[1:])
             swapped.append(tile._replace(args=words if isinstance(arguments, tuple) else words[0]))
-        picture.tile = swapped  # type: ignore[attr-defined]
+        picture.tile = swapped
         picture.load()
         return ImageOps.exif_transpose(picture)
 

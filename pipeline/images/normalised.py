@@ -39,9 +39,9 @@ FILTERS: dict[str, Image.Resampling] = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What every picture is made into: its size, its channels (1, 3, or 4 with alpha), the filter that resizes
-    it, the format and quality of its file, and how it comes to its shape. background: RGB, 0 to 255, of
-    borders, which alpha makes transparent, and of what is transparent anyway."""
+    """What every picture is made into: its size, its channels (1, 3, or 4 with alpha), the filter that
+    resizes it, the format and quality of its file, and how it comes to its shape. background: RGB, 0 to 255,
+    of borders, which are transparent where there is alpha, and of what is transparent anyway."""
 
     height: int
     width: int
@@ -54,7 +54,8 @@ class Target:
 
 
 def read_picture(data: bytes, reading: Reading = PLAIN) -> Plain:
-    """The first frame of a picture, upright, as RGB or L (or RGBA, see `Reading`). Unreadable if the bytes are no picture."""
+    """The first frame of a picture, upright, as RGB or L, or RGBA if alpha is kept. Unreadable if the bytes
+    are no picture."""
     with _opened(data) as picture:
         _check_size(picture)
         more, unpacked = _has_more_frames(picture), rawmode(picture)

@@ -43,8 +43,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Plain:
-    """A picture in plain 8 bits. image: RGB or L, or RGBA if alpha is kept. remarks: what was done to it. values: the lowest and
-    highest value of its pixels before, if they had more than 8 bits."""
+    """A picture in plain 8 bits. image: RGB or L, or RGBA if alpha is kept. remarks: what was done to it.
+    values: the lowest and highest value of its pixels before, if they had more than 8 bits."""
 
     image: Image.Image
     remarks: frozenset[Remark] = frozenset()

@@ -188,7 +188,7 @@ WRONG: dict[str, tuple[Callable[[Path], str | Path], dict[str, Any], str]] = {
     "two sizes": (_files(A), {"height": 8, "width": 8}, "resolution: give it, or height and width, not both"),
     "half a size": (_files(A), {"resolution": None, "height": 8}, "height, width: give both"),
     "too small": (_files(A), {"resolution": 1}, "resolution: 1x1; 4 to 16384 pixels"),
-    "channels": (_files(A), {"channels": 4}, r"channels: 4; allowed: 1 \(grey\), 3"),
+    "channels": (_files(A), {"channels": 2}, r"channels: 2; allowed: 1 \(grey\), 3"),
     "filter": (_files(A), {"filter": "lanzcos"}, "filter: lanzcos; allowed: box, bilinear, bicubic, lanczos"),
     "format": (_files(A), {"format": "bmp"}, "format: bmp; allowed: png, jpg, webp"),
     "grey webp": (_files(A), {"format": "webp", "channels": 1}, "webp has no grey"),

@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 
 from pipeline.contracts import Field
+from pipeline.data.preparing.framing import Framing
 from pipeline.data.shards.arrays import pack
 from pipeline.data.shards.fields import check_fields
 from pipeline.data.sources.source import Beside, Picture
 from pipeline.errors import UserError
 from pipeline.images.codec import encode
-from pipeline.images.normalised import Target, fit
+from pipeline.images.normalised import Target
 from pipeline.images.pixels import Unreadable
 
 
@@ -36,27 +37,30 @@ def settled_fields(fields: Sequence[Field], target: Target, title: str) -> tuple
     return settled
 
 
-def encoded_fields(picture: Picture, fields: Sequence[Field], target: Target) -> dict[str, bytes]:
-    """The content of each field, encoded. Errors: Unreadable, with the field's name, if the picture lacks one
-    or it cannot be used."""
+def encoded_fields(
+    picture: Picture, fields: Sequence[Field], target: Target, framing: Framing
+) -> dict[str, bytes]:
+    """The content of each field, encoded; images and masks in the framing of the picture. Errors: Unreadable,
+    with the field's name, if the picture lacks one or it cannot be used."""
     encoded = {}
     for field in fields:
         if field.name not in picture.extra:
             raise Unreadable(f"has no {field.name}")
         try:
-            encoded[field.name] = _encoded(field, picture.extra[field.name], picture.image.size, target)
+            value = picture.extra[field.name]
+            encoded[field.name] = _encoded(field, value, picture.image.size, target, framing)
         except Unreadable as reason:
             raise Unreadable(f"its {field.name} {reason}") from reason
     return encoded
 
 
-def _encoded(field: Field, value: Beside, size: tuple[int, int], target: Target) -> bytes:
+def _encoded(field: Field, value: Beside, size: tuple[int, int], target: Target, framing: Framing) -> bytes:
     if field.kind == "text" and isinstance(value, str):
         return _text(value, field.shape[0])
     if field.kind == "array" and isinstance(value, np.ndarray):
         return _array(value, field)
     if field.kind in ("image", "mask") and isinstance(value, Image.Image):
-        return _picture(field, value, size, target)
+        return _picture(field, value, size, target, framing)
     raise Unreadable(f"is no {field.kind}")
 
 
@@ -73,15 +77,18 @@ def _array(array: np.ndarray[Any, Any], field: Field) -> bytes:
     return pack(array)
 
 
-def _picture(field: Field, picture: Image.Image, size: tuple[int, int], target: Target) -> bytes:
+def _picture(
+    field: Field, picture: Image.Image, size: tuple[int, int], target: Target, framing: Framing
+) -> bytes:
     height, width, channels = (*field.shape, 1)[:3]
     own = replace(target, height=height, width=width, channels=channels)
     # What shows another part of the picture would be no pair: it may be larger or smaller, not another shape.
     if picture.width * size[1] != picture.height * size[0]:
         raise Unreadable(f"is {picture.width}x{picture.height}, the picture {size[0]}x{size[1]}")
     if field.kind == "image":
-        return encode(fit(picture, own), own.format, own.quality, "small")
+        return encode(framing.image(picture, own), own.format, own.quality, "small")
     if picture.mode not in ("1", "L", "P"):
         raise Unreadable(f"has mode {picture.mode}; a mask has one channel of 8 bits")
     values = Image.fromarray(np.asarray(picture if picture.mode != "1" else picture.convert("L")))
-    return encode(fit(values, own, Image.Resampling.NEAREST), "png", effort="small")
+    own = replace(own, background=(0, 0, 0))
+    return encode(framing.mask(values, own), "png", effort="small")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.contracts import COLOURS
 from pipeline.data.preparing.copies import Copies
 from pipeline.data.preparing.left_out import LEFT_OUT
 from pipeline.data.preparing.report import PrepareReport
@@ -83,7 +84,7 @@ def read_card(root: Path) -> dict[str, Any] | None:
 def text_of(card: Mapping[str, Any], sample: str | None) -> str:
     """The content of card.json as text."""
     image, made, left_out = card["image"], card["made"], card["left_out"]
-    size = f"{image['width']}x{image['height']}, {'grey' if image['channels'] == 1 else 'RGB'}"
+    size = f"{image['width']}x{image['height']}, {COLOURS[image['channels']]}"
     lines = [
         f"# {card['count']:,} pictures of {printable(str(card['source']))}",
         "",
@@ -91,7 +92,7 @@ def text_of(card: Mapping[str, Any], sample: str | None) -> str:
         f"- Images: {card['count']:,} of {size}, {made['format']}, in {counted(card['shards'], 'shard')} of "
         f"{card['bytes'] / 2**20:,.1f} MiB in all; `index.json` has the sha256 of each",
         "- Licence: not stated; write that of the pictures here",
-        f"- Protocol: crop {made['crop']}, filter {made['filter']}, seed {made['seed']}; compare a metric "
+        f"- Protocol: {_shaping(made)}, filter {made['filter']}, seed {made['seed']}; compare a metric "
         "such as FID only with figures of the same protocol",
         *([f"- Classes: {_counts(card['classes'])}"] if card["classes"] else []),
         f"- Before: {_counts(card['suffixes'])}; {_counts(card['shapes'])}; {_counts(card['modes'])}",
@@ -119,3 +120,10 @@ def _counts(counts: Mapping[str, int], most: int = 40) -> str:
     first = list(counts.items())[:most]
     shown = ", ".join(f"{printable(name) or 'no suffix'} {count:,}" for name, count in first)
     return f"{shown}, ... ({len(counts)} in all)" if len(counts) > most else shown
+
+
+def _shaping(made: Mapping[str, Any]) -> str:
+    """How pictures came to their shape, and which were left out by what was asked."""
+    shape = f"aligned by {made['align']}" if "align" in made else made.get("fit", f"crop {made['crop']}")
+    asked = ("min_side", "max_aspect", "min_sharpness", "without_duplicates")
+    return ", ".join([str(shape), *(f"{key} {made[key]}" for key in asked if key in made)])

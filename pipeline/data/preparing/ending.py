@@ -94,7 +94,7 @@ def _show(
 ) -> None:
     """Publishes the card and, if it is wanted, the report."""
     copies = find_copies(blocks.contents())
-    card = describe(index, held_out, report, work.target.format, copies, about.command)
+    card = describe(index, held_out, report, work.recipe.target.format, copies, about.command)
     sample = None
     if about.page:
         names = [[_name(work, place) for place in places] for places in copies.examples]

@@ -13,12 +13,11 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from pipeline.data.preparing.records import Blocks, HeldBlock
-from pipeline.data.preparing.render import Rendered, rendered
+from pipeline.data.preparing.render import Recipe, Rendered, rendered
 from pipeline.data.shards.index import Shard
 from pipeline.data.shards.sink import checked_members
 from pipeline.data.sources.source import Source
 from pipeline.errors import UserError
-from pipeline.images.normalised import Target
 from pipeline.words import counted, printable
 
 _POLL_SECONDS = 0.5
@@ -31,7 +30,7 @@ class Work:
     was asked for."""
 
     source: Source
-    target: Target
+    recipe: Recipe
     order: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int32] | None
     strict: bool
@@ -65,8 +64,7 @@ class Making:
         try:
             places = (place for block in self._taken() for place in block.numbers)
             numbers = (int(work.order[place]) for place in places)
-            results = rendered(work.source, work.target, self._blocks.index.fields, numbers, workers)
-            for result in results:
+            for result in rendered(work.source, work.recipe, numbers, workers):
                 finished = self._take(result)
                 bar.update()
                 if finished:  # shows what other processes have made as well
@@ -96,16 +94,16 @@ class Making:
         place = next(block.places)
         number = int(self._work.order[place])
         name = self._work.source.listing.names[number]
-        if result.data is None and self._work.strict:
+        if result.data is None and result.wanted and self._work.strict:
             raise UserError(f"{printable(name)}: {result.reason}; mend or remove it, or skip unreadable")
         # The key is the place in the shuffled order, whatever was left out before it.
         key = f"{place:08d}"
         if result.data is None:
             block.leave_out(name, result.reason)
         else:
-            members = checked_members(self._blocks.index.fields, key, result.extra)
+            members = checked_members(self._work.recipe.fields, key, result.extra)
             label = None if self._work.labels is None else int(self._work.labels[number])
-            block.add(key, result, self._work.target.format, label, name, members)
+            block.add(key, result, self._work.recipe.target.format, label, name, members)
         if place < block.numbers.stop - 1:
             return False
         block.finish()

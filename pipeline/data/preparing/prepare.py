@@ -20,18 +20,22 @@ import numpy.typing as npt
 from pipeline.contracts import Field
 from pipeline.data.preparing.beside import settled_fields
 from pipeline.data.preparing.changed import refuse_changed_source
+from pipeline.data.preparing.choosing import UNWANTED
 from pipeline.data.preparing.digest import listing_digest
+from pipeline.data.preparing.duplicates import Fingerprinting, folder_for, twins
 from pipeline.data.preparing.ending import About, recall, settle
+from pipeline.data.preparing.faces import Faces, read_faces
 from pipeline.data.preparing.listing import opened
 from pipeline.data.preparing.making import Making, Work
 from pipeline.data.preparing.pyramid import build_pyramid, check_levels
 from pipeline.data.preparing.records import HELD_OUT, NAME, Blocks
-from pipeline.data.preparing.render import Rendered
+from pipeline.data.preparing.render import Recipe, Rendered
 from pipeline.data.preparing.report import PrepareReport, narrow_range, nothing_found
-from pipeline.data.preparing.settings import Asked, common_size
+from pipeline.data.preparing.settings import LOOKED_AT, Asked, common_size, say_shape
 from pipeline.data.preparing.tally import Tally
 from pipeline.data.shards.blocks import refuse_strangers
-from pipeline.data.shards.index import INDEX_NAME, ShardIndex
+from pipeline.data.shards.index import INDEX_NAME, ShardIndex, read_unfinished
+from pipeline.data.shards.sink import differences
 from pipeline.data.sources.annotated import AnnotatedSource
 from pipeline.data.sources.class_names import called
 from pipeline.data.sources.classes import MODES, class_names, labelling
@@ -45,9 +49,9 @@ from pipeline.images.normalised import PLAIN, Target, Unreadable
 from pipeline.images.pixels import Reading
 from pipeline.randomness import derive_seed, permutation
 from pipeline.storage.lock import one_of_writers
+from pipeline.words import printable
 
 _USUAL, _NOTHING = Asked(), About()
-_LOOKED_AT = 32  # pictures, for what should be known before all are made
 
 
 def prepare(
@@ -126,23 +130,26 @@ def _make(
     numbers = _numbers(_worth_having(labelled, report), report.classes)
     if asked.class_names is not None:
         report.classes = called(report.classes, Path(asked.class_names))
-    height, width = size or common_size(pictures, source)
-    target = Target(height, width, asked.channels, asked.filter, asked.format, asked.quality)
+    target = asked.target(*(size or common_size(pictures, source)))
+    faces = None if asked.align is None else read_faces(asked.align, listing.names)
     if asked.pyramid:
         check_levels(target.height, target.width)
     order = permutation(len(listing.names), derive_seed(asked.seed, "prepare"))[: asked.count]
-    origin = _origin(pictures, target, numbers, asked)
+    origin = _origin(pictures, target, numbers, asked, faces)
     refuse_changed_source(out, origin, pictures, source)
     _say_range(pictures, order, reading, say)
+    say_shape(pictures, order[:LOOKED_AT].tolist(), target, say)
     fields = report.fields = settled_fields(listing.fields, target, source)
     index = _index(out, target, report.classes, fields, {**origin, "shard_size": asked.shard_size})
-    work = Work(pictures, target, order, numbers, asked.on_unreadable == "error", asked.sized)
+    recipe = Recipe(target, fields, asked.choice, faces)
+    workers = workers or len(os.sched_getaffinity(0))
+    if asked.duplicates != "keep":
+        order = _told_apart(pictures, recipe, order, asked, index, report, workers, progress)
+    work = Work(pictures, recipe, order, numbers, asked.on_unreadable == "error", asked.sized)
     blocks = Blocks(index, asked.shard_size, len(order), asked.hold_out)
     report.resumed = blocks.samples
     if not blocks.complete:
-        Making(work, blocks, say).run(
-            workers or len(os.sched_getaffinity(0)), progress, lambda: settle(blocks, work, report, about)
-        )
+        Making(work, blocks, say).run(workers, progress, lambda: settle(blocks, work, report, about))
     recall(report)
     return report
 
@@ -167,6 +174,35 @@ def _index(
         complete=False,
         fields=tuple(fields),
     )
+
+
+def _told_apart(
+    source: Source,
+    recipe: Recipe,
+    order: npt.NDArray[np.int64],
+    asked: Asked,
+    index: ShardIndex,
+    report: PrepareReport,
+    workers: int,
+    progress: bool,
+) -> npt.NDArray[np.int64]:
+    """The order, without near-duplicates if they are to be dropped; the report names them."""
+    if refuse_strangers(index.root):
+        there = read_unfinished(index.root)
+        if there.complete or differences(index, there):
+            return order  # nothing is made, whatever the order
+    drawn = np.sort(order)
+    folder = folder_for(index.root, drawn, index.origin)
+    like = twins(Fingerprinting(source, recipe, drawn, folder).run(workers, progress), asked.duplicate_bits)
+    names = source.listing.names
+    rows = [(names[drawn[place]], names[drawn[other]]) for place, other in sorted(like.items())]
+    if asked.duplicates == "report":
+        report.likenesses = rows
+        return order
+    report.skipped += [
+        (name, f"{UNWANTED}is like {printable(other)}; --duplicates drop") for name, other in rows
+    ]
+    return order[~np.isin(order, drawn[list(like)])]
 
 
 def _numbers(names: Sequence[str] | None, classes: Sequence[str]) -> npt.NDArray[np.int32] | None:
@@ -209,10 +245,10 @@ def _say_range(
     source: Source, order: npt.NDArray[np.int64], reading: Reading, say: Callable[[str], object]
 ) -> None:
     """Warns, before many pictures are made, if the first ones use little of the range of their values."""
-    if len(order) <= _LOOKED_AT:
+    if len(order) <= LOOKED_AT:
         return  # the report comes as soon
     first = Tally()
-    for number in order[:_LOOKED_AT].tolist():
+    for number in order[:LOOKED_AT].tolist():
         with suppress(Unreadable):
             picture = source.picture(number)
             if picture.values is None:
@@ -224,7 +260,11 @@ def _say_range(
 
 
 def _origin(
-    source: Source, target: Target, labels: npt.NDArray[np.int32] | None, asked: Asked
+    source: Source,
+    target: Target,
+    labels: npt.NDArray[np.int32] | None,
+    asked: Asked,
+    faces: Faces | None,
 ) -> dict[str, object]:
     """Everything that the bytes depend on; `listing` stands for the files and their classes."""
     listing = source.listing
@@ -233,7 +273,7 @@ def _origin(
         "made_by": "prepare",
         "source": source.title,
         "listing": listing_digest(listing, labels),
-        "crop": "centre",
+        "crop": "centre" if asked.fit == "crop" and faces is None else None,
         "filter": target.filter,
         "format": target.format,
         "quality": None if FORMATS[target.format].quality is None else target.quality,
@@ -244,4 +284,6 @@ def _origin(
         **({} if reading.range is None else {"range": list(reading.range)}),
         **listing.depends,
         **({} if reading.background == PLAIN.background else {"background": list(reading.background)}),
+        **asked.origin(),
+        **({} if faces is None else {"align": faces.file, "landmarks": faces.digest}),
     }

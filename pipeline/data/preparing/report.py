@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.contracts import Field
+from pipeline.data.preparing.choosing import UNWANTED
 from pipeline.data.preparing.tally import Tally
 from pipeline.data.shards.index import Level
 from pipeline.images.kinds import Others
@@ -14,10 +15,12 @@ from pipeline.images.pixels import FULL_RANGE, Reading, Remark
 from pipeline.words import counted, printable
 
 _REASONS_SHOWN = 20
+_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.95)
 _CLASSES_SHOWN = 12
 
 _REMARKS: dict[Remark, str] = {
     "transparent": "with transparent parts: they lie over {background} (--background COLOUR)",
+    "alpha": "with transparent parts: kept as the fourth channel",
     "converted": "with another colour profile than sRGB: converted to sRGB",
     "profile": "with a colour profile that cannot be used: taken as sRGB",
     "clipped": "with values beyond --range: clipped",
@@ -34,7 +37,8 @@ class PrepareReport(Tally):
     pyramid. reading: how pixels were understood. class_counts: images by class name. one_class: the class
     that all images share, which makes a set without classes. labels_from: who says which class an image has.
     absent: how many rows without a picture were left out. fields: what every image has beside it. held_out:
-    samples of the data set beside this one. source: as it was given.
+    samples of the data set beside this one. source: as it was given. likenesses: (name, name that it is like)
+    of near-duplicates that were kept.
     """
 
     out: Path
@@ -52,6 +56,7 @@ class PrepareReport(Tally):
     fields: Sequence[Field] = ()
     held_out: int = 0
     source: str = ""
+    likenesses: Sequence[tuple[str, str]] = ()
 
     def lines(self) -> list[str]:
         """The report for a person."""
@@ -72,7 +77,7 @@ class PrepareReport(Tally):
             kinds = counted(len(self.others), "file of another kind was", "files of other kinds were")
             lines.append(f"{kinds} left alone: {printable(self.others.words())}")
             if len(self.others) > self.others.suffixes:  # otherwise each is named already
-                lines += _listed([name for name, _ in self.others.named], len(self.others))
+                lines += _first([name for name, _ in self.others.named], len(self.others))
         return lines + self._about_skipped()
 
     def _about_classes(self) -> list[str]:
@@ -106,16 +111,37 @@ class PrepareReport(Tally):
             lines.append(f"{counted(self.deep, 'picture')} with more than 8 bits: {narrow}")
         if self.reading.range is not None and not self.deep and self.count > self.resumed:
             lines.append("--range changed nothing: no picture has more than 8 bits")
-        return lines
+        if self.reading.alpha and "alpha" not in self.remarks and self.count > self.resumed:
+            lines.append("--alpha changed nothing: no picture has transparent parts")
+        return lines + self._about_sharpness()
+
+    def _about_sharpness(self) -> list[str]:
+        if not self.sharpness:
+            return []
+        shares = ", ".join(f"{share:.0%} below {self.sharpness_below(share):.3g}" for share in _SHARES)
+        return [f"sharpness of the images: {shares}; --min-sharpness X leaves out those below X"]
 
     def _about_skipped(self) -> list[str]:
-        if not self.skipped:
-            return []
-        lines = [f"{len(self.skipped)} could not be used:"]
-        return lines + _listed([f"{name}: {reason}" for name, reason in self.skipped], len(self.skipped))
+        unwanted = [
+            f"{name}: {reason.removeprefix(UNWANTED)}"
+            for name, reason in self.skipped
+            if reason.startswith(UNWANTED)
+        ]
+        unusable = [f"{name}: {why}" for name, why in self.skipped if not why.startswith(UNWANTED)]
+        alike = [f"{name}: is like {other}" for name, other in self.likenesses]
+        return [
+            *_listed("could not be used", unusable),
+            *_listed("left out as asked", unwanted),
+            *_listed("near-duplicates kept, which --duplicates drop leaves out", alike),
+        ]
 
 
-def _listed(texts: Sequence[str], count: int) -> list[str]:
+def _listed(what: str, texts: Sequence[str]) -> list[str]:
+    """How many there are, and the first of them, a line each."""
+    return [f"{len(texts)} {what}:", *_first(texts, len(texts))] if texts else []
+
+
+def _first(texts: Sequence[str], count: int) -> list[str]:
     """The first texts, a line each, and how many of `count` are not among them."""
     lines = [f"  {printable(text)}" for text in texts[:_REASONS_SHOWN]]
     return [*lines, *([f"  and {count - _REASONS_SHOWN} more"] if count > _REASONS_SHOWN else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import TypeVar
 from pipeline.data.preparing.render import Rendered
 from pipeline.images.kinds import suffix_of
 from pipeline.images.pixels import Remark
+
+_BINS = 8  # an octave
 
 T = TypeVar("T")
 
@@ -22,7 +25,8 @@ class Tally:
     lowest and highest value of those `deep` pictures that had more than 8 bits. sides: how many have, before
     they are resized, a shorter side of at least how many pixels, a power of two, and less than twice as many.
     shapes, modes, suffixes: how many are square, wide or tall, in colour or grey, and how many names end how.
-    labels: how many are of each class number.
+    labels: how many are of each class number. sharpness: how many have which, if it was measured, in bins of
+    an eighth of an octave (see `sharpness_below`).
     """
 
     count: int = 0
@@ -35,6 +39,7 @@ class Tally:
     modes: dict[str, int] = field(default_factory=dict)
     suffixes: dict[str, int] = field(default_factory=dict)
     labels: dict[int, int] = field(default_factory=dict)
+    sharpness: dict[int, int] = field(default_factory=dict)
 
     def take(self, result: Rendered, name: str, label: int | None) -> None:
         """Counts one picture, which has this name in the source."""
@@ -53,6 +58,8 @@ class Tally:
         self.enlarged += result.enlarged
         self.remarks = summed(self.remarks, dict.fromkeys(result.remarks, 1))
         self._add_values(result.values, 1)
+        if result.sharpness is not None:
+            self.sharpness = summed(self.sharpness, {int(_BINS * math.log2(1 + result.sharpness)): 1})
 
     def add(self, other: Tally) -> None:
         """Adds the counts of other pictures."""
@@ -65,6 +72,16 @@ class Tally:
         self.suffixes = summed(self.suffixes, other.suffixes)
         self.labels = summed(self.labels, other.labels)
         self._add_values(other.values, other.deep)
+        self.sharpness = summed(self.sharpness, other.sharpness)
+
+    def sharpness_below(self, share: float) -> float:
+        """The sharpness that this share of the pictures does not reach, to an eighth of an octave."""
+        seen, wanted = 0, share * sum(self.sharpness.values())
+        for place in sorted(self.sharpness):
+            seen += self.sharpness[place]
+            if seen >= wanted:
+                break
+        return float(2 ** ((place + 1) / _BINS) - 1)
 
     def _add_values(self, values: tuple[float, float] | None, deep: int) -> None:
         if values is not None:

@@ -32,11 +32,9 @@ def data_card(index: ShardIndex) -> str:
 
 def _rows(index: ShardIndex) -> Iterator[tuple[str, object]]:
     size = sum(shard.bytes for shard in index.shards)
+    mode = "grey" if index.channels == 1 else MODES[index.channels]
     yield "folder", str(index.root)
-    yield (
-        "images",
-        f"{index.count:,}, {index.width}x{index.height}, {'grey' if index.channels == 1 else MODES[index.channels]}",
-    )
+    yield "images", f"{index.count:,}, {index.width}x{index.height}, {mode}"
     yield "shards", f"{len(index.shards)}, {size / 2**20:,.1f} MiB"
     yield "classes", _classes(index.classes)
     for field in index.fields:
