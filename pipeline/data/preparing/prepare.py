@@ -132,6 +132,7 @@ def _make(
         report.classes = called(report.classes, Path(asked.class_names))
     target = asked.target(*(size or common_size(pictures, source)))
     faces = None if asked.align is None else read_faces(asked.align, listing.names)
+    report.unaligned = 0 if faces is None else faces.absent
     if asked.pyramid:
         check_levels(target.height, target.width)
     order = permutation(len(listing.names), derive_seed(asked.seed, "prepare"))[: asked.count]

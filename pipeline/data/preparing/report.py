@@ -36,9 +36,9 @@ class PrepareReport(Tally):
     how many samples were there when this call began. seconds: the duration of this call. levels: those of the
     pyramid. reading: how pixels were understood. class_counts: images by class name. one_class: the class
     that all images share, which makes a set without classes. labels_from: who says which class an image has.
-    absent: how many rows without a picture were left out. fields: what every image has beside it. held_out:
-    samples of the data set beside this one. source: as it was given. likenesses: (name, name that it is like)
-    of near-duplicates that were kept.
+    absent: how many rows without a picture were left out; unaligned: the same of landmarks. fields: what every
+    image has beside it. held_out: samples of the data set beside this one. source: as it was given.
+    likenesses: (name, name that it is like) of near-duplicates that were kept.
     """
 
     out: Path
@@ -56,6 +56,7 @@ class PrepareReport(Tally):
     fields: Sequence[Field] = ()
     held_out: int = 0
     source: str = ""
+    unaligned: int = 0
     likenesses: Sequence[tuple[str, str]] = ()
 
     def lines(self) -> list[str]:
@@ -93,6 +94,8 @@ class PrepareReport(Tally):
             lines.append(f"no classes{where}")
         if self.absent:
             lines.append(f"{counted(self.absent, 'label')} without a picture left out")
+        if self.unaligned:
+            lines.append(f"landmarks of {counted(self.unaligned, 'picture')} that are not in the source")
         return lines
 
     def _about_pixels(self) -> list[str]:

@@ -29,7 +29,6 @@ Duplicates = Literal["keep", "report", "drop"]
 class Asked:
     """What `prepare` makes of a source: everything that the bytes depend on, beside the source itself.
 
-    resolution: pixels a side; or height and width; without either, the size that all pictures share (32 and
     resolution: pixels a side; or height and width; without either, the size that all pictures share (32
     and 256 for the demos). channels: 1 (grey), 3 (RGB) or 4 (with alpha). labels, label_column,
     caption_column, on_absent: as `sources.classes` has them; a set of one class gets none. class_names: a
