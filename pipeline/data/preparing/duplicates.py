@@ -1,8 +1,8 @@
 """Near-duplicates: a fingerprint of each picture, made before any becomes a sample, and pairs among them.
 
-Fingerprints take 16 bytes a picture: 64 bits that near-duplicates share but for a few, and 64 of the sha256
-of the pixels. Those of 10,000 pictures are a file in the data set's folder, so that a call that was stopped
-does not make them again, and several processes share the work.
+Fingerprints take 16 bytes a picture: two hashes of 64 bits, of low frequencies and of gradients, which
+near-duplicates share but for a few bits. Those of 10,000 pictures are a file in the data set's folder, so
+that a call that was stopped does not make them again, and several processes share the work.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ from pipeline.data.shards.blocks import WORK
 from pipeline.data.sources.source import Source
 from pipeline.errors import Damaged
 from pipeline.images.pixels import Unreadable
-from pipeline.images.quality import gradient_bits
+from pipeline.images.quality import frequency_bits, gradient_bits
 from pipeline.reading import read_bytes
 from pipeline.storage.atomic import make_folder, publish_bytes
 from pipeline.storage.lock import release, try_lock
 
 MOST_BITS = 8
-FINGERPRINT = np.dtype([("near", "<u8"), ("exact", "<u8")])
-"""near: 0 if the picture is too plain to be told from others by it; exact: 0 if there is no picture."""
+FINGERPRINT = np.dtype([("first", "<u8"), ("second", "<u8")])
+"""The two hashes. Of a picture that is too plain to be told from others by them: 0, and of the sha256 of its
+pixels the first 64 bits. Both are 0 where there is no picture."""
 
 Fingerprints = npt.NDArray[np.void]
 
 _SIDE = 8  # of the cells whose differences are the 64 bits
 _LEAST_STEP = 2.0  # grey levels between two cells
 _LEAST_STEPS = 12  # cells that differ so much in a picture that is not plain
+_SECOND = 2  # as many bits may differ in the second hash for one in the first
 _BLOCK = 10_000
 _POLL_SECONDS = 0.5
 _SPARE_BANDS = 3
@@ -50,15 +52,19 @@ _SPARE_BANDS = 3
 
 def fingerprint(image: Image.Image) -> tuple[int, int]:
     """The two numbers of an image; of one with alpha, as it is over white."""
-    exact = hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).digest()[:8]
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     array = np.array(image)
     pixels = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
     bits, steps = gradient_bits(pixels[None], _SIDE)
-    is_plain = (np.abs(steps[0]) >= _LEAST_STEP).sum() < _LEAST_STEPS
-    near = 0 if is_plain else int.from_bytes(np.packbits(bits[0]).tobytes(), "big")
-    return near, int.from_bytes(exact, "little") or 1
+    if (np.abs(steps[0]) >= _LEAST_STEP).sum() < _LEAST_STEPS:
+        digest = hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).digest()
+        return 0, int.from_bytes(digest[:8], "big") or 1
+    return _number(frequency_bits(image)), _number(bits[0])
+
+
+def _number(bits: npt.NDArray[np.bool_]) -> int:
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
 def folder_for(root: Path, numbers: npt.NDArray[np.int64], origin: Mapping[str, Any]) -> Path:
@@ -135,53 +141,61 @@ def _fingerprint(source: Source, recipe: Recipe, number: int) -> tuple[int, int]
 def twins(prints: Fingerprints, bits: int) -> dict[int, int]:
     """The places of all near-duplicates, each with that of the picture which it is like.
 
-    Going through them in order, a picture is a near-duplicate if it differs in at most `bits` bits from one
-    before it that is none, or has the very pixels of one. Work grows with N log N and the number of pairs.
+    Two pictures are alike if their first hashes differ in at most `bits` bits and the second ones in at most
+    twice as many, or if they are plain and have the same pixels. Going through all in order, a picture is a
+    near-duplicate if it is like one before it that is none. Work grows with N log N and the number of pairs.
     """
-    keys = np.where(prints["near"] != 0, prints["near"], prints["exact"])
-    first = _first_of_equals(keys, prints["near"] == 0)
-    places = np.flatnonzero((first == np.arange(len(prints))) & (prints["near"] != 0))
+    first = _first_of_equals(prints)
+    alone = first == np.arange(len(prints))
+    places = np.flatnonzero(alone & (prints["first"] != 0))
     like: dict[int, int] = {}
-    for earlier, later in sorted(_near_pairs(prints["near"][places], bits), key=lambda pair: pair[::-1]):
+    for earlier, later in sorted(_near_pairs(prints[places], bits), key=lambda pair: pair[::-1]):
         a, b = int(places[earlier]), int(places[later])
         if a not in like:
             like.setdefault(b, a)
-    for place in np.flatnonzero((first != np.arange(len(prints))) & (prints["exact"] != 0)).tolist():
+    for place in np.flatnonzero(~alone & (prints["second"] != 0)).tolist():
         like[place] = like.get(int(first[place]), int(first[place]))
     return like
 
 
-def _first_of_equals(keys: npt.NDArray[Any], apart: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """For each place the first one with the same key and the same `apart`."""
-    order = np.lexsort((keys, apart))  # stable: equal ones stay in order
-    begins = np.ones(len(keys), bool)
-    begins[1:] = (keys[order][1:] != keys[order][:-1]) | (apart[order][1:] != apart[order][:-1])
-    first = np.empty(len(keys), np.int64)
-    first[order] = order[np.maximum.accumulate(np.where(begins, np.arange(len(keys)), 0))]
+def _first_of_equals(prints: Fingerprints) -> npt.NDArray[np.int64]:
+    """For each place the first one with the same fingerprint."""
+    order = np.lexsort((prints["second"], prints["first"]))  # stable: equal ones stay in order
+    begins = np.ones(len(prints), bool)
+    begins[1:] = prints[order][1:] != prints[order][:-1]
+    first = np.empty(len(prints), np.int64)
+    first[order] = order[np.maximum.accumulate(np.where(begins, np.arange(len(prints)), 0))]
     return first
 
 
-def _near_pairs(values: npt.NDArray[np.uint64], bits: int) -> set[tuple[int, int]]:
-    """All pairs (i, j), i < j, of distinct values that differ in at most `bits` bits.
+def _near_pairs(prints: Fingerprints, bits: int) -> set[tuple[int, int]]:
+    """All pairs (i, j), i < j, of different fingerprints that are alike.
 
-    Of bits + 3 bands of a value, such a pair shares at least 3: sorted by each choice of 3 bands (38 bits
-    where two may differ), they stand in one run. Values that share so much by chance are few.
+    Of bits + 3 bands of the first hash, such a pair shares at least 3: sorted by each choice of 3 bands (38
+    bits where two may differ), they stand in one run. Hashes that share so much by chance are few.
     """
     pairs: set[tuple[int, int]] = set()
-    if bits == 0 or len(values) < 2:
+    if bits == 0:
         return pairs
     for mask in _masks(bits + _SPARE_BANDS):
-        order = np.argsort(values & mask, kind="stable")
-        ranked = values[order]
-        shared = ranked & mask
-        for step in range(1, len(values)):
+        order = np.argsort(prints["first"] & mask, kind="stable")
+        ranked = prints[order]
+        shared = ranked["first"] & mask
+        for step in range(1, len(prints)):
             same = np.flatnonzero(shared[step:] == shared[:-step])
             if not len(same):
                 break
-            near = same[np.bitwise_count(ranked[same] ^ ranked[same + step]) <= bits]
+            one, other = ranked[same], ranked[same + step]
+            near = same[_apart(one, other, "first", bits) & _apart(one, other, "second", _SECOND * bits)]
             a, b = order[near], order[near + step]
             pairs.update(zip(np.minimum(a, b).tolist(), np.maximum(a, b).tolist(), strict=True))
     return pairs
+
+
+def _apart(a: Fingerprints, b: Fingerprints, name: str, most: int) -> npt.NDArray[np.bool_]:
+    """Whether at most so many bits differ."""
+    few: npt.NDArray[np.bool_] = np.bitwise_count(a[name] ^ b[name]) <= most
+    return few
 
 
 def _masks(bands: int) -> list[np.uint64]:
