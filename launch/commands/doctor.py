@@ -27,6 +27,7 @@ REQUIRED = (
     "torchvision",
     "numpy",
     "pillow",
+    "simplejpeg",
     "webdataset",
     "accelerate",
     "safetensors",

@@ -15,11 +15,11 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
-import torchvision.io
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.images.decoders import decode_faster
 from pipeline.images.kinds import JPEG, PNG, WEBP, Kind
 from pipeline.images.pixels import Unreadable
 from pipeline.images.pngs import SIGNATURE, lacks_rows
@@ -30,17 +30,9 @@ Effort = Literal["fast", "small"]
 """What an encoder without loss saves: time (pictures that are made by the thousand) or bytes (data sets that
 are written once and read for months)."""
 
-# torchvision's operator decodes JPEG faster than PIL, to the same bits. It means to drop it in favour of
-# torchcodec, which needs FFmpeg: where it is gone, PIL takes over. Its Python function around it warns of
-# that at every image. Its decode_png is faster, too, but damaged pixels end the process in it (0.29: libpng
-# jumps to a frame that is gone), and to inflate them beforehand costs more than PIL does.
-_decode_jpeg: Callable[..., Tensor] | None = (
-    getattr(torch.ops.image, "decode_jpeg", None) if hasattr(torchvision.io, "decode_jpeg") else None
-)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """PIL's mode of a picture, by its number of channels."""
 
-_KEEP_ORIENTATION = False  # what is stored is upright, whatever its EXIF says
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -97,14 +89,29 @@ def encode(
 
 def decode(data: bytes, format: str, channels: int) -> Tensor:
     """A stored picture as [H, W, channels] uint8. Errors: Unreadable."""
+    size = header_size(data, format)
+    pixels = np.empty((size.height, size.width, channels), np.uint8)
+    decode_into(pixels, data, format)
+    return torch.from_numpy(pixels)
+
+
+def decode_into(out: Pixels, data: bytes, format: str) -> None:
+    """Decodes a stored picture into `out`, [H, W, C] uint8 without gaps, of the size that its header states.
+    Errors: Unreadable, after which what `out` holds is not defined."""
+    if decode_faster(format, data, out):
+        return
     try:
-        pixels = _pixels(data, format, channels)
+        pixels = _with_pil(data, format, out.shape[2])
+    except UnidentifiedImageError as error:
+        raise Unreadable("cannot be decoded (its headers are damaged)") from error
     except Exception as error:  # decoders raise of every kind on broken files
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise Unreadable(f"cannot be decoded ({reason:.80})") from error
-    if format == "png" and lacks_rows(data, pixels[-1].numpy().tobytes()):
+    if pixels.shape != out.shape:
+        raise Unreadable(f"cannot be decoded (to {pixels.shape}, not {out.shape})")
+    if format == "png" and lacks_rows(data, pixels[-1].tobytes()):
         raise Unreadable("cannot be decoded (its pixels end before the last row)")
-    return pixels
+    out[:] = pixels
 
 
 def header_size(data: bytes, format: str) -> Size:
@@ -135,15 +142,13 @@ def alphas() -> str:
     return ", ".join(name for name, format in FORMATS.items() if format.alpha)
 
 
-def _pixels(data: bytes, format: str, channels: int) -> Tensor:
-    if format == "jpg" and _decode_jpeg is not None:
-        # The operator's modes are numbers of channels: 1 grey, 3 RGB.
-        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        return _decode_jpeg(encoded, channels, _KEEP_ORIENTATION).permute(1, 2, 0)
+def _with_pil(data: bytes, format: str, channels: int) -> Pixels:
     mode = MODES[channels]
     with Image.open(io.BytesIO(data), formats=[FORMATS[format].kind.name]) as picture:
-        array = np.array(picture if picture.mode == mode else picture.convert(mode))
-    return torch.from_numpy(array.reshape(*array.shape[:2], channels))
+        if format == "jpg" and mode == "L":
+            picture.draft(mode, picture.size)  # the brightness that is stored, as the faster decoder has it
+        array = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+    return array.reshape(*array.shape[:2], channels)
 
 
 def _png_options(quality: int, effort: Effort) -> dict[str, Any]:
@@ -188,7 +193,7 @@ def _webp_size(data: bytes) -> Size:
     try:
         with Image.open(io.BytesIO(data), formats=["WEBP"]) as picture:
             return Size(*picture.size, picture.mode in MODES.values(), alpha=picture.mode == "RGBA")
-    except Exception as error:  # as in `decode`
+    except Exception as error:  # as in `decode_into`
         raise Unreadable("is not a WebP") from error
 
 

@@ -36,8 +36,8 @@ class PrepareReport(Tally):
     how many samples were there when this call began. seconds: the duration of this call. levels: those of the
     pyramid. reading: how pixels were understood. class_counts: images by class name. one_class: the class
     that all images share, which makes a set without classes. labels_from: who says which class an image has.
-    absent: how many rows without a picture were left out; unaligned: the same of landmarks. fields: what every
-    image has beside it. held_out: samples of the data set beside this one. source: as it was given.
+    absent: how many rows without a picture were left out; unaligned: the same of landmarks. fields: what
+    every image has beside it. held_out: samples of the data set beside this one. source: as it was given.
     likenesses: (name, name that it is like) of near-duplicates that were kept.
     """
 

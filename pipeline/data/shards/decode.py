@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,14 +15,15 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.samples import Encoded
 from pipeline.errors import Damaged
 from pipeline.images import codec
+from pipeline.images.codec import Pixels
 from pipeline.images.pixels import Unreadable
 
 
-def decode_sample(index: ShardIndex, shard: int, sample: Encoded) -> Tensor:
-    """The image of a sample in shard number `shard`, [H, W, C] uint8. Errors: Damaged, which names shard and
-    key."""
+def decode_sample(index: ShardIndex, shard: int, sample: Encoded, out: Pixels | None = None) -> Tensor:
+    """The image of a sample in shard number `shard`, [H, W, C] uint8; out: memory for it, or None for new.
+    Errors: Damaged, which names shard and key."""
     try:
-        return decode(sample.image, sample.extension, index.spec)
+        return decode(sample.image, sample.extension, index.spec, out)
     except Damaged as damage:
         raise Damaged(f"{index.root / index.shards[shard].name}: key {sample.key}: {damage}") from damage
 
@@ -69,8 +71,9 @@ def _text(longest: int, data: bytes) -> Tensor:
     return padded
 
 
-def decode(image: bytes, extension: str, spec: ImageSpec) -> Tensor:
-    """The image as [H, W, C] uint8, C = spec.channels; Damaged unless it has just the size of `spec`."""
+def decode(image: bytes, extension: str, spec: ImageSpec, out: Pixels | None = None) -> Tensor:
+    """The image as [H, W, C] uint8, C = spec.channels, in `out` if that is given; Damaged unless it has just
+    the size of `spec`."""
     try:
         size = codec.header_size(image, extension)
         if (size.height, size.width) != (spec.height, spec.width):
@@ -82,9 +85,9 @@ def decode(image: bytes, extension: str, spec: ImageSpec) -> Tensor:
             raise Damaged("its image is not 8-bit grey or RGB")
         if spec.channels == 4 and not codec.FORMATS[extension].alpha:
             raise Damaged(f"its image is {extension}, which holds no alpha; allowed: {codec.alphas()}")
-        pixels = codec.decode(image, extension, spec.channels)
+        if out is None:
+            out = np.empty((spec.height, spec.width, spec.channels), np.uint8)
+        codec.decode_into(out, image, extension)
     except Unreadable as reason:
         raise Damaged(f"its image {reason}") from reason
-    if pixels.shape != (spec.height, spec.width, spec.channels):
-        raise Damaged(f"its image decodes to {tuple(pixels.shape)}")
-    return pixels
+    return torch.from_numpy(out)

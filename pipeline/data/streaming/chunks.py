@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
+import numpy as np
 
 from pipeline.contracts import Field
 from pipeline.data.shards.decode import decode_fields, decode_sample
@@ -15,7 +15,7 @@ from pipeline.data.shards.levels import reduce
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import no_damage
 from pipeline.data.streaming.lanes import Order
-from pipeline.data.streaming.slots import Samples, copy_numbers
+from pipeline.data.streaming.slots import Arrays, Samples
 from pipeline.errors import Damaged, UserError
 
 _CHUNK_BYTES = 4 << 20
@@ -54,9 +54,6 @@ class Notes:
     shards: dict[int, str] = field(default_factory=dict)
 
 
-_Decoded = tuple[Tensor, int | None, Mapping[str, Tensor]]
-
-
 class Decoder:
     """Fills tensors with the images at given positions. What it writes is a function of those alone.
 
@@ -71,31 +68,29 @@ class Decoder:
         self._index, self._order, self._fields = index, order, tuple(fields)
         self._skip, self._factor = skip, factor
         self._reader = ShardReader(index)
+        # What is reduced is decoded here first, whole.
+        whole = (index.height, index.width, index.channels) if factor > 1 else ()
+        self._whole = np.empty(whole, np.uint8)
 
     def fill(self, samples: Samples, positions: Sequence[int]) -> Notes:
         """Fills the first of `samples` with those at the positions."""
         notes = Notes()
-        chosen = [-1] * len(positions)
+        room = samples.as_arrays()
         for i, position in enumerate(positions):
-            pixels, label, extra = self._good(position, notes)
-            copy_numbers(samples.images[i], pixels)
-            for name, value in extra.items():
-                copy_numbers(samples.extra[name][i], value)
-            chosen[i] = -1 if label is None else label
-        samples.labels.copy_(samples.labels.new_tensor(chosen))
+            self._put(room, i, position, notes)
         return notes
 
     def close(self) -> None:
         """Closes the shards."""
         self._reader.close()
 
-    def _good(self, position: int, notes: Notes) -> _Decoded:
+    def _put(self, room: Arrays, i: int, position: int, notes: Notes) -> None:
         if not self._skip:
             with no_damage("restore it, make the data set again, or set data.on_damage=skip"):
-                return self._read(position)
+                return self._read(room, i, position)
         for turn in range(self._order.total):
             try:
-                return self._read(position + turn * self._order.lanes)
+                return self._read(room, i, position + turn * self._order.lanes)
             except Damaged as damage:
                 # A stand-in that is itself damaged has its own position, where it is counted.
                 notes.damaged += turn == 0
@@ -103,9 +98,14 @@ class Decoder:
                 notes.shards.setdefault(shard, str(damage))
         raise UserError(f"{self._index.root}: no readable image is left in a whole epoch of a lane")
 
-    def _read(self, position: int) -> _Decoded:
+    def _read(self, room: Arrays, i: int, position: int) -> None:
         _, shard, member = self._order.locate(position)
         sample = self._reader.read(shard, member)
-        pixels = decode_sample(self._index, shard, sample)
-        extra = decode_fields(self._index, shard, sample, self._fields)
-        return pixels if self._factor == 1 else reduce(pixels, self._factor), sample.label, extra
+        if self._factor == 1:
+            decode_sample(self._index, shard, sample, room.images[i])
+        else:
+            whole = decode_sample(self._index, shard, sample, self._whole)
+            room.images[i] = reduce(whole, self._factor).numpy()
+        for name, value in decode_fields(self._index, shard, sample, self._fields).items():
+            room.extra[name][i] = value.numpy()
+        room.labels[i] = -1 if sample.label is None else sample.label

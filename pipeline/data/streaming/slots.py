@@ -6,14 +6,24 @@ import math
 import mmap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from pipeline.contracts import Field, ImageSpec
 from pipeline.data.shards.index import ShardIndex
 from pipeline.errors import UserError
+
+
+class Arrays(NamedTuple):
+    """Decoded samples as numpy sees them; shapes as in `Samples`."""
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    extra: Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def as_arrays(self) -> Arrays:
+        """The same memory, for numpy, which gets at one sample in a tenth of the time."""
+        extra = {name: tensor.numpy() for name, tensor in self.extra.items()}
+        return Arrays(self.images.numpy(), self.labels.numpy(), extra)
 
 
 def shared_samples(shape: tuple[int, ...], spec: ImageSpec, fields: Sequence[Field]) -> Samples:
