@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 BLOCK = 512
 _READ_AHEAD = 4096
@@ -18,6 +18,7 @@ _GNU_NAME, _GNU_LINK, _SPARSE, _PAX, _PAX_GLOBAL = b"L", b"K", b"S", b"x", b"g"
 _REGULAR = frozenset((b"0", b"\0", b"7"))
 _WITHOUT_DATA = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))  # whatever size their headers state
 _FOLDER = b"5"
+_OCTAL = re.compile(rb"[0-7]+")
 _PAX_RECORD = re.compile(rb"([1-9][0-9]{0,6}) ([^=\n]+)=")
 
 
@@ -25,8 +26,7 @@ class BadTar(Exception):
     """An archive that cannot be read on; the message says why, as in "the archive ..."."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """A header of 512 bytes that stands at byte `at`. Its data are the bytes [start, start + size). The next
     header stands at `stop`, which always lies behind `at` and inside the file."""
 
@@ -73,7 +73,7 @@ def members(descriptor: int, size: int) -> Iterator[Header]:
             length = _decimal(records["size"]) if "size" in records else length
             sparse = sparse or any(key.startswith("GNU.sparse.") for key in records)
         elif header.kind not in (_GNU_LINK, _PAX_GLOBAL):
-            yield replace(header, name=name or header.name, kind=_SPARSE if sparse else header.kind)
+            yield header._replace(name=name or header.name, kind=_SPARSE if sparse else header.kind)
             name, length, sparse = None, None, False
 
 
@@ -127,7 +127,7 @@ class _Blocks:
         while self._block(start)[504]:
             start += BLOCK
         moved = start + BLOCK - header.start
-        return replace(header, start=header.start + moved, stop=header.stop + moved)
+        return header._replace(start=header.start + moved, stop=header.stop + moved)
 
 
 def parse(block: bytes, at: int = 0, length: int | None = None) -> Header:
@@ -150,7 +150,7 @@ def _number(field: bytes) -> int:
         return int.from_bytes(field[1:], "big")
     digits = field.split(b"\0", 1)[0].strip(b" ")
     # int() alone would also take signs, underscores and "0o".
-    if not re.fullmatch(rb"[0-7]+", digits):
+    if not _OCTAL.fullmatch(digits):
         raise BadTar("has a header that is not a tar header")
     return int(digits, 8)
 

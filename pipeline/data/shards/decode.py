@@ -15,17 +15,37 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.samples import Encoded
 from pipeline.errors import Damaged
 from pipeline.images import codec
-from pipeline.images.codec import Pixels
 from pipeline.images.pixels import Unreadable
 
 
-def decode_sample(index: ShardIndex, shard: int, sample: Encoded, out: Pixels | None = None) -> Tensor:
-    """The image of a sample in shard number `shard`, [H, W, C] uint8; out: memory for it, or None for new.
-    Errors: Damaged, which names shard and key."""
+def decode_sample(index: ShardIndex, shard: int, sample: Encoded) -> Tensor:
+    """The image of a sample in shard number `shard`, [H, W, C] uint8. Errors: Damaged, which names shard and
+    key."""
+    check_sample(index, shard, sample)
+    pixels = np.empty((index.height, index.width, index.channels), np.uint8)
+    decode_checked(index, shard, sample, pixels)
+    return torch.from_numpy(pixels)
+
+
+def check_sample(index: ShardIndex, shard: int, sample: Encoded) -> None:
+    """Raises Damaged, which names shard and key, unless the header of a sample's image states its size."""
     try:
-        return decode(sample.image, sample.extension, index.spec, out)
+        _check_header(sample.image, sample.extension, index.spec)
     except Damaged as damage:
-        raise Damaged(f"{index.root / index.shards[shard].name}: key {sample.key}: {damage}") from damage
+        raise _of_sample(index, shard, sample, damage) from damage
+
+
+def decode_checked(index: ShardIndex, shard: int, sample: Encoded, out: codec.Pixels) -> None:
+    """Decodes the image of a sample that `check_sample` has let pass into `out`, [H, W, C] uint8. Errors: as
+    `decode_sample`; what `out` holds then is not defined."""
+    try:
+        codec.decode_into(out, sample.image, sample.extension)
+    except Unreadable as reason:
+        raise _of_sample(index, shard, sample, f"its image {reason}") from reason
+
+
+def _of_sample(index: ShardIndex, shard: int, sample: Encoded, fault: object) -> Damaged:
+    return Damaged(f"{index.root / index.shards[shard].name}: key {sample.key}: {fault}")
 
 
 def decode_fields(
@@ -38,8 +58,7 @@ def decode_fields(
         try:
             decoded[field.name] = decode_field(field, sample.fields[field.name][1])
         except Damaged as damage:
-            where = index.root / index.shards[shard].name
-            raise Damaged(f"{where}: key {sample.key}: field {field.name}: {damage}") from damage
+            raise _of_sample(index, shard, sample, f"field {field.name}: {damage}") from damage
     return decoded
 
 
@@ -71,23 +90,26 @@ def _text(longest: int, data: bytes) -> Tensor:
     return padded
 
 
-def decode(image: bytes, extension: str, spec: ImageSpec, out: Pixels | None = None) -> Tensor:
-    """The image as [H, W, C] uint8, C = spec.channels, in `out` if that is given; Damaged unless it has just
-    the size of `spec`."""
+def decode(image: bytes, extension: str, spec: ImageSpec) -> Tensor:
+    """The image as [H, W, C] uint8, C = spec.channels; Damaged unless it has just the size of `spec`."""
+    _check_header(image, extension, spec)
     try:
-        size = codec.header_size(image, extension)
-        if (size.height, size.width) != (spec.height, spec.width):
-            raise Damaged(
-                f"its image is {size.width}x{size.height} (width x height), "
-                f"the index says {spec.width}x{spec.height}"
-            )
-        if not size.plain or (size.alpha and spec.channels != 4):
-            raise Damaged("its image is not 8-bit grey or RGB")
-        if spec.channels == 4 and not codec.FORMATS[extension].alpha:
-            raise Damaged(f"its image is {extension}, which holds no alpha; allowed: {codec.alphas()}")
-        if out is None:
-            out = np.empty((spec.height, spec.width, spec.channels), np.uint8)
-        codec.decode_into(out, image, extension)
+        return codec.decode(image, extension, spec.channels)
     except Unreadable as reason:
         raise Damaged(f"its image {reason}") from reason
-    return torch.from_numpy(out)
+
+
+def _check_header(image: bytes, extension: str, spec: ImageSpec) -> None:
+    try:
+        size = codec.header_size(image, extension)
+    except Unreadable as reason:
+        raise Damaged(f"its image {reason}") from reason
+    if (size.height, size.width) != (spec.height, spec.width):
+        raise Damaged(
+            f"its image is {size.width}x{size.height} (width x height), "
+            f"the index says {spec.width}x{spec.height}"
+        )
+    if not size.plain or (size.alpha and spec.channels != 4):
+        raise Damaged("its image is not 8-bit grey or RGB")
+    if spec.channels == 4 and not codec.FORMATS[extension].alpha:
+        raise Damaged(f"its image is {extension}, which holds no alpha; allowed: {codec.alphas()}")

@@ -84,7 +84,7 @@ class ShardIndex:
         """The number of samples in all shards."""
         return sum(shard.count for shard in self.shards)
 
-    @property
+    @cached_property
     def spec(self) -> ImageSpec:
         """What the shape of a network depends on."""
         return ImageSpec(self.height, self.width, self.channels, len(self.classes), self.fields)

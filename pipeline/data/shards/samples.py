@@ -151,12 +151,12 @@ def take_apart(block: bytes, labelled: bool, fields: Sequence[Field] = ()) -> En
     at = 0
     # The scan has checked these headers. What has changed on the disk since then shows in the crc32, which
     # binds image, label, fields and key: a label at another's image would be learnt, and nobody would notice.
-    while at < len(block):
-        with _as_damage():
+    with _as_damage():
+        while at < len(block):
             header = parse(block[at : at + BLOCK], at)
-        key, extension = _member_name(header, allowed)
-        parts[extension] = block[header.start : header.start + header.size]
-        at = header.stop
+            key, extension = _member_name(header, allowed)
+            parts[extension] = block[header.start : header.start + header.size]
+            at = header.stop
     images = [extension for extension in FORMATS if extension in parts]
     if len(images) != 1:
         raise Damaged(f"key {key}: has {len(images)} images, must have one")
