@@ -65,7 +65,28 @@ def _jpg() -> Callable[[bytes, _Pixels], None]:
     return decode
 
 
+def _png() -> Callable[[bytes, _Pixels], None]:
+    from imagecodecs import png_decode
+
+    def decode(data: bytes, out: _Pixels) -> None:
+        # It has grey pictures as [H, W], and refuses whatever has not just the shape and type of `out`.
+        png_decode(data, out=out[..., 0] if out.shape[2] == 1 else out)
+
+    return decode
+
+
+def _webp() -> Callable[[bytes, _Pixels], None]:
+    from imagecodecs import webp_decode
+
+    def decode(data: bytes, out: _Pixels) -> None:
+        webp_decode(data, hasalpha=False, out=out)
+
+    return decode
+
+
 _COLOURS = {1: "GRAY", 3: "RGB"}
 FASTER: Mapping[str, Faster] = {
+    "png": Faster("imagecodecs", "imagecodecs", _png),
     "jpg": Faster("simplejpeg", "simplejpeg", _jpg),
+    "webp": Faster("imagecodecs", "imagecodecs", _webp),
 }
