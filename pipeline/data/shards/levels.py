@@ -82,10 +82,15 @@ def reduce(pixels: Tensor, factor: int) -> Tensor:
 def block_sums(values: npt.NDArray[Any], factor: int) -> npt.NDArray[np.uint32]:
     """The sums over blocks [factor, factor] of [H, W, C]. uint32 holds 4096 x 4096 pixels of 255."""
     height, width, channels = values.shape
-    # Rows first: long, contiguous sums; what is left for the second is small.
-    rows = values.reshape(height // factor, factor, width * channels).sum(1, dtype=np.uint32)
+    # Slices are added, rows first: numpy adds long rows many values at once, and short axes one by one.
+    narrow = values.dtype == np.uint8 and factor <= 256
+    rows: npt.NDArray[Any] = values[::factor].astype(np.uint16 if narrow else np.uint32)
+    for row in range(1, factor):
+        rows += values[row::factor]
     blocks = rows.reshape(height // factor, width // factor, factor, channels)
-    sums: npt.NDArray[np.uint32] = blocks.sum(2, dtype=np.uint32)
+    sums: npt.NDArray[np.uint32] = blocks[:, :, 0].astype(np.uint32)
+    for column in range(1, factor):
+        sums += blocks[:, :, column]
     return sums
 
 
