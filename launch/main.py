@@ -21,6 +21,7 @@ from launch.commands.explore import explore
 from launch.commands.export import export
 from launch.commands.generate import generate
 from launch.commands.importing import import_weights
+from launch.commands.measure_data import measure_data
 from launch.commands.prepare import prepare
 from launch.commands.runs import runs
 from launch.commands.submit import submit
@@ -63,6 +64,7 @@ for _command in (prepare, train, generate, evaluate):
     app.command(no_args_is_help=False)(_command)
 app.command("import", no_args_is_help=False)(import_weights)
 app.command(no_args_is_help=False)(export)
+app.command("measure-data", no_args_is_help=False)(measure_data)
 app.command(no_args_is_help=False)(runs)
 app.command(no_args_is_help=False)(board)
 app.command(no_args_is_help=False)(configs)

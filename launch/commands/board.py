@@ -46,7 +46,7 @@ def board(
         str, typer.Option(help="Address to listen on; the default is reached from this machine only.")
     ] = "localhost",
 ) -> int:
-    """Show runs in TensorBoard: curves, samples, settings and metrics. Ctrl-C ends it.
+    """Show runs in TensorBoard: curves, samples, settings. Ctrl-C ends it.
 
     \b
     Examples:

@@ -8,11 +8,11 @@ from launch.options.evaluate import EvaluateOptions
 
 @takes_options
 def evaluate(options: EvaluateOptions) -> int:
-    """Measure a model's images, or those of shards, against real ones.
+    """Measure a model's images, or those of shards.
 
-    Results go to RUN/metrics/, to TensorBoard and to the terminal; those of shards to SHARDS/metrics/. What
-    has been measured before in the same way is not measured again. Several evaluations of one run share its
-    snapshots, and any number of processes gives the same figures.
+    They are compared with real ones. Results go to RUN/metrics/, to TensorBoard and to the terminal; those of
+    shards to SHARDS/metrics/. What has been measured before in the same way is not measured again. Several
+    evaluations of one run share its snapshots, and any number of processes gives the same figures.
 
     \b
     Examples:

@@ -42,7 +42,7 @@ def _source(
         Path, typer.Argument(metavar="SNAPSHOT_OR_RUN", help="A snapshot, or a run: its newest snapshot.")
     ],
 ) -> None:
-    """Look at what a generator has learnt, in pictures and vectors.
+    """Look at what a generator has learnt, in pictures.
 
     A seed stands for the image that hrgan generate --seed makes of it.
 

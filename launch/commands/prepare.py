@@ -14,7 +14,7 @@ from pipeline.words import tell
 
 @takes_options
 def prepare(options: PrepareOptions) -> int:
-    """Make a data set of shards from pictures of any kind and size.
+    """Make a data set of shards from pictures of any kind.
 
     Pictures are cropped to their centre, resized and shuffled. The same command again continues after a stop;
     given several times at once, on any machines that see OUT, it shares the work.

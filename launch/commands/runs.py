@@ -35,7 +35,7 @@ def runs(
         typer.Option(min=1, metavar="SECONDS", help="Show the table again every SECONDS, until Ctrl-C."),
     ] = None,
 ) -> int:
-    """Show all runs of a folder: state, images, speed, metrics, job.
+    """Show all runs of a folder: state, speed, metrics, job.
 
     Data sets that are being prepared are shown too. It reads the files in the folder and, where there is one,
     SLURM's queue; whoever can read them can ask.

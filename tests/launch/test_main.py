@@ -17,8 +17,8 @@ from launch.main import main
 from pipeline.errors import RunFailed, UserError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["prepare", "train", "generate", "evaluate", "import", "export", "runs", "board", "configs"]
-COMMANDS += ["doctor", "explore", "submit"]
+COMMANDS = ["prepare", "train", "generate", "evaluate", "import", "export", "measure-data"]
+COMMANDS += ["runs", "board", "configs", "doctor", "explore", "submit"]
 MINIMAL = "family: {name: stylegan2}\n"
 
 
