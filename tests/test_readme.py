@@ -226,6 +226,7 @@ def test_extras_exist() -> None:
         "docs",
         "slurm",
         "heic",
+        "decoders",
         "nvcc",
         "sources",
         "cloud",
