@@ -66,8 +66,9 @@ ROOMS: dict[str, set[str]] = {
     "launch.options": {"pipeline"},
     "launch.failures": {"pipeline"},
     "launch.cluster": {"pipeline", "launch.failures"},
+    "launch.doctor": {"pipeline", "launch.cluster"},
     "launch.assembly": {"ops", "pipeline", *LAUNCHED},
-    "launch.commands": {"ops", "pipeline", *LAUNCHED, "launch.assembly"},
+    "launch.commands": {"ops", "pipeline", *LAUNCHED, "launch.assembly", "launch.doctor"},
     "launch": {"pipeline"},
     "tools": {"ops", "pipeline", "launch"},
 }

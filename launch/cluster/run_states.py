@@ -63,9 +63,18 @@ def find_runs(folder: Path) -> Iterator[Path]:
     yield from folders_below(folder, _MARKS)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether `folder` itself is a run."""
+    return _holds(folder, _MARKS)
+
+
+def _holds(folder: Path, marks: Sequence[str]) -> bool:
+    return any(os.path.lexists(folder / name) for name in marks)
+
+
 def folders_below(folder: Path, marks: Sequence[str], depth: int = 0) -> Iterator[Path]:
     """`folder` and those below it, by name, that hold one of the `marks`."""
-    if any(os.path.lexists(folder / name) for name in marks):
+    if _holds(folder, marks):
         yield folder
     if depth == _DEPTH:
         return

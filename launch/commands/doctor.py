@@ -1,4 +1,4 @@
-"""`hrgan doctor`: what this machine has, what it lacks, and how to get it."""
+"""`hrgan doctor`: what this machine has, what it lacks, and how to get it; or what is wrong with a run."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from typing import Annotated
 
 import typer
 
+from launch.doctor.problem import Problem
+from pipeline.errors import UserError
 from pipeline.evaluation.metrics.registry import METRICS, PLAIN
 from pipeline.words import table
 
@@ -61,22 +63,57 @@ class Finding:
 
 
 def doctor(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN", help="A run's folder, to look at that instead of this machine."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
 ) -> int:
-    """Show what this machine has and lacks.
+    """Show what is wrong with this machine, or with a run, and how to mend it.
 
-    It lists versions, compilers, fused operations (and why they are not compiled), GPUs, SLURM and memory.
+    Of a machine it lists versions, compilers, fused operations (and why they are not compiled), GPUs, SLURM
+    and memory, and names what is in the way. Of a run it reads the log, the metrics and the images, and says
+    what was seen, what that means and what to try. The exit code is 1 if something is WRONG, else 0.
 
     \b
     Examples:
       hrgan doctor
+      hrgan doctor runs/faces
       hrgan doctor --json
     """
+    return _machine_report(as_json) if run is None else _run_report(run, as_json)
+
+
+def _machine_report(as_json: bool) -> int:
+    from launch.doctor.machine import this_machine
+    from launch.doctor.problems import mending, problems
+
     findings = examine()
-    typer.echo(_json(findings) if as_json else _table(findings))
-    return 0
+    wrong = [Problem(f.name, True, f.found, "as it says") for f in findings if f.fine is False]
+    found = [*problems(this_machine()), *wrong]
+    if as_json:
+        typer.echo(_json(findings, found))
+    else:
+        typer.echo("\n\n".join([_table(findings), *([mending(found)] if found else [])]))
+    return int(any(one.wrong for one in found))
+
+
+def _run_report(run: Path, as_json: bool) -> int:
+    from launch.cluster.queue import ask_queue
+    from launch.cluster.run_states import is_run
+    from launch.doctor.examining import diagnoses, run_json, run_report
+    from launch.doctor.run_readings import read_run
+
+    if not is_run(run):
+        what = "holds no run" if run.is_dir() else "no such folder"
+        raise UserError(f"{run}: {what}; allowed: the folder of a run (hrgan runs lists them)")
+    readings = read_run(run, ask_queue())
+    found = diagnoses(readings)
+    # In ASCII: names may be bytes that no terminal can show.
+    typer.echo(json.dumps(run_json(readings, found)) if as_json else run_report(readings, found))
+    return int(any(one.wrong for one in found))
 
 
 def examine() -> list[Finding]:
@@ -295,5 +332,6 @@ def _table(findings: list[Finding]) -> str:
     return "\n\n".join(f"{name}\n{table(rows, indent=2)}" for name, rows in sections.items())
 
 
-def _json(findings: list[Finding]) -> str:
-    return json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=1, ensure_ascii=False)
+def _json(findings: list[Finding], found: list[Problem]) -> str:
+    content = {"findings": list(map(asdict, findings)), "problems": list(map(asdict, found))}
+    return json.dumps(content, indent=1, ensure_ascii=False)
