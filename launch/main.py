@@ -21,6 +21,7 @@ from launch.commands.explore import explore
 from launch.commands.export import export
 from launch.commands.generate import generate
 from launch.commands.importing import import_weights
+from launch.commands.init import init
 from launch.commands.measure_data import measure_data
 from launch.commands.prepare import prepare
 from launch.commands.runs import runs
@@ -60,7 +61,7 @@ def _options(
     pass
 
 
-for _command in (prepare, train, generate, evaluate):
+for _command in (init, prepare, train, generate, evaluate):
     app.command(no_args_is_help=False)(_command)
 app.command("import", no_args_is_help=False)(import_weights)
 app.command(no_args_is_help=False)(export)

@@ -68,7 +68,10 @@ ROOMS: dict[str, set[str]] = {
     "launch.cluster": {"pipeline", "launch.failures"},
     "launch.doctor": {"pipeline", "launch.cluster"},
     "launch.assembly": {"ops", "pipeline", *LAUNCHED},
-    "launch.commands": {"ops", "pipeline", *LAUNCHED, "launch.assembly", "launch.doctor"},
+    "launch.beginning": {"pipeline", *LAUNCHED, "launch.assembly"},
+    "launch.commands": {
+        *("ops", "pipeline", *LAUNCHED, "launch.assembly", "launch.beginning", "launch.doctor"),
+    },
     "launch": {"pipeline"},
     "tools": {"ops", "pipeline", "launch"},
 }

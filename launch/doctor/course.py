@@ -13,7 +13,8 @@ GIB = 2**30
 _SPEED = "speed/seconds_per_kimg"
 _SLOWER, _FEW_TICKS = 2.0, 6
 _WORSE, _LEAST_RESULTS = 1.5, 4
-_ALIKE = 0.1  # by which similarity of pairs may exceed that of the reals
+_ALIKE = 0.5  # of the way from the similarity of pairs of reals to that of equal images; networks that still
+# learn came to 0.3, collapsed ones to 0.9 and more (tools/research/spoilt_runs.py)
 _CHECKPOINTS = 3  # that must fit on the disk
 _LEAST_FREE = GIB // 4
 
@@ -102,12 +103,12 @@ def alike(run: RunReadings) -> Diagnosis | None:
     """Samples more alike than the reals."""
     for name, course in _figures(run, _excess).items():
         if about(name).better == "best near the reals" and course[-1][0] and course[-1][1] > _ALIKE:
-            figures = run.results[-1].metrics[name]
+            value, reals = (run.results[-1].metrics[name]["value"], _reals(run.results[-1].metrics[name]))
             return Diagnosis(
                 "samples look alike",
                 True,
-                f"{name} of pairs of samples is {figures['value']:.3f} at {at(course[-1][0])}, of pairs of "
-                f"images {figures['value'] - course[-1][1]:.3f}",
+                f"{name} of pairs of samples is {value:.3f} at {at(course[-1][0])}, of pairs of images "
+                f"{reals:.3f}",
                 "the generator makes a few pictures again and again (mode collapse)",
                 "an earlier snapshot; another run with a stronger gradient penalty, lower rates, or more "
                 "images",
@@ -115,10 +116,16 @@ def alike(run: RunReadings) -> Diagnosis | None:
     return None
 
 
-def _excess(figures: Mapping[str, Any]) -> float | None:
+def _reals(figures: Mapping[str, Any]) -> float | None:
     reals = figures.get("reals")
     known = reals.get("value") if isinstance(reals, Mapping) else reals
-    return figures["value"] - known if isinstance(known, int | float) else None
+    return float(known) if isinstance(known, int | float) else None
+
+
+def _excess(figures: Mapping[str, Any]) -> float | None:
+    """0 where samples are as alike as the reals, 1 where all are the same."""
+    reals = _reals(figures)
+    return None if reals is None or reals >= 1 else (figures["value"] - reals) / (1 - reals)
 
 
 def _figures(
