@@ -22,7 +22,7 @@ FREE = {
 }
 BASE = {"pipeline.contracts", "pipeline.latents", "pipeline.config"}
 # What reads a data set that is there; `sources` and `preparing` make one.
-DATA = {"pipeline.data.shards", "pipeline.data.streaming"}
+DATA = {"pipeline.data.shards", "pipeline.data.streaming", "pipeline.data.stores"}
 SHOWN = {"pipeline.images", "pipeline.board"}
 LAUNCHED = {"launch.options", "launch.cluster", "launch.failures"}
 # Room -> the rooms it may import, besides itself and FREE. The longest matching name is a file's room.
@@ -37,7 +37,9 @@ ROOMS: dict[str, set[str]] = {
     "pipeline.images": {"pipeline.contracts", "pipeline.storage"},
     "pipeline.board": {"pipeline.images", "pipeline.storage"},
     "pipeline.data.archives": set(),
-    "pipeline.data.shards": BASE | {"pipeline.data.archives", "pipeline.images", "pipeline.storage"},
+    "pipeline.data.stores": {"pipeline.storage"},
+    "pipeline.data.shards": BASE
+    | {"pipeline.data.archives", "pipeline.data.stores", "pipeline.images", "pipeline.storage"},
     "pipeline.data.sources": {
         "pipeline.contracts",
         "pipeline.data.archives",
@@ -51,7 +53,7 @@ ROOMS: dict[str, set[str]] = {
         "pipeline.images",
         "pipeline.storage",
     },
-    "pipeline.data.streaming": BASE | {"pipeline.data.shards"},
+    "pipeline.data.streaming": BASE | {"pipeline.data.shards", "pipeline.data.stores"},
     "pipeline.engines": BASE,
     "pipeline.losses": {"pipeline.contracts", "ops"},
     "pipeline.models.layers": {"pipeline.contracts", "ops"},
@@ -97,6 +99,7 @@ CONFINED = {
     "submitit": "launch",
     "torch_fidelity": "pipeline.evaluation",
     "webdataset": "pipeline.data",
+    "fsspec": "pipeline.data",
 }
 KNOW_FAMILIES = ("pipeline.config.families", "pipeline.models")
 KNOW_METRICS = ("pipeline.evaluation.metrics", "pipeline.evaluation.arithmetic")
@@ -249,6 +252,8 @@ VIOLATIONS = {
     "accelerate in engines only": ("launch.x", "from accelerate import PartialState"),
     "submitit in launch only": ("pipeline.engines.x", "import submitit"),
     "torch_fidelity in evaluation only": ("tools.x", "import torch_fidelity.utils"),
+    "fsspec in data only": ("pipeline.storage.x", "import fsspec"),
+    "stores know no shards": ("pipeline.data.stores.x", "import pipeline.data.shards.index"),
     "webdataset in data only": ("pipeline.storage.x", "from webdataset.writer import TarWriter"),
     "shards know no sources": ("pipeline.data.shards.x", "import pipeline.data.sources.source"),
     "sources know no shards": ("pipeline.data.sources.x", "import pipeline.data.shards.index"),

@@ -85,12 +85,33 @@ def _lock(path: Path, kind: int) -> IO[str] | None:
     with explained(path):
         file = path.open("w")
     try:
-        fcntl.flock(file, kind)
-    except BlockingIOError:
+        held = _flock(file.fileno(), path, kind)
+    except BaseException:
+        file.close()
+        raise
+    if not held:
         file.close()
         return None
+    return file
+
+
+def hold_with_others(descriptor: int, path: Path) -> None:
+    """Holds an open file together with others that do, until it is closed; waits for one that holds it alone.
+    path: its name in errors."""
+    _flock(descriptor, path, fcntl.LOCK_SH)
+
+
+def try_hold(descriptor: int, path: Path) -> bool:
+    """Holds an open file alone, until it is closed; False if another holds it. path: its name in errors."""
+    return _flock(descriptor, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _flock(descriptor: int, path: Path, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind)
+    except BlockingIOError:
+        return False
     except OSError as error:
-        file.close()
         if error.errno not in _NO_LOCKS:
             with explained(path):
                 raise
@@ -98,4 +119,4 @@ def _lock(path: Path, kind: int) -> IO[str] | None:
             f"{path.parent}: its file system has no locks (flock: {error.strerror}); "
             "write to another one, or mount it with them"
         ) from error
-    return file
+    return True
