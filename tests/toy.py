@@ -190,7 +190,7 @@ class ToyStream:
         others.order = "other" if self.order == "real" else f"another {self.order}"
         return others
 
-    damaged = 0
+    damaged = retries = 0
 
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         return [self._next(batch_size) for _ in range(times)]

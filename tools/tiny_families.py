@@ -77,7 +77,7 @@ class DigitStream:
     """Draws digits of 8px, or of any smaller power of two, as a function of position; dealt to ranks in
     turn."""
 
-    damaged = 0
+    damaged = retries = 0
 
     def __init__(
         self, spec: ImageSpec = DIGITS, images_seen: int = 0, process: Process | None = None

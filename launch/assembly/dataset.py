@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.config.run import RunConfig
+from pipeline.config.run import DataConfig, RunConfig
 from pipeline.contracts import SECOND, Family, Field, ImageSpec, Process
 from pipeline.data.shards.index import ShardIndex
+from pipeline.data.stores.place import Place, StoreSettings, place_of
+from pipeline.data.streaming.ahead import warn_of_small_cache
 from pipeline.data.streaming.second import TwoStreams
 from pipeline.data.streaming.stream import ImageStream
 from pipeline.engines.process import from_all
@@ -43,7 +45,7 @@ def open_data(config: RunConfig, *, look: bool = True) -> Sets:
             "data.path: not set; allowed: a folder of shards (data.path=FOLDER, made by hrgan prepare)"
         )
     damaged = data.on_damage if look else "skip"
-    first = ShardIndex.read(data.path, damaged=damaged)
+    first = ShardIndex.read(_place(data.path, "data.path", data), damaged=damaged)
     wanted = data.resolution
     if wanted is not None and (first.height, first.width) != (wanted, wanted):
         raise UserError(
@@ -57,7 +59,7 @@ def open_data(config: RunConfig, *, look: bool = True) -> Sets:
         )
     if data.second is None:
         return Sets(first)
-    second = ShardIndex.read(data.second, damaged=damaged)
+    second = ShardIndex.read(_place(data.second, "data.second", data), damaged=damaged)
     shapes = [(index.height, index.width, index.channels) for index in (first, second)]
     if shapes[0] != shapes[1]:
         shown = [f"{height}x{width} with {channels} channels" for height, width, channels in shapes]
@@ -65,6 +67,16 @@ def open_data(config: RunConfig, *, look: bool = True) -> Sets:
             f"data.second: {second.root} holds images of {shown[1]}; allowed: {shown[0]}, as data.path has"
         )
     return Sets(first, second)
+
+
+def _place(given: str, key: str, data: DataConfig) -> Place:
+    settings = StoreSettings(
+        data.cache, data.cache_gb, data.store_patience_seconds, data.store_silence_seconds
+    )
+    try:
+        return place_of(given, settings)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
 
 
 def look_at_shards(config: RunConfig, sets: Sets, process: Process) -> None:
@@ -121,6 +133,9 @@ def stream_of(
     """This process's part of the images from `images_seen` on, with labels if the family has classes, and
     with the fields that it needs."""
     needs = family.needs.fields
+    if process.is_first:
+        for index in sets:
+            warn_of_small_cache(index, config.data.lanes)
     first = ImageStream(
         sets.first,
         config.data,

@@ -135,6 +135,7 @@ class Noise:
     spec: ImageSpec
     device: torch.device
     damaged: int = 0
+    retries: int = 0
     second: bool = False
 
     @property

@@ -42,7 +42,7 @@ class Judges:
     snapshot: Snapshot
     device: torch.device
     discriminator: Path | None
-    reference: Path | None
+    reference: str | None
     settings: Settings
 
     @cached_property

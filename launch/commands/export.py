@@ -12,7 +12,7 @@ from pipeline.words import counted
 
 
 def export(
-    shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="A data set of shards.")],
+    shards: Annotated[str, typer.Argument(metavar="SHARDS", help="A data set of shards, on disk or by URL.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or a new file ending in .zip.")],
 ) -> int:
     """Write shards as plain image files, into a folder or a zip.

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from launch.options.computing import Device, ExtractorFile, InceptionFile, LpipsFile, Processes, VggFile
+from pipeline.data.stores.place import SCHEMES
 from pipeline.errors import UserError
 from pipeline.evaluation.metrics.registry import PLAIN, counts_help, names_help
 
@@ -25,7 +26,9 @@ class EvaluateOptions:
             "shards, generated or not.",
         ),
     ]
-    data: Annotated[Path, typer.Option(help="Shards of real images to compare with.")]
+    data: Annotated[
+        str, typer.Option(metavar="SHARDS", help="Shards of real images to compare with, on disk or by URL.")
+    ]
     metrics: Annotated[
         str,
         typer.Option(help=f"Any of {names_help()}."),
@@ -92,6 +95,11 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if self.every and self.watch:
             raise UserError("--all and --watch: give one; --watch evaluates all and then waits for more")
+        if str(self.source).partition(":/")[0] in SCHEMES and not self.source.exists():
+            raise UserError(
+                f"{self.source}: lies in a store; what is measured must be on disk, since its figures are "
+                "written beside it (--data may be a URL)"
+            )
 
     @property
     def scope(self) -> Literal["newest", "all", "watch"]:

@@ -52,7 +52,7 @@ class GenerateOptions:
         ),
     ] = None
     classes_like: Annotated[
-        Path | None, typer.Option(metavar="SHARDS", help="Draw classes as often as these shards have them.")
+        str | None, typer.Option(metavar="SHARDS", help="Draw classes as often as these shards have them.")
     ] = None
     format: Annotated[
         Literal["png", "jpg", "webp"], typer.Option(help="Format of the images in the shards.")
@@ -110,7 +110,7 @@ class GenerateOptions:
         ),
     ] = None
     reference: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="SHARDS", help="Training images, for --filter realism and --neighbours."),
     ] = None
     neighbours: Annotated[

@@ -25,6 +25,10 @@ MAY_CHANGE = (
     "data.second",
     "data.workers",
     "data.prefetch",
+    "data.cache",
+    "data.cache_gb",
+    "data.store_patience_seconds",
+    "data.store_silence_seconds",
     "family.standing_batches",  # how the average is sampled
     "family.standing_batch_size",
     "start",  # the weights are the run's own after its first checkpoint

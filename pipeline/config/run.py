@@ -24,7 +24,9 @@ class DataConfig(Strict):
     """Which images the run sees, in which order, and how they are read."""
 
     path: str | None = None
-    """Folder of shards with its index.json, as `hrgan prepare` or `hrgan generate` makes it."""
+    """Folder of shards with its index.json, as `hrgan prepare` or `hrgan generate` makes it, on disk or in a
+    store: http://, https://, s3://, gs:// or az:// (extra `cloud`). A run may find it elsewhere when it goes
+    on."""
     second: str | None = None
     """Folder of shards of a second set, unpaired, for families that learn from two; its images must have the
     same size."""
@@ -46,6 +48,17 @@ class DataConfig(Strict):
     on_damage: Literal["error", "skip"] = "error"
     """What to do about a damaged shard or image. error: stop and name it. skip: take the next good image
     instead, and count it."""
+    cache: str | None = None
+    """Folder on this machine for shards that lie in a store, shared by all processes and runs. null: what the
+    environment variable HRGAN_CACHE names, or ~/.cache/hrgan/shards."""
+    cache_gb: Annotated[float, Field(gt=0, le=1e6)] = 100
+    """How much that folder may hold, in GB (10^9 bytes); the shards that were not read for longest make room.
+    Those of all `lanes` should fit in."""
+    store_patience_seconds: Annotated[float, Field(ge=0, le=86_400)] = 600
+    """How long a store that fails is tried again before the run ends, in seconds since it last gave
+    anything. Less than engine.timeout_minutes, or the other processes end first."""
+    store_silence_seconds: Annotated[float, Field(gt=0, le=3600)] = 30
+    """After how many seconds without a byte a request to a store has failed and is made again."""
 
 
 class BatchConfig(Strict):

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pipeline.data.stores.place import Place
 from pipeline.errors import Damaged
 from pipeline.reading import checked, read_json
 from pipeline.storage.atomic import publish_bytes, publish_file
@@ -101,7 +102,9 @@ def _whole(kind: str, key: Key) -> dict[str, Any]:
     return {"format": _FORMAT, "kind": kind, **key}
 
 
-def cache_folder(data: Path, results: Path) -> Path:
-    """DATA/statistics, so that all runs on a data set share it; if the data set is read-only, `statistics` in
-    the folder of the results."""
-    return (data if os.access(data, os.W_OK) else results) / "statistics"
+def cache_folder(data: Place, results: Path) -> Path:
+    """DATA/statistics, so that all runs on a data set share it; if the data set is read-only or in a store,
+    `statistics` in the folder of the results."""
+    if isinstance(data, Path) and os.access(data, os.W_OK):
+        return data / "statistics"
+    return results / "statistics"

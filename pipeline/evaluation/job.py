@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.board.events import EVALUATION
 from pipeline.contracts import COLOURS, ImageSpec
 from pipeline.data.shards.index import ShardIndex
+from pipeline.data.stores.place import Place
 from pipeline.errors import UserError
 from pipeline.evaluation.board import write_scalars
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
@@ -68,7 +69,7 @@ class EvaluationJob:
 
     def __init__(
         self,
-        data: Path,
+        data: str | Place,
         settings: Settings,
         make_sampler: MakeSampler,
         report: Report,

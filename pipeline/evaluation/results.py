@@ -91,13 +91,13 @@ def result_path(snapshot: Snapshot) -> Path:
 def set_result_path(index: ShardIndex, reals: ShardIndex) -> Path:
     """SET/metrics/against-<digest>.json: the result of data set SET compared with the one that has this
     digest."""
-    return index.root / RESULTS / f"against-{reals.digest[:12]}.json"
+    return index.folder / RESULTS / f"against-{reals.digest[:12]}.json"
 
 
 def about_data(index: ShardIndex) -> dict[str, Any]:
     """What a result says about a data set."""
     return {
-        "path": str(index.root.resolve()),
+        "path": index.where,
         "digest": index.digest,
         "count": index.count,
         "origin": dict(index.origin),

@@ -15,6 +15,7 @@ from torch import Tensor
 from pipeline.contracts import ImageSpec, Sampler
 from pipeline.data.shards.index import INDEX_NAME, ShardIndex
 from pipeline.data.shards.reader import read_labels
+from pipeline.data.stores.place import Place
 from pipeline.data.streaming.stream import UnflippedReader
 from pipeline.errors import UserError
 from pipeline.evaluation.fakes import classes_of, draw_fakes, shifted
@@ -38,7 +39,7 @@ class Source(Protocol):
     empty result to add figures to. result_path: the file of the result.
     """
 
-    where: Path
+    where: Place
     spec: ImageSpec
     classes: tuple[str, ...]
     title: str
@@ -69,7 +70,8 @@ class SnapshotSource:
 
     def __init__(self, snapshot: Snapshot, make_sampler: MakeSampler) -> None:
         self.snapshot, self._make_sampler = snapshot, make_sampler
-        self.where, self.spec, self.classes = snapshot.folder, snapshot.spec, snapshot.classes
+        self.where: Place = snapshot.folder
+        self.spec, self.classes = snapshot.spec, snapshot.classes
         self.title = f"fakes, {snapshot.age}"
         seen = snapshot.images_seen
         source = snapshot.source if seen is None else None

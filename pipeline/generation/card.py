@@ -48,9 +48,9 @@ def write_card(
     score that each filter accepted."""
     card = describe(index, blocks, selection, request, about)
     card["candidates"]["least"] = dict(least)
-    write_picture(index.root / SHEET, contact_sheet(index))
-    publish_bytes(index.root / CARD, (json.dumps(card, indent=1) + "\n").encode())
-    publish_bytes(index.root / README, text_of(card).encode())
+    write_picture(index.folder / SHEET, contact_sheet(index))
+    publish_bytes(index.folder / CARD, (json.dumps(card, indent=1) + "\n").encode())
+    publish_bytes(index.folder / README, text_of(card).encode())
 
 
 def describe(

@@ -47,12 +47,12 @@ def write_neighbours(
         "median_distance_between_training_images_and_their_nearest": typical,
         "images": listed,
     }
-    write_picture(index.root / SHEET, _sheet(index, training.index, near[:_SHOWN]))
-    publish_bytes(index.root / LIST, (json.dumps(about, indent=1) + "\n").encode())
+    write_picture(index.folder / SHEET, _sheet(index, training.index, near[:_SHOWN]))
+    publish_bytes(index.folder / LIST, (json.dumps(about, indent=1) + "\n").encode())
 
 
 def _keys(index: ShardIndex) -> list[str]:
-    return [key for shard in index.shards for key in _keys_of(index.root / shard.name)]
+    return [key for shard in index.shards for key in _keys_of(index.folder / shard.name)]
 
 
 def _keys_of(shard: Path) -> list[str]:

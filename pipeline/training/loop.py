@@ -72,6 +72,7 @@ class Loop:
         self._why: str | None = None
         self._trainer, self._config, self._keeper = trainer, config, keeper
         self._report, self._stop = report, stop
+        self._reported = (0.0, 0.0)  # seconds waited for images, and retries
         self._flags = Flags(trainer.engine.process.device)
 
     def run(self) -> Outcome:
@@ -139,7 +140,7 @@ class Loop:
         progress = self._trainer.progress
         now = {name: float(value) for name, value in self._trainer.family.figures().items()}
         stage = stage_figures(self._trainer.family.schedule.at(progress.images_seen))
-        figures = {**self._trainer.meters.flush(), **now, **stage, **self._damaged()}
+        figures = {**self._trainer.meters.flush(), **now, **stage, **self._of_data()}
         if self._report is not None:
             self._report.tick(progress.images_seen, progress.step, figures)
         self._look_for_end()
@@ -153,9 +154,23 @@ class Loop:
         if self._report is not None and self._why is not None:
             self._report.say(f"the run ends here: {self._why}")
 
-    def _damaged(self) -> dict[str, float]:
-        """Returns the number of images skipped by all ranks since this start, if there were any."""
-        engine = self._trainer.engine
-        here = torch.full((), float(self._trainer.stream.damaged), device=engine.process.device)
-        total = float(engine.mean({"damaged": here})["damaged"]) * engine.process.world_size
-        return {"data/damaged_images": round(total)} if total else {}
+    def _of_data(self) -> dict[str, float]:
+        """Returns how long the rank that waited longest for images did so since the last tick, and, if there
+        were any, the images skipped since this start and the requests to stores made again since the last
+        tick, of all ranks."""
+        trainer, engine = self._trainer, self._trainer.engine
+        process = engine.process
+        now = (trainer.waited_seconds, float(trainer.stream.retries))
+        waited, retries = (new - old for new, old in zip(now, self._reported, strict=True))
+        self._reported = now
+        waits = torch.zeros(process.world_size, device=process.device)
+        waits[process.rank] = waited
+        counts = torch.tensor([float(trainer.stream.damaged), retries], device=process.device)
+        means = engine.mean({"waits": waits, "counts": counts})
+        skipped, again = (round(float(mean) * process.world_size) for mean in means["counts"])
+        figures = {"speed/data_wait_seconds": float(means["waits"].max()) * process.world_size}
+        if skipped:
+            figures["data/damaged_images"] = skipped
+        if again:
+            figures["store/retries"] = again
+        return figures

@@ -34,8 +34,10 @@ from pipeline.storage.atomic import fsync_file, fsync_folder, publish_bytes
 from pipeline.storage.faults import explained, reason_of, refusal
 from pipeline.storage.log import LOG, log_entry
 from pipeline.training.meters import peak_gib
+from pipeline.words import counted
 
 Figures = Mapping[str, float]
+_WAIT_SHOWN = 0.05  # of a tick's time: a loader that keeps up takes less
 _HEADLINES = ("loss/", "penalty/", "state/")
 # Category -> charts, and what the names of their curves begin with; "" stands for one chart per curve.
 _CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -59,6 +61,8 @@ _CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "gradients": {"gradient norms": ("gradient_norm/",), "skipped updates": ("skipped_updates",)},
     "throughput": {
         "images a second": ("speed/images_per_second",),
+        "share of the time that was waited for images": ("speed/data_wait_share",),
+        "requests that stores had to be asked again": ("store/",),
         "seconds for 1,000 images": ("speed/seconds_per_kimg",),
         "peak memory, GiB": ("memory/",),
         "damaged images": ("data/",),
@@ -163,6 +167,8 @@ class Report:
             "speed/images_per_second": images / max(seconds, 1e-9),
             "memory/peak_gib": peak_gib(self._device),
         }
+        if "speed/data_wait_seconds" in figures:
+            speed["speed/data_wait_share"] = figures["speed/data_wait_seconds"] / max(seconds, 1e-9)
         left = self._seconds_left(images_seen, now)
         if self._settings is not None:
             self.introduce(self._settings)
@@ -245,6 +251,10 @@ def tick_line(images_seen: int, total: int, figures: Figures, seconds_left: floa
         shown.append(f"skipped_updates {figures['skipped_updates']:.3g}")
     if "data/damaged_images" in figures:
         shown.append(f"damaged images passed over {figures['data/damaged_images']:.0f}")
+    if figures.get("speed/data_wait_share", 0.0) >= _WAIT_SHOWN:
+        shown.append(f"data wait {figures['speed/data_wait_share']:.0%}")
+    if "store/retries" in figures:
+        shown.append(f"asked stores again {counted(round(figures['store/retries']), 'time')}")
     parts = [
         f"{_short(images_seen)}/{_short(total)} images",
         _pace(figures["speed/seconds_per_kimg"]),

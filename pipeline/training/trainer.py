@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
@@ -41,13 +42,19 @@ class Stream(Protocol):
         """How many images this rank has skipped because they were damaged."""
         ...
 
+    @property
+    def retries(self) -> int:
+        """How many requests to a store this rank had to make again."""
+        ...
+
 
 class Trainer:
     """Joins family, engine and stream into `step`.
 
     seed: the seed of the run. micro: the most images that this rank holds at once; None for all of them.
     tf32: which operations may use TF32. graphs: how phases that come every step are captured; None if they
-    are not. `meters` accumulate the stats of each step, averaged over ranks.
+    are not. `meters` accumulate the stats of each step, averaged over ranks. `waited_seconds` is how long
+    this rank has waited for reals.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class Trainer:
         self.averager = Averager(networks.generator)
         self.meters = Meters()
         self.wants_stop = False
+        self.waited_seconds = 0.0
         self.around: Callable[[Phase], AbstractContextManager[object]] = lambda phase: nullcontext()
         """A context manager that is entered around each turn of a phase and its update, for measurements."""
         self._seed, self._micro, self._tf32 = seed, micro, tf32
@@ -112,10 +120,12 @@ class Trainer:
         """Draws the reals of the next step, unless that has been done. An error is raised only in that step,
         so that everything that is due before it is still saved."""
         if self._fetched is None:
+            before = time.perf_counter()
             try:
                 self._fetched = self._draw()
             except Exception as error:
                 self._fetched = error
+            self.waited_seconds += time.perf_counter() - before
 
     def _take_fetched(self) -> Reals:
         self.fetch()

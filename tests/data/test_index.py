@@ -45,7 +45,7 @@ def test_shards_are_plain_webdataset_tars(tmp_path: Path) -> None:
     ("path", "message"),
     [
         ("pipe:cat x", "pipe: is not a scheme that data is read from"),
-        ("http://host/data", "http: is not a scheme"),
+        ("ftp://host/data", "ftp: is not a scheme"),
         ("s3://bucket/data", "s3: is not a scheme"),
         ("/no/such/folder", "no such index; give a folder of shards"),
     ],

@@ -43,7 +43,7 @@ def refused(*arguments: object) -> str:
     [
         ("data.path=null", "data.path: not set"),
         ("data.path=/nowhere", "/nowhere"),
-        ("data.path=http://host/x", "http"),
+        ("data.path=ftp://host/x", "data.path: ftp://host/x: ftp: is not a scheme"),
         ("data.resolution=64", "data.resolution: the config expects 64px"),
         ("batch.size=6", "family.minibatch_stddev_group: 4 does not divide the 6 images"),
         ("batch.micro=2", "family.minibatch_stddev_group: 4 does not divide the 2 images"),

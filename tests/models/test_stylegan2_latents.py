@@ -148,7 +148,7 @@ def test_w_avg_does_not_depend_on_micro_batches():
 class _Same:
     """The same reals for ever."""
 
-    damaged = 0
+    damaged = retries = 0
 
     def __init__(self, spec):
         self.batch = reals(spec)

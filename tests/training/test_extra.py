@@ -21,7 +21,7 @@ SPEC = ImageSpec(8, 8, 3, fields=(Field("mask", "mask", (8, 8)), Field("text", "
 class Changing:
     """Reals, and all beside them, that are others at each draw."""
 
-    damaged = 0
+    damaged = retries = 0
 
     def __init__(self, seed: int = 0) -> None:
         self._random = torch.Generator().manual_seed(seed)

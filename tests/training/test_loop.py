@@ -66,12 +66,13 @@ def test_it_gives_up_at_so_many_bad_updates_in_a_row_and_not_before(bad: int, fa
 def test_a_tick_counts_the_damaged_images_of_all_ranks(here: int) -> None:
     trainer, figures = toy_trainer(), []
     engine = trainer.engine
-    trainer.stream = SimpleNamespace(damaged=here, draw=trainer.stream.draw)
+    trainer.stream = SimpleNamespace(damaged=here, retries=0, draw=trainer.stream.draw)
     # Two ranks, of which this one passed over `here` images and the other none: their mean is half of it.
-    process = SimpleNamespace(device=engine.process.device, world_size=2)
+    process = SimpleNamespace(device=engine.process.device, world_size=2, rank=0)
     two = SimpleNamespace(
         process=process, mean=lambda stats: {name: value / 2 for name, value in stats.items()}
     )
     running = loop(trainer, Kept(), figures)
     trainer.engine = two
-    assert running._damaged() == ({"data/damaged_images": here} if here else {})
+    waited = {"speed/data_wait_seconds": 0.0}
+    assert running._of_data() == (waited | {"data/damaged_images": here} if here else waited)

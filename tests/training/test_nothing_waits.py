@@ -69,7 +69,7 @@ def unasked():
 class Held:
     """A stream whose batches are on the device already."""
 
-    damaged = 0
+    damaged = retries = 0
 
     def __init__(self, batch: Batch) -> None:
         self._batch, self.others = batch, self

@@ -67,7 +67,7 @@ class FixedBatch:
 class NoiseStream:
     """Returns the same random images, which are already on the device, at every draw."""
 
-    damaged = 0
+    damaged = retries = 0
 
     def __init__(self, spec: ImageSpec, batch: int, device: torch.device) -> None:
         generator = torch.Generator().manual_seed(0)

@@ -36,7 +36,8 @@ from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.sink import ShardSink
 from pipeline.data.sources.faces.portrait import portrait
 from pipeline.data.sources.faces.traits import traits
-from pipeline.data.streaming.chunks import Decoder, Stride, chunk_size
+from pipeline.data.streaming.ahead import Stride
+from pipeline.data.streaming.chunks import Decoder, chunk_size
 from pipeline.data.streaming.lanes import Order
 from pipeline.data.streaming.slots import copy_numbers
 from pipeline.data.streaming.stream import ImageStream
@@ -95,7 +96,7 @@ def level_rows(side: int, rounds: Iterable[int]) -> list[dict[str, Any]]:
     medians of rounds."""
     with tempfile.TemporaryDirectory() as folder:
         whole = photographs(Path(folder), side, count=512 if side <= 256 else 96)
-        layered = build_pyramid(whole.root)
+        layered = build_pyramid(whole.folder)
         images = BATCH * (32 if side <= 256 else 3)
         costs: dict[str, list[Cost]] = {"pyramid": [], "reduced": []}
         for _ in rounds:

@@ -50,7 +50,7 @@ Gradient = dict[str, Tensor]
 class Faces:
     """Batches of drawn faces, again and again."""
 
-    damaged = 0
+    damaged = retries = 0
 
     def __init__(self, resolution: int, batch: int, classes: int, count: int = 8) -> None:
         with tempfile.TemporaryDirectory() as folder:

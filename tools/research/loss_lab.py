@@ -109,7 +109,7 @@ MIXTURES = {"ring": ring, "grid": grid}
 class PointStream:
     """Points as a function of their position."""
 
-    damaged = 0
+    damaged = retries = 0
 
     def __init__(self, mixture: Mixture, seed: int) -> None:
         self.mixture, self.seed, self.position = mixture, seed, 0

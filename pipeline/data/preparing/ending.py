@@ -79,7 +79,7 @@ def _hold_out(index: ShardIndex, records: Sequence[Record]) -> ShardIndex | None
     if not shards:
         return None
     origin = {**index.origin, "part": HELD_OUT}
-    held_out = replace(index, root=index.root / HELD_OUT, shards=shards, origin=origin, complete=True)
+    held_out = replace(index, root=index.folder / HELD_OUT, shards=shards, origin=origin, complete=True)
     held_out.write()
     return held_out
 
@@ -99,7 +99,7 @@ def _show(
     if about.page:
         names = [[_name(work, place) for place in places] for places in copies.examples]
         sample = _write_report(index, blocks, work, card, names, report)
-    write_card(index.root, card, sample)
+    write_card(index.folder, card, sample)
 
 
 def _write_report(
@@ -112,7 +112,7 @@ def _write_report(
 ) -> str | None:
     """The path of a sheet of samples in it, below the folder of the data set."""
     size = len(blocks.numbers(0))
-    with publish_folder(index.root / REPORT) as folder:
+    with publish_folder(index.folder / REPORT) as folder:
         labels = write_sheets(folder, index, size, choose_places(work, len(index.classes)))
         sheets = {index.classes[n] if index.classes else "all": f"samples-{n}.png" for n in labels}
         pairs = "pairs.png" if write_pairs(folder, index, size, work) else None

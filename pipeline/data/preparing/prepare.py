@@ -188,12 +188,12 @@ def _told_apart(
     progress: bool,
 ) -> npt.NDArray[np.int64]:
     """The order, without near-duplicates if they are to be dropped; the report names them."""
-    if refuse_strangers(index.root):
-        there = read_unfinished(index.root)
+    if refuse_strangers(index.folder):
+        there = read_unfinished(index.folder)
         if there.complete or differences(index, there):
             return order  # nothing is made, whatever the order
     drawn = np.sort(order)
-    folder = folder_for(index.root, drawn, index.origin)
+    folder = folder_for(index.folder, drawn, index.origin)
     like = twins(Fingerprinting(source, recipe, drawn, folder).run(workers, progress), asked.duplicate_bits)
     names = source.listing.names
     rows = [(names[drawn[place]], names[drawn[other]]) for place, other in sorted(like.items())]

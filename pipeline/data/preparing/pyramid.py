@@ -51,7 +51,7 @@ def build_pyramid(
     """
     index = ShardIndex.read(root)
     sizes = check_levels(index.height, index.width)
-    with only_writer(index.root, wait_seconds), ExitStack() as stack:
+    with only_writer(index.folder, wait_seconds), ExitStack() as stack:
         sinks = [stack.enter_context(_sink(index, *size)) for size in sizes]
         _fill(index, sinks, workers or len(os.sched_getaffinity(0)), progress)
         for sink in sinks:
@@ -67,7 +67,7 @@ def build_pyramid(
 
 def _sink(index: ShardIndex, height: int, width: int) -> ShardSink:
     return ShardSink(
-        level_root(index.root, height),
+        level_root(index.folder, height),
         name="data",
         height=height,
         width=width,

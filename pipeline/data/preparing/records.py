@@ -98,11 +98,11 @@ class Blocks(blocks.Blocks[HeldBlock, Record]):
     see `pipeline.data.shards.blocks`."""
 
     def __init__(self, index: ShardIndex, size: int, stop: int, share: float = 0.0) -> None:
-        _refuse_older(index.root)
+        _refuse_older(index.folder)
         super().__init__(index, size, stop, NAME)
         self._share = share
         if share:
-            make_folder(index.root / HELD_OUT)
+            make_folder(index.folder / HELD_OUT)
 
     @property
     def finished(self) -> bool:

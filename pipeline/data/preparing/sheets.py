@@ -91,7 +91,7 @@ def _stored(index: ShardIndex, block_size: int, places: Iterable[int]) -> dict[i
 
 
 def _members(index: ShardIndex, shard: int) -> dict[int, int]:
-    names = keys(index.root / index.shards[shard].name, index.fields)
+    names = keys(index.folder / index.shards[shard].name, index.fields)
     return {int(key): member for member, key in enumerate(names)}
 
 

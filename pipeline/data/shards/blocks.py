@@ -120,9 +120,9 @@ class Blocks(ABC, Generic[H, R]):
     """
 
     def __init__(self, index: ShardIndex, size: int, stop: int, name: str) -> None:
-        self.root, self.index = index.root, index
+        self.root, self.index = index.folder, index
         self._size, self._stop, self._name = size, stop, name
-        self._work = index.root / WORK
+        self._work = self.root / WORK
         self._records: dict[int, R] = {}
         self._held: set[int] = set()
         if not self._agrees():

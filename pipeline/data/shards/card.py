@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 
 from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.local import read_beside
 from pipeline.errors import Damaged
 from pipeline.images.codec import MODES
-from pipeline.reading import read_bytes
 from pipeline.storage.faults import machine_fails, refusal
 
 _MOST_CLASSES = 40
@@ -20,7 +20,7 @@ def data_card(index: ShardIndex) -> str:
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in _rows(index))
     parts = [f"| data set | |\n|---|---|\n{rows}"]
     try:
-        parts.append(read_bytes(index.root / "README.md").decode(errors="replace"))
+        parts.append(read_beside(index, "README.md").decode(errors="replace"))
     except FileNotFoundError:
         pass
     except Damaged as damage:

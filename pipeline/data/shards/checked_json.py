@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.errors import UserError
@@ -13,7 +12,7 @@ _T = TypeVar("_T")
 class Entries:
     """The entries of a JSON object; errors name the file and the key."""
 
-    def __init__(self, content: Any, where: Path, prefix: str) -> None:
+    def __init__(self, content: Any, where: object, prefix: str) -> None:
         if not isinstance(content, dict):
             raise UserError(f"{where}: {prefix or 'content'}: must be a JSON object")
         self._content, self._where, self._prefix = content, where, prefix

@@ -6,11 +6,13 @@ import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.local import read_beside
 from pipeline.data.shards.reader import read_samples
+from pipeline.data.shards.samples import no_damage
 from pipeline.errors import UserError
 from pipeline.storage.atomic import publish_file, publish_folder
 
@@ -64,8 +66,8 @@ def _put_all(index: ShardIndex, put: Put, report: Callable[[], object]) -> int:
     put(LABELS, json.dumps({"labels": labels or None, "classes": list(index.classes)}).encode())
     put(METADATA, ("\n".join(metas) + "\n").encode())
     for beside in _BESIDE:
-        if (index.root / beside).is_file():
-            put(beside, (index.root / beside).read_bytes())
+        with suppress(FileNotFoundError), no_damage("remove it or restore it"):
+            put(beside, read_beside(index, beside))
     return len(metas)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -81,7 +80,7 @@ def fields_as_json(fields: Sequence[Field]) -> list[dict[str, Any]]:
     ]
 
 
-def parse_fields(rows: Any, where: Path) -> tuple[Field, ...]:
+def parse_fields(rows: Any, where: object) -> tuple[Field, ...]:
     """The fields that an index lists. Errors: UserError, which names the index and the key."""
     if not isinstance(rows, list):
         raise UserError(f"{where}: fields: must be list, not {rows!r:.40}")

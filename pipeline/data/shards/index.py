@@ -17,12 +17,16 @@ from typing import Any, Literal
 from pipeline.contracts import Field, ImageSpec
 from pipeline.data.shards.checked_json import Entries
 from pipeline.data.shards.fields import fields_as_json, parse_fields
+from pipeline.data.stores.patience import Absent
+from pipeline.data.stores.place import Place, Remote, place_of
+from pipeline.data.stores.systems import read_store, sizes_in
 from pipeline.errors import Damaged, UserError
 from pipeline.images.codec import MODES
-from pipeline.reading import read_json
+from pipeline.reading import parse_json, read_json
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.faults import machine_explained, refusal
 from pipeline.versions import Stored
+from pipeline.words import note
 
 INDEX_NAME = "index.json"
 FORMAT = "hrgan-shards"
@@ -33,7 +37,6 @@ VERSIONS = Stored(VERSION_WITH_FIELDS, {VERSION: lambda content: {**content, "fi
 _MOST_BYTES = 1 << 30  # a million shards are 200 MB
 _LARGEST = 1 << 16  # pixels a side
 
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 _SHARD_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
@@ -60,7 +63,7 @@ class Level:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """A whole data set: `root` holds the shards; the rest says what is in them.
+    """A whole data set: `root`, on disk or in a store, holds the shards; the rest says what is in them.
 
     height, width: pixels of every image. channels: 1 (grey), 3 (RGB) or 4 (RGBA). classes: names by class
     number, () if unlabelled. origin: how it was made, as JSON (source, crop, filter, seed, ...).
@@ -68,7 +71,7 @@ class ShardIndex:
     fields: what every sample has beside image and label.
     """
 
-    root: Path
+    root: Place
     shards: tuple[Shard, ...]
     height: int
     width: int
@@ -78,6 +81,22 @@ class ShardIndex:
     complete: bool = True
     levels: tuple[Level, ...] = ()
     fields: tuple[Field, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The root of a data set on disk, to which something is to be written. Errors: UserError for one in a
+        store."""
+        if isinstance(self.root, Remote):
+            raise UserError(
+                f"{self.root}: a data set in a store is only read; copy it to a folder on disk for what is "
+                "written beside its shards"
+            )
+        return self.root
+
+    @property
+    def where(self) -> str:
+        """The root in full, as files keep it."""
+        return str(self.root if isinstance(self.root, Remote) else self.root.resolve())
 
     @property
     def count(self) -> int:
@@ -126,11 +145,11 @@ class ShardIndex:
 
     def write(self) -> None:
         """Publishes index.json: whole or not at all."""
-        publish_bytes(self.root / INDEX_NAME, (json.dumps(self.as_json(), indent=1) + "\n").encode())
+        publish_bytes(self.folder / INDEX_NAME, (json.dumps(self.as_json(), indent=1) + "\n").encode())
 
     @classmethod
-    def read(cls, path: str | Path, *, damaged: Literal["error", "skip"] = "error") -> ShardIndex:
-        """The index at `path`, a folder of shards or its index.json.
+    def read(cls, path: str | Place, *, damaged: Literal["error", "skip"] = "error") -> ShardIndex:
+        """The index at `path`, a folder of shards or its index.json, on disk or in a store.
 
         damaged: "skip" leaves missing and short shards to the loader (`data.on_damage: skip`).
         Raises UserError if there is none, if it is not valid or not complete, or if a shard is not as
@@ -152,8 +171,21 @@ class ShardIndex:
 
     def check_sizes(self) -> None:
         """Raises UserError, which names the first shard that is missing or has another size."""
+        if isinstance(self.root, Remote):
+            _check_sizes(self.root, self.shards)
+            return
         for shard in self.shards:
             check_size(self.root, shard)
+
+
+def _check_sizes(root: Remote, shards: tuple[Shard, ...]) -> None:
+    sizes = sizes_in(root, [shard.name for shard in shards])
+    for shard in shards:
+        path = root / shard.name
+        if shard.name not in sizes:
+            raise UserError(f"{path}: shard missing; {INDEX_NAME} lists it with {shard.count} samples")
+        if sizes[shard.name] not in (shard.bytes, None):  # a server need not say
+            raise _size_differs(path, sizes[shard.name], shard)
 
 
 def check_size(root: Path, shard: Shard) -> None:
@@ -168,29 +200,43 @@ def check_size(root: Path, shard: Shard) -> None:
             f"{shard.count} samples"
         ) from error
     if size != shard.bytes:
-        raise UserError(f"{path}: shard damaged: has {size} bytes, {INDEX_NAME} says {shard.bytes}")
+        raise _size_differs(path, size, shard)
 
 
-def read_unfinished(path: str | Path) -> ShardIndex:
+def _size_differs(path: Place, size: int | None, shard: Shard) -> UserError:
+    return UserError(f"{path}: shard damaged: has {size} bytes, {INDEX_NAME} says {shard.bytes}")
+
+
+def read_unfinished(path: str | Place) -> ShardIndex:
     """The index at `path`, whether complete or not. It is valid in itself; the shards are not looked at."""
     where = locate(path)
     try:
-        return _parse(read_json(where, _MOST_BYTES), where)
+        return _parse(_content(where), where)
     except FileNotFoundError as error:
         raise UserError(f"{where}: {error.strerror}") from error
+    except Absent as absent:
+        raise UserError(
+            f"{where}: no such index; give the URL of a folder of shards with its {INDEX_NAME}"
+        ) from absent
     except Damaged as damage:
         raise refusal(damage, f"{damage}; restore it or make the data set again") from damage
 
 
-def locate(path: str | Path) -> Path:
-    """The index.json that `path` (folder or file, on disk) means."""
-    text = str(path)
-    if _SCHEME.match(text) and not Path(text).exists():
-        raise UserError(
-            f"{text}: {text.split(':')[0]}: is not a scheme that data is read from; "
-            "give a folder of shards on disk, as `hrgan prepare` makes it"
-        )
-    where = Path(text)
+def _content(where: Place) -> Any:
+    if isinstance(where, Path):
+        return read_json(where, _MOST_BYTES)
+    try:
+        text = read_store(where, _MOST_BYTES, note).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Damaged(f"{where}: not text in UTF-8") from error
+    return parse_json(text, str(where))
+
+
+def locate(path: str | Place) -> Place:
+    """The index.json that `path` (folder or file) means."""
+    where = place_of(path)
+    if isinstance(where, Remote):
+        return where if where.name.lower().endswith(".json") else where / INDEX_NAME
     if where.is_dir():
         where = where / INDEX_NAME
     if not where.is_file():
@@ -205,7 +251,7 @@ def locate(path: str | Path) -> Path:
     return where
 
 
-def _parse(content: Any, where: Path) -> ShardIndex:
+def _parse(content: Any, where: Place) -> ShardIndex:
     entries = Entries(content, where, "")
     if entries.take("format", str) != FORMAT:
         raise UserError(f"{where}: format: not one this version reads; it reads {FORMAT}")
@@ -231,7 +277,7 @@ def _parse(content: Any, where: Path) -> ShardIndex:
     return index
 
 
-def _parse_shards(rows: list[Any], where: Path) -> tuple[Shard, ...]:
+def _parse_shards(rows: list[Any], where: Place) -> tuple[Shard, ...]:
     shards = tuple(_parse_shard(row, where, number) for number, row in enumerate(rows))
     seen: set[str] = set()
     for shard in shards:
@@ -241,7 +287,7 @@ def _parse_shards(rows: list[Any], where: Path) -> tuple[Shard, ...]:
     return shards
 
 
-def _parse_shard(row: Any, where: Path, number: int) -> Shard:
+def _parse_shard(row: Any, where: Place, number: int) -> Shard:
     entries = Entries(row, where, f"shards[{number}].")
     name = entries.take("name", str)
     # A name is opened under root: anything but a plain file name could leave it.
@@ -253,7 +299,7 @@ def _parse_shard(row: Any, where: Path, number: int) -> Shard:
     return Shard(name, entries.take("count", int, low=1), entries.take("bytes", int, low=1024), sha256)
 
 
-def _parse_levels(rows: Any, where: Path) -> tuple[Level, ...]:
+def _parse_levels(rows: Any, where: Place) -> tuple[Level, ...]:
     if not isinstance(rows, list):
         raise UserError(f"{where}: levels: must be list, not {rows!r:.40}")
     levels = []

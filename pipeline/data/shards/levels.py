@@ -11,7 +11,7 @@ above; the index above lists it with its digest once all levels are whole.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,10 @@ import torch
 from torch import Tensor
 
 from pipeline.data.shards.index import INDEX_NAME, Level, ShardIndex
+from pipeline.data.stores.place import Place, Remote
 from pipeline.errors import UserError
+
+_Root = TypeVar("_Root", Path, Remote, Place)
 
 LOWEST = 4
 """Pixels: no level is lower or narrower."""
@@ -34,7 +37,7 @@ def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
     return sizes
 
 
-def level_root(root: Path, height: int) -> Path:
+def level_root(root: _Root, height: int) -> _Root:
     """The folder of the level of that height."""
     return root / "levels" / f"{height:04d}"
 

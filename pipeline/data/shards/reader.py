@@ -7,14 +7,18 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Literal
 
 from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.local import LocalShards
 from pipeline.data.shards.samples import Encoded, Offsets, no_damage, scan, take_apart
 from pipeline.errors import Damaged
 from pipeline.storage.faults import reason_of
 
 _OFFSETS = 4096  # 8 bytes a sample: 32 MB at 1,000 samples a shard
 _FILES = 128  # far below the usual limit of 1,024 open files
+_COPIES = 4  # of a store: those that are open cannot leave the cache
 
 
 class ShardReader:
@@ -22,12 +26,23 @@ class ShardReader:
 
     Each sample is bound to its key and label by a checksum that is tested on every read, so a shard
     that was damaged at any time is noticed at the sample, without reading shards whole beforehand.
+
+    damaged: as `LocalShards` has it. open_shards: how many stay open, which keeps those of a store in the
+    cache.
     """
 
-    def __init__(self, index: ShardIndex) -> None:
-        self._index = index
+    def __init__(
+        self,
+        index: ShardIndex,
+        *,
+        damaged: Literal["error", "skip"] = "error",
+        open_shards: int | None = None,
+    ) -> None:
+        self._index, self._local = index, LocalShards(index, damaged)
+        usual = _FILES if isinstance(index.root, Path) else _COPIES
+        self._most_files = min(open_shards or usual, _FILES)
         self._offsets_of: OrderedDict[int, Offsets] = OrderedDict()
-        self._files: OrderedDict[int, int] = OrderedDict()
+        self._files: OrderedDict[int, tuple[Path, int]] = OrderedDict()
 
     def read(self, shard: int, member: int) -> Encoded:
         """The sample. Errors: Damaged, which names shard and key (or place), if it is not whole."""
@@ -49,7 +64,7 @@ class ShardReader:
     def close(self) -> None:
         """Closes all files."""
         while self._files:
-            os.close(self._files.popitem()[1])
+            os.close(self._files.popitem()[1][1])
 
     def __enter__(self) -> ShardReader:
         return self
@@ -62,11 +77,19 @@ class ShardReader:
             return self._take(shard, member)
         except OSError:
             # Whatever a file server has forgotten, or a disk could not read once, is opened anew.
-            self._offsets_of.pop(shard, None)
-            if shard in self._files:
-                with suppress(OSError):
-                    os.close(self._files.pop(shard))
+            self._forget(shard)
             return self._take(shard, member)
+        except Damaged:
+            if not self._local.drop_if_changed(self._index.shards[shard]):
+                raise
+            self._forget(shard)
+            return self._take(shard, member)
+
+    def _forget(self, shard: int) -> None:
+        self._offsets_of.pop(shard, None)
+        if shard in self._files:
+            with suppress(OSError):
+                os.close(self._files.pop(shard)[1])
 
     def _take(self, shard: int, member: int) -> Encoded:
         try:
@@ -84,7 +107,7 @@ class ShardReader:
         if member >= len(offsets):
             raise Damaged(f"the shard {offsets.fault}")
         start, stop = int(offsets.starts[member]), int(offsets.starts[member + 1])
-        block = os.pread(self._file(shard), stop - start, start)
+        block = os.pread(self._file(shard)[1], stop - start, start)
         if len(block) != stop - start:
             raise Damaged("the shard became shorter while it was read")
         return block
@@ -92,24 +115,28 @@ class ShardReader:
     def _offsets(self, shard: int) -> Offsets:
         if shard not in self._offsets_of:
             entry = self._index.shards[shard]
-            self._offsets_of[shard] = scan(self._index.root / entry.name, entry.count, self._index.fields)
+            self._offsets_of[shard] = scan(self._local_path(shard), entry.count, self._index.fields)
             if len(self._offsets_of) > _OFFSETS:
                 self._offsets_of.popitem(last=False)
         self._offsets_of.move_to_end(shard)
         return self._offsets_of[shard]
 
-    def _file(self, shard: int) -> int:
+    def _local_path(self, shard: int) -> Path:
+        """Where a shard is on this machine, where it stays while it is among the open ones."""
+        return self._file(shard)[0]
+
+    def _file(self, shard: int) -> tuple[Path, int]:
         if shard not in self._files:
-            self._files[shard] = os.open(self._index.root / self._index.shards[shard].name, os.O_RDONLY)
-            if len(self._files) > _FILES:
-                os.close(self._files.popitem(last=False)[1])
+            if len(self._files) >= self._most_files:
+                os.close(self._files.popitem(last=False)[1][1])
+            self._files[shard] = self._local.open(self._index.shards[shard])
         self._files.move_to_end(shard)
         return self._files[shard]
 
 
 def read_samples(index: ShardIndex) -> Iterator[Encoded]:
     """Every sample, in order. Errors: UserError for a damaged one."""
-    with ShardReader(index) as reader:
+    with ShardReader(index, open_shards=1) as reader:
         for number, shard in enumerate(index.shards):
             for member in range(shard.count):
                 with no_damage():

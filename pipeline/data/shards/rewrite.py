@@ -18,7 +18,7 @@ def keep_samples(index: ShardIndex, name: str, wanted: Collection[str]) -> Shard
     index: says what images the folder holds; it need not list the shard. Calling it again changes nothing.
     Errors: UserError if the shard is damaged or lacks one of the keys.
     """
-    path = index.root / name
+    path = index.folder / name
     try:
         present = keys(path, index.fields)
         missing = set(wanted).difference(present)

@@ -37,21 +37,29 @@ def download(wanted: StoredFile, part: Path, patience: Patience) -> None:
     as `Patience.endure`, or for this machine's disk.
     """
     wrong: set[str] = set()
-    while True:
-        try:
-            if _go_on(wanted, part, patience):
-                fault = _fault(wanted, part, wrong)
-                if fault is None:
-                    return
-                raise fault
-        except Absent as absent:
-            raise Damaged("is missing: the store has no such file") from absent
-        except Damaged:
-            raise
-        except Exception as error:
-            patience.endure(error)
-            if isinstance(error, _Changed):
-                _empty(part)
+    try:
+        while not _ended(wanted, part, patience, wrong):
+            pass
+    except Absent as absent:
+        raise Damaged("is missing: the store has no such file") from absent
+
+
+def _ended(wanted: StoredFile, part: Path, patience: Patience, wrong: set[str]) -> bool:
+    """One try. wrong: the digests of whole files that came otherwise than they should."""
+    try:
+        if not _go_on(wanted, part, patience):
+            return False
+        fault = _fault(wanted, part, wrong)
+        if fault is not None:
+            raise fault
+        return True
+    except Damaged:
+        raise
+    except Exception as error:
+        if isinstance(error, _Changed):
+            _empty(part)
+        patience.endure(error)
+        return False
 
 
 def _go_on(wanted: StoredFile, part: Path, patience: Patience) -> bool:

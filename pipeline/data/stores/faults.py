@@ -38,8 +38,7 @@ _HOPELESS = {
 
 def is_a_stores(error: BaseException) -> bool:
     """Whether an error comes from a store or the way to it, rather than from a mistake in the program."""
-    library = type(error).__module__.partition(".")[0]
-    return isinstance(error, OSError | TimeoutError) or library in _LIBRARIES
+    return isinstance(error, OSError | TimeoutError) or _library(error) in _LIBRARIES
 
 
 def status_of(error: BaseException) -> int | None:
@@ -123,6 +122,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or getattr(error, "os_error", None) or error.__context__
 
 
+def _library(error: BaseException) -> str:
+    return type(error).__module__.partition(".")[0]
+
+
 def _status(error: BaseException) -> int | None:
     response = getattr(error, "response", None)
     metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
@@ -130,7 +133,8 @@ def _status(error: BaseException) -> int | None:
         getattr(error, "status", None),
         getattr(error, "status_code", None),
         metadata.get("HTTPStatusCode"),
-        getattr(error, "code", None),
+        # A status with Google alone: aiohttp calls 400 what is wrong with an answer.
+        getattr(error, "code", None) if _library(error) in ("gcsfs", "google") else None,
     )
     for value in values:
         with suppress(TypeError, ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,29 +16,14 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.levels import reduce
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import Encoded, no_damage
+from pipeline.data.stores.patience import AGAIN
+from pipeline.data.streaming.ahead import Ahead, Stride, ahead_of
 from pipeline.data.streaming.lanes import Order
 from pipeline.data.streaming.slots import Arrays, Samples
 from pipeline.errors import Damaged, UserError
 
 _CHUNK_BYTES = 4 << 20
 _CHUNK_MOST = 64
-
-
-@dataclass(frozen=True)
-class Stride:
-    """Which positions of a run belong to one rank: first, first + step, first + 2 * step, ...
-
-    The n-th chunk holds the rank's images [n * size, (n + 1) * size).
-    """
-
-    first: int
-    step: int
-    size: int
-
-    def positions(self, chunk: int) -> range:
-        """The positions of a chunk."""
-        begin = self.first + chunk * self.size * self.step
-        return range(begin, begin + self.size * self.step, self.step)
 
 
 def chunk_size(index: ShardIndex, fields: Sequence[Field] = ()) -> int:
@@ -48,10 +34,11 @@ def chunk_size(index: ShardIndex, fields: Sequence[Field] = ()) -> int:
 
 @dataclass
 class Notes:
-    """What was met while a chunk was filled. damaged: how many images were replaced. shards: a message for
-    each shard with damage, by number."""
+    """What was met while a chunk was filled. damaged: how many images were replaced. retries: how many
+    requests to a store had to be made again. shards: a message for each shard with damage, by number."""
 
     damaged: int = 0
+    retries: int = 0
     shards: dict[int, str] = field(default_factory=dict)
 
 
@@ -71,14 +58,24 @@ class Decoder:
     ) -> None:
         self._index, self._order, self._fields = index, order, tuple(fields)
         self._skip, self._factor = skip, factor
-        self._reader = ShardReader(index)
+        damaged: Literal["error", "skip"] = "skip" if skip else "error"
+        self._reader = ShardReader(index, damaged=damaged, open_shards=order.lanes)
+        self._ahead: Ahead | None = None
         # What is reduced is decoded here first, whole.
         whole = (index.height, index.width, index.channels) if factor > 1 else ()
         self._whole = np.empty(whole, np.uint8)
 
+    def brought_along(self, stride: Stride) -> Decoder:
+        """The same decoder, for which shards of a store are brought before it comes to them. stride: says
+        which positions it will be asked for."""
+        self._ahead = ahead_of(self._index, self._order, stride)
+        return self
+
     def fill(self, samples: Samples, positions: Sequence[int]) -> Notes:
         """Fills the first of `samples` with those at the positions."""
         notes = Notes()
+        if self._ahead is not None:
+            self._ahead.begin_at(positions[0])
         room = samples.as_arrays()
         # All are read before the first is decoded: a decoder leaves little of Python in the processor's
         # caches, so that reading by turns with it takes three times as long (measured at 256 pixels).
@@ -87,10 +84,13 @@ class Decoder:
             if not self._is_put(room, i, read):
                 # Once more by itself: to name what is wrong with it, or to take another instead.
                 self._put_good(room, i, positions[i], notes)
+        notes.retries = AGAIN.take()
         return notes
 
     def close(self) -> None:
         """Closes the shards."""
+        if self._ahead is not None:
+            self._ahead.close()
         self._reader.close()
 
     def _read_ahead(self, position: int) -> _Read | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -56,6 +56,20 @@ class Order:
         """The place of the sample that is drawn at `position` >= 0 of the run."""
         epoch, k = divmod(position, self.total)
         return self._place(epoch, transpose(k, self.total, self.lanes))
+
+    def stretches(self, position: int) -> Iterator[tuple[int, int]]:
+        """The shards that the lane of `position` reads from there on, each with the first position that it is
+        read at: without end, in order."""
+        while True:
+            epoch, k = divmod(position, self.total)
+            shards, ends = self._epoch(epoch)
+            virtual = transpose(k, self.total, self.lanes)
+            turn = bisect_right(ends, virtual)
+            yield position, shards[turn]
+            row, column = divmod(k, self.lanes)
+            height, longer = divmod(self.total, self.lanes)
+            in_lane = height + (column < longer) - row  # samples, in this epoch
+            position += self.lanes * min(ends[turn] - virtual, in_lane)
 
     def mirrored(self, position: int) -> bool:
         """Whether the image at `position` is flipped left to right, as half of them are."""

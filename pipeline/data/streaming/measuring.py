@@ -13,7 +13,8 @@ from pipeline.data.shards.decode import decode_sample
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import no_damage
-from pipeline.data.streaming.chunks import Decoder, Stride, chunk_size
+from pipeline.data.streaming.ahead import Stride
+from pipeline.data.streaming.chunks import Decoder, chunk_size
 from pipeline.data.streaming.lanes import Order
 from pipeline.data.streaming.slots import copy_numbers
 from pipeline.data.streaming.workers import WorkerChunks

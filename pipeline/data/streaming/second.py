@@ -27,6 +27,11 @@ class TwoStreams:
         """Images of either set that were damaged and replaced so far."""
         return self._first.damaged + self._second.damaged
 
+    @property
+    def retries(self) -> int:
+        """Requests of both to stores that had to be made again so far."""
+        return self._first.retries + self._second.retries
+
     @cached_property
     def others(self) -> TwoStreams:
         """Another order of both sets; it ends with this one."""

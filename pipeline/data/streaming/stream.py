@@ -19,7 +19,8 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.levels import level_sizes, open_level
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import no_damage
-from pipeline.data.streaming.chunks import Decoder, Notes, Stride, chunk_size
+from pipeline.data.streaming.ahead import Stride
+from pipeline.data.streaming.chunks import Decoder, Notes, chunk_size
 from pipeline.data.streaming.lanes import Order
 from pipeline.data.streaming.slots import Extra, Samples, copy_numbers, fields_of
 from pipeline.data.streaming.workers import Chunk, Chunks, InlineChunks, WorkerChunks
@@ -73,7 +74,7 @@ class ImageStream:
         self._chunks: Chunks | None = None
         self._chunk: Chunk | None = None
         self._used = 0  # images of the current chunk
-        self._damaged = 0
+        self._damaged = self._retries = 0
         self._told = False  # that reducing images here is slow
         self._warned: set[int] = set()
         on_gpu = process.device.type == "cuda"
@@ -84,6 +85,11 @@ class ImageStream:
         """How many images of this rank were damaged and replaced so far (data.on_damage=skip), in all chunks
         that were begun: some of them may not have been drawn yet."""
         return self._damaged + (0 if self._others is None else self._others.damaged)
+
+    @property
+    def retries(self) -> int:
+        """How many requests of this rank's loaders to a store had to be made again so far."""
+        return self._retries + (0 if self._others is None else self._others.retries)
 
     @property
     def others(self) -> ImageStream:
@@ -156,7 +162,9 @@ class ImageStream:
         spec = replace(index.spec, height=height, width=width)
         for level in index.levels:
             if level.height == resolution:
-                return _View(open_level(index, level, damaged=self._config.on_damage), 1, spec)
+                # One process of a machine looks at the shards for all, as at those of the data set itself.
+                damaged = self._config.on_damage if self._process.local_rank == 0 else "skip"
+                return _View(open_level(index, level, damaged=damaged), 1, spec)
         if resolution != index.height and self._process.is_first and not self._told:
             self._told = True
             warnings.warn(
@@ -263,6 +271,7 @@ class ImageStream:
 
     def _take_note(self, notes: Notes) -> None:
         self._damaged += notes.damaged
+        self._retries += notes.retries
         for shard, message in notes.shards.items():
             if shard not in self._warned:
                 self._warned.add(shard)
@@ -278,7 +287,8 @@ class ImageStream:
 
     def _decoder(self) -> Decoder:
         view, skip = self._view, self._config.on_damage == "skip"
-        return Decoder(view.index, self._order, skip=skip, factor=view.factor, fields=self._fields)
+        decoder = Decoder(view.index, self._order, skip=skip, factor=view.factor, fields=self._fields)
+        return decoder.brought_along(self._stride)
 
 
 def read_uint8(

@@ -19,7 +19,9 @@ from typing import NoReturn, Protocol
 import torch
 
 from pipeline.contracts import Field, ImageSpec
-from pipeline.data.streaming.chunks import Decoder, Notes, Stride
+from pipeline.data.stores.patience import AGAIN
+from pipeline.data.streaming.ahead import Stride
+from pipeline.data.streaming.chunks import Decoder, Notes
 from pipeline.data.streaming.slots import Samples, shared_samples
 from pipeline.errors import RunFailed, UserError
 
@@ -173,6 +175,7 @@ def _work(
     for name in _TRAINERS_SIGNALS:
         signal.signal(name, signal.SIG_IGN)
     torch.set_num_threads(1)
+    AGAIN.take()  # what the parent has counted is the parent's
     decoder = make_decoder()
     while (slot := _next_slot(pipe, parent)) is not None:
         notes: Notes = Notes()

@@ -153,7 +153,7 @@ class NoData:
 
     spec: ImageSpec
     images: int
-    damaged = 0
+    damaged = retries = 0
 
     @property
     def others(self) -> NoData:

@@ -159,7 +159,7 @@ class Ours:
         self._turns: list[TurnInputs] = []
         family: Any = _Noted(self.family, setting.order, self._turns)
         self.trainer = assemble(family, networks=self.networks, stream=self)
-        self.damaged = self._batches = 0
+        self.damaged = self.retries = self._batches = 0
 
     def draw(self, batch_size: int, times: int = 1, *, resolution: int | None = None) -> list[Batch]:
         """The next batches; see `training.trainer.Stream`."""
