@@ -25,9 +25,11 @@ _LIBRARIES = (
     "fsspec",
     "gcsfs",
     "google",
+    "requests",
     "s3fs",
 )
 _WITHOUT = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "ProfileNotFound")
+_SAID = {"Forbidden: ": 403, "Bad Request: ": 400}  # by gcsfs, in plain errors of Python
 _HOPELESS = {
     "ClientConnectorCertificateError": "its certificate is not valid",
     "InvalidURL": "it is not a URL",
@@ -38,7 +40,9 @@ _HOPELESS = {
 
 def is_a_stores(error: BaseException) -> bool:
     """Whether an error comes from a store or the way to it, rather than from a mistake in the program."""
-    return isinstance(error, OSError | TimeoutError) or _library(error) in _LIBRARIES
+    if _status(error) is not None or isinstance(error, OSError | TimeoutError):
+        return True
+    return _library(error) in _LIBRARIES
 
 
 def status_of(error: BaseException) -> int | None:
@@ -127,6 +131,9 @@ def _library(error: BaseException) -> str:
 
 
 def _status(error: BaseException) -> int | None:
+    for words, status in _SAID.items():
+        if str(error).startswith(words):
+            return status
     response = getattr(error, "response", None)
     metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
     values: tuple[Any, ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from pipeline.errors import Damaged, UserError
 from pipeline.words import keep_quiet
 
 _PACKAGES = {"http": "fsspec and aiohttp", "s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
+_TALKATIVE = ("adlfs", "azure", "gcsfs", "google")  # tracebacks of what is tried again
 _PIECE = 8 << 20  # bytes of one request to a store of objects: what a failure costs
 _STREAMED = 1 << 18  # bytes that are taken at once from an open connection
 _AT_ONCE = 16  # requests for sizes
@@ -65,6 +67,8 @@ def file_system(place: Remote) -> Any:
 
 
 def _made(place: Remote) -> Any:
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         import fsspec
 
