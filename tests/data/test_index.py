@@ -46,7 +46,7 @@ def test_shards_are_plain_webdataset_tars(tmp_path: Path) -> None:
     [
         ("pipe:cat x", "pipe: is not a scheme that data is read from"),
         ("ftp://host/data", "ftp: is not a scheme"),
-        ("s3://bucket/data", "s3: is not a scheme"),
+        ("memory://bucket/data", "memory: is not a scheme"),
         ("/no/such/folder", "no such index; give a folder of shards"),
     ],
 )

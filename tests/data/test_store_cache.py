@@ -181,7 +181,7 @@ def test_two_machines_of_two_ranks_with_caches_of_three_shards(tmp_path: Path) -
         assert sum(gets.values()) > 2 * 8  # shards went, and came again
     for number in range(2):
         left = [path.stat().st_size for path in (tmp_path / f"cache-{number}").glob("*.tar")]
-        assert sum(left) <= 5 * size  # three, and those that were open
+        assert sum(left) <= 6 * size  # three, or those that all processes had open at once
 
 
 def test_a_full_disk_makes_the_cache_smaller_and_says_so_once(

@@ -19,6 +19,7 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.levels import level_sizes, open_level
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.samples import no_damage
+from pipeline.data.stores.patience import AGAIN
 from pipeline.data.streaming.ahead import Stride
 from pipeline.data.streaming.chunks import Decoder, Notes, chunk_size
 from pipeline.data.streaming.lanes import Order
@@ -271,7 +272,7 @@ class ImageStream:
 
     def _take_note(self, notes: Notes) -> None:
         self._damaged += notes.damaged
-        self._retries += notes.retries
+        self._retries += notes.retries + AGAIN.take()  # this process reads too: indices, pictures of reals
         for shard, message in notes.shards.items():
             if shard not in self._warned:
                 self._warned.add(shard)
