@@ -241,8 +241,8 @@ def test_a_host_that_is_unknown_at_first_was_typed_wrongly_and_later_is_tried_ag
     def ask() -> bytes:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    place = Remote("http://hots/a", StoreSettings(patience_seconds=0.1))
-    with pytest.raises(UserError, match=r"^http://hots/a: its host is not found \(Name.*; check the URL$"):
+    place = Remote("http://host/a", StoreSettings(patience_seconds=0.1))
+    with pytest.raises(UserError, match=r"^http://host/a: its host is not found \(Name.*; check the URL$"):
         patiently(Patience(place), ask, first=True)
     with pytest.raises(RunFailed, match="the store fails: its host is not found"):
         patiently(Patience(place), ask)

@@ -58,7 +58,7 @@ def test_a_run_from_a_store_that_fails_is_that_from_disk_and_goes_on_from_disk(
 
 def test_a_secret_in_a_url_is_refused_in_one_line_and_not_shown(shards: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path / "c.yaml", shards)
-    done = hrgan("train", config, "data.path=http://ann:pw@host/x", "--run", tmp_path / "none")
+    done = hrgan("train", config, "data.path=http://host:pw@host/x", "--run", tmp_path / "none")
     (line,) = done.stderr.strip().splitlines()
     assert done.returncode == 2
     assert line.startswith("hrgan: error: data.path: http://host/x: a URL with a user or a password")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from pipeline.config.run import RunConfig
 from pipeline.errors import RunFailed
@@ -76,3 +78,36 @@ def test_a_tick_counts_the_damaged_images_of_all_ranks(here: int) -> None:
     trainer.engine = two
     waited = {"speed/data_wait_seconds": 0.0}
     assert running._of_data() == (waited | {"data/damaged_images": here} if here else waited)
+
+
+def test_a_tick_says_how_long_the_rank_that_waited_longest_did_and_all_retries_since_the_last() -> None:
+    """Three ranks, of which this one is the second."""
+    trainer = toy_trainer()
+    engine, draw = trainer.engine, trainer.stream.draw
+    others = {"waits": torch.tensor([0.5, 0.0, 2.0]), "counts": torch.tensor([0.0, 4.0])}
+    process = SimpleNamespace(device=engine.process.device, world_size=3, rank=1)
+    running = loop(trainer, Kept(), [])
+    trainer.engine = SimpleNamespace(
+        process=process,
+        mean=lambda stats: {name: (value + others[name]) / 3 for name, value in stats.items()},
+    )
+    for waited, retries, longest, again in ((1.0, 1, 2.0, 5), (4.5, 1, 3.5, 4), (4.5, 7, 2.0, 10)):
+        trainer.waited_seconds = waited
+        trainer.stream = SimpleNamespace(damaged=0, retries=retries, draw=draw)
+        assert running._of_data() == pytest.approx(
+            {"speed/data_wait_seconds": longest, "store/retries": again}, abs=1e-5
+        )
+
+
+def test_waiting_for_images_is_measured() -> None:
+    trainer = toy_trainer()
+    draw = trainer.stream.draw
+
+    def slowly(*arguments: Any, **named: Any) -> Any:
+        time.sleep(0.05)
+        return draw(*arguments, **named)
+
+    trainer.stream = SimpleNamespace(damaged=0, retries=0, draw=slowly)
+    for _ in range(3):
+        trainer.step()
+    assert 0.15 <= trainer.waited_seconds < 5

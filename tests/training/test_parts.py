@@ -151,3 +151,21 @@ def test_the_tick_line_says_where_how_fast_and_how_long():
     assert line == (
         "64.0k/2.000M images  8.1 s/kimg  loss/generator 0.7123  skipped_updates 0.5  1.25 GiB  left 0:10:03"
     )
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"speed/data_wait_share": 0.049}, ""),
+        ({"speed/data_wait_share": 0.05}, "data wait 5%  "),
+        ({"speed/data_wait_share": 0.734}, "data wait 73%  "),
+        ({"store/retries": 1.0}, "asked stores again 1 time  "),
+        (
+            {"speed/data_wait_share": 1.0, "store/retries": 12.0},
+            "data wait 100%  asked stores again 12 times  ",
+        ),
+    ],
+)
+def test_the_tick_line_says_what_a_slow_or_failing_store_costs(figures, said):
+    line = tick_line(0, 100, {"speed/seconds_per_kimg": 1.0, "memory/peak_gib": 1.0, **figures}, 0)
+    assert line == f"0/100 images  1 s/kimg  {said}1.00 GiB  left 0:00:00"

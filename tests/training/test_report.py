@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -234,6 +235,25 @@ def test_of_what_a_power_loss_left_the_log_keeps_whole_entries_up_to_the_checkpo
     with report(tmp_path, 16):
         pass
     assert log.read_bytes() == whole
+
+
+def test_the_share_of_a_tick_that_images_were_waited_for(tmp_path: Path) -> None:
+    with Report(tmp_path, total=40, start=0, device=torch.device("cpu"), tensorboard=False) as shown:
+        begun = time.perf_counter()
+        time.sleep(0.2)
+        shown.tick(8, 1, {"speed/data_wait_seconds": 0.1})
+        longest = time.perf_counter() - begun
+        shown.tick(16, 2, {})
+    first, second = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    assert 0.1 / (longest + 0.1) <= first["speed/data_wait_share"] <= 0.5
+    assert "speed/data_wait_share" not in second
+    charts = curves_layout(["speed/data_wait_share", "speed/data_wait_seconds", "store/retries"])[
+        "throughput"
+    ]
+    assert charts == {
+        "share of the time that was waited for images": ["Multiline", ["^speed/data_wait_share$"]],
+        "requests that stores had to be asked again": ["Multiline", ["^store/retries$"]],
+    }
 
 
 def test_every_chart_has_a_curve() -> None:
