@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.shards.samples import keys, no_damage
+from pipeline.data.shards.reader import read_keys
 from pipeline.data.streaming.stream import UnflippedReader
-from pipeline.errors import Damaged
 from pipeline.generation.card import reduced
 from pipeline.generation.training_images import TrainingImages
 from pipeline.images.pictures import compose_grid, write_picture
@@ -35,7 +33,7 @@ def write_neighbours(
     `rows` hold the `number` and the `nearest` of each image; `key` maps a number to the key of its sample.
     """
     near = sorted(((key(row["number"]), row["nearest"]) for row in rows), key=lambda one: one[1][0][1])
-    names = _keys(training.index)
+    names = read_keys(training.index)
     listed = [
         {"key": name, "nearest": [{"key": names[number], "distance": apart} for number, apart in nearest]}
         for name, nearest in near
@@ -51,20 +49,8 @@ def write_neighbours(
     publish_bytes(index.folder / LIST, (json.dumps(about, indent=1) + "\n").encode())
 
 
-def _keys(index: ShardIndex) -> list[str]:
-    return [key for shard in index.shards for key in _keys_of(index.folder / shard.name)]
-
-
-def _keys_of(shard: Path) -> list[str]:
-    with no_damage():
-        try:
-            return keys(shard)
-        except Damaged as damage:
-            raise Damaged(f"{shard}: {damage}") from damage
-
-
 def _sheet(index: ShardIndex, training: ShardIndex, near: list[tuple[str, Any]]) -> Any:
-    numbers = {key: number for number, key in enumerate(_keys(index))}
+    numbers = {key: number for number, key in enumerate(read_keys(index))}
     pictures: list[Tensor] = []
     with UnflippedReader(index) as ours, UnflippedReader(training) as theirs:
         for key, nearest in near:

@@ -23,6 +23,7 @@ MOST_SIDE = 16384
 MOST_PIXELS = 178_000_000
 PLAIN = Reading()
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF", "TIFF", "HEIF")
+_TURNED = range(2, 9)  # values of EXIF's orientation, all but upright
 
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = get_args(Fit)
@@ -60,11 +61,13 @@ def read_picture(data: bytes, reading: Reading = PLAIN) -> Plain:
         _check_size(picture)
         more, unpacked = _has_more_frames(picture), rawmode(picture)
         picture.load()
+        turned = picture.getexif().get(0x0112) in _TURNED
         last = (0, picture.height - 1, picture.width, picture.height)
         if picture.format == "PNG" and lacks_rows(data, picture.crop(last).tobytes()):
             raise Unreadable("its pixels end before the last row")
         upright = ImageOps.exif_transpose(picture)
         made = plain(upright, reading, deep_pixels(data, picture, upright, unpacked))
+        made = replace(made, turned=turned)
         return replace(made, remarks=made.remarks | {"frames"}) if more else made
 
 

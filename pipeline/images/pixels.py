@@ -44,11 +44,13 @@ class Reading:
 @dataclass(frozen=True)
 class Plain:
     """A picture in plain 8 bits. image: RGB or L, or RGBA if alpha is kept. remarks: what was done to it.
-    values: the lowest and highest value of its pixels before, if they had more than 8 bits."""
+    values: the lowest and highest value of its pixels before, if they had more than 8 bits. turned: whether
+    its EXIF says that it is stored turned or mirrored."""
 
     image: Image.Image
     remarks: frozenset[Remark] = frozenset()
     values: tuple[float, float] | None = None
+    turned: bool = False
 
 
 def colour(text: str) -> tuple[int, int, int]:

@@ -69,10 +69,10 @@ def _set(*path: str | int, to: Any) -> Callable[[Any], None]:
     [
         (_set("format", to="other"), "format: not one this version reads"),
         (
-            _set("version", to=3),
-            "index.json: version 3, of a newer version of hrgan; this one reads version 2",
+            _set("version", to=4),
+            "index.json: version 4, of a newer version of hrgan; this one reads version 3",
         ),
-        (_set("version", to=0), "unknown version .this version reads version 2.; restore it"),
+        (_set("version", to=0), "unknown version .this version reads version 3.; restore it"),
         (_set("version", to=None), "unknown version"),
         (_set("complete", to=False), "not complete.*run the same command again"),
         (_set("height", to="8"), "height: must be int, not '8'"),

@@ -23,8 +23,26 @@ def pack(array: npt.NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(data: bytes, shape: Sequence[int], dtype: str) -> npt.NDArray[Any]:
+def unpack(data: bytes, shape: Sequence[int], dtype: str | np.dtype[Any]) -> npt.NDArray[Any]:
     """The array of a .npy file; Damaged unless it is one of just this shape and type, and no byte more."""
+    stored, fortran, kind, start = _header(data)
+    wanted = np.dtype(dtype).newbyteorder("<")
+    if stored != tuple(shape) or kind != wanted:
+        raise Damaged(f"holds {kind} {list(stored)}, the index says {wanted} {list(shape)}")
+    if len(data) - start != math.prod(shape) * wanted.itemsize:
+        raise Damaged("its numbers end before their time or go on after it")
+    values: npt.NDArray[Any] = np.frombuffer(data, wanted, offset=start)
+    return values.reshape(tuple(shape), order="F" if fortran else "C")
+
+
+def stored_type(data: bytes) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The type and the shape that a .npy file states. Errors: Damaged if it is none."""
+    shape, _, kind, _ = _header(data)
+    return kind, shape
+
+
+def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """(shape, whether in Fortran's order, type, first byte of the numbers) as a .npy file states them."""
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
@@ -36,10 +54,4 @@ def unpack(data: bytes, shape: Sequence[int], dtype: str) -> npt.NDArray[Any]:
     except Exception as error:  # numpy's parser raises of every kind on broken headers
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise Damaged(f"not a .npy file ({reason:.80})") from error
-    wanted = np.dtype(dtype).newbyteorder("<")
-    if tuple(stored) != tuple(shape) or kind != wanted:
-        raise Damaged(f"holds {kind} {list(stored)}, the index says {wanted} {list(shape)}")
-    if len(data) - file.tell() != math.prod(shape) * wanted.itemsize:
-        raise Damaged("its numbers end before their time or go on after it")
-    values: npt.NDArray[Any] = np.frombuffer(data, wanted, offset=file.tell())
-    return values.reshape(tuple(shape), order="F" if fortran else "C")
+    return tuple(stored), fortran, kind, file.tell()

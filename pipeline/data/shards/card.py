@@ -36,6 +36,8 @@ def _rows(index: ShardIndex) -> Iterator[tuple[str, object]]:
     yield "folder", str(index.root)
     yield "images", f"{index.count:,}, {index.width}x{index.height}, {mode}"
     yield "shards", f"{len(index.shards)}, {size / 2**20:,.1f} MiB"
+    if index.data_root:
+        yield "shards of others, in", str(index.shards_root)
     yield "classes", _classes(index.classes)
     for field in index.fields:
         shape = "x".join(map(str, field.shape))

@@ -45,7 +45,7 @@ def decode_checked(index: ShardIndex, shard: int, sample: Encoded, out: codec.Pi
 
 
 def _of_sample(index: ShardIndex, shard: int, sample: Encoded, fault: object) -> Damaged:
-    return Damaged(f"{index.root / index.shards[shard].name}: key {sample.key}: {fault}")
+    return Damaged(f"{index.shards_root / index.shards[shard].name}: key {sample.key}: {fault}")
 
 
 def decode_fields(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,26 +31,45 @@ from pipeline.words import note
 
 INDEX_NAME = "index.json"
 FORMAT = "hrgan-shards"
-VERSION, VERSION_WITH_FIELDS = 1, 2
-"""The first stays in use where there are no fields, so that such an index keeps its bytes and its digest."""
+VERSION, VERSION_WITH_FIELDS, VERSION_IN_PLACE = 1, 2, 3
+"""The first two stay in use where there is nothing that needs a later one, so that such an index keeps its
+bytes and its digest."""
 
-VERSIONS = Stored(VERSION_WITH_FIELDS, {VERSION: lambda content: {**content, "fields": []}}, key="version")
+VERSIONS = Stored(
+    VERSION_IN_PLACE,
+    {
+        VERSION: lambda content: {**content, "fields": []},
+        VERSION_WITH_FIELDS: lambda content: {**content, "data_root": ""},
+    },
+    key="version",
+)
 _MOST_BYTES = 1 << 30  # a million shards are 200 MB
 _LARGEST = 1 << 16  # pixels a side
 
-_SHARD_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$")
+SHARD_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
     """One tar file: its name in the folder, the number of its samples, its size in bytes, and its sha256 in
-    hex."""
+    hex.
+
+    Of a tar by others: places: the sha256 of what says where its samples lie (`shards.places`). left_out: how
+    many of its samples cannot be used.
+    """
 
     name: str
     count: int
     bytes: int
     sha256: str
+    places: str = ""
+    left_out: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Its entry in index.json."""
+        entry = {"name": self.name, "count": self.count, "bytes": self.bytes, "sha256": self.sha256}
+        return {**entry, "places": self.places, "left_out": self.left_out} if self.places else entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +88,8 @@ class ShardIndex:
     height, width: pixels of every image. channels: 1 (grey), 3 (RGB) or 4 (RGBA). classes: names by class
     number, () if unlabelled. origin: how it was made, as JSON (source, crop, filter, seed, ...).
     complete: false while a writer is still at it. levels: of the pyramid, if there is one, largest first.
-    fields: what every sample has beside image and label.
+    fields: what every sample has beside image and label. data_root: of shards that others have written and
+    that are read where they lie, their folder, relative to `root`; "" for our own, which lie in `root`.
     """
 
     root: Place
@@ -81,6 +102,12 @@ class ShardIndex:
     complete: bool = True
     levels: tuple[Level, ...] = ()
     fields: tuple[Field, ...] = ()
+    data_root: str = ""
+
+    @property
+    def shards_root(self) -> Place:
+        """Where the shards lie."""
+        return self.root / self.data_root if self.data_root else self.root
 
     @property
     def folder(self) -> Path:
@@ -112,9 +139,10 @@ class ShardIndex:
     def digest(self) -> str:
         """The sha256 of the index's content, in hex: equal for equal data sets, wherever they lie.
 
-        Levels are left out: they follow from the rest, and a run must go on after they were added.
+        Levels are left out: they follow from the rest, and a run must go on after they were added. So is the
+        folder of others' shards.
         """
-        content = {key: value for key, value in self.as_json().items() if key != "levels"}
+        content = {k: value for k, value in self.as_json().items() if k not in ("levels", "data_root")}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -122,7 +150,7 @@ class ShardIndex:
         """The content of index.json."""
         content: dict[str, Any] = {
             "format": FORMAT,
-            "version": VERSION_WITH_FIELDS if self.fields else VERSION,
+            "version": self._version,
             "complete": self.complete,
             "count": self.count,
             "height": self.height,
@@ -130,18 +158,24 @@ class ShardIndex:
             "channels": self.channels,
             "classes": list(self.classes),
             "origin": dict(self.origin),
-            "shards": [
-                {"name": s.name, "count": s.count, "bytes": s.bytes, "sha256": s.sha256} for s in self.shards
-            ],
+            "shards": [shard.as_json() for shard in self.shards],
         }
-        if self.fields:
+        if self._version > VERSION:
             content["fields"] = fields_as_json(self.fields)
+        if self.data_root:
+            content["data_root"] = self.data_root
         if self.levels:
             content["levels"] = [
                 {"height": level.height, "width": level.width, "digest": level.digest}
                 for level in self.levels
             ]
         return content
+
+    @property
+    def _version(self) -> int:
+        if self.data_root:
+            return VERSION_IN_PLACE
+        return VERSION_WITH_FIELDS if self.fields else VERSION
 
     def write(self) -> None:
         """Publishes index.json: whole or not at all."""
@@ -171,11 +205,12 @@ class ShardIndex:
 
     def check_sizes(self) -> None:
         """Raises UserError, which names the first shard that is missing or has another size."""
-        if isinstance(self.root, Remote):
-            _check_sizes(self.root, self.shards)
+        root = self.shards_root
+        if isinstance(root, Remote):
+            _check_sizes(root, self.shards)
             return
         for shard in self.shards:
-            check_size(self.root, shard)
+            check_size(root, shard)
 
 
 def _check_sizes(root: Remote, shards: tuple[Shard, ...]) -> None:
@@ -258,7 +293,7 @@ def _parse(content: Any, where: Place) -> ShardIndex:
     content = VERSIONS.current(content, str(where))
     index = ShardIndex(
         root=where.parent,
-        shards=_parse_shards(entries.take("shards", list), where),
+        shards=_parse_shards(entries.take("shards", list), where, bool(content.get("data_root"))),
         height=entries.take("height", int, low=1, high=_LARGEST),
         width=entries.take("width", int, low=1, high=_LARGEST),
         channels=entries.take("channels", int, low=1),
@@ -267,6 +302,7 @@ def _parse(content: Any, where: Place) -> ShardIndex:
         complete=entries.take("complete", bool),
         levels=_parse_levels(content.get("levels", []), where),
         fields=parse_fields(content.get("fields"), where),
+        data_root=_parse_data_root(content.get("data_root"), where),
     )
     if index.channels not in MODES:
         raise UserError(f"{where}: channels: {index.channels}; allowed: 1 (grey), 3 (RGB), 4 (RGBA)")
@@ -277,8 +313,19 @@ def _parse(content: Any, where: Place) -> ShardIndex:
     return index
 
 
-def _parse_shards(rows: list[Any], where: Place) -> tuple[Shard, ...]:
-    shards = tuple(_parse_shard(row, where, number) for number, row in enumerate(rows))
+def _parse_data_root(value: Any, where: Place) -> str:
+    parts = value.split("/") if isinstance(value, str) else [""]
+    # Upwards at its beginning only, and never from the root of the disk.
+    down = list(dropwhile(lambda part: part == "..", parts))
+    if value != "" and (not set(down).isdisjoint(("..", "")) or "\0" in value):
+        raise UserError(f"{where}: data_root: {value!r:.80}; must be a folder, relative to that of the index")
+    if value and isinstance(where, Remote):
+        raise UserError(f"{where}: data_root: shards that others wrote are read in place from a disk alone")
+    return str(value)
+
+
+def _parse_shards(rows: list[Any], where: Place, in_place: bool) -> tuple[Shard, ...]:
+    shards = tuple(_parse_shard(row, where, number, in_place) for number, row in enumerate(rows))
     seen: set[str] = set()
     for shard in shards:
         if shard.name in seen:
@@ -287,16 +334,25 @@ def _parse_shards(rows: list[Any], where: Place) -> tuple[Shard, ...]:
     return shards
 
 
-def _parse_shard(row: Any, where: Place, number: int) -> Shard:
+def _parse_shard(row: Any, where: Place, number: int, in_place: bool) -> Shard:
     entries = Entries(row, where, f"shards[{number}].")
     name = entries.take("name", str)
     # A name is opened under root: anything but a plain file name could leave it.
-    if not _SHARD_NAME.match(name):
+    if not SHARD_NAME.match(name):
         raise UserError(f"{where}: shards[{number}].name: {name!r}; must be a plain file name ending in .tar")
-    sha256 = entries.take("sha256", str)
-    if not _SHA256.match(sha256):
-        raise UserError(f"{where}: shards[{number}].sha256: must be 64 hexadecimal digits")
-    return Shard(name, entries.take("count", int, low=1), entries.take("bytes", int, low=1024), sha256)
+    count, size = entries.take("count", int, low=1), entries.take("bytes", int, low=1024)
+    sha256 = _take_sha256(entries, "sha256", f"{where}: shards[{number}].")
+    if not in_place:
+        return Shard(name, count, size, sha256)
+    places = _take_sha256(entries, "places", f"{where}: shards[{number}].")
+    return Shard(name, count, size, sha256, places, entries.take("left_out", int, low=0))
+
+
+def _take_sha256(entries: Entries, key: str, prefix: str) -> str:
+    value = entries.take(key, str)
+    if not _SHA256.match(value):
+        raise UserError(f"{prefix}{key}: must be 64 hexadecimal digits")
+    return value
 
 
 def _parse_levels(rows: Any, where: Place) -> tuple[Level, ...]:
@@ -306,8 +362,6 @@ def _parse_levels(rows: Any, where: Place) -> tuple[Level, ...]:
     for number, row in enumerate(rows):
         entries = Entries(row, where, f"levels[{number}].")
         height, width = entries.take("height", int, low=1), entries.take("width", int, low=1)
-        digest = entries.take("digest", str)
-        if not _SHA256.match(digest):
-            raise UserError(f"{where}: levels[{number}].digest: must be 64 hexadecimal digits")
+        digest = _take_sha256(entries, "digest", f"{where}: levels[{number}].")
         levels.append(Level(height, width, digest))
     return tuple(levels)

@@ -28,7 +28,7 @@ class LocalShards:
     """
 
     def __init__(self, index: ShardIndex, damaged: Literal["error", "skip"] = "error") -> None:
-        self._root, self._as_it_is = index.root, damaged == "skip"
+        self._root, self._as_it_is = index.shards_root, damaged == "skip"
         self._faults: dict[str, tuple[float, str]] = {}
 
     def open(self, shard: Shard) -> tuple[Path, int]:

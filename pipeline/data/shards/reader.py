@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.index import Shard, ShardIndex
 from pipeline.data.shards.local import LocalShards
-from pipeline.data.shards.samples import Encoded, Offsets, no_damage, scan, take_apart
+from pipeline.data.shards.places import PlacedShards, key_of
+from pipeline.data.shards.samples import Encoded, Offsets, keys, no_damage, scan, take_apart
 from pipeline.errors import Damaged
 from pipeline.storage.faults import reason_of
 
@@ -43,22 +44,19 @@ class ShardReader:
         self._most_files = min(open_shards or usual, _FILES)
         self._offsets_of: OrderedDict[int, Offsets] = OrderedDict()
         self._files: OrderedDict[int, tuple[Path, int]] = OrderedDict()
+        self._placed = PlacedShards(index) if index.data_root else None
 
     def read(self, shard: int, member: int) -> Encoded:
         """The sample. Errors: Damaged, which names shard and key (or place), if it is not whole."""
-        entry = self._index.shards[shard]
+        where = self._index.shards_root / self._index.shards[shard].name
         try:
             sample = self._take_twice(shard, member)
         except Damaged as damage:
-            raise Damaged(f"{self._index.root / entry.name}: sample {member}: {damage}") from damage
+            raise Damaged(f"{where}: sample {member}: {damage}") from damage
         except OSError as error:
-            raise Damaged(
-                f"{self._index.root / entry.name}: sample {member}: cannot be read: {reason_of(error)}"
-            ) from error
+            raise Damaged(f"{where}: sample {member}: cannot be read: {reason_of(error)}") from error
         if sample.label is not None and sample.label >= len(self._index.classes) > 0:
-            raise Damaged(
-                f"{self._index.root / entry.name}: key {sample.key}: class {sample.label} is not in the index"
-            )
+            raise Damaged(f"{where}: key {sample.key}: class {sample.label} is not in the index")
         return sample
 
     def close(self) -> None:
@@ -92,6 +90,8 @@ class ShardReader:
                 os.close(self._files.pop(shard)[1])
 
     def _take(self, shard: int, member: int) -> Encoded:
+        if self._placed is not None:
+            return self._placed.take(shard, member, self._file(shard)[1])
         try:
             block = self._read_block(shard, member)
             return take_apart(block, bool(self._index.classes), self._index.fields)
@@ -151,3 +151,19 @@ def read_labels(index: ShardIndex) -> list[int]:
         assert sample.label is not None, "the reader refuses a sample without"
         labels.append(sample.label)
     return labels
+
+
+def read_keys(index: ShardIndex) -> list[str]:
+    """The key of every sample, in order, from the headers of its shards. Errors: UserError for damage."""
+    if index.data_root:
+        return [key_of(n, member) for n, shard in enumerate(index.shards) for member in range(shard.count)]
+    with no_damage():
+        return [key for shard in index.shards for key in _keys_of(index, shard)]
+
+
+def _keys_of(index: ShardIndex, shard: Shard) -> list[str]:
+    path = index.folder / shard.name
+    try:
+        return keys(path, index.fields)
+    except Damaged as damage:
+        raise Damaged(f"{path}: {damage}") from damage

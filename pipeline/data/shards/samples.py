@@ -68,7 +68,9 @@ class Offsets:
         return len(self.starts) - 1
 
 
-def binding(key: str, image: bytes, label: int | None, members: Iterable[tuple[str, bytes]] = ()) -> int:
+def binding(
+    key: str, image: bytes, label: int | str | None, members: Iterable[tuple[str, bytes]] = ()
+) -> int:
     """The crc32 that ties an image to its key, its label and its fields' members, whatever their order."""
     text = f"{key}\0{'' if label is None else label}\0"
     checksum = zlib.crc32(image, zlib.crc32(text.encode()))

@@ -27,12 +27,12 @@ def verify_shard(index: ShardIndex, number: int) -> None:
     damage = first_damage(index, number)
     if damage is not None:
         raise UserError(f"{damage}; make the data set again or restore this shard")
-    if isinstance(index.root, Remote):
+    if isinstance(index.shards_root, Remote):
         return  # its bytes were compared when they were brought here
-    check_size(index.root, shard)
-    digest = digest_file(index.root / shard.name)
+    check_size(index.shards_root, shard)
+    digest = digest_file(index.shards_root / shard.name)
     if digest != shard.sha256:
-        where = index.root / shard.name
+        where = index.shards_root / shard.name
         raise UserError(f"{where}: shard damaged: its sha256 is {digest[:12]}..., not as {INDEX_NAME} says")
 
 
