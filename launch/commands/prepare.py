@@ -18,7 +18,8 @@ def prepare(options: PrepareOptions) -> int:
 
     Pictures are cropped to their centre, resized and shuffled. The same command again continues after a stop;
     given several times at once, on any machines that see OUT, it shares the work.
-    With --pyramid, SOURCE may be OUT itself, a data set that gets its lower resolutions.
+    With --pyramid, SOURCE may be OUT itself, a data set that gets its lower resolutions. With --in-place,
+    shards that other programs have written are used as they are.
 
     \b
     Examples:
@@ -28,7 +29,11 @@ def prepare(options: PrepareOptions) -> int:
       hrgan prepare demo:digits out/quickstart/data
       hrgan prepare demo:faces faces --resolution 1024 --count 5000
       hrgan prepare shards shards --pyramid
+      hrgan prepare others/shards shards --in-place
     """
+    options.check()
+    if options.in_place:
+        return _in_place(options)
     from pipeline.data.preparing.ending import About
     from pipeline.data.preparing.prepare import prepare as make_shards
 
@@ -41,6 +46,21 @@ def prepare(options: PrepareOptions) -> int:
         progress=sys.stderr.isatty(),
         say=tell,
         about=About(shlex.join(command), not options.no_report),
+    )
+    for line in report.lines():
+        typer.echo(line)
+    return 0
+
+
+def _in_place(options: PrepareOptions) -> int:
+    from pipeline.data.preparing.in_place import prepare_in_place
+
+    report = prepare_in_place(
+        options.source,
+        options.out,
+        options.asked,
+        workers=options.workers,
+        progress=sys.stderr.isatty(),
     )
     for line in report.lines():
         typer.echo(line)

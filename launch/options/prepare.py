@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -180,6 +180,15 @@ class PrepareOptions:
         bool,
         typer.Option("--pyramid", help="Make every lower resolution as well, for networks that grow."),
     ] = False
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place",
+            help="SOURCE is a folder of WebDataset shards by others (or a pattern such as a/{000..127}.tar), "
+            "which are indexed in OUT and read where they lie, without a copy. OUT may be SOURCE. All images "
+            "must have the size, and be mixed by class.",
+        ),
+    ] = False
 
     hold_out: Annotated[
         str | None,
@@ -192,6 +201,24 @@ class PrepareOptions:
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Make no OUT/report, a page with counts and samples.")
     ] = False
+
+    def check(self) -> None:
+        """Raises UserError for an option that has no meaning with --in-place."""
+        changing = {"filter", "range", "background", "format", "quality", "count", "seed", "shard_size"}
+        changing |= {
+            "follow_links",
+            "on_absent",
+            "class_names",
+            "caption_column",
+            "hold_out",
+            "no_report",
+            "fit",
+        }
+        changing |= {"align", "min_side", "max_aspect", "min_sharpness", "duplicates", "duplicate_bits"}
+        for field in fields(self) if self.in_place else ():
+            if field.name in changing and getattr(self, field.name) != field.default:
+                option = field.name.replace("_", "-")
+                raise UserError(f"--{option}: not with --in-place, which leaves shards as they are")
 
     @property
     def asked(self) -> Asked:

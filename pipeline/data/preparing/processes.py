@@ -22,12 +22,15 @@ _ORPHAN_CHECK_SECONDS = 1.0
 _T = TypeVar("_T")
 
 
-def in_order(work: Callable[[int], _T], numbers: Iterable[int], workers: int) -> Iterator[_T]:
+def in_order(
+    work: Callable[[int], _T], numbers: Iterable[int], workers: int, task: int = _TASK
+) -> Iterator[_T]:
     """The results of `work` for each number, in the order of `numbers`, computed by `workers` processes. They
-    are forked, so that only results are pickled. `numbers` are asked for shortly before their turn."""
+    are forked, so that only results are pickled. `numbers` are asked for shortly before their turn. task: how
+    many numbers a process is given at a time."""
     coming = iter(numbers)
-    first = list(islice(coming, 1 if workers == 1 else _TASK + 1))
-    if workers == 1 or len(first) <= _TASK:
+    first = list(islice(coming, 1 if workers == 1 else task + 1))
+    if workers == 1 or len(first) <= task:
         yield from map(work, chain(first, coming))
         return
     pool = ProcessPoolExecutor(
@@ -36,11 +39,11 @@ def in_order(work: Callable[[int], _T], numbers: Iterable[int], workers: int) ->
         initializer=_begin,
         initargs=(work, os.getpid()),
     )
-    tasks = _tasks(chain(first, coming))
+    tasks = _tasks(chain(first, coming), task)
     pending: deque[Future[list[_T]]] = deque()
     try:
-        for task in tasks:
-            pending.append(pool.submit(_task, task))
+        for some in tasks:
+            pending.append(pool.submit(_task, some))
             if len(pending) > workers * _TASKS_AHEAD:
                 yield from pending.popleft().result()
         while pending:
@@ -54,8 +57,8 @@ def in_order(work: Callable[[int], _T], numbers: Iterable[int], workers: int) ->
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _tasks(numbers: Iterator[int]) -> Iterator[list[int]]:
-    while task := list(islice(numbers, _TASK)):
+def _tasks(numbers: Iterator[int], size: int) -> Iterator[list[int]]:
+    while task := list(islice(numbers, size)):
         yield task
 
 

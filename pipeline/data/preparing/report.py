@@ -38,7 +38,8 @@ class PrepareReport(Tally):
     that all images share, which makes a set without classes. labels_from: who says which class an image has.
     absent: how many rows without a picture were left out; unaligned: the same of landmarks. fields: what
     every image has beside it. held_out: samples of the data set beside this one. source: as it was given.
-    likenesses: (name, name that it is like) of near-duplicates that were kept.
+    likenesses: (name, name that it is like) of near-duplicates that were kept. stays_in: the
+    folder of others' shards, which were not copied.
     """
 
     out: Path
@@ -58,11 +59,14 @@ class PrepareReport(Tally):
     source: str = ""
     unaligned: int = 0
     likenesses: Sequence[tuple[str, str]] = ()
+    stays_in: Path | None = None
 
     def lines(self) -> list[str]:
         """The report for a person."""
         labelled = f", {counted(len(self.classes), 'class', 'classes')}" if self.classes else ""
         lines = [f"{self.out}: {counted(self.count, 'image')}{labelled}, {self.seconds:.1f} s"]
+        if self.stays_in is not None:
+            lines.append(f"the shards stay in {self.stays_in} and are read there: keep them as they are")
         if self.resumed:
             lines.append(f"{self.resumed} of them were there when this call began")
         if self.held_out:
