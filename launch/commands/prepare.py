@@ -26,6 +26,8 @@ def prepare(options: PrepareOptions) -> int:
       hrgan prepare photos shards --resolution 256
       hrgan prepare photos.zip shards --resolution 256 --format jpg --labels labels.csv
       hrgan prepare scans shards --resolution 512 --grey --range 0:4095
+      hrgan prepare films frames --resolution 256 --every 2
+      hrgan prepare hf://OWNER/NAME:train shards --resolution 256
       hrgan prepare demo:digits out/quickstart/data
       hrgan prepare demo:faces faces --resolution 1024 --count 5000
       hrgan prepare shards shards --pyramid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from pipeline.data.preparing.settings import Asked
 
 OnFault = Literal["skip", "error"]
+_CHANGING = (
+    *("filter", "fit", "align", "range", "background", "alpha", "format", "quality", "shard_size", "seed"),
+    *("count", "min_side", "max_aspect", "min_sharpness", "duplicates", "duplicate_bits", "hold_out"),
+    *("on_absent", "class_names", "caption_column", "image_column", "every", "follow_links", "no_report"),
+)
+"""Options that have no meaning for shards that stay as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +115,8 @@ class PrepareOptions:
         str,
         typer.Option(
             metavar="auto|folders|folders:2|none|FILE",
-            help="Where classes come from. auto: what the source brings along (dataset.json, .cls), else its "
-            "top folders, unless they look like splits or blocks. folders: the top folders in any case; "
+            help="Where classes come from. auto: what the source brings along (dataset.json, .cls, columns), "
+            "else its top folders, unless they look like splits or blocks. folders: those in any case; "
             f"folders:2: the folders in them. FILE: a name and a class in each row; {ALLOWED}.",
         ),
     ] = "auto"
@@ -118,8 +124,8 @@ class PrepareOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column of FILE with the classes, by its title or its number from 1; or which labels of a "
-            "source that has several.",
+            help="Column of FILE with the classes, by its title or its number from 1; or of a table, or "
+            "which labels of a source that has several.",
         ),
     ] = None
     caption_column: Annotated[
@@ -138,6 +144,14 @@ class PrepareOptions:
             "ImageNet's LOC_synset_mapping.txt, or for numbers a name a line.",
         ),
     ] = None
+    image_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of a table with the pictures, where it has several."),
+    ] = None
+    every: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Seconds between frames taken of a video; 0 takes all."),
+    ] = 1.0
     on_absent: Annotated[
         OnFault,
         typer.Option(help="What to do about a row of FILE whose picture is not in SOURCE: skip it, or stop."),
@@ -204,21 +218,10 @@ class PrepareOptions:
 
     def check(self) -> None:
         """Raises UserError for an option that has no meaning with --in-place."""
-        changing = {"filter", "range", "background", "format", "quality", "count", "seed", "shard_size"}
-        changing |= {
-            "follow_links",
-            "on_absent",
-            "class_names",
-            "caption_column",
-            "hold_out",
-            "no_report",
-            "fit",
-        }
-        changing |= {"align", "min_side", "max_aspect", "min_sharpness", "duplicates", "duplicate_bits"}
-        for field in fields(self) if self.in_place else ():
-            if field.name in changing and getattr(self, field.name) != field.default:
-                option = field.name.replace("_", "-")
-                raise UserError(f"--{option}: not with --in-place, which leaves shards as they are")
+        for option in _CHANGING if self.in_place else ():
+            if getattr(self, option) != getattr(type(self), option):
+                flag = option.replace("_", "-")
+                raise UserError(f"--{flag}: not with --in-place, which leaves shards as they are")
 
     @property
     def asked(self) -> Asked:
@@ -236,6 +239,8 @@ class PrepareOptions:
             labels=self.labels,
             label_column=self.label_column,
             caption_column=self.caption_column,
+            image_column=self.image_column,
+            every=self.every,
             class_names=self.class_names,
             on_absent=self.on_absent,
             follow_links=self.follow_links,

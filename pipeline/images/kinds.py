@@ -62,8 +62,8 @@ _WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A form of file or data set that is not read. names: a pattern of file names in lower case. advice: what
-    to do about it. archive: it is refused inside a source only, and may be a source itself."""
+    """A form of file or data set that is no picture. names: a pattern of file names in lower case. advice:
+    what to do about it. archive: it is refused inside a source only, and may be a source itself."""
 
     name: str
     names: str
@@ -78,15 +78,33 @@ class Form:
 
 
 _WRITE = "write each picture into a file of its own first"
+_ALONE = "give it, or a folder that has no pictures beside it, as SOURCE"
+PARQUET = Form("Parquet", r"\.parquet$", _ALONE, b"PAR1", archive=True)
+ARROW = Form(
+    "Arrow, as Hugging Face's datasets has it",
+    r"\.(arrow|feather)$",
+    _ALONE,
+    b"ARROW1",
+    archive=True,
+)
+LMDB = Form("an LMDB database", r"\.(lmdb|mdb)$", _ALONE, rb".{16}\xde\xc0\xef\xbe", archive=True)
+VIDEO = Form(
+    "video",
+    r"\.(mp4|m4v|mov|3gp|avi|mkv|webm|mpe?g|m2ts|mts|flv|wmv|ogv)$",
+    _ALONE,
+    rb".{4}ftyp(isom|iso\d|mp4\d|M4V|qt  |avc1)|\x1aE\xdf\xa3|RIFF.{4}AVI ",
+    archive=True,
+)
+SET_FORMS = (PARQUET, ARROW, LMDB, VIDEO)
+"""Forms of data sets that are sources, a file or a folder of them, if there are no pictures beside them."""
 FORMS = (
+    *SET_FORMS,
     Form(
         "tars, as WebDataset has them",
         r"\.tar$",
         "give the folder that they lie in as SOURCE, or a pattern such as 'SHARDS/{000..127}.tar'",
         archive=True,
     ),
-    Form("Parquet, as Hugging Face has it", r"\.parquet$", f"{_WRITE} (with datasets or pyarrow)", b"PAR1"),
-    Form("an LMDB database", r"^(data|lock)\.mdb$|\.(lmdb|mdb)$", f"{_WRITE} (with lmdb)"),
     Form("TFRecord", r"\.tfrecords?\b|-\d{5}-of-\d{5}$", f"{_WRITE} (with tensorflow_datasets)"),
     Form("HDF5", r"\.(h5|hdf5)$", f"{_WRITE} (with h5py)", rb"\x89HDF\r\n"),
     Form("NumPy arrays", r"\.np[yz]$", f"{_WRITE} (with numpy and Pillow)", rb"\x93NUMPY"),
@@ -96,12 +114,6 @@ FORMS = (
         "pickles can run code and are never read here; CIFAR's binary version is (cifar-10-binary.tar.gz and "
         f"cifar-100-binary.tar.gz, from www.cs.toronto.edu/~kriz/cifar.html), or {_WRITE}",
         rb"\x80[\2-\5][}\x95]",
-    ),
-    Form(
-        "video",
-        r"\.(mp4|m4v|mov|avi|mkv|webm)$",
-        "write its frames out first (ffmpeg -i VIDEO FOLDER/%06d.png)",
-        rb".{4}ftyp(isom|iso\d|mp4\d|M4V|qt  |avc1)|\x1aE\xdf\xa3|RIFF.{4}AVI ",
     ),
     Form(
         "archives",

@@ -110,7 +110,7 @@ def test_all_that_reads_a_data_set_reads_it(pair: tuple[ShardIndex, ShardIndex],
     assert [s.meta["source"] for s in read_samples(theirs)] == [f"a/{n:06d}.png" for n in range(43)]
     assert export(theirs, tmp_path / "files") == 43
     assert (tmp_path / "files/3-3/00001-000007.png").read_bytes() == png(23)
-    assert f"| shards of others, in | {theirs.folder} |" in data_card(theirs)
+    assert f"| shards of others, in | {theirs.shards_root} |" in data_card(theirs)
 
 
 def test_lower_resolutions_are_those_of_our_own(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def _raw(name: str, data: bytes) -> Callable[[Path], Path]:
 
 A = {"a.png": plain(1)}
 WRONG: dict[str, tuple[Callable[[Path], str | Path], dict[str, Any], str]] = {
-    "no such source": (lambda _: "/no/such", {}, "no such source; allowed: a folder, .zip, .tar, "),
+    "no such source": (lambda _: "/no/such", {}, "no such source; allowed: a folder, .zip, .tar, .* demo:"),
     "no such demo": (lambda _: "demo:cats", {}, "demo:cats: no such demo; allowed: demo:digits, demo:faces"),
     "empty folder": (_files({"x/readme.txt": b""}), {}, "in: holds no images"),
     "none readable": (_files({"a.png": b"x"}), {}, "none of its images can be read.*a.png: not an image"),

@@ -99,6 +99,8 @@ def _wanted(asked: Asked, side: int | None) -> Wanted:
         asked.follow_links,
         label_column=asked.label_column if str(asked.labels) == "auto" else None,
         caption_column=asked.caption_column if str(asked.labels) in MODES else None,
+        image_column=asked.image_column,
+        every=asked.every,
     )
 
 

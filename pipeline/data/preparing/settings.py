@@ -31,15 +31,16 @@ class Asked:
 
     resolution: pixels a side; or height and width; without either, the size that all pictures share (32
     and 256 for the demos). channels: 1 (grey), 3 (RGB) or 4 (with alpha). labels, label_column,
-    caption_column, on_absent: as `sources.classes` has them; a set of one class gets none. class_names: a
-    file of what classes are called (`sources.class_names`). follow_links: in a folder, also to folders
-    and out of it. range, background: as `Reading` has them. shard_size: pictures a shard. seed: of the
-    shuffle and of the demos. count: at most this many pictures, drawn by `seed`. on_unreadable: whether a
-    picture that cannot be read is left out or ends the call. pyramid: every lower resolution too
-    (`preparing.pyramid`). hold_out: the share of pictures, by the hash of their content, that go into a
-    data set of their own, OUT/held-out. fit: how pictures of another shape come to this one. align: a
-    file of landmarks, by which faces come to one place instead. choice: what a picture must be like.
-    duplicates: what becomes of near-duplicates, which differ in at most `duplicate_bits` of 64 bits.
+    caption_column, on_absent: as `sources.classes` has them; a set of one class gets none. class_names:
+    a file of what classes are called (`sources.class_names`). image_column, every: as `Wanted` has
+    them. follow_links: in a folder, also to folders and out of it. range, background: as `Reading` has
+    them. shard_size: pictures a shard. seed: of the shuffle and of the demos. count: at most this many
+    pictures, drawn by `seed`. on_unreadable: whether a picture that cannot be read is left out or ends
+    the call. pyramid: every lower resolution too (`preparing.pyramid`). hold_out: the share of
+    pictures, by the hash of their content, that go into a data set of their own, OUT/held-out. fit: how
+    pictures of another shape come to this one. align: a file of landmarks, by which faces come to one
+    place instead. choice: what a picture must be like. duplicates: what becomes of near-duplicates,
+    which differ in at most `duplicate_bits` of 64 bits.
     """
 
     resolution: int | None = None
@@ -50,6 +51,8 @@ class Asked:
     labels: str | Path = "auto"
     label_column: str | None = None
     caption_column: str | None = None
+    image_column: str | None = None
+    every: float = 1.0
     class_names: str | Path | None = None
     on_absent: Absent = "error"
     follow_links: bool = False

@@ -63,7 +63,7 @@ def labelling(
     if labels == "none":
         found = Labelling()
     elif level and not _says_itself(listing, labels):
-        found = Labelling(_asked_folders(listing.names, title, int(level[1] or 1)), "folders")
+        found = Labelling(_asked_folders(_paths(listing), title, int(level[1] or 1)), "folders")
     else:
         found = _classes(listing, title, column, on_absent)
     if caption_column is None or any(field.name == "text" for field in listing.fields):
@@ -93,8 +93,15 @@ def _classes(listing: Listing, title: str, column: str | None, on_absent: Absent
         )
     if not listing.in_folders:
         return Labelling(None, listing.labels_from)
-    classes = _likely_folders(listing.names, title)
+    classes = _likely_folders(_paths(listing), title)
     return Labelling(classes, "folders" if classes else "")
+
+
+def _paths(listing: Listing) -> Sequence[str]:
+    """The names, in which only folders are parted by "/"."""
+    if not listing.inner:
+        return listing.names
+    return [":".join(name.rsplit("/", 1)) for name in listing.names]
 
 
 def _says_itself(listing: Listing, labels: str) -> bool:

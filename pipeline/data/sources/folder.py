@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from pipeline.data.sources.holding import form_of_folder
 from pipeline.data.sources.names import SortedNames, write_numbers
 from pipeline.data.sources.sorting import Sorter
 from pipeline.data.sources.source import (
@@ -165,7 +166,7 @@ def _open(source: str, wanted: Wanted) -> FolderSource:
 
 KIND = SourceKind(
     "a folder",
-    lambda source: Path(source).is_dir(),
+    lambda source: Path(source).is_dir() and form_of_folder(Path(source)) is None,
     _open,
     reopen=lambda source, wanted, listing: FolderSource(Path(source), wanted.reading, listing),
 )

@@ -15,6 +15,12 @@ KNOWN: Mapping[str, str] = {
     "`.bin` files; of CIFAR-100, `--label-column` takes `fine` (the default) or `coarse`",
     "IDX files": "MNIST and the sets in its form, plain or `.gz`: the folder, for the training pictures, or "
     "a file of images, which has its file of labels beside it",
+    "Parquet": "one file, or a folder of them as Hugging Face's hub has it; of a set with splits, "
+    "`SOURCE:SPLIT` takes one",
+    "Arrow": "what Hugging Face's `datasets` saves (`save_to_disk`) or caches; splits likewise",
+    "LMDB": "a `.mdb` file or its folder: LSUN's, `image-...` beside `label-...`, or several resolutions",
+    "videos": "one or a folder of them: one frame a second, or as `--every` says",
+    "hf://OWNER/NAME": "a data set on Hugging Face's hub, fetched into its cache",
     "demo:digits": "scikit-learn's 1,797 handwritten digits, enlarged to 32 pixels, in ten classes (extra "
     "`demo`)",
     "demo:faces": "portraits that are drawn by the program, at 16 to 1024 pixels, with the colour of the "

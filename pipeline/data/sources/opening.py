@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.data.sources import cifar, demo_digits, demo_faces, folder, idx, shards, tar, zip
+from pipeline.data.sources import (
+    arrow,
+    cifar,
+    demo_digits,
+    demo_faces,
+    folder,
+    hub,
+    idx,
+    lmdb,
+    parquet,
+    shards,
+    tar,
+    video,
+    zip,
+)
 from pipeline.data.sources.known import KNOWN
 from pipeline.data.sources.source import SourceKind, reading_source
 from pipeline.errors import UserError
@@ -17,6 +31,11 @@ SOURCES: tuple[SourceKind, ...] = (
     folder.KIND,
     zip.KIND,
     tar.KIND,
+    parquet.KIND,
+    arrow.KIND,
+    lmdb.KIND,
+    video.KIND,
+    hub.KIND,
     demo_digits.KIND,
     demo_faces.KIND,
 )

@@ -34,7 +34,8 @@ class Listing:
     file that looked like a picture and cannot be one. others: files of other kinds. fields: what every
     picture has beside it; images and masks without a shape get the size of the picture. in_folders: whether
     the folders in the names may be classes without being asked for. depends: what else than names, sizes and
-    classes the data set depends on, for its origin.
+    classes the data set depends on, for its origin. inner: the last part of each name is a place inside of a
+    file, so that the part before it is no folder.
     """
 
     names: Sequence[str]
@@ -50,6 +51,7 @@ class Listing:
     in_folders: bool = True
     depends: Mapping[str, object] = field(default_factory=dict)
     tables: Sequence[tuple[str, bytes]] = ()
+    inner: bool = False
 
 
 Beside = Image.Image | str | npt.NDArray[Any]
@@ -93,7 +95,8 @@ class Wanted:
     the demo's own. reading: how pixels are understood. follow_links: in a folder, also links to folders and
     links that lead out of it. label_column: which of several labels that a source itself has;
     caption_column: where in it the pictures' texts are. found: is told now and then how many files were
-    listed so far.
+    listed so far. image_column: of a table; None: the only one. every: seconds between the frames that are
+    taken of a video; 0: all frames.
     """
 
     count: int | None = None
@@ -104,6 +107,8 @@ class Wanted:
     label_column: str | None = None
     caption_column: str | None = None
     found: Callable[[int], object] = lambda count: None
+    image_column: str | None = None
+    every: float = 1.0
 
 
 @dataclass(frozen=True)
