@@ -133,7 +133,7 @@ class PrepareOptions:
         typer.Option(
             metavar="NAME",
             help="Column with texts, which become the field `text` of each picture: of FILE, of the table "
-            "that the source brings along, or in tars txt or a key of the .json.",
+            "that the source brings along or is, or in tars txt or a key of the .json.",
         ),
     ] = None
     class_names: Annotated[

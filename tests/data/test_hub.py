@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +77,16 @@ def test_the_command_reads_the_hubs_own_settings(tmp_path: Path, hub: Hub) -> No
     assert made(tmp_path / "out") == from_folder(tmp_path, data)
 
 
+def _tar(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
 def test_other_forms(tmp_path: Path, hub: Hub) -> None:
     saved_split(tmp_path, pictures(6))
     _put(hub, "me/saved", tmp_path / "set")
@@ -87,6 +99,12 @@ def test_other_forms(tmp_path: Path, hub: Hub) -> None:
     assert report.classes == ("a", "b")
     call(tmp_path / "plain", tmp_path / "in")
     assert made(tmp_path / "files/out") == made(tmp_path / "plain/out")
+    for split, numbers in (("train", (0, 1)), ("test", (2,))):
+        for n in numbers:
+            sample = {f"{n}.png": file(noise(16, 16, n)), f"{n}.cls": b"%d" % n}
+            hub.files[f"me/tars/data/{split}-{n:05d}.tar"] = _tar(sample)
+    report = call(tmp_path / "tars", "hf://me/tars:train")
+    assert (report.count, report.classes) == (2, ("0", "1"))
     report = call(tmp_path / "part", "hf://me/files@main/b")
     assert (report.count, report.classes) == (3, ())
     assert set(stored(tmp_path / "part/out")) == {"0.png", "1.png", "2.png"}
@@ -114,7 +132,7 @@ WRONG = {
     "hf://me/nothing": "has no such data set, or only for some; if it is private, log in for it: hf auth",
     "hf://me/own": "the hub has no such data set, or only for some; if it is private, log in for it",
     "hf://me/gate": "you must accept its terms on its page, and log in",
-    "hf://me/two": r"has several archives \(a.zip, b.zip\); give one: hf://me/two/a.zip",
+    "hf://me/two": r"has several \(a.zip, b.zip\); give one of them: hf://me/two/a.zip",
     "hf://me/out": "has a file '../x.parquet', which would lie outside of its folder; refused",
 }
 

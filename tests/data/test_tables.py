@@ -11,10 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.sources import parquet
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import ShardReader
+from pipeline.data.sources import parquet, unpacked
 from pipeline.data.sources.numbered import Numbered
+from pipeline.data.sources.splits import one_split
 from pipeline.errors import UserError
-from tests.data.feeds import call, folder, plain, stored
+from tests.data.feeds import call, file, folder, noise, plain, stored
 from tests.data.forms import CLASSES, from_folder, made, pictures
 from tests.data.tables import cached, dataset, feather, hub, large_types, plain_parquet, saved, saved_split
 
@@ -171,3 +174,66 @@ def test_inside_an_archive_they_are_named_with_advice(tmp_path: Path, name: str)
         UserError, match=rf"holds no images but 1 .* \({name}\); that looks like .*: give it, or"
     ):
         call(tmp_path, tmp_path / "x.zip")
+
+
+def test_texts_come_along_if_asked(tmp_path: Path) -> None:
+    texts = ["a cat", " a dog ", None, "an ox"]
+    pq.write_table(pa.table({"image": pictures(4), "text": texts, "n": [1, 2, 3, 4]}), tmp_path / "x.parquet")
+    report = call(tmp_path, tmp_path / "x.parquet", caption_column="text")
+    with ShardReader(index := ShardIndex.read(tmp_path / "out")) as reader:
+        samples = [reader.read(0, member) for member in range(index.count)]
+    said = {sample.meta["source"]: sample.fields["text"][1].rstrip(b"\0").decode() for sample in samples}
+    assert said == {"x/000000": "a cat", "x/000001": "a dog", "x/000003": "an ox"}
+    assert [name for name, _ in report.skipped] == ["x/000002"]
+    with pytest.raises(UserError, match=r"--caption-column n: no such texts; allowed: text$"):
+        call(tmp_path / "other", tmp_path / "x.parquet", caption_column="n")
+
+
+def test_a_group_that_breaks_off_keeps_its_number_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_MOST_GROUP_BYTES", 10)
+    monkeypatch.setattr(unpacked, "_BATCH_BYTES", 1)  # a row at a time
+    data = [file(noise(20, 20, n)) for n in range(9)]
+    table, path = pa.table({"image": data}), tmp_path / "x.parquet"
+    pq.write_table(
+        table,
+        path,
+        row_group_size=6,
+        data_page_size=1,
+        use_dictionary=False,
+        compression="none",
+        write_batch_size=1,
+    )
+    content = bytearray(path.read_bytes())
+    place = content.index(data[3])
+    content[place - 4 : place] = b"\xff\xff\xff\x7f"  # its length
+    path.write_bytes(content)
+    report = call(tmp_path, path)
+    assert set(stored(tmp_path / "out")) == {f"x/{n:06d}" for n in (0, 1, 2, 6, 7, 8)}
+    assert dict(report.skipped)["x.parquet"].endswith("; 3 rows of group 0 are lost")
+
+
+SPLITS = {
+    "data/train-00000-of-00012.parquet": "train",
+    "data/train-00000-of-00001-0123456789abcdef.parquet": "train",
+    "data/train_clean-00000-of-00001.parquet": "train_clean",
+    "default/validation/0000.parquet": "validation",
+    "test.parquet": "test",
+    "photos.parquet": "",
+    "imagefolder-train-00001-of-00002.arrow": "train",
+    "my_set-test.arrow": "test",
+    "contest.parquet": "",
+}
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_splits_are_told_by_names(name: str) -> None:
+    other = "unlabelled-00000-of-00001.parquet"
+    if SPLITS[name]:
+        assert one_split([name, other], SPLITS[name], "set") == [name]
+    assert one_split([name], None, "set") == [name]
+    with pytest.raises(
+        UserError, match=rf"set: has the splits .*unlabelled; .*{SPLITS[name] or 'set:unlabelled'}"
+    ):
+        one_split([name, other], None, "set")

@@ -10,8 +10,8 @@ from typing import Any
 from pipeline.data.sources.columns import chosen_columns
 from pipeline.data.sources.extra import needed
 from pipeline.data.sources.holding import files_of, holds
-from pipeline.data.sources.rows import RowsSource, first_line
-from pipeline.data.sources.source import SourceKind, Wanted, reading_picture, reading_source
+from pipeline.data.sources.rows import first_line, rows_source
+from pipeline.data.sources.source import Source, SourceKind, Wanted, reading_picture, reading_source
 from pipeline.data.sources.splits import chosen_split, one_split, parted
 from pipeline.errors import Damaged, UserError
 from pipeline.images.kinds import ARROW
@@ -101,9 +101,7 @@ def _mapped(path: Path) -> Iterator[Any]:
         raise Unreadable(first_line(error)) from error
 
 
-def arrow_source(
-    path: Path, files: Sequence[str], split: str | None, wanted: Wanted, source: str
-) -> RowsSource:
+def arrow_source(path: Path, files: Sequence[str], split: str | None, wanted: Wanted, source: str) -> Source:
     """The pictures of a folder of Arrow files, as `datasets` saves or caches them. files: those in it, which
     count if none are written down. source: what the user gave, without the split, for errors."""
     title = path.resolve().name + (f":{split}" if split else "")
@@ -114,12 +112,12 @@ def arrow_source(
     return _of_files(path, names, wanted, title, source)
 
 
-def _of_files(root: Path, names: Sequence[str], wanted: Wanted, title: str, source: str) -> RowsSource:
+def _of_files(root: Path, names: Sequence[str], wanted: Wanted, title: str, source: str) -> Source:
     tables = [ArrowTable(root / name, name) for name in names]
-    return RowsSource(root, tables, chosen_columns(tables[0].schema, wanted, source), wanted, title)
+    return rows_source(root, tables, chosen_columns(tables[0].schema, wanted, source), wanted, title)
 
 
-def _open(source: str, wanted: Wanted) -> RowsSource:
+def _open(source: str, wanted: Wanted) -> Source:
     path, split = parted(source)
     if path.is_file():
         return _of_files(path.parent, [path.name], wanted, path.name, source)

@@ -23,12 +23,14 @@ Schema = Any
 @dataclass(frozen=True)
 class Columns:
     """What to read of a table. image: the column of the pictures. label: that of the classes, if there is
-    one. classes: names by class number, if the table has them. fault: why the classes are not clear."""
+    one. classes: names by class number, if the table has them. fault: why the classes are not clear. caption:
+    the column of the texts that were asked for."""
 
     image: str
     label: str | None = None
     classes: Sequence[str] = ()
     fault: str | None = None
+    caption: str | None = None
 
 
 def chosen_columns(schema: Schema, wanted: Wanted, title: str) -> Columns:
@@ -40,7 +42,13 @@ def chosen_columns(schema: Schema, wanted: Wanted, title: str) -> Columns:
     label, fault = _label_column(schema, features, wanted.label_column, image, title)
     names = features.get(label or "", {}).get("names")
     named = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return Columns(image, label, names if named and isinstance(names, list) else (), fault)
+    caption = wanted.caption_column
+    texts = [field.name for field in schema if _holds_texts(field.type)]
+    if caption is not None and caption not in texts:
+        raise UserError(
+            f"{title}: --caption-column {caption}: no such texts; allowed: {_some(texts) or 'none'}"
+        )
+    return Columns(image, label, names if named and isinstance(names, list) else (), fault, caption)
 
 
 def class_of(value: object, classes: Sequence[str], where: str) -> str:
@@ -119,8 +127,12 @@ def _holds_classes(type: Any) -> bool:
     types = needed("pyarrow", "a table").types
     if types.is_dictionary(type):
         return _holds_classes(type.value_type)
-    texts = types.is_string(type) or types.is_large_string(type) or types.is_string_view(type)
-    return bool(types.is_integer(type) or types.is_boolean(type) or texts)
+    return bool(types.is_integer(type) or types.is_boolean(type) or _holds_texts(type))
+
+
+def _holds_texts(type: Any) -> bool:
+    types = needed("pyarrow", "a table").types
+    return bool(types.is_string(type) or types.is_large_string(type) or types.is_string_view(type))
 
 
 def _features(schema: Schema) -> Mapping[str, Mapping[str, Any]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
+from pipeline.data.sources import folder
 from pipeline.data.sources.arrow import arrow_source
-from pipeline.data.sources.folder import FolderSource, list_folder
 from pipeline.data.sources.lmdb import LmdbSource
 from pipeline.data.sources.parquet import parquet_source
 from pipeline.data.sources.repository import Repository
@@ -44,13 +45,13 @@ class _Address:
 def _open(source: str, wanted: Wanted) -> Source:
     address = _parsed(source)
     repository = Repository(address.whole, address.repository, address.revision)
-    folder, names = _below(repository.files, address)
+    top, names = _below(repository.files, address)
     form, names = _usable(names, address)
-    if form is PARQUET:
+    if form is PARQUET or names[0].endswith(".tar"):
         names = one_split(names, address.split, address.whole)
     elif address.split is not None and form is not ARROW:
         raise UserError(f"{source}: has no splits; allowed: {address.whole}")
-    root = repository.fetched([f"{folder}/{name}" if folder else name for name in names]) / folder
+    root = repository.fetched([f"{top}/{name}" if top else name for name in names]) / top
     pictures = _read(form, root, names, address, wanted)
     place = "/".join(filter(None, (f"{address.repository}@{repository.commit[:12]}", address.path)))
     pictures.title = f"{_SCHEME}{place}{f':{address.split}' if address.split else ''}"
@@ -70,8 +71,8 @@ def _parsed(source: str) -> _Address:
 def _below(files: Iterable[str], address: _Address) -> tuple[str, list[str]]:
     """(a folder of the data set, the files in it that the address means)"""
     if address.path in files:
-        folder, _, name = address.path.rpartition("/")
-        return folder, [name]
+        top, _, name = address.path.rpartition("/")
+        return top, [name]
     start = f"{address.path}/" if address.path else ""
     names = sorted(name.removeprefix(start) for name in files if name.startswith(start))
     if not names:
@@ -80,28 +81,36 @@ def _below(files: Iterable[str], address: _Address) -> tuple[str, list[str]]:
 
 
 def _usable(names: Sequence[str], address: _Address) -> tuple[Form | None, list[str]]:
-    """(the form in which the files hold pictures, those files); None of pictures and archives. Pictures come
-    last here, because a card may show some."""
+    """(the form in which the files hold pictures, those files); None for archives and for pictures, which
+    come last here, because a card may show some."""
     for form in SET_FORMS:
         chosen = [name for name in names if form.is_of(name)]
         if chosen:
             beside = [name for name in names if form is ARROW and name.endswith(".json")]
             return form, [*chosen, *beside]
+    tars = [name for name in names if name.endswith(".tar")]
+    if tars:
+        return None, tars
     pictures = [name for name in names if suffix_of(name) in SUFFIXES]
     if pictures:
         return None, [*pictures, *(name for name in names if name.rpartition("/")[2] in _LABEL_FILES)]
-    archives = [name for name in names if name.endswith((".zip", ".tar"))]
-    if len(archives) > 1:
-        shown = ", ".join(archives[:_SHOWN])
+    return None, [_only([name for name in names if name.endswith(".zip")] or _none(names, address), address)]
+
+
+def _only(names: Sequence[str], address: _Address) -> str:
+    if len(names) > 1:
         raise UserError(
-            f"{address.whole}: has several archives ({shown}); give one: {address.whole}/{archives[0]}"
+            f"{address.whole}: has several ({', '.join(names[:_SHOWN])}); give one of them: "
+            f"{address.whole}/{names[0]}"
         )
-    if not archives:
-        others = Others()
-        for name in names:
-            others.add(name)
-        raise UserError(f"{address.whole}: holds no images but {others.words()}")
-    return None, archives
+    return names[0]
+
+
+def _none(names: Iterable[str], address: _Address) -> NoReturn:
+    others = Others()
+    for name in names:
+        others.add(name)
+    raise UserError(f"{address.whole}: holds no images but {others.words()}")
 
 
 def _read(form: Form | None, root: Path, names: Sequence[str], address: _Address, wanted: Wanted) -> Source:
@@ -113,16 +122,15 @@ def _read(form: Form | None, root: Path, names: Sequence[str], address: _Address
     if form is VIDEO:
         return VideoSource(root, names, wanted.every, address.whole)
     if form is LMDB:
-        files = [name for name in names if not name.endswith("lock.mdb")]
-        if len(files) > 1:
-            raise UserError(f"{address.whole}: has several databases; give one: {address.whole}/{files[0]}")
-        return LmdbSource(root / files[0], wanted.side, wanted.reading)
+        file = _only([name for name in names if not name.endswith("lock.mdb")], address)
+        return LmdbSource(root / file, wanted.side, wanted.reading)
     if names[0].endswith(".zip"):
         return ZipSource(root / names[0], wanted.reading)
     if names[0].endswith(".tar"):
-        return TarSource({"": root / names[0]}, Path(names[0]).name, wanted)
+        places = {f"{name}/" if len(names) > 1 else "": root / name for name in names}
+        return TarSource(places, address.whole, wanted)
     # The cache has the files themselves elsewhere, and links to them here.
-    return FolderSource(root, wanted.reading, list_folder(root, True, wanted.found))
+    return folder.KIND.open(str(root), replace(wanted, follow_links=True))
 
 
 KIND = SourceKind("hf://OWNER/NAME", lambda source: source.startswith(_SCHEME), _open)

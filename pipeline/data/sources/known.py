@@ -20,7 +20,8 @@ KNOWN: Mapping[str, str] = {
     "Arrow": "what Hugging Face's `datasets` saves (`save_to_disk`) or caches; splits likewise",
     "LMDB": "a `.mdb` file or its folder: LSUN's, `image-...` beside `label-...`, or several resolutions",
     "videos": "one or a folder of them: one frame a second, or as `--every` says",
-    "hf://OWNER/NAME": "a data set on Hugging Face's hub, fetched into its cache",
+    "hf://OWNER/NAME": "a data set on Hugging Face's hub, fetched into its cache; after it `@REVISION`, "
+    "`/PATH` and `:SPLIT`",
     "demo:digits": "scikit-learn's 1,797 handwritten digits, enlarged to 32 pixels, in ten classes (extra "
     "`demo`)",
     "demo:faces": "portraits that are drawn by the program, at 16 to 1024 pixels, with the colour of the "

@@ -10,8 +10,8 @@ from typing import Any
 from pipeline.data.sources.columns import chosen_columns
 from pipeline.data.sources.extra import needed
 from pipeline.data.sources.holding import files_of, holds
-from pipeline.data.sources.rows import RowsSource, Table, first_line
-from pipeline.data.sources.source import SourceKind, Wanted, reading_picture, reading_source
+from pipeline.data.sources.rows import Table, first_line, rows_source
+from pipeline.data.sources.source import Source, SourceKind, Wanted, reading_picture, reading_source
 from pipeline.data.sources.splits import one_split, parted
 from pipeline.data.sources.unpacked import Aside, UnpackedTable
 from pipeline.errors import UserError
@@ -84,7 +84,7 @@ def _bytes_by_column(group: Any) -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def parquet_source(root: Path, names: Sequence[str], wanted: Wanted, title: str, source: str) -> RowsSource:
+def parquet_source(root: Path, names: Sequence[str], wanted: Wanted, title: str, source: str) -> Source:
     """The pictures in the Parquet files `names` of the folder `root`. title: as in `Source`. source: what the
     user gave, for errors."""
     whole = [ParquetTable(root / name, name) for name in names]
@@ -94,10 +94,10 @@ def parquet_source(root: Path, names: Sequence[str], wanted: Wanted, title: str,
     tables: list[Table] = [
         UnpackedTable(table, columns.image, aside) if aside and table in large else table for table in whole
     ]
-    return RowsSource(root, tables, columns, wanted, title)
+    return rows_source(root, tables, columns, wanted, title)
 
 
-def _open(source: str, wanted: Wanted) -> RowsSource:
+def _open(source: str, wanted: Wanted) -> Source:
     path, split = parted(source)
     if path.is_file():
         names = one_split([path.name], split, str(path)) if split else [path.name]

@@ -9,7 +9,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.data.sources.annotated import AnnotatedSource, annotations_of
 from pipeline.data.sources.columns import Columns, Schema, class_of
+from pipeline.data.sources.label_rows import Told
 from pipeline.data.sources.numbered import Numbered, stems
 from pipeline.data.sources.source import (
     MOST_FILE_BYTES,
@@ -75,10 +77,16 @@ class RowsSource(FileSource):
             labels,
             [(table.name, table.fault) for table in tables if table.fault],
             labels_fault=fault,
-            labels_from=f"column {self._columns.label}" if labels else "",
+            labels_from=f"column {columns.label}" if labels else "",
             label_column=wanted.label_column,
             inner=True,
+            depends={} if wanted.image_column is None else {"image_column": columns.image},
         )
+
+    def captions(self, column: str) -> list[str | None]:
+        """The text of each row in a column; None where there is none. UserError if it cannot be read."""
+        texts = (cell for table in self._tables for cell in _cells(table, column))
+        return [text.strip() or None if text is not None else None for text in texts]
 
     def _bytes(self, number: int) -> bytes:
         place = bisect_right(self._ends, number) - 1
@@ -121,6 +129,17 @@ class RowsSource(FileSource):
             return None, str(error)
 
 
+def rows_source(
+    root: Path, tables: Sequence[Table], columns: Columns, wanted: Wanted, title: str
+) -> RowsSource | AnnotatedSource:
+    """The pictures of the tables, with their texts if they are asked for."""
+    pictures = RowsSource(root, tables, columns, wanted, title)
+    if columns.caption is None:
+        return pictures
+    told = Told(None, None, pictures.captions(columns.caption))
+    return AnnotatedSource(pictures, annotations_of(told, f"{title}: column {columns.caption}"))
+
+
 def _sizes(table: Table, image: str) -> Iterator[int]:
     for group, rows in enumerate(table.rows):
         try:
@@ -131,11 +150,15 @@ def _sizes(table: Table, image: str) -> Iterator[int]:
 
 def _classes(table: Table, column: str, names: Sequence[str]) -> Iterator[str]:
     known: dict[object, str] = {}  # one text for all rows of a class
+    for row, value in enumerate(_cells(table, column)):
+        if value not in known:
+            known[value] = class_of(value, names, f"{table.path}: row {row}: {column}")
+        yield known[value]
+
+
+def _cells(table: Table, column: str) -> Iterator[Any]:
     try:
-        for row, value in enumerate(table.cells(column)):
-            if value not in known:
-                known[value] = class_of(value, names, f"{table.path}: row {row}: {column}")
-            yield known[value]
+        yield from table.cells(column)
     except Unreadable as error:
         raise UserError(f"{table.path}: column {column}: {error}") from error
 
@@ -144,7 +167,7 @@ def _refuse_other_columns(tables: Sequence[Table], columns: Columns) -> None:
     """UserError for a table whose columns are not those of the first."""
     first = tables[0].schema
     for table in tables:
-        for name in filter(None, (columns.image, columns.label)):
+        for name in filter(None, (columns.image, columns.label, columns.caption)):
             if name not in table.schema.names or table.schema.field(name).type != first.field(name).type:
                 raise UserError(
                     f"{table.path}: its column {name} is not there, or of another type than in "
