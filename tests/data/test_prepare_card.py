@@ -188,3 +188,14 @@ def test_samples_are_of_their_class(tmp_path: Path) -> None:
         with Image.open(out / f"report/samples-{number}.png") as sheet:
             assert sheet.size == (12 * 96, 96)
             assert sheet.convert("RGB").getcolors() == [(12 * 96 * 96, colours[name])]
+
+
+def test_a_data_set_inside_its_source_is_no_part_of_it(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", {f"{n}.png": plain(n) for n in range(5)})
+    out = source / "shards"
+    first = prepare(source, out, Asked(), workers=1, about=About(page=True))
+    again = prepare(source, out, Asked(), workers=1)
+    assert (first.count, again.count, again.resumed) == (5, 5, 5)
+    assert (out / "report/pairs.png").is_file()
+    other = prepare(source, tmp_path / "other", Asked(), workers=1)
+    assert (other.count, [name for name, _ in other.skipped]) == (5, ["shards"])

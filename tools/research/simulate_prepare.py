@@ -137,7 +137,8 @@ def peak_memory(count: int) -> float:
     return float(done.stdout)
 
 
-def _list(count: int) -> float:
+def list_names(count: int) -> None:
+    """Lists `count` names, labels and shuffles them and looks for copies, as `prepare` does."""
     names = SortedNames()
     for number in range(count):
         names.add(f"photographs/class-{number % 100:02d}/{number * 7919 % count:08d}-of-a-camera.jpg")
@@ -150,7 +151,6 @@ def _list(count: int) -> float:
     listing_digest(listing, numbers)
     order = permutation(count, 1)
     find_copies(order.astype(np.uint64))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -162,7 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.list is not None:
-        print(_list(options.list))
+        list_names(options.list)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000)
         return 0
     costs = [measure(side) for side in SIDES]
     stages = list(costs[0].seconds)

@@ -25,6 +25,7 @@ from pipeline.images import kinds
 from pipeline.images.pixels import Reading
 
 _FOUND_EVERY = 1000  # files
+_INDEX_START = 64  # bytes
 _NOT_FOLLOWED = "which is not followed; --follow-links follows it"
 
 
@@ -97,6 +98,9 @@ class _Walk:
                     self._skip(folder, "is a folder that is listed already under another name")
                     continue
                 self._seen.add((status.st_dev, status.st_ino))
+                if _is_data_set(folder):
+                    self._skip(folder, "is a data set of shards; give it as SOURCE, or export it first")
+                    continue
                 waiting += sorted(self._folders(folder), reverse=True)
             except OSError as error:
                 self._note_error(error)
@@ -145,6 +149,15 @@ class _Walk:
 
     def _name(self, path: str | Path) -> str:
         return Path(path).relative_to(self._root).as_posix()
+
+
+def _is_data_set(folder: str) -> bool:
+    """Whether hrgan has made, or makes, a data set in a folder: the pictures of its report are none of it."""
+    try:
+        with open(os.path.join(folder, "index.json"), "rb") as file:
+            return b'"hrgan-shards"' in file.read(_INDEX_START)
+    except OSError:
+        return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
