@@ -35,6 +35,7 @@ def test_hours_follow_from_seconds() -> None:
 
 def test_names_do_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "IN_MEMORY", 2000)
+    monkeypatch.setattr(names, "_READ_BYTES", 1 << 12)
     list_names(5000)  # what is imported and cached at first
     peaks = []
     for count in (20_000, 60_000):
