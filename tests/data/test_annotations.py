@@ -132,6 +132,13 @@ def test_metadata_mean_what_hugging_face_reads_from_them(tmp_path: Path) -> None
     assert got == {value: (label, text or "") for value, (label, text) in by_brightness.items()}
 
 
+def test_metadata_name_pictures_from_where_they_lie(tmp_path: Path) -> None:
+    rows = [{"file_name": "1.png", "label": "outer"}, {"file_name": "sub/1.png", "label": "inner"}]
+    files = {"set/1.png": plain(1), "set/sub/1.png": plain(2), "set/metadata.csv": _csv(rows)}
+    call(tmp_path, folder(tmp_path / "in", files))
+    assert labels_of(tmp_path / "out") == {"set/1.png": "outer", "set/sub/1.png": "inner"}
+
+
 def test_metadata_without_a_class_leave_the_folders(tmp_path: Path) -> None:
     rows = [{"file_name": row["file_name"], "text": row["text"], "kind": row["label"]} for row in ROWS]
     source = folder(tmp_path / "in", {**_pictures(), "metadata.csv": _csv(rows)})

@@ -263,6 +263,9 @@ def test_tars_beside_pictures_or_folders_are_no_shards(tmp_path: Path) -> None:
     message = r"holds no images but 3 .tar .*looks like tars.*: give the folder that they lie in as SOURCE"
     with pytest.raises(UserError, match=message):
         call(tmp_path, root)
+    (root / "data-000000.tar").write_bytes((root / "below/data-000000.tar").read_bytes())
+    with pytest.raises(UserError, match=r"holds no images but 4 .tar"):
+        call(tmp_path, root)
     files: Bytes = {"a.png": plain(1), "b.png": plain(2)}
     report = call(tmp_path, folder(root / "below", files))
     assert set(stored(tmp_path / "out")) == set(files)

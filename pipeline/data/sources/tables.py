@@ -10,12 +10,11 @@ from pathlib import Path
 from pipeline.data.sources.annotated import Annotation, annotations_of
 from pipeline.data.sources.label_rows import Absent, told_by_rows
 from pipeline.data.sources.labels import LabelTable, parse_table, read_table
-from pipeline.data.sources.sorting import METADATA
 from pipeline.data.sources.source import Listing
 from pipeline.errors import UserError
 
 _CLASS_TITLES = ("label", "class")
-"""Columns of metadata that are classes without being asked for."""
+"""Columns that are classes without being asked for."""
 
 _SHOWN = 12
 
@@ -42,13 +41,12 @@ def of_file(
 
 def own_classes(listing: Listing, title: str, column: str | None, on_absent: Absent) -> Labelling | None:
     """What the source's own tables say of its classes, None if nothing: dataset.json says it always, others
-    if they have the column that is asked for; metadata also if they have a column called label or class.
-    """
+    if they have the column that is asked for, or without one a column called label or class."""
     if listing.label_file is not None:
         return _own(*listing.label_file, listing.names, title, column, on_absent, None)
     for name, content in listing.tables:
         titles = _titles(parse_table(name, content))
-        wanted = (column,) if column is not None else _CLASS_TITLES if _is_metadata(name) else ()
+        wanted = _CLASS_TITLES if column is None else (column,)
         chosen = next((title for title in wanted if title in titles), None)
         if chosen is not None:
             return _own(name, content, listing.names, title, chosen, on_absent, None)
@@ -118,7 +116,3 @@ def _titles(table: LabelTable | None) -> Sequence[str]:
     if table is None or table.nameless:
         return ()
     return table.header or [str(cell) for row in table.rows[:1] for cell in row]
-
-
-def _is_metadata(name: str) -> bool:
-    return name.rpartition("/")[2] in METADATA
