@@ -25,6 +25,7 @@ def prepare(options: PrepareOptions) -> int:
     Examples:
       hrgan prepare photos shards --resolution 256
       hrgan prepare photos.zip shards --resolution 256 --format jpg --labels labels.csv
+      hrgan prepare 'tars/{000..127}.tar' shards --resolution 256 --caption-column txt
       hrgan prepare scans shards --resolution 512 --grey --range 0:4095
       hrgan prepare films frames --resolution 256 --every 2
       hrgan prepare hf://OWNER/NAME:train shards --resolution 256

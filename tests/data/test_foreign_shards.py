@@ -135,6 +135,16 @@ def test_captions_become_a_field(tmp_path: Path, column: str, text: str) -> None
         call(tmp_path, root, caption_column=other)
 
 
+def test_a_file_may_give_the_captions_instead(tmp_path: Path) -> None:
+    root = _rich(tmp_path / "in")
+    rows = [f"{n:06d},c{n % 2},said {n}" for n in range(10)]
+    (tmp_path / "l.csv").write_text("\n".join(["key,class,said", *rows]))
+    call(tmp_path, root, labels=tmp_path / "l.csv", label_column="class", caption_column="said")
+    got = {int(Path(name).stem): said for name, said in _texts(tmp_path / "out").items()}
+    assert got == {n: f"said {n}" for n in range(10)}
+    assert set(labels_of(tmp_path / "out").values()) == {"c0", "c1"}
+
+
 def test_one_tar_has_the_same_columns(tmp_path: Path) -> None:
     root = _write(tmp_path / "in", [_sample(n, txt=f"t{n}", json=_about(n)) for n in range(4)])
     call(tmp_path, root / "data-000000.tar", label_column="kind", caption_column="txt")
@@ -161,6 +171,9 @@ def test_imagenet_comes_as_an_archive_a_class(tmp_path: Path) -> None:
         )
     report = call(tmp_path, tmp_path / "in")
     assert report.classes == ("n01440764", "n01443537")
+    assert report.labels_from == "the archives' names"
+    with pytest.raises(UserError, match=r"--label-column kind: .*has no such column of labels"):
+        prepare(tmp_path / "in", tmp_path / "2", Asked(resolution=16, label_column="kind"), workers=1)
     assert all(name.startswith(label) for name, label in labels_of(tmp_path / "out").items())
 
 

@@ -112,6 +112,11 @@ def test_what_is_no_gzip_is_said(tmp_path: Path) -> None:
         call(tmp_path, source)
 
 
+def test_a_source_with_one_label_has_no_columns(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--label-column kind: .*has no such column of labels"):
+        call(tmp_path, folder(tmp_path / "in", _files()), label_column="kind")
+
+
 def test_several_sets_are_asked_about(tmp_path: Path) -> None:
     names = [f"emnist-{kind}-train-images-idx3-ubyte" for kind in ("digits", "letters")]
     source = folder(tmp_path / "in", dict.fromkeys(names, _idx(PIXELS)))

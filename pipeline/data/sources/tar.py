@@ -55,10 +55,12 @@ class TarSource(FileSource):
         self._places = [found.pictures[name] for name in names]
         labels, fault = self._beside.labels(names, title)
         fields, depends = self._beside.captions(names, title)
-        by_synset = several and all(map(_SYNSET.fullmatch, archives))
-        if by_synset and labels is None and fault is None:
+        column = None if labels is None else wanted.label_column
+        where = _NO_CLASSES if labels is None else f"the samples' {column}" if column else ""
+        asked = wanted.label_column is not None or fault is not None
+        if labels is None and not asked and several and all(map(_SYNSET.fullmatch, archives)):
             # ImageNet's training pictures come as an archive a class.
-            labels = [name.split(".tar/", 1)[0] for name in names]
+            labels, where = [name.split(".tar/", 1)[0] for name in names], "the archives' names"
         self.listing = Listing(
             names,
             [place.size for place in self._places],
@@ -69,8 +71,8 @@ class TarSource(FileSource):
             label_file=found.sorter.label_file(names),
             tables=found.sorter.tables(names),
             fields=fields,
-            labels_from="the archives' names" if by_synset else _NO_CLASSES if labels is None else "",
-            label_column=None if labels is None else wanted.label_column,
+            labels_from=where,
+            label_column=column,
             in_folders=not several,
             depends=depends,
         )
