@@ -50,7 +50,7 @@ def test_how_far_each_is_and_which_jobs_make_it(tmp_path, capsys):
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_plan_is_passed_over(tmp_path, bad):
     begun(tmp_path / "a", 1)
-    BAD[bad](tmp_path / "a/.work/plan.json")
+    BAD[bad](tmp_path / "a/.work/plan")
     assert data_set_states(tmp_path, Queue(None)) == []
 
 

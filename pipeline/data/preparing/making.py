@@ -57,6 +57,7 @@ class Making:
                     self._blocks.finish(finish)
                 else:
                     self._wait()
+        self._blocks.tidy()
 
     def _make(self, workers: int, bar: tqdm[Any]) -> None:
         """Makes blocks until none is left to take."""

@@ -26,7 +26,7 @@ from pipeline.storage.job import JOBS
 from pipeline.storage.lock import in_turn, release, try_lock
 
 WORK = ".work"
-PLAN = f"{WORK}/plan.json"
+PLAN = f"{WORK}/plan"
 MOST_RECORD_BYTES = 256 << 20
 
 
@@ -130,9 +130,8 @@ class Blocks(ABC, Generic[H, R]):
             with in_turn(self._work / "index.lock"):
                 if not self._agrees():
                     index.write()
-        if self.complete:
-            shutil.rmtree(self._work, ignore_errors=True)
-        else:
+        self.tidy()
+        if not self.complete:
             self._work.mkdir(exist_ok=True)
             publish_bytes(self.root / PLAN, json.dumps(asdict(Plan(stop, self.count))).encode())
 
@@ -239,6 +238,11 @@ class Blocks(ABC, Generic[H, R]):
             release(lock)
         (self.root / INDEX_NAME).unlink(missing_ok=True)
         self._sweep(set())
+
+    def tidy(self) -> None:
+        """Removes what the process that completed the data set has left, if it died of a sudden."""
+        if self.complete:
+            shutil.rmtree(self._work, ignore_errors=True)
 
     def _sweep(self, names: set[str]) -> None:
         for path in (*self.root.glob(f"{self._name}-*.tar"), *self.root.glob("*.partial")):
