@@ -116,8 +116,8 @@ class PrepareOptions:
         typer.Option(
             metavar="auto|folders|folders:2|none|FILE",
             help="Where classes come from. auto: what the source brings along (dataset.json, metadata.csv, "
-            ".cls, columns), else its top folders, unless they look like splits or blocks. folders: those in any "
-            f"case; folders:2: the folders in them. FILE: a name and a class in each row; {ALLOWED}.",
+            ".cls, columns), else its top folders, unless they look like splits or blocks. folders: those in "
+            f"any case; folders:2: the folders in them. FILE: a name and a class in each row; {ALLOWED}.",
         ),
     ] = "auto"
     label_column: Annotated[
