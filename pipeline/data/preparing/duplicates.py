@@ -121,7 +121,8 @@ class Fingerprinting:
 
     def _make(self, block: int, part: Fingerprints, workers: int, bar: tqdm[Any]) -> None:
         numbers = self._numbers[block * _BLOCK : (block + 1) * _BLOCK].tolist()
-        results = in_order(partial(_fingerprint, self._source, self._recipe), numbers, workers)
+        work = partial(_fingerprint, self._source, self._recipe)
+        results = in_order(work, numbers, workers, lambda reason: (0, 0))
         for place, result in enumerate(results):
             part[place] = result
             bar.update()

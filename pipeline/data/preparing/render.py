@@ -66,7 +66,7 @@ class Made:
 def rendered(source: Source, recipe: Recipe, numbers: Iterable[int], workers: int) -> Iterator[Rendered]:
     """The pictures `numbers` of `source` with their fields, rendered by `workers` processes, in the order of
     the numbers."""
-    return in_order(partial(render, source, recipe), numbers, workers)
+    return in_order(partial(render, source, recipe), numbers, workers, partial(Rendered, None))
 
 
 def render(source: Source, recipe: Recipe, number: int) -> Rendered:
