@@ -1,4 +1,4 @@
-"""left-out.csv: what is not in a data set, and why."""
+"""left-out.csv: what is not in a data set, and why; near-duplicates.csv: what is in it more than once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,28 @@ from pipeline.reading import read_bytes
 from pipeline.storage.atomic import publish_file
 
 LEFT_OUT = "left-out.csv"
+NEAR_DUPLICATES = "near-duplicates.csv"
 _MOST_BYTES = 1 << 30
-_HEAD = ("name", "reason")
 
 
 def write_left_out(root: Path, rows: Iterable[tuple[str, str]]) -> None:
     """Publishes name and reason of every file of the source that is not in the data set."""
+    _write(root / LEFT_OUT, ("name", "reason"), rows)
+
+
+def write_near_duplicates(root: Path, rows: Iterable[tuple[str, str]]) -> None:
+    """Publishes the name of every near-duplicate that is in the data set, and that of the picture which it is
+    like."""
+    _write(root / NEAR_DUPLICATES, ("name", "like"), rows)
+
+
+def _write(path: Path, head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> None:
     with (
-        publish_file(root / LEFT_OUT) as aside,
+        publish_file(path) as aside,
         # Names of files may be bytes that are no UTF-8.
         aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        csv.writer(file).writerows([_HEAD, *rows])
+        csv.writer(file).writerows([head, *rows])
 
 
 def read_left_out(root: Path) -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ from pipeline.data.preparing.digest import listing_digest
 from pipeline.data.preparing.duplicates import Fingerprinting, folder_for, twins
 from pipeline.data.preparing.ending import About, recall, settle
 from pipeline.data.preparing.faces import Faces, read_faces
+from pipeline.data.preparing.left_out import write_near_duplicates
 from pipeline.data.preparing.listing import opened
 from pipeline.data.preparing.making import Making, Work
 from pipeline.data.preparing.pyramid import build_pyramid, check_levels
@@ -154,6 +155,8 @@ def _make(
     if not blocks.complete:
         Making(work, blocks, say).run(workers, progress, lambda: settle(blocks, work, report, about))
     recall(report)
+    if report.likenesses:
+        write_near_duplicates(out, report.likenesses)
     return report
 
 
