@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,10 +104,19 @@ def _ffhq_entries(data: bytes) -> Mapping[str, Any] | None:
     if b'"in_the_wild"' not in data[: 1 << 16]:
         return None
     try:
-        content = json.loads(data)
+        content = json.loads(data, object_hook=_in_short)
     except (ValueError, RecursionError):
         return None  # the table says what is wrong
     return content if isinstance(content, dict) else None
+
+
+def _in_short(entry: dict[str, Any]) -> dict[str, Any]:
+    """What is used of an object in FFHQ's file, which as lists of numbers takes gigabytes."""
+    used = {key: entry[key] for key in entry if key in ("in_the_wild", "file_path") or key.isdigit()}
+    if "face_landmarks" in entry:
+        with suppress(TypeError, ValueError):
+            used["face_landmarks"] = np.array(entry["face_landmarks"], np.float64)
+    return used
 
 
 def _ffhq_rows(file: str, entries: Mapping[str, Any]) -> Iterator[tuple[str, Any, Points]]:
@@ -114,11 +124,10 @@ def _ffhq_rows(file: str, entries: Mapping[str, Any]) -> Iterator[tuple[str, Any
         where = f"--align {file}: entry {key:.40}"
         try:
             wild = entry["in_the_wild"]
-            numbers = np.array(wild["face_landmarks"], np.float64).ravel()
-            name = wild["file_path"]
-        except (KeyError, TypeError, ValueError) as error:
+            numbers, name = wild["face_landmarks"].ravel().tolist(), wild["file_path"]
+        except (KeyError, TypeError) as error:
             raise UserError(f"{where}: must have in_the_wild.file_path and .face_landmarks") from error
-        yield where, name, _points(numbers.tolist(), where)
+        yield where, name, _points(numbers, where)
 
 
 def _table_rows(table: LabelTable, pictures: Pictures) -> Iterator[tuple[str, Any, Points]]:
