@@ -214,7 +214,7 @@ def test_a_good_sample_beside_a_bad_one_is_kept(tmp_path: Path) -> None:
         "000005.png": "is empty",
         "000006.png": "not an image of a known kind",
         "000009.jpg": "its sample has 2 images, must have one",
-        "\x1b[31m.png": "its name is not printable text",
+        "\\x1b[31m.png": "its name is not printable text",
     }
     index = ShardIndex.read(tmp_path / "out")
     left = [n for n in range(16) if n not in (2, 5, 6, 9, 12, 14)]

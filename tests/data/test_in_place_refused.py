@@ -20,6 +20,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from pipeline.data.preparing import survey
 from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import read_labels
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import UserError
 from pipeline.images.pixels import Plain
@@ -86,6 +87,17 @@ def test_images_that_do_not_fit_are_counted_and_the_first_is_named(tmp_path: Pat
     assert in_place(tmp_path / "theirs", tmp_path / "out").count == 20
 
 
+def test_mended_shards_come_to_their_place(tmp_path: Path) -> None:
+    source = write_shards(tmp_path / "theirs", [{**counting(1)[0], "png": png(0, 16)}, *counting(40)[1:]])
+    with pytest.raises(UserError, match="1 of another size than 8x8"):
+        in_place(source, tmp_path / "out", resolution=8)
+    write_shards(source, counting(40))
+    in_place(source, tmp_path / "out")
+    index = ShardIndex.read(tmp_path / "out")
+    assert [shard.name for shard in index.shards] == ["00000.tar", "00001.tar", "00002.tar"]
+    assert read_labels(index) == [n % 10 for n in range(40)]
+
+
 def test_grey_sets_are_of_grey_images(tmp_path: Path) -> None:
     grey = [{**s, "png": encoded(photo(n, 8).convert("L"), "PNG")} for n, s in enumerate(counting(20))]
     index = in_place_of(tmp_path, grey, channels=1)
@@ -130,6 +142,11 @@ REFUSALS: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
         r"a b\.tar: a shard's name may have letters",
     ),
     "our own": (lambda p: make_set(p / "theirs", 4), {}, "is a data set of shards already"),
+    "another program's index.json": (
+        lambda p: (write_shards(p / "out", counting(2)) / "index.json").write_text("[]"),
+        {"source": "out"},
+        "out/index.json: content: must be a JSON object",
+    ),
     "labels of a file": (
         lambda p: write_shards(p / "theirs", counting(2)),
         {"labels": "l.csv"},
@@ -170,10 +187,12 @@ REFUSALS: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_what_is_refused_is_so_in_a_line(tmp_path: Path, case: str) -> None:
-    make, options, message = REFUSALS[case]
+    make, asked, message = REFUSALS[case]
     make(tmp_path)
+    options = {"source": "theirs", **asked}
+    source = tmp_path / options.pop("source")
     with pytest.raises(UserError, match=message) as caught:
-        in_place(tmp_path / "theirs", tmp_path / "out", **options)
+        in_place(source, tmp_path / "out", **options)
     assert "\n" not in str(caught.value)
 
 

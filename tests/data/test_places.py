@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import tarfile
 import warnings
 from collections.abc import Callable
@@ -16,11 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.data.shards import places
 from pipeline.data.shards.index import Shard, ShardIndex
 from pipeline.data.shards.places import Place, pack_places, parse_places, place_in, read_places
 from pipeline.data.shards.verify import verify
 from pipeline.data.streaming.stream import read_uint8
-from pipeline.errors import Damaged, UserError
+from pipeline.errors import Damaged, RunFailed, UserError
 from tests.data.foreign import counting, in_place, write_shards
 from tests.data.sets import draw_global, numbers
 
@@ -37,10 +40,10 @@ _PLACE = st.builds(
 
 
 @given(st.lists(_PLACE, min_size=1, max_size=8))
-def test_places_come_back_and_numpy_reads_them(places: list[Place]) -> None:
-    data = pack_places(places)
+def test_places_come_back_and_numpy_reads_them(some: list[Place]) -> None:
+    data = pack_places(some)
     table = parse_places(data)
-    assert [place_in(table, n) for n in range(len(table))] == places
+    assert [place_in(table, n) for n in range(len(table))] == some
     assert (np.load(io.BytesIO(data), allow_pickle=False) == table).all()
 
 
@@ -175,6 +178,21 @@ def test_skip_keeps_all_good_samples_and_pairs_them_rightly(root: Path, case: st
         images, _ = draw_global(index, [(48, 2)], on_damage="skip")
     assert len([w for w in caught if "on_damage=skip" in str(w.message)]) == 1
     assert set(numbers(images[:48]).tolist()) == set(range(48)) - lost
+
+
+def test_a_disk_that_fails_is_no_damage(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(path: Path, most: int) -> bytes:
+        raise Damaged(f"{path}: cannot be read") from OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(places, "read_bytes", failing)
+    with pytest.raises(RunFailed, match="cannot be read: the disk, or the way to it, fails"):
+        draw_global(ShardIndex.read(root / "out"), [(48, 1)])
+
+
+def test_places_that_are_gone_are_told_before_anything_is_read(root: Path) -> None:
+    _remove_places(root)
+    with pytest.raises(UserError, match=r"out/00001\.places: missing; index\.json needs it"):
+        ShardIndex.read(root / "out")
 
 
 def test_a_class_that_the_index_does_not_know(root: Path) -> None:

@@ -21,8 +21,15 @@ from pipeline.data.preparing.pyramid import build_pyramid, check_levels
 from pipeline.data.preparing.report import PrepareReport, first_reason
 from pipeline.data.preparing.settings import Asked
 from pipeline.data.preparing.survey import Misfits, Survey, Terms, first_size, survey
-from pipeline.data.shards.index import INDEX_NAME, SHARD_NAME, Shard, ShardIndex, read_unfinished
-from pipeline.data.shards.places import Table, pack_places, parse_places, place_in, places_path, read_places
+from pipeline.data.shards.index import (
+    INDEX_NAME,
+    SHARD_NAME,
+    Shard,
+    ShardIndex,
+    places_path,
+    read_unfinished,
+)
+from pipeline.data.shards.places import Table, pack_places, parse_places, place_in, read_places
 from pipeline.data.shards.samples import no_damage
 from pipeline.data.shards.sink import differences
 from pipeline.data.sources.classes import class_names
@@ -91,12 +98,18 @@ def _checked(paths: list[Path], source: str) -> list[Path]:
                 f"{printable(str(path))}: a shard's name may have letters, digits, _, - and . only, and ends "
                 "in .tar; rename it"
             )
-    own = paths[0].parent
-    if (own / INDEX_NAME).is_file() and not read_unfinished(own).data_root:
+    if _is_own(paths[0].parent):
         raise UserError(
             f"{source}: is a data set of shards already, as hrgan prepare makes them; use it as it is"
         )
     return paths
+
+
+def _is_own(folder: Path) -> bool:
+    try:
+        return not read_unfinished(folder).data_root
+    except UserError:  # others may call a file index.json, too
+        return False
 
 
 def _begin(out: Path, paths: Sequence[Path], terms: Terms, labels: str) -> ShardIndex:

@@ -35,7 +35,7 @@ def in_order(
     are forked, so that only results are pickled. `numbers` are asked for shortly before their turn.
 
     instead: the result of a number whose work ends the process that is at it, from the reason; without it, or
-    with one worker, which is this process, all work ends. task: how many numbers a process is given at a time.
+    with one worker, which is this process, all work ends. task: how many numbers a process gets at a time.
     """
     coming = iter(numbers)
     first = list(islice(coming, 1 if workers == 1 else task + 1))

@@ -103,7 +103,7 @@ def _place(
     format = _stored_format(image, terms)
     crc32 = checksum(sample.name, image, sample.label)
     if (sample.name, crc32) not in known:
-        _refuse_changes(image)
+        _refuse_changes(image, terms)
     return Place(sample.offset, sample.size, crc32, format, sample.name, sample.label)
 
 
@@ -134,11 +134,13 @@ def _stored_format(image: bytes, terms: Terms) -> str:
     return format
 
 
-def _refuse_changes(image: bytes) -> None:
+def _refuse_changes(image: bytes, terms: Terms) -> None:
     """Decodes an image; _Misfit if a copy of it would be made otherwise than by storing its pixels."""
     picture = read_picture(image)
     if picture.turned:
         raise _Misfit("stored turned or mirrored, with an EXIF orientation")
+    if terms.channels == 1 and picture.image.mode != "L":
+        raise _Misfit("in colour, not grey")
     for remark, reason in _CHANGED.items():
         if remark in picture.remarks:
             raise _Misfit(reason)

@@ -211,6 +211,14 @@ class ShardIndex:
             return
         for shard in self.shards:
             check_size(root, shard)
+            places = places_path(self.folder, shard.name)
+            if shard.places and not places.is_file():
+                raise UserError(f"{places}: missing; {INDEX_NAME} needs it to find {shard.name}'s images")
+
+
+def places_path(root: Path, shard: str) -> Path:
+    """The file of places (`shards.places`) for a shard by others, in the folder of the index."""
+    return root / f"{shard.removesuffix('.tar')}.places"
 
 
 def _check_sizes(root: Remote, shards: tuple[Shard, ...]) -> None:

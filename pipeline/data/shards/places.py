@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.shards.arrays import pack, stored_type, unpack
-from pipeline.data.shards.index import Shard, ShardIndex
+from pipeline.data.shards.index import Shard, ShardIndex, places_path
 from pipeline.data.shards.samples import Encoded, binding
 from pipeline.errors import Damaged
 from pipeline.images.codec import FORMATS
@@ -43,11 +43,6 @@ class Place(NamedTuple):
     label: str
 
 
-def places_path(root: Path, shard: str) -> Path:
-    """The file of places for a shard, in the folder of the index."""
-    return root / f"{shard.removesuffix('.tar')}.places"
-
-
 def checksum(name: str, image: bytes, label: str) -> int:
     """The crc32 that ties an image to the name of its member and to its class."""
     return binding(name, image, label)
@@ -61,12 +56,17 @@ def pack_places(places: Iterable[Place]) -> bytes:
 
 
 def read_places(root: Path, shard: Shard) -> Table:
-    """The places of a shard. Errors: Damaged, which names the file, unless it is as the index says."""
+    """The places of a shard. Errors: Damaged, which names the file, unless it is as the index says. An
+    OSError says nothing of the places, and is the caller's."""
     path = places_path(root, shard.name)
     try:
         data = read_bytes(path, _MOST_BYTES)
     except FileNotFoundError as error:
         raise Damaged(f"{path}: missing") from error
+    except Damaged as damage:
+        if isinstance(damage.__cause__, OSError):
+            raise damage.__cause__ from damage
+        raise
     if hashlib.sha256(data).hexdigest() != shard.places:
         raise Damaged(f"{path}: its sha256 is not as the index says")
     try:

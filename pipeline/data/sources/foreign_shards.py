@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from braceexpand import braceexpand
 from pipeline.data.archives.tars import BadTar, Header, members
 from pipeline.data.sources.source import is_hidden, reading_source, refuse_escape
 from pipeline.errors import Damaged, UserError
-from pipeline.reading import parse_json
+from pipeline.reading import parse_json, shown
 
 _IMAGES = frozenset(("jpg", "jpeg", "png", "webp"))
 _MOST_SHARDS = 1_000_000
@@ -56,6 +57,8 @@ def find_shards(source: str) -> list[Path]:
 
 
 def _expanded(pattern: str) -> list[Path]:
+    if re.search(r"\.\.\d{8}", pattern):  # such a range would be written out before it is counted
+        raise UserError(f"{pattern}: names more than {_MOST_SHARDS} shards")
     try:
         names = list(islice(braceexpand(pattern), _MOST_SHARDS + 1))
     except ValueError as error:
@@ -108,7 +111,7 @@ def _take(shard: ForeignShard, descriptor: int, group: list[Header], label_key: 
     if len(images) > 1:
         fault = f"its sample has {len(images)} images, must have one"
     if fault:
-        shard.skipped.append((first.name, fault))
+        shard.skipped.append((shown(first.name), fault))
         return
     label = _label(descriptor, group, label_key)
     shard.samples.append(ForeignSample(first.name, first.start, first.size, label))
