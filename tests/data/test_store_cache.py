@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections import namedtuple
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pipeline.data.stores import download
 from pipeline.data.stores.cache import ShardCache, cache_folder
 from pipeline.data.stores.download import StoredFile
 from pipeline.data.stores.place import Remote, StoreSettings, place_of
-from pipeline.errors import RunFailed, UserError
+from pipeline.errors import Damaged, RunFailed, UserError
 from pipeline.words import keep_quiet
 from tests.data.sets import draw_global, make_set
 from tools.torture.faulty_store import FaultyStore, at_random
@@ -278,3 +279,42 @@ def test_a_temporary_folder_that_another_has_laid_out(no_home: Path, tmp_path: P
     (no_home / f"hrgan-shards-{os.getuid()}").symlink_to(tmp_path / "others")
     with pytest.raises(UserError, match=r"belongs to another user; set data\.cache to a folder of your own"):
         cache_folder(StoreSettings(), keep_quiet)
+
+
+def test_what_the_store_holds_instead_is_believed_for_an_hour(tmp_path: Path) -> None:
+    (path,) = fill(tmp_path / "store", 1)
+    cache = cache_in(tmp_path / "cache")
+    with FaultyStore(tmp_path / "store") as store:
+        file = replace(wanted(store, path), sha256="0" * 64)
+        kept_path = cache.folder / f"{file.sha256}.damaged"
+        for asked, age in ((2, 0), (2, 3000), (4, 4000)):  # twice, to tell it from what the way there does
+            if age:
+                os.utime(kept_path, (time.time() - age,) * 2)
+            found, descriptor = cache.open(file, as_it_is=True)
+            os.close(descriptor)
+            assert found == kept_path
+            assert found.read_bytes() == path.read_bytes()
+            assert store.requests.total() == asked
+        with pytest.raises(
+            Damaged, match=r"the store holds another file: sha256 .*\.\.\., the index says 00000"
+        ):
+            cache.open(file)
+
+
+def test_who_waited_for_another_has_all_patience_left(tmp_path: Path) -> None:
+    (path,) = fill(tmp_path / "store", 1)
+    cache = cache_in(tmp_path / "cache")
+    with FaultyStore(tmp_path / "store", lambda method, name, times: "500" if times < 2 else None) as store:
+        file = wanted(store, path, patience_seconds=1.5)
+        lock = cache.folder / "locks" / file.sha256[:2]
+
+        def hold() -> None:
+            with module.in_turn(lock):
+                (tmp_path / "held").write_text("")
+                time.sleep(2)
+
+        other = start(hold)
+        while not (tmp_path / "held").exists():
+            time.sleep(0.01)
+        assert read(cache, file) == path.read_bytes()
+        other.join()

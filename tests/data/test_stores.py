@@ -107,6 +107,10 @@ def test_sizes_are_looked_at_in_one_listing(
             "data-00001.tar: shard missing; index.js",
         ),
         (lambda bucket: bucket.Object("set/data-00001.tar").put(Body=b"x"), "shard damaged: has 1 bytes"),
+        (
+            lambda bucket: [_.delete() for _ in bucket.objects.filter(Prefix="set/data")],
+            "data-00000.tar: shard m",
+        ),
         (lambda bucket: bucket.Object("set/index.json").delete(), "set/index.json: no such index"),
         (lambda bucket: bucket.Object("set/index.json").put(Body=b"\xff{"), "not text in UTF-8"),
         (lambda bucket: bucket.Object("set/index.json").put(Body=b"{"), "not valid JSON"),

@@ -67,13 +67,14 @@ class ShardCache:
         while True:
             path = self._here(wanted, as_it_is)
             if path is None:
-                path = self._bring(wanted, Patience(wanted.place), as_it_is)
+                path = self._bring(wanted, as_it_is)
             with suppress(FileNotFoundError):  # it went in this very moment
                 descriptor = os.open(path, os.O_RDONLY)
                 hold_with_others(descriptor, path)
                 if os.fstat(descriptor).st_nlink:
-                    with suppress(OSError):  # another user's
-                        os.utime(path)
+                    if path.suffix != ".damaged":  # which is believed for so long
+                        with suppress(OSError):  # another user's
+                            os.utime(path)
                     return path, descriptor
                 os.close(descriptor)
 
@@ -104,15 +105,15 @@ class ShardCache:
                 return path
         damaged = path.with_suffix(".damaged")
         with suppress(OSError):
-            if as_it_is and time.time() - damaged.stat().st_ctime < _BELIEVED_SECONDS:
+            if as_it_is and time.time() - damaged.stat().st_mtime < _BELIEVED_SECONDS:
                 return damaged
         return None
 
-    def _bring(self, wanted: StoredFile, patience: Patience, as_it_is: bool) -> Path:
+    def _bring(self, wanted: StoredFile, as_it_is: bool) -> Path:
         with explained(self.folder):
             turn = in_turn(self._turn(wanted))
         with turn:  # whoever was before us may have brought it
-            return self._here(wanted, as_it_is) or self._fill(wanted, patience, as_it_is)
+            return self._here(wanted, as_it_is) or self._fill(wanted, Patience(wanted.place), as_it_is)
 
     def _fill(self, wanted: StoredFile, patience: Patience, as_it_is: bool) -> Path:
         part = self.folder / f"{wanted.sha256}.{wanted.bytes}.part"

@@ -50,7 +50,10 @@ def sizes_in(folder: Remote, names: Sequence[str]) -> dict[str, int | None]:
     few at a time. Raises as `Patience.endure`."""
     if folder.kind != "http":
         with suppress(_Unlistable):
-            listed = patiently(Patience(folder), lambda: _listed(folder))
+            try:
+                listed = patiently(Patience(folder), lambda: _listed(folder))
+            except Absent:  # stores of objects have no empty folders
+                return {}
             return {name: listed[name] for name in names if name in listed}
     with ThreadPoolExecutor(_AT_ONCE, "sizes") as pool:
         found = list(pool.map(lambda name: _size(folder / name), names))
