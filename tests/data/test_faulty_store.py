@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import email.utils
 import socket
 import time
 import warnings
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -197,14 +199,23 @@ def test_nobody_there() -> None:
         ShardIndex.read(place)
 
 
-def test_a_wait_that_the_store_asks_for_is_kept(root: Path, tmp_path: Path) -> None:
-    def choose(method: str, name: str, times: int) -> str | None:
-        return "429" if name.endswith("index.json") and times == 0 else None
+@pytest.mark.parametrize("kind", ["seconds", "date", "nonsense"])
+def test_a_wait_that_the_store_asks_for_is_kept(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Busy(OSError):
+        status = 429
+        headers: ClassVar = {
+            "retry-after": {
+                "seconds": "7",
+                "date": email.utils.formatdate(time.time() + 7.5, usegmt=True),
+                "nonsense": "soon",
+            }[kind]
+        }
 
-    with FaultyStore(root, choose) as store:  # which says: Retry-After: 1
-        start = time.monotonic()
-        opened(store, tmp_path)
-        assert time.monotonic() - start >= 1
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    Patience(Remote("s3://b/a", StoreSettings(patience_seconds=60))).endure(Busy())
+    assert now[0] < 0.03 if kind == "nonsense" else 5 < now[0] < 8
 
 
 def test_a_wait_beyond_all_patience_ends_at_once() -> None:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import time
@@ -19,7 +20,7 @@ import torch
 
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.stores import cache as module
-from pipeline.data.stores import download
+from pipeline.data.stores import download, patience
 from pipeline.data.stores.cache import ShardCache, cache_folder
 from pipeline.data.stores.download import StoredFile
 from pipeline.data.stores.place import Remote, StoreSettings, place_of
@@ -144,6 +145,31 @@ def test_a_process_killed_in_a_download_leaves_nothing_wrong_and_another_goes_on
         assert read(cache, file) == path.read_bytes()
         assert store.served <= 1_000_000 + (2_000_000 - had)
         assert not part.exists()
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ("corrupt",),
+        ("drop", "corrupt"),
+        ("drop", "no-range"),
+        ("drop", "cut", "no-range"),
+        ("cut", "drop", "503"),
+    ],
+)
+def test_whatever_happens_on_the_way_the_copy_is_what_it_should_be(
+    tmp_path: Path, faults: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_FIRST_SECONDS", 0.02)
+    (tmp_path / "store").mkdir()
+    path = tmp_path / "store" / "0.tar"
+    path.write_bytes(random.Random(0).randbytes(1_500_000))
+    cache = cache_in(tmp_path / "cache")
+    with FaultyStore(
+        tmp_path / "store", lambda method, name, times: faults[times] if times < len(faults) else None
+    ) as store:
+        assert read(cache, wanted(store, path)) == path.read_bytes()
+        assert sorted(store.faults.elements()) == sorted(faults)
 
 
 def test_a_download_that_another_makes_is_not_made_ahead(tmp_path: Path) -> None:
