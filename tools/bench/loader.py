@@ -12,7 +12,6 @@ reducing whole images (the row's reference).
 from __future__ import annotations
 
 import argparse
-import io
 import multiprocessing
 import statistics
 import tempfile
@@ -25,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import psutil
 import torch
-from PIL import Image
 
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
@@ -42,6 +40,7 @@ from pipeline.data.streaming.lanes import Order
 from pipeline.data.streaming.slots import copy_numbers
 from pipeline.data.streaming.stream import ImageStream
 from pipeline.data.streaming.workers import WorkerChunks
+from pipeline.images.codec import FormatName, encode
 from tools.bench.budget import Budget, add_minutes
 from tools.bench.machine import write_rows
 
@@ -139,7 +138,7 @@ class Cost(NamedTuple):
 def now() -> Cost:
     """The clock, and the cores' time that this process and its children have used."""
     me = psutil.Process()
-    times = [process.cpu_times() for process in (me, *me.children())]
+    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
     return Cost(time.perf_counter(), sum(t.user + t.system for t in times))
 
 
@@ -149,17 +148,15 @@ def since(began: Cost) -> Cost:
     return Cost(ended.wall - began.wall, ended.cpu - began.cpu)
 
 
-def photographs(folder: Path, side: int, count: int) -> ShardIndex:
+def photographs(folder: Path, side: int, count: int, format: FormatName = "jpg") -> ShardIndex:
     """Returns drawn faces with the grain of a sensor, so that their JPEGs are as large as those of
     photographs (0.4 bytes per pixel); without grain they would be half as large and quicker to decode."""
     noise = np.random.default_rng(0)
     with ShardSink(folder, name="bench", height=side, width=side, channels=3, shard_size=128) as sink:
         for number in range(count):
             picture = portrait(traits(0, number), side) + noise.normal(0, 3, (side, side, 3))
-            buffer = io.BytesIO()
-            image = Image.fromarray(np.clip(picture + 0.5, 0, 255).astype(np.uint8))
-            image.save(buffer, "JPEG", quality=95, subsampling=0)
-            sink.write(f"{number:08d}", buffer.getvalue(), "jpg")
+            pixels = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+            sink.write(f"{number:08d}", encode(pixels, format, effort="small"), format)
     return ShardIndex.read(folder)
 
 
@@ -182,7 +179,7 @@ def _speed_row(name: str, side: int, wall: dict[str, float], cpu: dict[str, floa
 
 
 def bare(index: ShardIndex, images: int) -> Cost:
-    """Returns what the bare loop costs to decode `images` JPEGs."""
+    """Returns what the bare loop costs to decode `images` of the files."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(WORKERS + 1)
     crew = [
@@ -205,11 +202,12 @@ def _decode_share(index: ShardIndex, images: int, first: int, barrier: Barrier) 
     torch.set_num_threads(1)
     with ShardReader(index) as reader:
         places = [(s, m) for s, shard in enumerate(index.shards) for m in range(shard.count)]
-        files = [reader.read(*place).image for place in places[first::WORKERS]]
-    decode(files[0], "jpg", index.spec)
+        samples = [reader.read(*place) for place in places[first::WORKERS]]
+    files, format = [sample.image for sample in samples], samples[0].extension
+    decode(files[0], format, index.spec)
     barrier.wait()
     for turn in range(images):
-        decode(files[turn % len(files)], "jpg", index.spec)
+        decode(files[turn % len(files)], format, index.spec)
     barrier.wait()
     barrier.wait()  # until the parent has looked at the clocks
 
