@@ -10,9 +10,11 @@ import pytest
 
 from launch.commands.measure_data import fed
 from launch.main import main
+from pipeline.config.run import DataConfig
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader, read_samples
 from pipeline.data.shards.sink import ShardSink
+from pipeline.data.streaming.lanes import Order
 from pipeline.data.streaming.measuring import Measurement
 from pipeline.images.codec import encode
 from tests.data.sets import make_set
@@ -71,7 +73,7 @@ def test_every_rate_is_of_a_known_source() -> None:
 
 
 def test_nothing_is_read_twice_within_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = make_set(tmp_path / "set", 3000, shard_size=1000)
+    index = make_set(tmp_path / "set", 4000, shard_size=200)
     places: list[tuple[int, int]] = []
     read = ShardReader.read
 
@@ -82,13 +84,15 @@ def test_nothing_is_read_twice_within_an_epoch(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(ShardReader, "read", noted)
     measurement = Measurement(index)
     for _ in range(2):
-        measurement.alone(0.1)
-    assert len(places) > 20
-    assert len(set(places)) == min(len(places), 3000)
-    measurement.together(1, 64, 0.1)
+        measurement.alone(0.3)
+    assert len(places) > 2
+    assert len(set(places)) == len(places)
     here = len(places)
+    measurement.together(1, 64, 0.1)
     measurement.alone(0.05)
-    assert places[here] != places[0]  # beyond what the worker has read
+    order = Order([shard.count for shard in index.shards], seed=0, lanes=DataConfig().lanes)
+    read_by_worker = [order.locate(position)[1:] for position in range(here, here + 64)]
+    assert places[here] not in (*places[:here], *read_by_worker)
 
 
 WRONG = {

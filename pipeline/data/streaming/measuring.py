@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import statistics
 import time
 from dataclasses import dataclass
 
@@ -24,10 +25,10 @@ _MOST_ALONE = 1000  # images
 
 @dataclass(frozen=True)
 class Alone:
-    """What an image costs one process, which reads and decodes one after the other; means in milliseconds.
+    """What an image costs one process, which reads and decodes one after the other; medians in milliseconds.
 
     read_ms: from the store to a sample that is checked. waiting_ms: the part of it in which the process did
-    not compute. bytes: of an image as it is stored. format: of the first.
+    not compute. bytes: the mean size of an image as it is stored. format: of the first.
     """
 
     read_ms: float
@@ -62,21 +63,21 @@ class Measurement:
 
     def alone(self, seconds: float) -> Alone:
         """Reads and decodes here for some seconds. Errors: UserError for a damaged sample."""
-        spent, waited, decoding, size, images, format = 0.0, 0.0, 0.0, 0, 0, ""
+        costs: list[tuple[float, float, float]] = []
+        sizes, format, ends = 0, "", time.perf_counter() + seconds
         with ShardReader(self._index) as reader, no_damage():
-            while spent + decoding < seconds and images < _MOST_ALONE:
+            while not costs or (time.perf_counter() < ends and len(costs) < _MOST_ALONE):
                 _, shard, member = self._order.locate(self._next)
+                self._next += 1
                 began, computed = time.perf_counter(), time.process_time()
                 sample = reader.read(shard, member)
                 read, computed = time.perf_counter(), time.process_time() - computed
                 decode_sample(self._index, shard, sample)
-                decoding += time.perf_counter() - read
-                spent += read - began
-                waited += max(0.0, read - began - computed)
-                size, images, format = size + len(sample.image), images + 1, format or sample.extension
-                self._next += 1
-        each = 1e3 / images
-        return Alone(spent * each, waited * each, decoding * each, size / images, format)
+                costs.append((read - began, max(0.0, read - began - computed), time.perf_counter() - read))
+                sizes, format = sizes + len(sample.image), format or sample.extension
+        # Medians, since the first sample of a shard has all headers of the shard read.
+        spent, waited, decoding = (1e3 * statistics.median(values) for values in zip(*costs, strict=True))
+        return Alone(spent, waited, decoding, sizes / len(costs), format)
 
     def together(self, workers: int, batch: int, seconds: float) -> Speed:
         """Draws batches from that many workers for some seconds, after what they decode ahead. Errors:
