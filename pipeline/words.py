@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from pipeline.reading import shown
 
 _LONGEST_LINE = 1 << 20
+SILENCE_SECONDS = 5.0
+"""After so long without a word a person wants to know what a program is doing."""
 
 
 def counted(count: int, one: str, more: str = "") -> str:
@@ -64,3 +67,27 @@ def note(line: str) -> None:
 
 def keep_quiet(line: str) -> None:
     """Takes a line like `tell` and drops it: for all ranks but the first, so that people read it once."""
+
+
+@contextmanager
+def patiently(what: str, say: Callable[[str], object] = note) -> Iterator[None]:
+    """Says what is being waited for while what is inside takes long: after SILENCE_SECONDS, and whenever
+    twice as many have passed.
+
+    what: such as "reading the index". say: is called from another thread.
+    """
+    done = threading.Event()
+
+    def speak() -> None:
+        waited = pause = SILENCE_SECONDS
+        while not done.wait(pause):
+            say(f"{what}: {waited:.0f} s so far")
+            waited, pause = 2 * waited, waited
+
+    speaker = threading.Thread(target=speak, name="hrgan-patience", daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        speaker.join()

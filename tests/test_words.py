@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import words
 from pipeline.words import counted, keep_quiet, note, table, tell
 
 CELLS = st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1, max_size=12)
@@ -87,3 +90,23 @@ def test_counts_in_words() -> None:
         "2 processes",
     ]
     assert counted(2, "image") == "2 images"
+
+
+def test_what_takes_long_says_so_at_growing_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "SILENCE_SECONDS", 0.05)
+    said: list[tuple[float, str]] = []
+    begun = time.monotonic()
+    with words.patiently("counting", lambda line: said.append((time.monotonic() - begun, line))):
+        while len(said) < 4 and time.monotonic() - begun < 20:
+            time.sleep(0.01)
+    # 1, 2, 4 and 8 times as long; a busy machine may be late, and is never early.
+    assert [line for _, line in said] == ["counting: 0 s so far"] * 4
+    assert all(at >= 0.05 * 2**n for n, (at, _) in enumerate(said))
+    assert "hrgan-patience" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_is_quick_says_nothing_and_errors_pass() -> None:
+    said: list[str] = []
+    with pytest.raises(KeyError), words.patiently("x", said.append):
+        raise KeyError
+    assert said == []

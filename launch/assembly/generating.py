@@ -29,7 +29,7 @@ from pipeline.generation.generate import generate_shards, take_folder
 from pipeline.generation.grid import generate_grid
 from pipeline.generation.request import Request
 from pipeline.storage.snapshots import Snapshot, open_snapshot
-from pipeline.words import counted
+from pipeline.words import counted, keep_quiet, note, patiently
 
 _BATCH, _BATCH_ON_CPU = (
     16,
@@ -153,16 +153,19 @@ def make_shards(options: GenerateOptions) -> int:
     place = task_place(os.environ)
     # Without the number of processes, on which the images do not depend.
     command = ["hrgan", "generate", *command_line(options, without=("processes",))]
-    index = generate_shards(
-        request,
-        lambda: sampler_of(snapshot, request.device),
-        out,
-        shard_size=shard_size,
-        make_panel=lambda: judges.panel(request.filters, out),
-        about=About(shlex.join(command), options.licence),
-        cores=own_cores(place.beside),
-        progress=place.first and sys.stderr.isatty(),
-    )
+    progress = place.first and sys.stderr.isatty()
+    silent = progress or not place.first  # a bar, or another process, says how far it is
+    with patiently(f"making {counted(request.count, 'image')}", keep_quiet if silent else note):
+        index = generate_shards(
+            request,
+            lambda: sampler_of(snapshot, request.device),
+            out,
+            shard_size=shard_size,
+            make_panel=lambda: judges.panel(request.filters, out),
+            about=About(shlex.join(command), options.licence),
+            cores=own_cores(place.beside),
+            progress=progress,
+        )
     if place.first:
         typer.echo(f"{out}: {counted(index.count, 'image')} in {counted(len(index.shards), 'shard')}")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -55,7 +55,7 @@ from pipeline.training.start import begin_with
 from pipeline.training.state import put_back
 from pipeline.training.stop import StopRequest
 from pipeline.training.trainer import Trainer, micro_batches
-from pipeline.words import counted, keep_quiet, tell
+from pipeline.words import counted, keep_quiet, note, patiently, tell
 
 
 def train(config: RunConfig, run: Path, processes: int) -> int:
@@ -68,7 +68,8 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     most_requeues()  # reports mistakes in the environment before any work
     check_ranking(config.stop.metric, "stop.metric")
     many = is_one_of_many()
-    sets = open_data(config, look=not many)
+    with nullcontext() if many else patiently("reading the index and the sizes of the shards"):
+        sets = open_data(config, look=not many)
     spec = trained_spec(config, sets)
     config = with_auto_settings(as_begun(config, run), spec)
     if processes > 1 and not many:
@@ -80,7 +81,8 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     choose_kernels(deterministic=config.engine.deterministic)
     with joined(config.engine.device, config.engine.exchange_minutes) as process:
         if many:
-            look_at_shards(config, sets, process)
+            with patiently("reading the sizes of the shards", note if process.is_first else keep_quiet):
+                look_at_shards(config, sets, process)
         tell_first = tell if process.is_first else keep_quiet
         config = with_computed_precision(config, process, tell)
         family = _check(config, spec, process.world_size)
@@ -101,7 +103,8 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
 
 
 def _settled(config: RunConfig, spec: ImageSpec, run: Path, process: Process) -> RunConfig:
-    complete = settled(config, spec, process)
+    with patiently("trial steps for batch.micro=auto", note if process.is_first else keep_quiet):
+        complete = settled(config, spec, process)
     if complete is not config and process.is_first:
         keep_settled(run, complete)
     return complete
@@ -193,7 +196,8 @@ def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
     process, store = trainer.engine.process, CheckpointStore(run, config.checkpoints.keep)
     checkpoint = agreed_checkpoint(store, process, lambda line: tell(f"hrgan: warning: {line}"))
     if checkpoint is not None:
-        put_back(trainer, checkpoint.load())
+        with patiently(f"reading {checkpoint.folder}", note if process.is_first else keep_quiet):
+            put_back(trainer, checkpoint.load())
         if process.is_first:
             store.prune(trainer.progress.images_seen)  # old checkpoints that a failed start has left
             tell(f"going on from {checkpoint.folder} ({trainer.progress.images_seen} images)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from launch.options.declared import takes_options
 from launch.options.evaluate import EvaluateOptions
+from pipeline.words import patiently
 
 
 @takes_options
@@ -21,6 +22,7 @@ def evaluate(options: EvaluateOptions) -> int:
       hrgan evaluate runs/faces --data shards --watch
       hrgan evaluate generated --data shards --metrics fid,pr
     """
-    from launch.assembly.evaluating import evaluate as measure
+    with patiently("loading torch"):
+        from launch.assembly.evaluating import evaluate as measure
 
     return measure(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from launch.options.declared import takes_options
 from launch.options.train import TrainOptions
+from pipeline.words import patiently
 
 
 @takes_options
@@ -25,6 +26,7 @@ def train(options: TrainOptions) -> int:
     # Wrong settings are refused before torch is imported, which takes seconds.
     settings = load_config(options.config, options.overrides)
     join_srun()
-    from launch.assembly.training import train as start
+    with patiently("loading torch"):
+        from launch.assembly.training import train as start
 
     return start(settings, options.folder, options.processes)

@@ -11,7 +11,7 @@ from launch.doctor.diagnosis import Diagnose, Diagnosis, at
 from launch.doctor.feeding import FEEDING
 from launch.doctor.numbers import NUMBERS
 from launch.doctor.play import PLAY
-from launch.doctor.run_readings import RunReadings
+from launch.doctor.run_readings import DATA_WAIT, RunReadings
 from pipeline.reading import shown
 from pipeline.words import counted, table
 
@@ -20,7 +20,7 @@ DIAGNOSES: tuple[Diagnose, ...] = (*NUMBERS, *FEEDING, *PLAY, *COURSE)
 
 _KEYS = (
     *("loss/discriminator", "loss/generator", "signs/real", "state/ada_p"),
-    *("skipped_updates", "data_wait", "speed/seconds_per_kimg", "memory/peak_gib"),
+    *("skipped_updates", DATA_WAIT, "speed/seconds_per_kimg", "memory/peak_gib"),
 )
 
 

@@ -24,8 +24,7 @@ def not_finite(run: RunReadings) -> Diagnosis | None:
     return Diagnosis(
         "not finite",
         bad[-1][0] == run.seen,
-        f"{', '.join(names[:3])} {'is' if len(names) == 1 else 'are'} NaN or infinite, first in the tick at "
-        f"{at(images)}; {share}",
+        f"NaN or infinity in {', '.join(names[:3])}, first in the tick at {at(images)}; {share}",
         "numbers have grown beyond what a float holds; updates with such gradients are skipped",
         "begin another run with start.source= a checkpoint or snapshot before that, lower rates, and "
         "engine.precision=float32",

@@ -27,7 +27,7 @@ Tick = Mapping[str, float]
 Course = Sequence[tuple[int, float]]
 """A figure's course: (images seen, value) of each tick that has it."""
 _MOST_TICKS = 50_000
-DATA_WAIT = "data_wait"
+DATA_WAIT = "speed/data_wait_share"
 """The share of a tick's time that training waited for images, if the log has it."""
 
 

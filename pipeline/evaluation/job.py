@@ -55,6 +55,7 @@ from pipeline.float32 import full_float32
 from pipeline.storage.atomic import sweep_folder
 from pipeline.storage.claims import Claims
 from pipeline.storage.snapshots import Snapshot
+from pipeline.words import patiently
 
 Report = Callable[[str], None]
 
@@ -97,7 +98,9 @@ class EvaluationJob:
         missing = self.peers.from_first(self._missing(source) if first else ())
         result = standing_result(source.result_path, self._report) if first else None
         if missing:
-            figures = self._measure(source, missing)
+            doing = f"measuring {', '.join(map(self._name, missing))} of {source.where}"
+            with patiently(doing, self._report):
+                figures = self._measure(source, missing)
             if first:
                 data = about_data(self._index)
                 result = add_metrics(source.result_path, source.result, figures, data, self._report)

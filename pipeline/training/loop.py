@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from pipeline.training.progress import crossed
 from pipeline.training.report import Report, stage_figures
 from pipeline.training.stop import StopRequest
 from pipeline.training.trainer import Trainer
+from pipeline.words import keep_quiet, patiently
 
 
 class Keeper(Protocol):
@@ -79,15 +81,21 @@ class Loop:
         """Trains, and saves what the configuration asks for on the way and at the end."""
         progress, total = self._trainer.progress, self._config.length.images
         if progress.images_seen == 0:
-            self._keeper.snapshot(self._trainer, self._report)
-        stopped = False
+            with self._patiently("making the first samples"):
+                self._keeper.snapshot(self._trainer, self._report)
+        stopped, begun = False, False
         self._look_for_end()
         while not (progress.images_seen >= total or stopped or self._ended):
             before = progress.images_seen
             # A rank that could not write asks to stop: all meet at the next checkpoint, and end there
             # together.
             self._trainer.wants_stop = self._stop.reason is not None or self._keeper.failed
-            self._trainer.step()
+            if not begun:
+                with self._patiently("waiting for the first images"):
+                    self._trainer.fetch()
+            with nullcontext() if begun else self._patiently("the first step"):
+                self._trainer.step()
+            begun = True
             if progress.images_seen < total:
                 self._trainer.fetch()  # while the device is still computing this step
             stopped = self._agreed_stop()
@@ -95,6 +103,9 @@ class Loop:
         self._keeper.finish(self._trainer)
         finished = progress.images_seen >= total or self._ended
         return Outcome(progress.images_seen, None if finished else self._reason(), self._why)
+
+    def _patiently(self, what: str) -> AbstractContextManager[None]:
+        return patiently(f"hrgan: {what}", keep_quiet if self._report is None else self._report.say)
 
     def _reason(self) -> str:
         return self._stop.reason or "another process"

@@ -141,7 +141,7 @@ CASES: dict[str, tuple[dict[str, Any], str | None]] = {
     "no log": ({}, None),
     "inf once, long ago": (
         {"ticks": ticks(**{"penalty/r1": lambda n: math.inf if n == 1 else 1.0})},
-        "not finite: penalty/r1 is NaN or infinite, first in the tick at 2,000 images; 1 of 12",
+        "not finite: NaN or infinity in penalty/r1, first in the tick at 2,000 images; 1 of 12",
     ),
     "a fifth is skipped": ({"ticks": ticks(skipped_updates=0.2)}, "skipped updates: 20% of all updates"),
     "one is skipped": ({"ticks": ticks(skipped_updates=lambda n: 0.01 * (n == 5))}, None),
@@ -175,7 +175,7 @@ CASES: dict[str, tuple[dict[str, Any], str | None]] = {
         {"ticks": ticks(**{"data/damaged_images": lambda n: 3.0 * (n > 4)})},
         "damaged images: 3 damaged images were passed over up to 12,000 images, the first by 6,000",
     ),
-    "waited once": ({"ticks": ticks(data_wait=lambda n: 0.9 * (n == 4))}, None),
+    "waited once": ({"ticks": ticks(**{"speed/data_wait_share": lambda n: 0.9 * (n == 4)})}, None),
     "slower": (
         {"ticks": ticks(**{"speed/seconds_per_kimg": lambda n: 5.0 if n < 6 else 13.0})},
         "slower: 13 s/kimg over the last third of the ticks, 5 over the first",

@@ -27,12 +27,13 @@ import yaml
 from launch.main import main as hrgan
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.chunks import Decoder
+from pipeline.evaluation.metrics.registry import METRICS, PLAIN
 from pipeline.storage.manifest import MANIFEST
 from pipeline.training.report import Report
 from pipeline.training.trainer import Trainer
 
 STORED = Path(__file__).parents[2] / "tests/stored/runs"
-WAIT = "data_wait"
+WAIT = "speed/data_wait_share"
 _TO_SLOW = 3_000  # images after which the slow loader becomes slow
 _KEPT = ("job.json", "data.json")
 _DIGITS = 4  # of a stored figure
@@ -46,26 +47,27 @@ class Run:
     settings: tuple[str, ...] = ()
     slow: bool = False
     code: int = 0
-    metrics: str = "swd,msssim"
+    metrics: tuple[str, ...] = PLAIN
 
 
+_OF_CLASSES = (*PLAIN, *(name for name, metric in METRICS.items() if metric.labels))
 _LONGER = (
     *("length.images=20k", "report.every_images=1250", "snapshots.every_images=5k"),
     *("checkpoints.every_images=20k", "family.ada.adjust_images=500k"),
 )
 RUNS = {
-    "healthy-digits": Run("digits", _LONGER, metrics="swd,msssim,class_accuracy"),
+    "healthy-digits": Run("digits", _LONGER, metrics=_OF_CLASSES),
     "healthy-faces": Run("faces"),
     "rate": Run("digits", ("family.generator_rate=0.25", "family.discriminator_rate=0.25")),
-    "labels": Run("shuffled", metrics="swd,msssim,class_accuracy"),
-    "few": Run("few", metrics=""),  # too few to evaluate
+    "labels": Run("shuffled", metrics=_OF_CLASSES),
+    "few": Run("few", metrics=()),  # too few to evaluate
     "p": Run("digits", ("family.ada.target=0", "family.ada.adjust_images=2k")),
-    "wait": Run("digits", slow=True, metrics=""),
+    "wait": Run("digits", slow=True, metrics=()),
     "nan": Run(
         "digits",
         ("family.generator_rate=1e12", "family.discriminator_rate=1e12", "report.every_images=64"),
         code=1,
-        metrics="",
+        metrics=(),
     ),
 }
 _SETTINGS = (
@@ -150,7 +152,7 @@ def make_run(work: Path, name: str) -> Path:
     if code != run.code:
         raise SystemExit(f"{name}: ended with {code}, not {run.code}")
     if run.metrics:
-        measured = ["--data", str(data), "--metrics", run.metrics, "--count", "400"]
+        measured = ["--data", str(data), "--metrics", ",".join(run.metrics), "--count", "400"]
         hrgan(["evaluate", str(folder), *measured])
     return folder
 

@@ -24,6 +24,7 @@ from pipeline.data.streaming.ahead import Stride
 from pipeline.data.streaming.chunks import Decoder, Notes
 from pipeline.data.streaming.slots import Samples, shared_samples
 from pipeline.errors import RunFailed, UserError
+from pipeline.words import SILENCE_SECONDS, note
 
 # The trainer answers these at a step boundary; a scheduler sends them to every process of the job.
 _TRAINERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -133,12 +134,20 @@ class _Worker:
         WorkerDied if the process is gone."""
         try:
             # A worker's end is open in no other process, so its death ends this wait.
+            self._wait()
             slot, notes, error = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             self._died()
         if error is not None:
             raise error
         return Chunk(number, self._slots[slot], notes, lambda: self._free(slot))
+
+    def _wait(self) -> None:
+        """Until something has come; a person is told if that takes long."""
+        waited = SILENCE_SECONDS
+        while not self._pipe.poll(waited if waited == SILENCE_SECONDS else waited / 2):
+            note(f"waiting for images: nothing from {self._process.name} for {waited:.0f} s")
+            waited *= 2
 
     def stop(self) -> None:
         atexit.unregister(self.stop)

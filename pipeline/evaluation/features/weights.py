@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.storage.faults import explained
+from pipeline.words import note
 
 OPTION = "--extractor-weights FILE"
 # Metrics are not named here, because they stand above weights.
@@ -154,6 +155,7 @@ def _found_or_fetched(published: Published) -> Path:
 def _fetch(published: Published, path: Path) -> Path:
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+    note(f"downloading {published.what} weights from {published.url}")
     try:
         with _impatient():
             # Written aside, checked and renamed by torch hub.
