@@ -152,8 +152,8 @@ CASES: dict[str, tuple[Change, str | None]] = {
     "old Pillow": (lambda m: replace(m, pillow_lacks=("avif",)), "Pillow without some kinds: this Pillow"),
     "offline": (lambda m: with_env(m, HF_HUB_OFFLINE="1"), "downloads are switched off: HF_HUB_OFFLINE"),
     "not offline": (lambda m: with_env(m, HF_HUB_OFFLINE="0"), None),
-    "half a proxy": (lambda m: with_env(m, http_proxy="http://p:1"), "proxy for http alone: "),
-    "a whole proxy": (lambda m: with_env(m, http_proxy="http://p:1", HTTPS_PROXY="http://p:1"), None),
+    "half a proxy": (lambda m: with_env(m, http_proxy="proxy:3128"), "proxy for http alone: "),
+    "a whole proxy": (lambda m: with_env(m, http_proxy="proxy:3128", HTTPS_PROXY="proxy:3128"), None),
     "a folder that is a file": (
         lambda m: with_env(m, TMPDIR=str(file(m, "file").root / "file")),
         "a folder cannot be written: TMPDIR ",
