@@ -17,8 +17,10 @@ from pipeline.models.auto import with_auto_settings
 from pipeline.models.first import counted_gb, published_seconds
 from pipeline.training.trainer import micro_batches
 
-_UNKNOWN = Estimate(1_000_000, "", "", 4_000, 200_000)
-_LONGEST = 25_000_000
+_USUAL = "Enough to see whether it learns."
+_UNKNOWN = Estimate(1_000_000, _USUAL, "", "", 4_000, 200_000, 200_000)
+_SHORTEST, _LONGEST = 500, 25_000_000
+_CHECKPOINT_SECONDS = 1800
 _TICKS, _SAVES = 400, 20  # of a run
 
 
@@ -58,18 +60,27 @@ def _rate(plan: Plan, steps: Measured | None) -> tuple[float | None, str]:
 
 
 def _within(plan: Plan, config: RunConfig, rate: float | None, source: str, memory: str) -> Estimate:
+    least = config.batch.size
     if rate is None:
-        images = config.length.images if plan.first.inherit else _UNKNOWN.images
+        images, why = (config.length.images, "As published.") if plan.first.inherit else (1_000_000, _USUAL)
         hours = (
             "not known: nothing is published for this, and nothing was measured (hrgan init --measure does)"
         )
     else:
-        images = min(max(_round(3_600_000 * plan.hours / rate), 500), _LONGEST)
+        images, why = _length(plan.hours, rate)
         hours = f"about {images * rate / 3.6e6:.2g} at {rate:.3g} s per 1,000 images, {source}"
-    least = config.batch.size
-    return Estimate(
-        images, hours, memory, max(_round(images / _TICKS), least), max(_round(images / _SAVES), least)
+    snapshot = max(_round(images / _SAVES), least)
+    checkpoint = (
+        snapshot if rate is None else max(min(snapshot, _round(_CHECKPOINT_SECONDS * 1000 / rate)), least)
     )
+    return Estimate(images, why, hours, memory, max(_round(images / _TICKS), least), snapshot, checkpoint)
+
+
+def _length(hours: float, rate: float) -> tuple[int, str]:
+    images = max(_round(3_600_000 * hours / rate), _SHORTEST)
+    if images > _LONGEST:
+        return _LONGEST, "The published length, of which there are hours enough."
+    return images, f"What {hours:g} hours are good for."
 
 
 def _round(value: float) -> int:
@@ -81,8 +92,7 @@ def _round(value: float) -> int:
 
 def _memory(plan: Plan, config: RunConfig, steps: Measured | None) -> str:
     if steps is not None:
-        beside = "" if plan.gpus else "; each loader process takes about half a GiB more"
-        return f"{steps.peak_gib:.1f} GiB, measured here in the same steps{beside}"
+        return f"{steps.peak_gib:.1f} GiB, measured here in the same steps, without the loader's processes"
     images = -(-config.batch.size // max(plan.gpus, 1))
     known = counted_gb(plan.family, plan.resolution, images) if plan.gpus else None
     if known is None:

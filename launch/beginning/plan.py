@@ -42,6 +42,7 @@ class Plan:
     equipment: Equipment
     config: Path
     family: str
+    why_family: str
     resolution: int
     why_resolution: str
     gpus: int
@@ -89,6 +90,7 @@ def planned(options: InitOptions, photos: Photographs, equipment: Equipment, con
         equipment,
         config,
         family,
+        _why_family(options, snapshot),
         resolution,
         why,
         gpus,
@@ -102,6 +104,14 @@ def planned(options: InitOptions, photos: Photographs, equipment: Equipment, con
     )
     first = first_settings(family, Conditions(plan.spec, photos.count, gpus))
     return replace(plan, first=first if snapshot is None else _transferring(first, snapshot, options))
+
+
+def _why_family(options: InitOptions, snapshot: Snapshot | None) -> str:
+    if options.family is not None:
+        return "As asked for."
+    if snapshot is not None:
+        return "That of the snapshot."
+    return "The usual choice: augmentation that adapts lets it learn from few images. --family takes others."
 
 
 def _resolution(
@@ -118,8 +128,10 @@ def _resolution(
         return options.resolution, f"As asked for.{_enlarged(photos, options.resolution)}"
     if snapshot is not None and snapshot.spec.height in allowed:
         return snapshot.spec.height, "That of the snapshot, whose weights then all fit."
+    if photos.largest < min(allowed):
+        return min(allowed), f"The smallest that {family} has settings for.{_enlarged(photos, min(allowed))}"
     machine = next((side for least, side in _ON_GPUS if gpus >= least), _ON_CPU)
-    fitting = [side for side in allowed if side <= min(machine, photos.largest)]
+    fitting = (side for side in allowed if side <= min(machine, photos.largest))
     side = max(fitting, default=min(allowed))
     why = f"{1 - photos.smaller_than(side):.0%} of the pictures have so many pixels or more."
     if photos.largest > side:

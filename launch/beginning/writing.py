@@ -20,14 +20,16 @@ _WIDTH = 108
 
 @dataclass(frozen=True)
 class Estimate:
-    """images: the length of the run. hours, memory: in words, with how they are known. tick_images,
-    save_images: between two lines of the log, and between two snapshots or checkpoints."""
+    """images: the length of the run, and why so many. hours, memory: in words, with how they are known.
+    tick_images, snapshot_images, checkpoint_images: between two lines of the log, and so on."""
 
     images: int
+    why_images: str
     hours: str
     memory: str
     tick_images: int
-    save_images: int
+    snapshot_images: int
+    checkpoint_images: int
 
 
 def commands(plan: Plan) -> list[str]:
@@ -68,10 +70,13 @@ def _header(plan: Plan, estimate: Estimate) -> Iterator[str]:
         "# ",
     )
     yield "#"
+    here = len(plan.equipment.gpus)
+    other = f"planned for {plan.gpus} GPUs" if plan.gpus else "planned for the CPU alone"
+    planned_for = [other] if plan.gpus > here or (here and not plan.gpus) else []
     for title, lines in {
         "Commands:": commands(plan),
         "Pictures:": list(plan.photos.lines()),
-        "Machine:": list(plan.equipment.lines()),
+        "Machine:": [*plan.equipment.lines(), *planned_for],
         "Hours:": [estimate.hours],
         "Memory:": [estimate.memory],
         "Look at:": [
@@ -87,12 +92,7 @@ def _header(plan: Plan, estimate: Estimate) -> Iterator[str]:
 
 def _sections(plan: Plan, estimate: Estimate) -> Mapping[str, Reasoned]:
     sections: dict[str, Reasoned] = {
-        "length": {
-            "images": (
-                estimate.images,
-                f"What {plan.hours:g} hours are good for; free to change at any start.",
-            )
-        },
+        "length": {"images": (estimate.images, f"{estimate.why_images} It may change at any start.")},
         "data": {
             "path": (str(plan.shards), "What hrgan prepare makes."),
             "resolution": (plan.resolution, plan.why_resolution),
@@ -102,10 +102,10 @@ def _sections(plan: Plan, estimate: Estimate) -> Mapping[str, Reasoned]:
                 "Loader processes for each training process.",
             ),
         },
-        "family": {"name": (plan.family, "")},
-        "checkpoints": {"every_images": (estimate.save_images, "The most work that a crash can cost.")},
+        "family": {"name": (plan.family, plan.why_family)},
+        "checkpoints": {"every_images": (estimate.checkpoint_images, "The most work that a crash can cost.")},
         "snapshots": {
-            "every_images": (estimate.save_images, "A picture of samples, and something to evaluate.")
+            "every_images": (estimate.snapshot_images, "A picture of samples, and something to evaluate.")
         },
         "report": {"every_images": (estimate.tick_images, "Between two lines of the log.")},
     }

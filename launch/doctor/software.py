@@ -85,8 +85,7 @@ def old_driver(machine: Machine) -> Problem | None:
         "driver older than torch's CUDA",
         True,
         f"the driver runs CUDA up to {driver}, and torch was built for {torch.cuda}: it sees no GPU",
-        f"a newer NVIDIA driver, or a torch built for CUDA {major} (https://pytorch.org/get-started lists "
-        "them)",
+        f"a newer NVIDIA driver, or a torch built for CUDA {major}",
     )
 
 

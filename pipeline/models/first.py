@@ -115,7 +115,10 @@ def _stylegan2_on_cpu(conditions: Conditions) -> First:
     return First(
         None,
         {
-            "batch": {"size": (_CPU_BATCH, "Small, since a CPU computes one image after the other anyway.")},
+            "batch": {
+                "size": (_CPU_BATCH, "Small, since a CPU computes one image after the other anyway."),
+                "micro": (_CPU_BATCH if side <= 128 else 4, "So many at once, for the memory's sake."),
+            },
             "family": {
                 "channel_base": (
                     _CPU_CHANNELS * side,

@@ -71,7 +71,8 @@ USAGE = {
     "generate a b": "missing option '--count'",
     "evaluate a": "missing option '--data'",
     "evaluate nosuch --data b --metrics fidd": "--metrics: unknown metric 'fidd'; allowed: fid, kid, is, pr",
-    "doctor x": "got unexpected extra argument(s) (x) (see hrgan doctor --help)",
+    "doctor x": "x: no such folder; allowed: the folder of a run (hrgan runs lists them)",
+    "init": "missing argument 'PHOTOS' (see hrgan init --help)",
 }
 
 
