@@ -162,7 +162,7 @@ def read_keys(index: ShardIndex) -> list[str]:
 
 
 def _keys_of(index: ShardIndex, shard: Shard) -> list[str]:
-    path = index.shards_root / shard.name
+    path = index.folder / shard.name
     try:
         return keys(path, index.fields)
     except Damaged as damage:
