@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.sources.faces.portrait import portrait
 from pipeline.data.sources.faces.traits import traits
 from pipeline.images.codec import encode
@@ -79,7 +80,7 @@ def pictures(folder: Path, count: int) -> list[Path]:
 
 def prepared(files: list[Path], workers: int, out: Path) -> None:
     """Makes shards of the files' folder."""
-    prepare(files[0].parent, out, resolution=TO, workers=workers)
+    prepare(files[0].parent, out, Asked(resolution=TO), workers=workers)
 
 
 def bare(files: list[Path], workers: int) -> None:
