@@ -46,6 +46,10 @@ OPTIONAL = {  # package -> extra that installs it, what it is for
     "adlfs": ("cloud", "data sets in Azure's storage"),
     "scikit-learn": ("demo", "demo:digits"),
     "pillow-heif": ("heic", "HEIC pictures"),
+    "pyarrow": ("sources", "Parquet and Arrow"),
+    "lmdb": ("sources", "LMDB databases"),
+    "av": ("sources", "videos"),
+    "huggingface-hub": ("sources", "hf://OWNER/NAME"),
     "imagecodecs": ("decoders", "PNG and WebP decoded in two thirds of the time"),
 }
 PACKAGES = ("launch", "ops", "pipeline")

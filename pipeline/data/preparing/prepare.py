@@ -105,6 +105,14 @@ def _wanted(asked: Asked, side: int | None) -> Wanted:
     )
 
 
+def _refuse_unused(asked: Asked, depends: Mapping[str, object], source: str) -> None:
+    """UserError for an option that this kind of source makes no use of."""
+    if asked.image_column is not None and "image_column" not in depends:
+        raise UserError(f"--image-column {asked.image_column}: {source} is no table; leave the option out")
+    if asked.every != Wanted.every and "every_seconds" not in depends:
+        raise UserError(f"--every {asked.every:g}: {source} is no video; leave the option out")
+
+
 def _make(
     pictures: Source,
     source: str,
@@ -120,6 +128,7 @@ def _make(
     listing, reading = pictures.listing, asked.reading
     if not listing.names:
         raise UserError(f"{source}: holds no images{nothing_found(listing.skipped, listing.others)}")
+    _refuse_unused(asked, listing.depends, source)
     skipped = list(listing.skipped)
     report = PrepareReport(out, skipped, others=listing.others, reading=reading, source=source)
     labelled = labelling(
