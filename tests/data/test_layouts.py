@@ -211,3 +211,6 @@ def test_each_file_that_is_left_alone_is_named(tmp_path: Path) -> None:
     at = lines.index("25 files of other kinds were left alone: 25 .txt (notes00.txt)")
     assert lines[at + 1 : at + 22] == [*(f"  notes{n:02d}.txt" for n in range(20)), "  and 5 more"]
     assert report.others.named == [(name, "is no picture") for name in files]
+    rows = (tmp_path / "out/left-out.csv").read_text().splitlines()
+    assert rows == ["name,reason", *(f"{name},left alone: is no picture" for name in files)]
+    assert call(tmp_path, source).skipped == []

@@ -47,8 +47,8 @@ def settle(blocks: Blocks, work: Work, report: PrepareReport, about: About) -> l
     if not shards:
         blocks.forget()
         raise UserError(f"{report.source}: none of its images can be read{first_reason(report.skipped)}")
-    if report.skipped:
-        write_left_out(blocks.root, report.skipped)
+    if report.skipped or report.others:
+        write_left_out(blocks.root, report.skipped, report.others.named)
     if not work.sized:
         report.enlarged = 0  # nothing was asked: it is a demo's own size
     held_out = _hold_out(blocks.index, records)

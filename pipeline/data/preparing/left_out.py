@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from pipeline.errors import Damaged
@@ -14,11 +15,14 @@ from pipeline.storage.atomic import publish_file
 LEFT_OUT = "left-out.csv"
 NEAR_DUPLICATES = "near-duplicates.csv"
 _MOST_BYTES = 1 << 30
+_ALONE = "left alone: "  # before the kind of a file that nobody took for a picture
 
 
-def write_left_out(root: Path, rows: Iterable[tuple[str, str]]) -> None:
-    """Publishes name and reason of every file of the source that is not in the data set."""
-    _write(root / LEFT_OUT, ("name", "reason"), rows)
+def write_left_out(root: Path, rows: Iterable[tuple[str, str]], others: Iterable[tuple[str, str]]) -> None:
+    """Publishes name and reason of every file of the source that is not in the data set. others: name and
+    kind of those that were left alone, since they are no pictures."""
+    alone = ((name, _ALONE + kind) for name, kind in others)
+    _write(root / LEFT_OUT, ("name", "reason"), chain(rows, alone))
 
 
 def write_near_duplicates(root: Path, rows: Iterable[tuple[str, str]]) -> None:
@@ -37,11 +41,12 @@ def _write(path: Path, head: tuple[str, str], rows: Iterable[tuple[str, str]]) -
 
 
 def read_left_out(root: Path) -> list[tuple[str, str]]:
-    """What `write_left_out` wrote; nothing if it is not there, or is no such file any more."""
+    """The rows that `write_left_out` wrote, without the files that were left alone; nothing if it is not
+    there, or is no such file any more."""
     try:
         data = read_bytes(root / LEFT_OUT, _MOST_BYTES)
     except (FileNotFoundError, Damaged):
         return []
     text = data.decode("utf-8", errors="surrogateescape")
     rows = csv.reader(io.StringIO(text, newline=""))
-    return [(row[0], row[1]) for row in rows if len(row) == 2][1:]
+    return [(row[0], row[1]) for row in rows if len(row) == 2 and not row[1].startswith(_ALONE)][1:]
