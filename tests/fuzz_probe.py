@@ -44,8 +44,9 @@ def picture(path: Path) -> str | None:
 
 
 def shard(path: Path) -> str | None:
-    from pipeline.data.shards.index import Shard, ShardIndex
+    from pipeline.data.shards.index import ShardIndex
     from pipeline.data.shards.reader import read_samples
+    from pipeline.data.shards.rows import Shard
     from pipeline.data.shards.samples import keys
     from pipeline.data.shards.verify import verify_shard
     from pipeline.errors import Damaged, UserError

@@ -10,7 +10,8 @@ from typing import IO, Any
 
 from pipeline.data.shards import blocks
 from pipeline.data.shards.blocks import MOST_RECORD_BYTES, Held
-from pipeline.data.shards.index import Shard, ShardIndex
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.rows import Shard
 from pipeline.errors import Damaged
 from pipeline.reading import read_as
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pipeline.contracts import Fakes, Sampler
-from pipeline.data.shards.index import Shard, ShardIndex
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.rows import Shard
 from pipeline.errors import RunFailed
 from pipeline.float32 import full_float32
 from pipeline.generation.blocks import NAME, Blocks, HeldBlock

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pipeline.data.shards.index import Shard
 from pipeline.data.shards.rewrite import keep_samples
+from pipeline.data.shards.rows import Shard
 from pipeline.generation.blocks import Blocks, Record
 from pipeline.generation.duplicates import Seen
 

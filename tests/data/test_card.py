@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.data.shards.card import data_card
-from pipeline.data.shards.index import Shard, ShardIndex
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.rows import Shard
 
 
 def test_the_card_says_what_the_data_are(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.data.shards import places
-from pipeline.data.shards.index import Shard, ShardIndex
+from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.places import Place, pack_places, parse_places, place_in, read_places
+from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.verify import verify
 from pipeline.data.streaming.stream import read_uint8
 from pipeline.errors import Damaged, RunFailed, UserError

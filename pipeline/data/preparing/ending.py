@@ -15,8 +15,9 @@ from pipeline.data.preparing.page import PAGE, page_of
 from pipeline.data.preparing.records import HELD_OUT, Blocks, Record
 from pipeline.data.preparing.report import PrepareReport, first_reason
 from pipeline.data.preparing.sheets import choose_places, write_pairs, write_sheets
-from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, read_unfinished
+from pipeline.data.shards.index import INDEX_NAME, ShardIndex, read_unfinished
 from pipeline.data.shards.reader import read_labels
+from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.samples import no_damage
 from pipeline.errors import UserError
 from pipeline.storage.atomic import publish_folder

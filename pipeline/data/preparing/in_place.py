@@ -21,15 +21,9 @@ from pipeline.data.preparing.pyramid import build_pyramid, check_levels
 from pipeline.data.preparing.report import PrepareReport, first_reason
 from pipeline.data.preparing.settings import Asked
 from pipeline.data.preparing.survey import Misfits, Survey, Terms, first_size, survey
-from pipeline.data.shards.index import (
-    INDEX_NAME,
-    SHARD_NAME,
-    Shard,
-    ShardIndex,
-    places_path,
-    read_unfinished,
-)
+from pipeline.data.shards.index import INDEX_NAME, ShardIndex, places_path, read_unfinished
 from pipeline.data.shards.places import Table, pack_places, parse_places, place_in, read_places
+from pipeline.data.shards.rows import SHARD_NAME, Shard
 from pipeline.data.shards.samples import no_damage
 from pipeline.data.shards.sink import differences
 from pipeline.data.sources.classes import class_names

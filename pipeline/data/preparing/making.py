@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pipeline.data.preparing.records import Blocks, HeldBlock
 from pipeline.data.preparing.render import Recipe, Rendered, rendered
-from pipeline.data.shards.index import Shard
+from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.sink import checked_members
 from pipeline.data.sources.source import Source
 from pipeline.errors import UserError

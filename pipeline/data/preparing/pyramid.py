@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from pipeline.data.preparing.processes import in_order
 from pipeline.data.shards.decode import decode_sample
-from pipeline.data.shards.index import Level, ShardIndex
+from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.levels import LOWEST, block_sums, level_root, level_sizes, open_level, rounded
 from pipeline.data.shards.reader import ShardReader
+from pipeline.data.shards.rows import Level
 from pipeline.data.shards.samples import Encoded, no_damage
 from pipeline.data.shards.sink import ShardSink
 from pipeline.errors import UserError

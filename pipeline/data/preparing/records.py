@@ -15,7 +15,8 @@ from pipeline.data.preparing.render import Rendered
 from pipeline.data.preparing.tally import Tally
 from pipeline.data.shards import blocks
 from pipeline.data.shards.blocks import MOST_RECORD_BYTES, Held
-from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, check_size, read_unfinished
+from pipeline.data.shards.index import INDEX_NAME, ShardIndex, check_size, read_unfinished
+from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.sink import ShardWriter
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import read_as

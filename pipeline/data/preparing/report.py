@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.contracts import Field
 from pipeline.data.preparing.choosing import UNWANTED
 from pipeline.data.preparing.tally import Tally
-from pipeline.data.shards.index import Level
+from pipeline.data.shards.rows import Level
 from pipeline.images.kinds import Others
 from pipeline.images.pixels import FULL_RANGE, Reading, Remark
 from pipeline.words import counted, printable

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Generic, Protocol, TypeVar
 
-from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, check_size, read_unfinished
+from pipeline.data.shards.index import INDEX_NAME, ShardIndex, check_size, read_unfinished
+from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.sink import ShardWriter, differences
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import read_as

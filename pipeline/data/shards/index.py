@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from pipeline.contracts import Field, ImageSpec
 from pipeline.data.shards.checked_json import Entries
 from pipeline.data.shards.fields import fields_as_json, parse_fields
+from pipeline.data.shards.rows import Level, Shard, parse_levels, parse_shards
 from pipeline.data.stores.patience import Absent
 from pipeline.data.stores.place import Place, Remote, place_of
 from pipeline.data.stores.systems import read_store, sizes_in
@@ -45,40 +45,6 @@ VERSIONS = Stored(
 )
 _MOST_BYTES = 1 << 30  # a million shards are 200 MB
 _LARGEST = 1 << 16  # pixels a side
-
-SHARD_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$")
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One tar file: its name in the folder, the number of its samples, its size in bytes, and its sha256 in
-    hex.
-
-    Of a tar by others: places: the sha256 of what says where its samples lie (`shards.places`). left_out: how
-    many of its samples cannot be used.
-    """
-
-    name: str
-    count: int
-    bytes: int
-    sha256: str
-    places: str = ""
-    left_out: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """Its entry in index.json."""
-        entry = {"name": self.name, "count": self.count, "bytes": self.bytes, "sha256": self.sha256}
-        return {**entry, "places": self.places, "left_out": self.left_out} if self.places else entry
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """The same samples at a lower resolution: its pixels, and the digest of its own index."""
-
-    height: int
-    width: int
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -301,14 +267,14 @@ def _parse(content: Any, where: Place) -> ShardIndex:
     content = VERSIONS.current(content, str(where))
     index = ShardIndex(
         root=where.parent,
-        shards=_parse_shards(entries.take("shards", list), where, bool(content.get("data_root"))),
+        shards=parse_shards(entries.take("shards", list), where, bool(content.get("data_root"))),
         height=entries.take("height", int, low=1, high=_LARGEST),
         width=entries.take("width", int, low=1, high=_LARGEST),
         channels=entries.take("channels", int, low=1),
         classes=tuple(entries.take("classes", list)),
         origin=entries.take("origin", dict),
         complete=entries.take("complete", bool),
-        levels=_parse_levels(content.get("levels", []), where),
+        levels=parse_levels(content.get("levels", []), where),
         fields=parse_fields(content.get("fields"), where),
         data_root=_parse_data_root(content.get("data_root"), where),
     )
@@ -330,46 +296,3 @@ def _parse_data_root(value: Any, where: Place) -> str:
     if value and isinstance(where, Remote):
         raise UserError(f"{where}: data_root: shards that others wrote are read in place from a disk alone")
     return str(value)
-
-
-def _parse_shards(rows: list[Any], where: Place, in_place: bool) -> tuple[Shard, ...]:
-    shards = tuple(_parse_shard(row, where, number, in_place) for number, row in enumerate(rows))
-    seen: set[str] = set()
-    for shard in shards:
-        if shard.name in seen:
-            raise UserError(f"{where}: shards: {shard.name} is listed twice")
-        seen.add(shard.name)
-    return shards
-
-
-def _parse_shard(row: Any, where: Place, number: int, in_place: bool) -> Shard:
-    entries = Entries(row, where, f"shards[{number}].")
-    name = entries.take("name", str)
-    # A name is opened under root: anything but a plain file name could leave it.
-    if not SHARD_NAME.match(name):
-        raise UserError(f"{where}: shards[{number}].name: {name!r}; must be a plain file name ending in .tar")
-    count, size = entries.take("count", int, low=1), entries.take("bytes", int, low=1024)
-    sha256 = _take_sha256(entries, "sha256", f"{where}: shards[{number}].")
-    if not in_place:
-        return Shard(name, count, size, sha256)
-    places = _take_sha256(entries, "places", f"{where}: shards[{number}].")
-    return Shard(name, count, size, sha256, places, entries.take("left_out", int, low=0))
-
-
-def _take_sha256(entries: Entries, key: str, prefix: str) -> str:
-    value = entries.take(key, str)
-    if not _SHA256.match(value):
-        raise UserError(f"{prefix}{key}: must be 64 hexadecimal digits")
-    return value
-
-
-def _parse_levels(rows: Any, where: Place) -> tuple[Level, ...]:
-    if not isinstance(rows, list):
-        raise UserError(f"{where}: levels: must be list, not {rows!r:.40}")
-    levels = []
-    for number, row in enumerate(rows):
-        entries = Entries(row, where, f"levels[{number}].")
-        height, width = entries.take("height", int, low=1), entries.take("width", int, low=1)
-        digest = _take_sha256(entries, "digest", f"{where}: levels[{number}].")
-        levels.append(Level(height, width, digest))
-    return tuple(levels)

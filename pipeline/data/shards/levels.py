@@ -18,7 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.data.shards.index import INDEX_NAME, Level, ShardIndex
+from pipeline.data.shards.index import INDEX_NAME, ShardIndex
+from pipeline.data.shards.rows import Level
 from pipeline.data.stores.place import Place, Remote
 from pipeline.errors import UserError
 

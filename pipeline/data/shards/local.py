@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pipeline.data.shards.index import Shard, ShardIndex
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.rows import Shard
 from pipeline.data.stores.cache import cache_for
 from pipeline.data.stores.download import StoredFile
 from pipeline.data.stores.patience import Absent

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.data.shards.arrays import pack, stored_type, unpack
-from pipeline.data.shards.index import Shard, ShardIndex, places_path
+from pipeline.data.shards.index import ShardIndex, places_path
+from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.samples import Encoded, binding
 from pipeline.errors import Damaged
 from pipeline.images.codec import FORMATS

@@ -10,9 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pipeline.data.shards.index import Shard, ShardIndex
+from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.local import LocalShards
 from pipeline.data.shards.places import PlacedShards, key_of
+from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.samples import Encoded, Offsets, keys, no_damage, scan, take_apart
 from pipeline.errors import Damaged
 from pipeline.storage.faults import reason_of

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from pipeline.data.shards.index import Shard, ShardIndex
+from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader
+from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.samples import keys
 from pipeline.data.shards.sink import ShardWriter
 from pipeline.errors import Damaged, UserError

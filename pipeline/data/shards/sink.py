@@ -18,7 +18,8 @@ from webdataset.writer import TarWriter
 from pipeline.contracts import Field
 from pipeline.data.shards.decode import decode_field
 from pipeline.data.shards.fields import check_fields, member_for
-from pipeline.data.shards.index import INDEX_NAME, Shard, ShardIndex, read_unfinished
+from pipeline.data.shards.index import INDEX_NAME, ShardIndex, read_unfinished
+from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.samples import binding
 from pipeline.errors import Damaged, UserError
 from pipeline.images.codec import FORMATS
