@@ -79,7 +79,7 @@ def doctor(
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
 ) -> int:
-    """Show what is wrong with this machine, or with a run, and how to mend it.
+    """Show what is wrong with this machine or with a run.
 
     Of a machine it lists versions, compilers, fused operations (and why they are not compiled), GPUs, SLURM
     and memory, and names what is in the way. Of a run it reads the log, the metrics and the images, and says

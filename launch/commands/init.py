@@ -14,9 +14,10 @@ from pipeline.words import tell
 
 @takes_options
 def init(options: InitOptions) -> int:
-    """Look at photographs and at this machine, and write a configuration that trains as it is.
+    """Write a configuration for photographs, fit to train as it is.
 
-    Each choice has a comment that says why. The commands to run are printed, and stand in the file.
+    It follows from a look at the pictures and at this machine. Each choice has a comment that says why; the
+    commands to run are printed, and stand in the file.
 
     \b
     Examples:
