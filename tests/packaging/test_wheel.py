@@ -18,7 +18,7 @@ from launch.commands.doctor import PACKAGES
 from ops.building.cache import default_root
 
 ROOT = Path(__file__).parents[2]
-DATA = {".yaml", ".sbatch", ".cpp", ".cu", ".cuh", ".h", ".typed"}
+DATA = {".yaml", ".json", ".sbatch", ".cpp", ".cu", ".cuh", ".h", ".typed"}
 
 
 @pytest.fixture(scope="module")
