@@ -214,6 +214,12 @@ def test_pairs_are_those_of_the_definition(data: st.DataObject, bits: int) -> No
     assert twins(_prints(rows), bits) == _slow_twins(rows, bits)
 
 
+def test_what_is_like_a_dropped_picture_alone_stays() -> None:
+    base = 0x0123456789ABCDEF
+    rows = [(base, 1), (base ^ 0b11, 1), (base ^ 0b1111, 1), (base ^ 0b11, 1)]
+    assert twins(_prints(rows), 2) == {1: 0, 3: 0}
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_every_difference_of_so_many_bits_is_seen(bits: int) -> None:
     base = 0x0123456789ABCDEF

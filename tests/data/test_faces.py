@@ -102,6 +102,12 @@ def test_faces_come_to_their_places(tmp_path: Path, form: str) -> None:
     assert len(origin["landmarks"]) == 16
 
 
+def test_eyes_are_the_middle_of_their_points(tmp_path: Path) -> None:
+    (tmp_path / "ffhq.json").write_text(FORMS["ffhq-dataset-v2.json"])
+    points = read_faces(tmp_path / "ffhq.json", list(FACES)).points
+    np.testing.assert_allclose(points, np.stack(list(FACES.values())))
+
+
 def test_pictures_without_landmarks_are_left_out_and_named(tmp_path: Path) -> None:
     rows = FORMS["bare.csv"].splitlines()
     rows[1] = "b.png" + ",nan" * 10
