@@ -182,6 +182,15 @@ def test_classes_from_numbers_names_and_json(tmp_path: Path) -> None:
     assert (report.labels_from, report.class_counts) == (".cls", {"0": 7, "50": 7, "100": 6})
 
 
+def test_a_sample_that_lost_its_class_with_the_end_of_a_tar_is_left_out(tmp_path: Path) -> None:
+    samples = [{"__key__": f"{n:03d}", "jpg": png(n), "json": {"kind": n % 3}} for n in range(16)]
+    path = write_shards(tmp_path / "theirs", samples) / "00000.tar"
+    with tarfile.open(path) as tar:
+        end = tar.getmember("009.json").offset_data + 3
+    path.write_bytes(path.read_bytes()[:end])
+    assert in_place(path, tmp_path / "out", label_column="kind").count == 9
+
+
 def test_one_class_is_none(tmp_path: Path) -> None:
     source = write_shards(tmp_path / "theirs", [{**sample, "cls": 3} for sample in counting(9)])
     report = in_place(source, tmp_path / "out")

@@ -87,6 +87,19 @@ def test_images_that_do_not_fit_are_counted_and_the_first_is_named(tmp_path: Pat
     assert in_place(tmp_path / "theirs", tmp_path / "out").count == 20
 
 
+def test_what_was_published_before_it_was_listed_is_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_shards(tmp_path / "theirs", counting(40))
+    in_place(source, tmp_path / "out")
+    whole = (tmp_path / "out/index.json").read_bytes()
+    (tmp_path / "out/index.json").unlink()
+    with monkeypatch.context() as patched:
+        patched.delattr(survey, "read_picture")
+        in_place(source, tmp_path / "out")
+    assert (tmp_path / "out/index.json").read_bytes() == whole
+
+
 def test_mended_shards_come_to_their_place(tmp_path: Path) -> None:
     source = write_shards(tmp_path / "theirs", [{**counting(1)[0], "png": png(0, 16)}, *counting(40)[1:]])
     with pytest.raises(UserError, match="1 of another size than 8x8"):
