@@ -143,7 +143,7 @@ def test_a_set_that_is_sorted_by_class_is_refused_with_figures(tmp_path: Path) -
 
 REFUSALS: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
     "no tars": (lambda p: (p / "theirs").mkdir(), {}, r"theirs: holds no \.tar; allowed: a folder of shards"),
-    "nothing": (lambda p: None, {}, r"theirs: no such shard; allowed"),
+    "nothing": (lambda p: None, {}, r"theirs: no such shards; allowed"),
     "no images": (
         lambda p: write_shards(p / "theirs", [{"__key__": "a", "txt": "x"}]),
         {},
@@ -210,12 +210,12 @@ def test_what_is_refused_is_so_in_a_line(tmp_path: Path, case: str) -> None:
 
 
 PATTERNS = {
-    "{00000..00003}.tar": r"00002\.tar: no such shard; 2 of 4 are missing",
-    "{00000,{b/,}00001}.tar": "no such shard",
-    "{00000,00000}.tar": "names a shard twice",
+    "{00000..00003}.tar": r"2 of 4 files are not there, such as .*00002\.tar",
+    "{00000,{b/,}00001}.tar": "1 of 3 files are not there",
+    "{00000,00000}.tar": "twice",
     "../{theirs,b}/00000.tar": "names shards in several folders",
-    "{00000..99999999}.tar": "names more than 1000000 shards",
-    "{00000.tar": "its braces do not close",
+    "{00000..99999999}.tar": "is more than 1000000 names",
+    "{00000.tar": "a brace is not closed",
 }
 
 

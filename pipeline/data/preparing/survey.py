@@ -127,7 +127,7 @@ def _stored_format(image: bytes, terms: Terms) -> str:
     if format is None:
         raise _Misfit("neither PNG, JPEG nor WebP", f" is {kind.name}")
     size = codec.header_size(image, format)
-    if not size.plain:
+    if not size.plain or size.alpha:
         raise _Misfit("not 8-bit grey or RGB")
     if (size.height, size.width) != (terms.height, terms.width):
         raise _Misfit(f"of another size than {terms.width}x{terms.height}", f" is {size.width}x{size.height}")

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
-from braceexpand import braceexpand
-
+from pipeline.data.archives.patterns import is_pattern, matching_files
 from pipeline.data.archives.tars import BadTar, Header, members
 from pipeline.data.sources.source import is_hidden, reading_source, refuse_escape
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import parse_json, shown
 
 _IMAGES = frozenset(("jpg", "jpeg", "png", "webp"))
-_MOST_SHARDS = 1_000_000
 _LONGEST_NAME, _LONGEST_CLASS = 255, 100  # bytes
 _MOST_JSON = 1 << 20
 
@@ -53,29 +49,11 @@ def find_shards(source: str) -> list[Path]:
                     f"{source}: holds no .tar; allowed: a folder of shards, or a/{{000..127}}.tar"
                 )
             return found
-    return _expanded(source)
-
-
-def _expanded(pattern: str) -> list[Path]:
-    if re.search(r"\.\.\d{8}", pattern):  # such a range would be written out before it is counted
-        raise UserError(f"{pattern}: names more than {_MOST_SHARDS} shards")
-    try:
-        names = list(islice(braceexpand(pattern), _MOST_SHARDS + 1))
-    except ValueError as error:
-        raise UserError(f"{pattern}: its braces do not close; allowed: such as a/{{000..127}}.tar") from error
-    if len(names) > _MOST_SHARDS:
-        raise UserError(f"{pattern}: names more than {_MOST_SHARDS} shards")
-    found = [Path(name) for name in names]
-    missing = [path for path in found if not path.is_file()]
-    if missing:
-        more = f"; {len(missing)} of {len(found)} are missing" if len(found) > 1 else ""
-        raise UserError(
-            f"{missing[0]}: no such shard{more}; allowed: a folder of .tar files, or a/{{000..127}}.tar"
-        )
+    if not is_pattern(source) and not path.is_file():
+        raise UserError(f"{source}: no such shards; allowed: a folder of .tar files, or a/{{000..127}}.tar")
+    found = [path] if path.is_file() else matching_files(source)
     if len({path.parent for path in found}) > 1:
-        raise UserError(f"{pattern}: names shards in several folders; all of them must lie in one")
-    if len(set(found)) < len(found):
-        raise UserError(f"{pattern}: names a shard twice")
+        raise UserError(f"{source}: names shards in several folders; all of them must lie in one")
     return found
 
 
