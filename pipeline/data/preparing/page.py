@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from pipeline.contracts import COLOURS
 from pipeline.words import printable
 
 PAGE = "index.html"
@@ -31,13 +32,13 @@ def page_of(
     title = f"{card['count']:,} pictures of {_text(card['source'])}"
     image = card["image"]
     facts = [
-        ("images", f"{image['width']}x{image['height']}, {image['channels']} channels"),
+        ("images", f"{image['width']}x{image['height']}, {COLOURS[image['channels']]}"),
         ("shards", f"{card['shards']:,}, {card['bytes'] / 2**20:,.1f} MiB"),
         ("held out", f"{card['held_out']['count']:,}" if card["held_out"] else "none"),
         ("enlarged", f"{card['enlarged']:,}"),
         ("copies of an earlier picture", f"{card['copies']['pictures']:,}"),
         ("left out", f"{card['left_out']['count']:,}"),
-        *((f"made with {name}", value) for name, value in card["made"].items()),
+        *((name.replace("_", " "), value) for name, value in card["made"].items() if value is not None),
         ("digest", card["index_digest"]),
         ("command", card["command"] or "not known"),
     ]
