@@ -14,7 +14,7 @@ from pipeline.words import tell
 
 @takes_options
 def init(options: InitOptions) -> int:
-    """Write a configuration for photographs, fit to train as it is.
+    """Write the configuration of a first run on photographs.
 
     It follows from a look at the pictures and at this machine. Each choice has a comment that says why; the
     commands to run are printed, and stand in the file.

@@ -19,6 +19,7 @@ from PIL import Image
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.card import data_card
 from pipeline.data.shards.export import export
 from pipeline.data.shards.index import ShardIndex
@@ -118,7 +119,7 @@ def test_lower_resolutions_are_those_of_our_own(tmp_path: Path) -> None:
     assert [(level.height, level.width) for level in index.levels] == [(4, 4)]
     verify(index)
     make_set(tmp_path / "ours", 20)
-    prepare(tmp_path / "ours", tmp_path / "ours", pyramid=True, workers=1)
+    prepare(tmp_path / "ours", tmp_path / "ours", Asked(pyramid=True), workers=1)
     lower = [ShardIndex.read(folder / "levels/0004") for folder in (tmp_path / "out", tmp_path / "ours")]
     mine, own = ([batch[0] for batch in read_uint8(level)] for level in lower)
     assert all(map(torch.equal, mine, own))

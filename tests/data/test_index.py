@@ -78,7 +78,7 @@ def _set(*path: str | int, to: Any) -> Callable[[Any], None]:
         (_set("height", to="8"), "height: must be int, not '8'"),
         (_set("height", to=True), "height: must be int, not True"),
         (_set("width", to=0), "width: 0; must be at least 1"),
-        (_set("channels", to=4), "channels: 4; allowed: 1"),
+        (_set("channels", to=2), "channels: 2; allowed: 1 .grey., 3 .RGB., 4 .RGBA."),
         (_set("classes", to=[1]), "classes: must be a list of names"),
         (_set("count", to=7), "count: differs from the sum over its shards, 40"),
         (_set("shards", 1, "name", to="../x.tar"), r"shards\[1\].name: '../x.tar'; must be a plain"),

@@ -22,6 +22,7 @@ from launch.doctor.labels import compared, label_signal
 from launch.doctor.run_readings import RunReadings, read_run, since
 from launch.main import main
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.evaluation.results import Result
 
@@ -68,7 +69,7 @@ def test_nothing_is_wrong_with_a_healthy_run(name: str, capsys: pytest.CaptureFi
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The digits as a folder with a class each."""
     shards = tmp_path_factory.mktemp("digits") / "shards"
-    prepare("demo:digits", shards, resolution=16, channels=1)
+    prepare("demo:digits", shards, Asked(resolution=16, channels=1))
     return shards
 
 
@@ -84,7 +85,7 @@ def shuffled(digits: Path) -> Path:
     random.Random(1).shuffle(classes)
     rows = digits.parent / "labels.csv"
     rows.write_text("file,class\n" + "".join(f"{n},{c}\n" for n, c in zip(names, classes, strict=True)))
-    prepare(pictures, shards, resolution=16, channels=1, labels=rows)
+    prepare(pictures, shards, Asked(resolution=16, channels=1, labels=rows))
     return shards
 
 

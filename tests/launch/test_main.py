@@ -63,7 +63,7 @@ USAGE = {
     "train a.yaml --run": "option '--run' requires an argument",
     "prepare": "missing argument 'SOURCE' (see hrgan prepare --help)",
     "prepare a b c": "got unexpected extra argument(s) (c) (see hrgan prepare --help)",
-    "prepare a b --formt png": "no such option: --formt; did you mean --format? (see hrgan prepare --help)",
+    "prepare a b --qualty 9": "no such option: --qualty; did you mean --quality? (see hrgan prepare --help)",
     "prepare a b --filter x": "invalid value for '--filter': 'x' is not one of 'box', 'bilinear', 'bicubic'",
     "prepare a b --size 3": "--size 3: must be HEIGHTxWIDTH in pixels, such as 256x192",
     "prepare a b --quality 101": "invalid value for '--quality': must be less than or equal to 100",

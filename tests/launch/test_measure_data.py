@@ -88,7 +88,7 @@ def test_nothing_is_read_twice_within_an_epoch(tmp_path: Path, monkeypatch: pyte
     assert len(places) > 2
     assert len(set(places)) == len(places)
     here = len(places)
-    measurement.together(1, 64, 0.1)
+    measurement.together(1, 64, 0.0)
     measurement.alone(0.05)
     order = Order([shard.count for shard in index.shards], seed=0, lanes=DataConfig().lanes)
     read_by_worker = [order.locate(position)[1:] for position in range(here, here + 64)]

@@ -9,6 +9,7 @@ import pytest
 from launch.assembly.dataset import open_data
 from pipeline.config.run import RunConfig
 from pipeline.data.preparing.prepare import prepare
+from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from tests.small_run import hrgan, logged, write_config
 from tests.tiny_families import tiny_config
@@ -19,7 +20,7 @@ from tools.torture.faulty_store import PASSING, FaultyStore
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("digits") / "shards"
-    prepare("demo:digits", out, resolution=8, channels=1, count=240, shard_size=20, progress=False)
+    prepare("demo:digits", out, Asked(resolution=8, channels=1, count=240, shard_size=20))
     return out
 
 

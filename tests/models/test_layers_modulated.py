@@ -47,7 +47,7 @@ def explicit(layer: ModulatedConv2d, x: torch.Tensor, w: torch.Tensor, noise: to
 @pytest.mark.parametrize("up", [1, 2])
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_a_layer_is_one_convolution_an_image(up: int, kernel: int) -> None:
-    layer = ModulatedConv2d(5, 7, 6, 8, kernel=kernel, up=up)
+    layer = ModulatedConv2d(5, 7, 6, (8, 8), kernel=kernel, up=up)
     scattered(layer)
     x, w, noise = torch.randn(3, 5, 8 // up, 8 // up), torch.randn(3, 6), torch.randn(3, 1, 8, 8)
     torch.testing.assert_close(layer(x, w, noise), explicit(layer, x, w, noise), rtol=1e-4, atol=1e-5)
@@ -59,7 +59,7 @@ def test_a_layer_is_one_convolution_an_image(up: int, kernel: int) -> None:
 
 def test_styles_of_any_size_give_unit_variance() -> None:
     """Unit normal features, styles of three very different sizes: the expected variance stays 1."""
-    layer = ModulatedConv2d(64, 256, 8, 16, noise=False)
+    layer = ModulatedConv2d(64, 256, 8, (16, 16), noise=False)
     layer.affine.weight.data *= 5
     w = torch.randn(3, 8) * torch.tensor([0.1, 1.0, 100.0])[:, None]
     x = torch.randn(3, 64, 16, 16).repeat(1, 1, 2, 2)
@@ -70,12 +70,12 @@ def test_styles_of_any_size_give_unit_variance() -> None:
 
 
 def test_the_style_starts_at_one() -> None:
-    layer = ModulatedConv2d(5, 7, 6, 8)
+    layer = ModulatedConv2d(5, 7, 6, (8, 8))
     torch.testing.assert_close(layer.affine(torch.zeros(1, 6)), torch.ones(1, 5))
 
 
 def test_noise_does_nothing_until_its_strength_is_learned() -> None:
-    layer = ModulatedConv2d(5, 7, 6, 8)
+    layer = ModulatedConv2d(5, 7, 6, (8, 8))
     x, w, noise = torch.randn(2, 5, 8, 8), torch.randn(2, 6), torch.randn(2, 1, 8, 8)
     assert torch.equal(layer(x, w, noise), layer(x, w, None))
     layer(x, w, noise).square().sum().backward()
@@ -85,7 +85,7 @@ def test_noise_does_nothing_until_its_strength_is_learned() -> None:
 
 
 def test_a_layer_without_noise_takes_none() -> None:
-    layer = ModulatedConv2d(5, 7, 6, 8, noise=False)
+    layer = ModulatedConv2d(5, 7, 6, (8, 8), noise=False)
     names = [name for name, _ in (*layer.named_parameters(), *layer.named_buffers())]
     assert not [name for name in names if "noise" in name]
     x, w = torch.randn(2, 5, 8, 8), torch.randn(2, 6)
@@ -94,7 +94,7 @@ def test_a_layer_without_noise_takes_none() -> None:
 
 @pytest.mark.parametrize("gain", [1.0, 0.5])
 def test_the_clamp_limits_the_output_and_follows_the_gain(gain: float) -> None:
-    layer = ModulatedConv2d(5, 7, 6, 8, clamp=0.6)
+    layer = ModulatedConv2d(5, 7, 6, (8, 8), clamp=0.6)
     x, w, noise = torch.randn(2, 5, 8, 8), torch.randn(2, 6), torch.zeros(2, 1, 8, 8)
     free = explicit(layer, x, w, noise)
     assert free.abs().max() > 0.6

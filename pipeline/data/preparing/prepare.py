@@ -79,6 +79,8 @@ def prepare(
     if str(asked.labels) == "auto":
         refuse_whole(str(source))
     size = asked.size(kind.side)
+    if asked.pyramid and size:
+        check_levels(*size)
     wanted = _wanted(asked, size and max(size))
     refuse_strangers(Path(out))
     with one_of_writers(Path(out)), opened(kind, str(source), wanted, Path(out), progress) as pictures:
