@@ -77,6 +77,10 @@ def encode(
     """
     if not isinstance(picture, Image.Image):
         picture = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    elif picture.info:
+        # PIL would store what it knows of where pixels came from: of converted ones a profile with the time.
+        picture = picture.copy()
+        picture.info.clear()
     known = FORMATS[format]
     chosen = (known.quality or 0) if quality is None else quality
     options = known.options(chosen, effort)

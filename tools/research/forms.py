@@ -242,12 +242,12 @@ def write_video(photos: Sequence[Photo], place: Path) -> str:
     for label in _labels(photos):
         (place / label).mkdir()
         with av.open(str(place / label / "clip.mkv"), "w") as container:
-            stream = container.add_stream("ffv1", rate=1, options={"coder": "1"})
+            stream = container.add_stream("ffv1", rate=1)
             frames = [np.asarray(Image.open(io.BytesIO(p.data))) for p in photos if p.label == label]
             stream.height, stream.width = frames[0].shape[:2]
-            stream.pix_fmt = "gbrp"
+            stream.pix_fmt = "bgr0"
             for frame in frames:
-                shown = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="gbrp")
+                shown = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="bgr0")
                 container.mux(stream.encode(shown))
             container.mux(stream.encode())
     return str(place)
