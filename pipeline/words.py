@@ -13,6 +13,8 @@ from pipeline.reading import shown
 _LONGEST_LINE = 1 << 20
 SILENCE_SECONDS = 5.0
 """After so long without a word a person wants to know what a program is doing."""
+LOADING_SECONDS = 15.0
+"""The same for torch, which every rank loads, at once on one disk."""
 
 
 def counted(count: int, one: str, more: str = "") -> str:
@@ -70,16 +72,16 @@ def keep_quiet(line: str) -> None:
 
 
 @contextmanager
-def patiently(what: str, say: Callable[[str], object] = note) -> Iterator[None]:
-    """Says what is being waited for while what is inside takes long: after SILENCE_SECONDS, and whenever
-    twice as many have passed.
+def patiently(what: str, say: Callable[[str], object] = note, seconds: float | None = None) -> Iterator[None]:
+    """Says what is being waited for while what is inside takes long: after so many seconds, or
+    SILENCE_SECONDS, and whenever twice as many have passed.
 
     what: such as "reading the index". say: is called from another thread.
     """
     done = threading.Event()
 
     def speak() -> None:
-        waited = pause = SILENCE_SECONDS
+        waited = pause = SILENCE_SECONDS if seconds is None else seconds
         while not done.wait(pause):
             say(f"{what}: {waited:.0f} s so far")
             waited, pause = 2 * waited, waited

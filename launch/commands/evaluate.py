@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from launch.options.declared import takes_options
 from launch.options.evaluate import EvaluateOptions
-from pipeline.words import patiently
+from pipeline.words import LOADING_SECONDS, patiently
 
 
 @takes_options
@@ -22,7 +22,7 @@ def evaluate(options: EvaluateOptions) -> int:
       hrgan evaluate runs/faces --data shards --watch
       hrgan evaluate generated --data shards --metrics fid,pr
     """
-    with patiently("loading torch"):
+    with patiently("loading torch", seconds=LOADING_SECONDS):
         from launch.assembly.evaluating import evaluate as measure
 
     return measure(options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from launch.options.declared import takes_options
 from launch.options.generate import GenerateOptions
-from pipeline.words import patiently
+from pipeline.words import LOADING_SECONDS, patiently
 
 
 @takes_options
@@ -23,7 +23,7 @@ def generate(options: GenerateOptions) -> int:
       hrgan generate runs/faces best --count 5000 --filter discriminator:30% --filter duplicates:10
       hrgan generate runs/faces real --count 5000 --filter realism:1 --reference shards --neighbours
     """
-    with patiently("loading torch"):
+    with patiently("loading torch", seconds=LOADING_SECONDS):
         from launch.assembly.generating import make_picture, make_shards
 
     return make_picture(options) if options.is_picture else make_shards(options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from launch.options.declared import takes_options
 from launch.options.train import TrainOptions
-from pipeline.words import patiently
+from pipeline.words import LOADING_SECONDS, patiently
 
 
 @takes_options
@@ -26,7 +26,7 @@ def train(options: TrainOptions) -> int:
     # Wrong settings are refused before torch is imported, which takes seconds.
     settings = load_config(options.config, options.overrides)
     join_srun()
-    with patiently("loading torch"):
+    with patiently("loading torch", seconds=LOADING_SECONDS):
         from launch.assembly.training import train as start
 
     return start(settings, options.folder, options.processes)

@@ -46,8 +46,10 @@ def test_a_run_from_a_store_that_fails_is_that_from_disk_and_goes_on_from_disk(
         assert len(store.faults) > 5
         failed = sum(store.faults.values()) - store.faults["redirect"] - store.faults["no-range"]
         ticks = logged(tmp_path / "store")
-        assert 0 < sum(tick.get("store/retries", 0) for tick in ticks) <= failed
-        assert "asked stores again" in half.stderr
+        # Chance says which process meets what fails, and whether its images are drawn before the end.
+        retries = sum(tick.get("store/retries", 0) for tick in ticks)
+        assert retries <= failed
+        assert ("asked stores again" in half.stderr) == (retries > 0)
         assert all(tick["speed/data_wait_share"] >= 0 for tick in ticks)
         assert max(tick["speed/data_wait_seconds"] for tick in ticks) > 0
     # The rest comes from disk: where the data lie does not belong to a run.
