@@ -152,7 +152,9 @@ def photographs(folder: Path, side: int, count: int, format: FormatName = "jpg")
     """Returns drawn faces with the grain of a sensor, so that their JPEGs are as large as those of
     photographs (0.4 bytes per pixel); without grain they would be half as large and quicker to decode."""
     noise = np.random.default_rng(0)
-    with ShardSink(folder, name="bench", height=side, width=side, channels=3, shard_size=128) as sink:
+    with ShardSink(
+        folder, name="bench", height=side, width=side, channels=3, shard_size=min(128, count // 4)
+    ) as sink:
         for number in range(count):
             picture = portrait(traits(0, number), side) + noise.normal(0, 3, (side, side, 3))
             pixels = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
