@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
 from launch.options.declared import command_line, takes_options
 from launch.options.prepare import PrepareOptions
 from pipeline.words import tell
+
+if TYPE_CHECKING:
+    from pipeline.data.preparing.report import PrepareReport
 
 
 @takes_options
@@ -35,13 +39,18 @@ def prepare(options: PrepareOptions) -> int:
       hrgan prepare others/shards shards --in-place
     """
     options.check()
-    if options.in_place:
-        return _in_place(options)
+    report = _indexed(options) if options.in_place else _made(options)
+    for line in report.lines():
+        typer.echo(line)
+    return 0
+
+
+def _made(options: PrepareOptions) -> PrepareReport:
     from pipeline.data.preparing.ending import About
     from pipeline.data.preparing.prepare import prepare as make_shards
 
     command = ["hrgan", "prepare", *command_line(options, without=("workers",))]
-    report = make_shards(
+    return make_shards(
         options.source,
         options.out,
         options.asked,
@@ -50,21 +59,12 @@ def prepare(options: PrepareOptions) -> int:
         say=tell,
         about=About(shlex.join(command), not options.no_report),
     )
-    for line in report.lines():
-        typer.echo(line)
-    return 0
 
 
-def _in_place(options: PrepareOptions) -> int:
+def _indexed(options: PrepareOptions) -> PrepareReport:
     from pipeline.data.preparing.in_place import prepare_in_place
 
-    report = prepare_in_place(
-        options.source,
-        options.out,
-        options.asked,
-        workers=options.workers,
-        progress=sys.stderr.isatty(),
+    progress = sys.stderr.isatty()
+    return prepare_in_place(
+        options.source, options.out, options.asked, workers=options.workers, progress=progress
     )
-    for line in report.lines():
-        typer.echo(line)
-    return 0
