@@ -156,6 +156,7 @@ def _run(
         seed=config.seed,
         micro=config.batch.micro,
         settings=config.engine,
+        widths=config.averages.widths,
         tell=tell if process.is_first else keep_quiet,
     )
     _resume(trainer, run, config)
@@ -197,10 +198,13 @@ def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
     checkpoint = agreed_checkpoint(store, process, lambda line: tell(f"hrgan: warning: {line}"))
     if checkpoint is not None:
         with patiently(f"reading {checkpoint.folder}", note if process.is_first else keep_quiet):
-            put_back(trainer, checkpoint.load())
+            fresh = put_back(trainer, checkpoint.load())
         if process.is_first:
             store.prune(trainer.progress.images_seen)  # old checkpoints that a failed start has left
             tell(f"going on from {checkpoint.folder} ({trainer.progress.images_seen} images)")
+            if fresh:
+                widths = ", ".join(f"{width:g}" for width in fresh)
+                tell(f"the checkpoint has no averages of averages.widths={widths}: they begin here")
     elif config.start.source is not None:
         taken = begin_with(trainer, load_start(Path(config.start.source)))
         if process.is_first:

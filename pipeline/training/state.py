@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.contracts import Keep, Networks, Process
 from pipeline.errors import UserError
@@ -17,14 +17,15 @@ Groups = Mapping[str, Mapping[str, Tensor]]
 class RankShare:
     """The part of a checkpoint that one rank writes.
 
-    Parameters and buffers are dealt out whole, each with its moments and average, so that all ranks write
-    about equally many bytes. The first rank also writes whatever belongs to no network.
+    Parameters and buffers are dealt out whole, each with its moments and averages, so that all ranks write
+    about equally many bytes. The first rank also writes whatever belongs to no network. tracked: the number
+    of averages beside the family's own.
     """
 
-    def __init__(self, networks: Networks, process: Process) -> None:
+    def __init__(self, networks: Networks, process: Process, tracked: int = 0) -> None:
         self._rank = process.rank
         sizes = {
-            f"{net}.{name}": _bytes_saved(net, value)
+            f"{net}.{name}": _bytes_saved(net, value, tracked)
             for net, module in networks.items()
             for name, value in module.state_dict(keep_vars=True).items()
         }
@@ -41,8 +42,10 @@ class RankShare:
         return self._owner.get(name, 0) == self._rank
 
 
-def _bytes_saved(net: str, value: Tensor) -> int:
-    copies = 1 + 2 * value.requires_grad + (net == "generator")
+def _bytes_saved(net: str, value: Tensor, tracked: int) -> int:
+    copies = 1 + 2 * value.requires_grad
+    if net == "generator":
+        copies += 1 + tracked * isinstance(value, nn.Parameter)
     return copies * value.numel() * value.element_size()
 
 
@@ -66,6 +69,7 @@ def take(trainer: Trainer, keep: Keep = lambda name: True) -> dict[str, dict[str
     return {
         "networks": networks,
         "average": {name: value for name, value in average.items() if keep(f"generator.{name}")},
+        "tracked": trainer.tracked.state(keep),
         "optimizers": trainer.engine.optimizer_state(keep),
         **{group: dict(tensors) if keep(group) else {} for group, tensors in own.items()},
     }
@@ -79,8 +83,11 @@ def copied(groups: Groups) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def put_back(trainer: Trainer, groups: Groups) -> None:
-    """Restores what `take` returned. Raises UserError if names or shapes do not fit."""
+def put_back(trainer: Trainer, groups: Groups) -> list[float]:
+    """Restores what `take` returned. Raises UserError if names or shapes do not fit.
+
+    Returns the widths of the tracked averages that are not in it, which begin at its position.
+    """
     try:
         for net, module in trainer.networks.items():
             prefix = f"{net}."
@@ -94,6 +101,7 @@ def put_back(trainer: Trainer, groups: Groups) -> None:
         trainer.family.memory.load_state_dict(groups.get("memory", {}))
         trainer.engine.load_optimizer_state(groups.get("optimizers", {}))
         trainer.progress.load(groups["progress"])
+        return trainer.tracked.load(groups.get("tracked", {}), trainer.progress.images_seen)
     except (KeyError, RuntimeError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"checkpoint: does not fit this configuration's networks: {first}") from error
