@@ -49,8 +49,8 @@ def average(
     snapshot at that position. report: gets what makes the average doubtful.
     """
     recipe = recipe_in(run, width, at, report)
-    for line in recipe.doubts():
-        report(line)
+    if recipe.doubt is not None:
+        report(recipe.doubt)
     snapshot = open_snapshot(numbered(run / "snapshots", recipe.images_seen))
     folder = out or numbered(average_folder(run, width) / "snapshots", recipe.images_seen)
     if is_averaged(folder, snapshot, recipe.about):
