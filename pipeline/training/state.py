@@ -66,10 +66,11 @@ def take(trainer: Trainer, keep: Keep = lambda name: True) -> dict[str, dict[str
         "memory": trainer.family.memory.state_dict(),
         "progress": trainer.progress.state(),
     }
+    tracked = {"tracked": trainer.tracked.state(keep)} if len(trainer.tracked) else {}
     return {
         "networks": networks,
         "average": {name: value for name, value in average.items() if keep(f"generator.{name}")},
-        "tracked": trainer.tracked.state(keep),
+        **tracked,
         "optimizers": trainer.engine.optimizer_state(keep),
         **{group: dict(tensors) if keep(group) else {} for group, tensors in own.items()},
     }
