@@ -111,7 +111,7 @@ def _remove_left(path: Path, owner: re.Match[str]) -> None:
         else:
             left = time.time() - _last_change(path) > _ABANDONED_SECONDS
         if left:
-            remove_folder(path) if path.is_dir() else path.unlink()
+            remove(path)
 
 
 def _last_change(path: Path) -> float:
@@ -207,6 +207,11 @@ def _fsync_tree(folder: Path) -> None:
         for name in names:
             _fsync(Path(parent, name))
         _fsync(Path(parent))
+
+
+def remove(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it."""
+    remove_folder(path) if path.is_dir() else path.unlink()
 
 
 def remove_folder(path: Path) -> None:

@@ -19,6 +19,7 @@ from pipeline.storage.atomic import (
     fsync_folder,
     make_folder,
     publish_bytes,
+    remove,
     remove_folder,
     replace_folder,
 )
@@ -109,8 +110,8 @@ class CheckpointStore:
                 remove_folder(aside)
                 return
             for path in aside.iterdir():
-                if path.name not in files:
-                    path.unlink()
+                if path.name not in files:  # receipts, and what a start killed amid a share left
+                    remove(path)
             manifest = Manifest("checkpoint", **asdict(position), code=code_version(), files=files)
             # All shares are durable by now, each by its own rank. The names in the folder are so only after
             # its own fsync, and a rename before that could outlive them.

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.storage.checkpoints import CheckpointStore, share_name
 from pipeline.storage.manifest import MANIFEST
 
 SHARE = "weights-00000-of-00001.safetensors"
@@ -135,6 +135,17 @@ def test_one_of_a_newer_version_is_neither_passed_over_nor_replaced(tmp_path):
         with pytest.raises(UserError, match=line):
             act()
     assert (folder / MANIFEST).read_bytes() == before
+
+
+def test_what_a_start_killed_amid_a_share_has_left_is_no_hindrance(tmp_path):
+    """The library writes into a folder aside, in the folder of shares, where another start of the same name
+    finds it."""
+    left = tmp_path / "checkpoints" / ".000000000016..partial" / f".{share_name(0, 1)}.00000000-1-1.partial"
+    left.mkdir(parents=True)
+    (left / share_name(0, 1)).write_bytes(b"half")
+    store = CheckpointStore(tmp_path, 3)
+    assert sorted(path.name for path in save(store, 16).iterdir()) == [MANIFEST, share_name(0, 1)]
+    assert newest(store) == (16, [])
 
 
 _SAVER = """
