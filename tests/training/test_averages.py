@@ -8,11 +8,12 @@ import torch
 from pipeline.errors import UserError
 from pipeline.storage.averages import Kind, stored_averages
 from pipeline.training.ema import TrackedAverages
-from pipeline.training.mixing import mix, recipe_of
+from pipeline.training.mixing import recipe_of
 from pipeline.training.profiles import exponent_of
 from pipeline.training.state import copied, put_back, take
-from tests.averaged_run import averaged_run, tracked
+from tests.averaged_run import WIDTHS, averaged_run, tracked
 from tests.toy import ToyFamily, toy_trainer
+from tools.research.tracked_averages import rows
 
 
 def moved(module: torch.nn.Module, numbers: torch.Generator) -> torch.Tensor:
@@ -100,26 +101,19 @@ def test_averages_of_other_shapes_do_not_fit():
         put_back(tracked(toy_trainer()), kept)
 
 
-def distance(a, b) -> float:
-    return sum(float((a[name] - b[name]).double().square().sum()) for name in b) ** 0.5
-
-
 def test_an_average_that_was_tracked_is_made_of_the_others(tmp_path):
     running = averaged_run(tmp_path, steps=160, every=4)
+    found = {row.width: row for row in rows(tmp_path)}
+    assert found.keys() == set(WIDTHS)
+    for width in (0.05, 0.1):
+        assert found[width].of_weights < 1e-3
+        assert found[width].of_distance < 0.02  # the averages themselves are not far from each other
+        assert found[width].profile < 0.1
     stored = stored_averages(tmp_path)
-    seen = running.progress.images_seen
-    exact = {kind.width: average for kind, average in running.tracked.at(seen).items()}
-    for width, most in ((0.1, 0.02), (0.05, 0.02)):
-        others = [one for one in stored if one.kind.width != width]
-        recipe = recipe_of(tmp_path, others, width)
-        assert recipe.doubt is None
-        made = {name: torch.empty_like(value) for name, value in exact[width].items()}
-        mix(recipe, made)
-        far = distance(made, exact[width])
-        norm = distance(exact[width], {name: torch.zeros_like(v) for name, v in exact[width].items()})
-        assert far < 1e-3 * norm
-        # The averages themselves are not far from each other, so that this says more.
-        assert far < most * distance(exact[0.01], exact[width])
+    (kept,) = (one for one in stored if one.images_seen == 2560 and one.kind.width == 0.1)
+    exact = running.tracked.at(2560)[kept.kind]
+    for name, value in kept.parameters():
+        torch.testing.assert_close(value, exact[name], rtol=1e-5, atol=1e-5)
     with pytest.raises(UserError, match="keep no averages"):
         recipe_of(tmp_path, [], 0.1)
     with pytest.raises(UserError, match=r"--at 70: .* such as 64 or 128"):
