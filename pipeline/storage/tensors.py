@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -52,6 +53,13 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Reads named tensors onto the CPU. Raises Damaged if the file is not what it says."""
     with _explained(path):
         return load_file(path)
+
+
+def tensor_shapes(path: Path) -> dict[str, Tensor]:
+    """Tensors without data, of the names and shapes in a file's header. Raises Damaged as `load_tensors`."""
+    with _explained(path), safe_open(path, framework="pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.offset_keys()}
+        return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
 def read_about(path: Path) -> dict[str, str]:

@@ -21,6 +21,7 @@ from pipeline.errors import RunFailed, UserError
 from pipeline.images.pictures import compose_grid, write_picture
 from pipeline.storage.background import BackgroundWriter
 from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.storage.lineage import Lineage
 from pipeline.storage.positions import Position
 from pipeline.storage.snapshots import write_snapshot
 from pipeline.training.pictures import STRIP, draw_grid, draw_strip, grid_columns
@@ -39,6 +40,7 @@ class RunKeeper:
     while training goes on.
     index: the index of the data set. classes: the names of its classes. attempt: the name of this start of
     the run, equal on all ranks. second: the index of the second data set, for families that train on two.
+    lineage: the runs that this one goes on from.
     """
 
     run: Path
@@ -47,6 +49,7 @@ class RunKeeper:
     classes: tuple[str, ...]
     attempt: str = ""
     second: ShardIndex | None = None
+    lineage: Lineage = ()
     _writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
     def checkpoint(self, trainer: Trainer, report: Report | None = None) -> None:
@@ -69,7 +72,7 @@ class RunKeeper:
             if process.is_first:
                 if report is not None:
                     report.sync()
-                store.publish(position, ranks=ranks, given_up=self._writer.given_up)
+                store.publish(position, ranks=ranks, lineage=self.lineage, given_up=self._writer.given_up)
 
         return write
 
@@ -131,6 +134,7 @@ class RunKeeper:
             data=self._data(),
             precision=self.config.engine.computed,
             fixtures=self.config.fixtures,
+            lineage=self.lineage,
         )
         self._samples(trainer, report)
 
