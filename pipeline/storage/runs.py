@@ -113,7 +113,8 @@ def _check_config(run: Path, config: RunConfig) -> None:
     differing = differing_keys(was, config)
     if differing:
         raise UserError(
-            f"{run}: belongs to another configuration ({'; '.join(differing)}); {_another(run, 'values')}"
+            f"{run}: belongs to another configuration ({'; '.join(differing)}); "
+            f"allowed: the same values, {_or_another(run)}"
         )
 
 
@@ -126,13 +127,14 @@ def _check_data(run: Path, data: Mapping[str, Any]) -> None:
         if now[key] != was[key]:
             raise UserError(
                 f"{key}: the shards are not the ones that {run} was trained on "
-                f"(index digest {str(now[key])[:12]}, was {str(was[key])[:12]}); {_another(run, 'shards')}"
+                f"(index digest {str(now[key])[:12]}, was {str(was[key])[:12]}); "
+                f"allowed: the same shards, {_or_another(run)}"
             )
 
 
-def _another(run: Path, what: str) -> str:
+def _or_another(run: Path) -> str:
     return (
-        f"allowed: the same {what}, or another --run folder that begins with start.source={run} "
+        f"or another --run folder that begins with start.source={run} "
         "(with start.keep=all it goes on from there)"
     )
 

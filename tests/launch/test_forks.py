@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -11,18 +12,23 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
+from launch.assembly.forking import check_fork
 from launch.assembly.training import check_start
 from launch.main import main
 from pipeline.board.events import EVALUATION, event_of, publish_events, scalar_summary
 from pipeline.config.load import load_config, read_dump
+from pipeline.config.run import RunConfig, StartConfig
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.errors import RunFailed, UserError
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.lineage import run_lineage
-from pipeline.storage.runs import as_begun
+from pipeline.storage.runs import as_begun, claim_run
 from pipeline.storage.snapshots import open_snapshot
+from pipeline.training.state import take
+from tests.launch.clusters import cluster_file
 from tests.small_run import hrgan, logged, write_config
+from tests.tiny_families import BATCH, DIGITS, TINY, tiny_config, tiny_family, tiny_trainer
 from tools.compare_runs import differences
 
 LENGTH, HALF = 96, 48
@@ -226,6 +232,32 @@ def test_what_cannot_be_gone_on_from_is_refused_before_anything_is_written(
     with pytest.raises(UserError, match=message):
         check_start(config, tmp_path / "r", 1)
     assert (tmp_path / "r").exists() == (source == "r")
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_what_every_family_leaves_fits_itself_and_nothing_else(tmp_path, name):
+    trainer = tiny_trainer(tiny_family(name))
+    trainer.step()
+    config = RunConfig(family=tiny_config(name), batch={"size": BATCH}, length={"images": 100})
+    claim_run(tmp_path / "a", config, {})
+    store = CheckpointStore(tmp_path / "a", 1)
+    store.save(take(trainer), images_seen=8, step=1, world_size=1, config_digest="")
+    again = config.model_copy(update={"start": StartConfig(source=str(tmp_path / "a"), keep="all")})
+    check_fork(again, tmp_path / "b", DIGITS)
+    coloured = dataclasses.replace(DIGITS, channels=3)
+    with pytest.raises(
+        UserError, match=r"^start\.keep=all: .*: does not fit .* in the checkpoint, .* here; allow"
+    ):
+        check_fork(again, tmp_path / "b", coloured)
+
+
+def test_a_job_goes_on_from_a_run(place, tmp_path, slurm_stand_ins):
+    words = ["submit", "train", str(place / "c.yaml"), "--run", str(tmp_path / "r"), *forked(place)]
+    cluster = ["--cluster", cluster_file(tmp_path, nodes=1, gpus_per_node=1)]
+    assert main([*words, *cluster, f"length.images={HALF}"]) == 2  # refused before it waits in a queue
+    assert main([*words, *cluster, f"length.images={HALF + 8}"]) == 0
+    assert main(["train", str(tmp_path / "r/jobs/train.yaml"), "--run", str(tmp_path / "r")]) == 0
+    assert values(tmp_path / "r") == {HALF + 8: values(place / "straight")[HALF + 8]}
 
 
 def test_another_family_is_refused_by_name(place, tmp_path):
