@@ -95,6 +95,9 @@ def test_with_nothing_changed_it_is_the_run_that_was_never_forked(place, tmp_pat
     straight = values(place / "straight")
     assert values(tmp_path / "b") == {n: straight[n] for n in range(HALF + 8, LENGTH + 1, 8)}
     assert points(tmp_path / "b") == list(range(8, LENGTH + 1, 8))
+    board = EventAccumulator(str(tmp_path / "b" / "tensorboard")).Reload()
+    texts = ("config/text_summary", "data/text_summary", "lineage/text_summary", "reals")
+    assert [[event.step for event in board.Tensors(tag)] for tag in texts] == [[0]] * 4
     (origin,) = run_lineage(tmp_path / "b")
     assert (origin.run, origin.images_seen) == (str(tmp_path / "a"), HALF)
     assert origin.checkpoint == CheckpointStore.verified(tmp_path / f"moved/checkpoints/{HALF:012d}").digest
@@ -232,6 +235,20 @@ def test_what_cannot_be_gone_on_from_is_refused_before_anything_is_written(
     with pytest.raises(UserError, match=message):
         check_start(config, tmp_path / "r", 1)
     assert (tmp_path / "r").exists() == (source == "r")
+    assert (
+        main(
+            [
+                "train",
+                str(place / "c.yaml"),
+                "--run",
+                str(tmp_path / "r"),
+                *forked(tmp_path, source),
+                *changes,
+            ]
+        )
+        == 2
+    )
+    assert (tmp_path / "r" / "config.yaml").exists() == (source == "r")
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -298,9 +315,13 @@ def test_a_chain_that_comes_back_to_its_own_name_ends(place, tmp_path):
     assert [origin.images_seen for origin in run_lineage(tmp_path / "a")] == [48, 56]
 
 
-def test_a_checkpoint_that_its_run_drops_meanwhile_is_said(place, tmp_path):
+def test_a_checkpoint_that_its_run_drops_or_replaces_meanwhile_is_said(place, tmp_path):
     shutil.copytree(place / "a", tmp_path / "a")
     newest = CheckpointStore(tmp_path / "a", 2).newest(pytest.fail)
+    (weights,) = newest.folder.glob("weights*")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(RunFailed, match=r"changed while it was copied; the same command tries again"):
+        CheckpointStore(tmp_path / "r", 2).adopt(newest, ())
     shutil.rmtree(newest.folder)
     with pytest.raises(RunFailed, match=r"gone while it was copied.*the same command takes"):
         CheckpointStore(tmp_path / "r", 2).adopt(newest, ())
