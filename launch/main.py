@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
+from launch.commands.average import average
 from launch.commands.board import board
 from launch.commands.configs import configs
 from launch.commands.doctor import doctor
@@ -63,6 +64,7 @@ def _options(
 
 for _command in (init, prepare, train, generate, evaluate):
     app.command(no_args_is_help=False)(_command)
+app.command(no_args_is_help=False)(average)
 app.command("import", no_args_is_help=False)(import_weights)
 app.command(no_args_is_help=False)(export)
 app.command("measure-data", no_args_is_help=False)(measure_data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,10 @@ def tiny_trainer(
     engine: Engine | None = None,
     tf32: Tf32 = "off",
     graphs: Graphs | None = None,
+    widths: Sequence[float] = (0.05,),
 ) -> Trainer:
-    """Returns a trainer on digits. engine: by default `replicated` on `process`."""
+    """Returns a trainer on digits. engine: by default `replicated` on `process`. widths: of the averages that
+    are tracked."""
     process = engine.process if engine else process or Process()
     return assemble(
         family,
@@ -70,6 +73,7 @@ def tiny_trainer(
         engine=engine,
         stream=DigitStream(family.spec, process=process),
         graphs=graphs,
+        widths=widths,
     )
 
 

@@ -10,6 +10,7 @@ import typer
 from launch.assembly.group import Group, run_as_group
 from launch.assembly.operations import prepare_operations
 from launch.assembly.sampling import sampler_of
+from launch.assembly.scanning import check_widths, scan_widths
 from launch.cluster.processes import is_one_of_many, run_ranks
 from launch.cluster.srun import join_srun
 from launch.options.evaluate import EvaluateOptions
@@ -47,7 +48,10 @@ def evaluate(options: EvaluateOptions) -> int:
             note if process.is_first else keep_quiet,
             peers,
         )
-        evaluate_target(job, options.source, options.scope, typer.echo, poll_seconds=options.poll)
+        if options.chosen_widths:
+            scan_widths(job, options, process.device, typer.echo, note)
+        else:
+            evaluate_target(job, options.source, options.scope, typer.echo, poll_seconds=options.poll)
 
     group = Group(results_folder(options.source), _GO_ON, options.silence, options.patience)
     return run_as_group(group, options.device, work)
@@ -77,6 +81,7 @@ def check(options: EvaluateOptions) -> None:
     """Refuses, before anything is started, what the evaluation would refuse. Downloads missing weights,
     because the machines that run the job may have no access to the network."""
     check_scope(options.source, options.scope)
+    check_widths(options)
     settings = settings_of(options)
     index = ShardIndex.read(options.data)
     check_count(settings.count, index.count, str(index.root))

@@ -94,6 +94,7 @@ def _dry_steps(config: RunConfig, spec: ImageSpec, process: Process, most: int) 
         micro=most,
         settings=config.engine.model_copy(update={"compile": False, "graphs": "off"}),
         stream=Noise(spec, process.device, second=family.needs.second),
+        widths=config.averages.widths,
     )
     networks = trainer.networks
     for module in (networks.generator, networks.discriminator, family.memory):

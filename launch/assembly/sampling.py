@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from launch.assembly.fixtures import recall_fixtures
 from launch.assembly.operations import use_operations
-from pipeline.contracts import Sampler
+from pipeline.contracts import Family, Sampler
 from pipeline.errors import UserError
 from pipeline.models.registry import build_family, low_precision_of
 from pipeline.storage.snapshots import Snapshot
@@ -24,6 +25,12 @@ def sampler_of(snapshot: Snapshot, device: torch.device) -> Sampler:
 
     It uses compiled operations where they are available; $HRGAN_OPS_BACKEND can choose others.
     """
+    family, generator = generator_of(snapshot, device)
+    return family.sampler(generator, snapshot.stage)
+
+
+def generator_of(snapshot: Snapshot, device: torch.device) -> tuple[Family, nn.Module]:
+    """The snapshot's family with the fixtures that sampling needs, and its generator, see `sampler_of`."""
     use_operations("auto", device)
     weights = snapshot.weights()
     family = build_family(
@@ -39,4 +46,4 @@ def sampler_of(snapshot: Snapshot, device: torch.device) -> Sampler:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{snapshot.folder}: its weights do not fit its family: {reason}") from error
-    return family.sampler(generator.to(device).eval().requires_grad_(False), snapshot.stage)
+    return family, generator.to(device).eval().requires_grad_(False)

@@ -113,8 +113,10 @@ def submit_evaluation(options: SubmitEvaluateOptions) -> None:
 def _each_snapshot(arguments: Sequence[str], asked: EvaluateOptions) -> tuple[list[tuple[str, ...]], Path]:
     """The arguments for each snapshot of the run that they name, and the folder for the jobs' output."""
     run = asked.source
-    if asked.every or asked.watch:
-        raise UserError("--each: submits a job for each snapshot; not allowed with --all or --watch")
+    if asked.every or asked.watch or asked.chosen_widths:
+        raise UserError(
+            "--each: submits a job for each snapshot; not allowed with --all, --watch or --widths"
+        )
     folders = list_snapshots(run)
     if not folders:
         raise UserError(f"--each: {run} is not a run with snapshots")

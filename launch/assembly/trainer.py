@@ -3,7 +3,7 @@ everything that measures or compares training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
@@ -36,6 +36,7 @@ def assemble(
     engine: Engine | None = None,
     stream: Stream | None = None,
     graphs: Graphs | None = None,
+    widths: Sequence[float] = (),
     tell: Callable[[str], None] = lambda line: None,
 ) -> Trainer:
     """Networks on the process's device, attached to an engine, in a loop that is ready for its first step.
@@ -44,8 +45,8 @@ def assemble(
     images that a process holds at once; None for all. settings: the section `engine` of a configuration.
     networks: the networks to train; by default fresh ones drawn from the run's seed. engine: used instead of
     the one that the settings name; not yet attached to networks. stream: may be set later, when the position
-    is known. graphs: used instead of those that the settings ask for. tell: gets a line if CUDA graphs are
-    not possible.
+    is known. graphs: used instead of those that the settings ask for. widths: of the averages that are
+    tracked beside the family's own. tell: gets a line if CUDA graphs are not possible.
 
     Raises UserError if the settings ask for something that these networks do not offer.
     """
@@ -62,7 +63,15 @@ def assemble(
     if graphs is None and settings.graphs == "auto" and not settings.compile:
         graphs = graphs_for(engine, networks, tell)
     trainer = Trainer(
-        family, networks, engine, stream, seed=seed, micro=micro, tf32=settings.tf32, graphs=graphs
+        family,
+        networks,
+        engine,
+        stream,
+        seed=seed,
+        micro=micro,
+        tf32=settings.tf32,
+        graphs=graphs,
+        widths=widths,
     )
     # Only after the trainer has made its averaged copy, which must remain a plain module.
     _switch_on(settings, networks)

@@ -162,6 +162,7 @@ def _run(
         seed=config.seed,
         micro=config.batch.micro,
         settings=config.engine,
+        widths=config.averages.widths,
         tell=tell if process.is_first else keep_quiet,
     )
     lineage = _resume(trainer, run, config, sets)
@@ -210,10 +211,13 @@ def _resume(trainer: Trainer, run: Path, config: RunConfig, sets: Sets) -> Linea
         checkpoint = _agreed(store, process)
     if checkpoint is not None:
         with patiently(f"reading {checkpoint.folder}", note if process.is_first else keep_quiet):
-            put_back(trainer, checkpoint.load())
+            fresh = put_back(trainer, checkpoint.load())
         if process.is_first:
             store.prune(trainer.progress.images_seen)  # old checkpoints that a failed start has left
             tell(f"going on from {checkpoint.folder} ({trainer.progress.images_seen} images)")
+            if fresh:
+                widths = ", ".join(f"{width:g}" for width in fresh)
+                tell(f"the checkpoint has no averages of averages.widths={widths}: they begin here")
         return checkpoint.lineage
     if config.start.source is not None:
         taken = begin_with(trainer, load_start(Path(config.start.source)))

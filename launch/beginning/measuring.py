@@ -41,6 +41,7 @@ def measured(config: RunConfig, spec: ImageSpec) -> Measured:
         micro=config.batch.micro if isinstance(config.batch.micro, int) else None,
         settings=config.engine.model_copy(update={"compile": False, "graphs": "off"}),
         stream=Noise(spec, device, second=family.needs.second),
+        widths=config.averages.widths,
     )
     _step(trainer, device)
     trainer.progress.step = 0  # every lazy phase is due

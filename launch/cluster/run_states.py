@@ -22,7 +22,7 @@ from pipeline.storage.log import LOG, log_entry
 from pipeline.storage.manifest import MANIFEST
 from pipeline.storage.positions import is_position
 
-_PARTS = ("checkpoints", "snapshots", "samples", "metrics", "tensorboard", "heartbeats", JOBS)
+_PARTS = ("checkpoints", "snapshots", "averages", "samples", "metrics", "tensorboard", "heartbeats", JOBS)
 _MARKS = (JOB, "config.yaml", LOG)  # a folder with one of them is a run
 _DEPTH = 4
 _MOST_IMAGES = 10**18

@@ -20,6 +20,7 @@ def evaluate(options: EvaluateOptions) -> int:
       hrgan evaluate out/quickstart/run --data out/quickstart/data
       hrgan evaluate runs/faces --data shards --metrics fid,kid,pr --processes 8
       hrgan evaluate runs/faces --data shards --watch
+      hrgan evaluate runs/faces --data shards --metrics fid --widths 0.01,0.03,0.1
       hrgan evaluate generated --data shards --metrics fid,pr
     """
     with patiently("loading torch", seconds=LOADING_SECONDS):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from launch.options.average import checked_width, position
 from launch.options.computing import Device, ExtractorFile, InceptionFile, LpipsFile, Processes, VggFile
 from pipeline.data.stores.place import SCHEMES
 from pipeline.errors import UserError
@@ -44,6 +45,20 @@ class EvaluateOptions:
             "--watch", help="Evaluate every snapshot as training writes it, until the run has ended."
         ),
     ] = False
+    widths: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Compare averages of these widths, such as 0.01,0.03,0.1, and the family's own, all at one "
+            "position of the run; see hrgan average.",
+        ),
+    ] = None
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGES", help="That position, such as 400k; without it, the newest snapshot's."
+        ),
+    ] = None
     poll: Annotated[
         float, typer.Option(min=0.1, help="Seconds between two looks for new snapshots with --watch.")
     ] = 20.0
@@ -95,11 +110,27 @@ class EvaluateOptions:
     def __post_init__(self) -> None:
         if self.every and self.watch:
             raise UserError("--all and --watch: give one; --watch evaluates all and then waits for more")
+        if self.chosen_widths and (self.every or self.watch):
+            raise UserError("--widths: compares averages at one position; leave --all and --watch out")
+        if self.at is not None and not self.chosen_widths:
+            raise UserError("--at: is only used with --widths; add it, or leave this out")
+        position(self.at)
         if str(self.source).partition(":/")[0] in SCHEMES and not self.source.exists():
             raise UserError(
                 f"{self.source}: lies in a store; what is measured must be on disk, since its figures are "
                 "written beside it (--data may be a URL)"
             )
+
+    @property
+    def chosen_widths(self) -> tuple[float, ...]:
+        """The widths of the averages to compare, from the smallest. UserError for what is no width."""
+        if self.widths is None:
+            return ()
+        try:
+            widths = {float(width) for width in self.widths.split(",")}
+        except ValueError as error:
+            raise UserError(f"--widths {self.widths}: must be numbers, such as 0.01,0.03,0.1") from error
+        return tuple(checked_width(width, "--widths") for width in sorted(widths))
 
     @property
     def scope(self) -> Literal["newest", "all", "watch"]:

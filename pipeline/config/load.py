@@ -45,6 +45,7 @@ MAY_CHANGE = (
     "ops.backend",
     "checkpoints",
     "snapshots",
+    "averages",  # they follow training, which knows nothing of them
     "stop",
     "report",
 )

@@ -211,6 +211,28 @@ class CheckpointsConfig(Strict):
     for the disk, and needs no memory for a copy."""
 
 
+Width = Annotated[float, Field(gt=0, lt=0.2886)]
+
+
+class AveragesConfig(Strict):
+    """Averages of the generator beside the family's own, of which `hrgan average` makes others after training
+    (Karras et al. 2024). They change nothing that is trained."""
+
+    widths: Annotated[tuple[Width, ...], Field(max_length=8)] = (0.01, 0.05)
+    """Their widths: the standard deviation of an average over the images seen, as a share of these (section
+    3). Each takes as much memory as the generator's weights. []: none. One that a run adds begins there."""
+    stored: bool = True
+    """Whether snapshots keep them, in 2 bytes a weight for each width. Without them no other can be made."""
+
+    @field_validator("widths")
+    @classmethod
+    def _widths_differ(cls, widths: tuple[float, ...]) -> tuple[float, ...]:
+        names = [f"{width:g}" for width in widths]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{', '.join(names)}: one stands there twice; allowed: different ones")
+        return widths
+
+
 class SnapshotsConfig(Strict):
     """Snapshots hold the averaged generator, to sample from and to evaluate. All of them are kept."""
 
@@ -266,6 +288,8 @@ class RunConfig(Strict):
     """When everything that a restart needs is saved."""
     snapshots: SnapshotsConfig = SnapshotsConfig()
     """When the averaged generator is saved for sampling and evaluation."""
+    averages: AveragesConfig = AveragesConfig()
+    """Which averages of the generator are kept beside the family's own."""
     stop: StopConfig = StopConfig()
     """When the run ends early for want of progress."""
     report: ReportConfig = ReportConfig()

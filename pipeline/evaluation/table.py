@@ -16,21 +16,22 @@ _TOLD = (
 """What is told of a generated data set because it changes the figures."""
 
 
-def results_table(results: Sequence[Result]) -> str:
+def results_table(results: Sequence[Result], names: Sequence[str] = (), of: str = "") -> str:
     """One line for each snapshot or data set: images seen (or the file that it was imported from, or the
     number of images), and each metric. In brackets stands the ratio to the untrained generator's figure,
     where it is known; after +-, the spread over several sets of fakes. Footnotes say for each metric which
-    values are better and what the reals score, and for a generated data set how it was made."""
+    values are better and what the reals score, and for a generated data set how it was made.
+
+    names: what the lines are called instead, under the heading `of`.
+    """
     columns = _columns(results)
     control = _untrained(results)
     untrained = control.metrics if control is not None else {}
-    heads = [_place(results), *(head for name in columns for head in _head(name))]
+    names = names or [r.source or f"{r.measured.get('count', r.images_seen):,}" for r in results]
+    heads = [of or _place(results), *(head for name in columns for head in _head(name))]
     rows = [
-        [
-            result.source or f"{result.measured.get('count', result.images_seen):,}",
-            *(cell for name in columns for cell in _cells(name, result.metrics, untrained)),
-        ]
-        for result in results
+        [called, *(cell for name in columns for cell in _cells(name, result.metrics, untrained))]
+        for called, result in zip(names, results, strict=True)
     ]
     return "\n".join([table(rows, heads, align="right"), *_footnotes(results)])
 

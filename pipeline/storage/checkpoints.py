@@ -142,9 +142,7 @@ class CheckpointStore:
                 remove_folder(aside)
                 return
             for path in aside.iterdir():
-                if (
-                    path.name not in files
-                ):  # receipts, and what a start killed while it wrote a share has left
+                if path.name not in files:  # receipts, and what a start killed amid a share left
                     remove(path)
             manifest = Manifest(
                 "checkpoint",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -88,10 +88,15 @@ def read_manifest(folder: Path) -> Manifest:
     return checked(Manifest, FORMAT.current(body, str(path)), str(path))
 
 
-def verify(folder: Path) -> Manifest:
-    """Reads the manifest and checks that every file is there with its size and sha256; else Damaged."""
+def verify(folder: Path, names: Collection[str] | None = None) -> Manifest:
+    """Reads the manifest and checks that every file is there with its size and sha256; else Damaged.
+
+    names: the files to check, of those that there are; None for all.
+    """
     manifest = read_manifest(folder)
     for name, entry in manifest.files.items():
+        if names is not None and name not in names:
+            continue
         path = folder / name
         # A manifest comes from outside: its names must not lead out of the folder.
         if Path(name).name != name:

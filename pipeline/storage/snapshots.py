@@ -17,6 +17,7 @@ from pipeline.contracts import COLOURS, ImageSpec, Stage
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import checked
 from pipeline.storage.atomic import publish_folder, remove_folder
+from pipeline.storage.averages import AVERAGES, GENERATOR, KeptAverage
 from pipeline.storage.faults import refusal
 from pipeline.storage.lineage import Lineage, lineage_details, lineage_of
 from pipeline.storage.manifest import (
@@ -31,7 +32,6 @@ from pipeline.storage.positions import Position, numbered, numbered_folders
 from pipeline.storage.stages import StoredStage
 from pipeline.storage.tensors import load_tensors, save_tensors
 
-GENERATOR = "generator.safetensors"
 DISCRIMINATOR = "discriminator.safetensors"
 _LARGEST = 1 << 16  # pixels a side, and classes
 
@@ -92,7 +92,7 @@ class Snapshot:
     def weights(self) -> dict[str, Tensor]:
         """The averaged generator's state, on the CPU, after checking its sha256."""
         try:
-            verify(self.folder)
+            verify(self.folder, (GENERATOR,))
             return load_tensors(self.folder / GENERATOR)
         except Damaged as damage:
             raise refusal(damage, f"damaged snapshot: {damage}") from damage
@@ -113,13 +113,14 @@ def write_snapshot(
     data: Mapping[str, Any],
     precision: str = "float32",
     fixtures: Mapping[str, FixtureConfig] | None = None,
+    averages: Sequence[KeptAverage] = (),
     lineage: Lineage = (),
 ) -> Path:
     """Publishes `run`/snapshots/<images>; one that is already whole there is left as it is.
 
     data: what it was trained on (index digest and origin), for evaluation and data cards. precision: that of
-    training, which decides what a low-precision block clamps. fixtures: with the digest of each. lineage: of
-    the run.
+    training, which decides what a low-precision block clamps. fixtures: with the digest of each. averages:
+    those kept beside the generator. lineage: of the run.
     """
     folder = numbered(run / "snapshots", images_seen)
     details = _details(
@@ -127,12 +128,37 @@ def write_snapshot(
     )
     if fixtures:
         details["fixtures"] = {name: fixture.model_dump(mode="json") for name, fixture in fixtures.items()}
+    if averages:
+        details[AVERAGES] = {one.file: one.about for one in averages}
     if not _is_same(folder, details):
         for left in folder.parent.glob(".*.partial"):  # by a killed start: a run has one writer
             remove_folder(left)
         position = Position(images_seen, step, world_size, config_digest)
-        _publish(folder, {GENERATOR: weights}, asdict(position), details)
+        beside = {one.file: one.differences for one in averages}
+        _publish(folder, {GENERATOR: weights, **beside}, asdict(position), details)
     return folder
+
+
+def write_averaged(
+    folder: Path, weights: Mapping[str, Tensor], of: Snapshot, about: Mapping[str, Any]
+) -> None:
+    """Publishes `folder` itself as a snapshot like `of`, with another average of the same generator.
+
+    about: how the average was made.
+    """
+    told = of.manifest
+    at = {key: getattr(told, key) for key in ("images_seen", "step", "world_size", "config_digest")}
+    _publish(folder, {GENERATOR: weights}, at, _averaged(of, about))
+
+
+def is_averaged(folder: Path, of: Snapshot, about: Mapping[str, Any]) -> bool:
+    """Whether `folder` is what `write_averaged` would publish."""
+    return _is_same(folder, _averaged(of, about))
+
+
+def _averaged(of: Snapshot, about: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in of.manifest.details.items() if key != AVERAGES}
+    return {**kept, "average": dict(about)}
 
 
 def write_imported(

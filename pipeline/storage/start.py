@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from pipeline.errors import Damaged, UserError
+from pipeline.storage.averages import GENERATOR
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.manifest import MANIFEST, read_manifest, verify
-from pipeline.storage.snapshots import DISCRIMINATOR, GENERATOR, list_snapshots
+from pipeline.storage.snapshots import DISCRIMINATOR, list_snapshots
 from pipeline.storage.tensors import load_tensors
 
 Weights = dict[str, Tensor]
@@ -37,7 +38,7 @@ def load_start(source: Path) -> StartWeights:
         if kind == "checkpoint":
             return _checkpoint(folder)
         if kind == "snapshot":
-            verify(folder)
+            verify(folder, (GENERATOR, DISCRIMINATOR))
             return _snapshot(folder)
     except Damaged as damage:
         raise UserError(f"start.source: damaged: {damage}") from damage

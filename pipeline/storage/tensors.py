@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -53,6 +54,14 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Reads named tensors onto the CPU. Raises Damaged if the file is not what it says."""
     with _explained(path):
         return load_file(path)
+
+
+@contextmanager
+def open_tensors(path: Path) -> Iterator[Any]:
+    """Yields an open file with `keys()` and `get_tensor(name)`, which reads one tensor onto the CPU. Raises
+    Damaged as `load_tensors`, also from inside."""
+    with _explained(path), safe_open(path, framework="pt") as file:
+        yield file
 
 
 def tensor_shapes(path: Path) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.engines.process import from_all
 from pipeline.errors import RunFailed, UserError
 from pipeline.images.pictures import compose_grid, write_picture
+from pipeline.storage.averages import kept_average
 from pipeline.storage.background import BackgroundWriter
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.lineage import Lineage
@@ -54,7 +55,7 @@ class RunKeeper:
 
     def checkpoint(self, trainer: Trainer, report: Report | None = None) -> None:
         self.finish(trainer)
-        share = RankShare(trainer.networks, trainer.engine.process)
+        share = RankShare(trainer.networks, trainer.engine.process, len(trainer.tracked))
         groups = take(trainer, share.holds)
         background = self.config.checkpoints.background
         self._writer.submit(self._job(trainer, copied(groups) if background else groups, report))
@@ -120,9 +121,11 @@ class RunKeeper:
         process, progress = trainer.engine.process, trainer.progress
         if not process.is_first:
             return
+        weights = trainer.averager.average.state_dict()
+        tracked = trainer.tracked.at(progress.images_seen) if self.config.averages.stored else {}
         write_snapshot(
             self.run,
-            trainer.averager.average.state_dict(),
+            weights,
             family=self.config.family,
             spec=trainer.family.spec,
             classes=self.classes,
@@ -134,6 +137,7 @@ class RunKeeper:
             data=self._data(),
             precision=self.config.engine.computed,
             fixtures=self.config.fixtures,
+            averages=[kept_average(kind, average, weights) for kind, average in tracked.items()],
             lineage=self.lineage,
         )
         self._samples(trainer, report)

@@ -17,14 +17,15 @@ Groups = Mapping[str, Mapping[str, Tensor]]
 class RankShare:
     """The part of a checkpoint that one rank writes.
 
-    Parameters and buffers are dealt out whole, each with its moments and average, so that all ranks write
-    about equally many bytes. The first rank also writes whatever belongs to no network.
+    Parameters and buffers are dealt out whole, each with its moments and averages, so that all ranks write
+    about equally many bytes. The first rank also writes whatever belongs to no network. tracked: the number
+    of averages beside the family's own.
     """
 
-    def __init__(self, networks: Networks, process: Process) -> None:
+    def __init__(self, networks: Networks, process: Process, tracked: int = 0) -> None:
         self._rank = process.rank
         sizes = {
-            f"{net}.{name}": _bytes_saved(net, value)
+            f"{net}.{name}": _bytes_saved(net, value, tracked)
             for net, module in networks.items()
             for name, value in module.state_dict(keep_vars=True).items()
         }
@@ -41,8 +42,10 @@ class RankShare:
         return self._owner.get(name, 0) == self._rank
 
 
-def _bytes_saved(net: str, value: Tensor) -> int:
-    copies = 1 + 2 * value.requires_grad + (net == "generator")
+def _bytes_saved(net: str, value: Tensor, tracked: int) -> int:
+    copies = 1 + 2 * value.requires_grad
+    if net == "generator":
+        copies += 1 + tracked * isinstance(value, nn.Parameter)
     return copies * value.numel() * value.element_size()
 
 
@@ -63,9 +66,11 @@ def take(trainer: Trainer, keep: Keep = lambda name: True) -> dict[str, dict[str
         "memory": trainer.family.memory.state_dict(),
         "progress": trainer.progress.state(),
     }
+    tracked = {"tracked": trainer.tracked.state(keep)} if len(trainer.tracked) else {}
     return {
         "networks": networks,
         "average": {name: value for name, value in average.items() if keep(f"generator.{name}")},
+        **tracked,
         "optimizers": trainer.engine.optimizer_state(keep),
         **{group: dict(tensors) if keep(group) else {} for group, tensors in own.items()},
     }
@@ -79,9 +84,12 @@ def copied(groups: Groups) -> dict[str, dict[str, Tensor]]:
     }
 
 
-def put_back(trainer: Trainer, groups: Groups) -> None:
+def put_back(trainer: Trainer, groups: Groups) -> list[float]:
     """Restores what `take` returned. Raises UserError if names or shapes differ; it names the first that does
-    not fit."""
+    not fit.
+
+    Returns the widths of the tracked averages that are not in it, which begin at its position.
+    """
     try:
         networks = groups["networks"]
         for net, module in trainer.networks.items():
@@ -91,7 +99,8 @@ def put_back(trainer: Trainer, groups: Groups) -> None:
         _load(trainer.family.memory, groups.get("memory", {}), "memory")
         trainer.engine.load_optimizer_state(groups.get("optimizers", {}))
         trainer.progress.load(groups["progress"])
-    except (KeyError, ValueError) as error:
+        return trainer.tracked.load(groups.get("tracked", {}), trainer.progress.images_seen)
+    except (KeyError, ValueError, RuntimeError) as error:
         first = str(error.args[0]).splitlines()[0]
         raise UserError(f"checkpoint: does not fit this configuration's networks: {first}") from error
 

@@ -13,7 +13,7 @@ from pipeline.contracts import NETS, Batch, Engine, Family, Networks, Phase, Sta
 from pipeline.errors import UserError
 from pipeline.float32 import Tf32, of_turn
 from pipeline.randomness import SampleRandomness, derive_seed, seed_everything
-from pipeline.training.ema import Averager
+from pipeline.training.ema import Averager, TrackedAverages
 from pipeline.training.meters import Means, Meters
 from pipeline.training.progress import Progress
 from pipeline.training.turns import Graphs, Turn, Turns
@@ -53,8 +53,8 @@ class Trainer:
 
     seed: the seed of the run. micro: the most images that this rank holds at once; None for all of them.
     tf32: which operations may use TF32. graphs: how phases that come every step are captured; None if they
-    are not. `meters` accumulate the stats of each step, averaged over ranks. `waited_seconds` is how long
-    this rank has waited for reals.
+    are not. widths: of the averages that are tracked beside the family's own. `meters` accumulate the stats
+    of each step, averaged over ranks. `waited_seconds` is how long this rank has waited for reals.
     """
 
     def __init__(
@@ -68,12 +68,14 @@ class Trainer:
         micro: int | None = None,
         tf32: Tf32 = "off",
         graphs: Graphs | None = None,
+        widths: Sequence[float] = (),
     ) -> None:
         self.family, self.networks, self.engine = family, networks, engine
         self._stream = stream
         self._fetched: Reals | Exception | None = None
         self.progress = Progress()
         self.averager = Averager(networks.generator)
+        self.tracked = TrackedAverages(networks.generator, widths)
         self.meters = Meters()
         self.wants_stop = False
         self.waited_seconds = 0.0
@@ -100,7 +102,7 @@ class Trainer:
         self._stream = stream
 
     def step(self) -> None:
-        """Performs one step: every phase that is due, with its repeats, then the average and the position."""
+        """Performs one step: every phase that is due, with its repeats, then averages and position."""
         stage = self.family.schedule.at(self.progress.images_seen)
         self._enter(stage)
         due = self._due()
@@ -115,6 +117,7 @@ class Trainer:
         self._share(stats, images)
         self.averager.update(stage.ema_beta)
         self.progress.advance(images)
+        self.tracked.update(self.progress.images_seen, images)
 
     def fetch(self) -> None:
         """Draws the reals of the next step, unless that has been done. An error is raised only in that step,
@@ -155,6 +158,7 @@ class Trainer:
         if stage.growth != self.progress.growth:
             for net in NETS:
                 self.engine.reset(net)
+            self.tracked.begin(self.progress.images_seen)  # weights of other networks belong in no average
             self.progress.growth = stage.growth
 
     def _turn(self, phase: Phase, stage: Stage, turn: int, reals: Batch, stats: Means) -> None:

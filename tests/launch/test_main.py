@@ -17,7 +17,7 @@ from launch.main import main
 from pipeline.errors import RunFailed, UserError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["init", "prepare", "train", "generate", "evaluate", "import", "export", "measure-data"]
+COMMANDS = ["init", "prepare", "train", "generate", "evaluate", "average", "import", "export", "measure-data"]
 COMMANDS += ["runs", "board", "configs", "doctor", "explore", "submit"]
 MINIMAL = "family: {name: stylegan2}\n"
 

@@ -112,8 +112,8 @@ FAULTS = {
     EVALUATE + " --metrics swdd": "--metrics: unknown metric 'swdd'",
     EVALUATE + " --mertics swd": "no such option: --mertics; did you mean --metrics",
     EVALUATE + " --all --watch": "--all and --watch: give one",
-    EVALUATE
-    + " --each --watch": "--each: submits a job for each snapshot; not allowed with --all or --watch",
+    EVALUATE + " --each --watch": "--each: submits a job for each snapshot; not allowed with --all, --watch",
+    EVALUATE + " --each --widths 0.1": "--each: submits a job for each snapshot; not allowed with --all",
     EVALUATE + " --each": "--each: {tmp}/r is not a run with snapshots",
     DATA_SET + " --all": "--all: selects a run's snapshots, and {home}/shards is a data set",
     DATA_SET + " --metrics ppl-z": "--metrics ppl-z: walks the latent space of a generator",

@@ -110,7 +110,9 @@ def test_every_tensor_is_one_ranks_share_and_shares_are_balanced(ranks):
     running = tiny_trainer(family)
     running.step()
     whole = take(running)
-    parts = [take(running, RankShare(running.networks, Process(r, ranks)).holds) for r in range(ranks)]
+    count = len(running.tracked)
+    shares = [RankShare(running.networks, Process(r, ranks), count) for r in range(ranks)]
+    parts = [take(running, share.holds) for share in shares]
     for group, tensors in whole.items():
         assert sorted(name for part in parts for name in part[group]) == sorted(tensors)
     sizes = [sum(t.nbytes for tensors in part.values() for t in tensors.values()) for part in parts]

@@ -12,7 +12,7 @@ from pipeline.contracts import PIXELS, Codec
 from pipeline.errors import UserError
 from pipeline.models.biggan.blocks import ConditionalNorm
 from pipeline.models.biggan.generator import Generator
-from pipeline.models.layers import BatchNorm
+from pipeline.models.layers import gather_statistics
 from pipeline.models.sampling import LatentSampler
 from pipeline.randomness import SampleRandomness, derive_seed
 
@@ -83,32 +83,16 @@ def truncated(z: Tensor, place: Tensor, psi: float) -> Tensor:
     return torch.where(z.abs() <= limit, z, again.clamp(-limit, limit))
 
 
-@torch.no_grad()
 def gather(generator: Generator, batches: int, batch_size: int) -> None:
-    """Sets the generator's running statistics to those of all images of `batches` batches together, in this
-    process alone; with 0 batches they are left as they are.
-
-    The mean of the batches' variances would not do: it lacks the variance of the batches' means.
-    """
-    norms = [module for module in generator.modules() if isinstance(module, BatchNorm)]
-    modes = [(norm.over_ranks, norm.momentum) for norm in norms]
-    moments = [torch.zeros(2, len(norm.running_mean), dtype=torch.float64) for norm in norms]
-    for norm in norms:
-        norm.over_ranks, norm.momentum = False, 1.0  # so that running statistics are those of the last batch
-        norm.train(batches > 0)
-    for batch in range(batches):
-        _pass(generator, range(batch * batch_size, (batch + 1) * batch_size))
-        for norm, sums in zip(norms, moments, strict=True):
-            mean, var = norm.running_mean.double().cpu(), norm.running_var.double().cpu()
-            sums += torch.stack([mean, var + mean.square()]) / batches
-    for norm, (over_ranks, momentum), (mean, square) in zip(norms, modes, moments, strict=True):
-        norm.eval()
-        norm.over_ranks, norm.momentum = over_ranks, momentum
-        if batches:
-            norm.running_mean.copy_(mean)
-            norm.running_var.copy_((square - mean.square()).clamp(min=0))
+    """Sets the generator's running statistics to those of all images of `batches` batches together."""
+    gather_statistics(
+        generator,
+        batches,
+        lambda batch: _pass(generator, range(batch * batch_size, (batch + 1) * batch_size)),
+    )
 
 
+@torch.no_grad()
 def _pass(generator: Generator, numbers: range) -> None:
     """Generates the untruncated images of the fixed seeds with these numbers."""
     seeds = [derive_seed("standing", number) for number in numbers]

@@ -1,6 +1,6 @@
 """Layers that several families use."""
 
-from pipeline.models.layers.batch_norm import BatchNorm
+from pipeline.models.layers.batch_norm import BatchNorm, gather_statistics
 from pipeline.models.layers.compiled import Compilable, compile_main_phases
 from pipeline.models.layers.conditioning import LabelledLatent, VerdictHead, one_hot
 from pipeline.models.layers.equalized import Conv2d, Linear
@@ -26,6 +26,7 @@ __all__ = [
     "VerdictHead",
     "compile_main_phases",
     "follow_moments",
+    "gather_statistics",
     "measuring",
     "one_hot",
     "recompute_blocks",

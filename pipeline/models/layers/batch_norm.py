@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -60,6 +61,33 @@ class BatchNorm(nn.Module):
         # The optimizer skips a step that is not finite; it must leave no trace here either.
         moved = running.lerp(now.to(running.dtype), self.momentum)
         running.copy_(torch.where(torch.isfinite(moved), moved, running))
+
+
+@torch.no_grad()
+def gather_statistics(network: nn.Module, batches: int, play: Callable[[int], object]) -> None:
+    """Sets the running statistics of the `BatchNorm` layers of `network` to those of all samples of `batches`
+    batches together, in this process alone; with 0 batches they are left as they are.
+
+    play: runs the network on the batch of a number. All batches are equally large. The mean of the batches'
+    variances would not do: it lacks the variance of the batches' means.
+    """
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    modes = [(norm.over_ranks, norm.momentum) for norm in norms]
+    moments = [torch.zeros(2, len(norm.running_mean), dtype=torch.float64) for norm in norms]
+    for norm in norms:
+        norm.over_ranks, norm.momentum = False, 1.0  # so that running statistics are those of the last batch
+        norm.train(batches > 0)
+    for batch in range(batches if norms else 0):
+        play(batch)
+        for norm, sums in zip(norms, moments, strict=True):
+            mean, var = norm.running_mean.double().cpu(), norm.running_var.double().cpu()
+            sums += torch.stack([mean, var + mean.square()]) / batches
+    for norm, (over_ranks, momentum), (mean, square) in zip(norms, modes, moments, strict=True):
+        norm.eval()
+        norm.over_ranks, norm.momentum = over_ranks, momentum
+        if batches:
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_((square - mean.square()).clamp(min=0))
 
 
 def global_moments(x: Tensor) -> tuple[Tensor, Tensor]:

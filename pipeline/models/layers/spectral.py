@@ -16,6 +16,8 @@ from torch import Tensor, nn
 import ops
 from ops import Activation
 
+_SETTLED = 100  # steps of the power iteration
+
 
 class Spectral(nn.Module):
     """A weight [O, ...] and the left singular vector u [O] of the weight as a matrix [O, the rest].
@@ -43,6 +45,12 @@ class Spectral(nn.Module):
         with torch.no_grad():
             self.u.copy_(u)
         return weight
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Iterates until u is that of the weight as it is."""
+        _, _, u = ops.spectral_weight(self.weight, self.u, steps=_SETTLED, eps=self.eps)
+        self.u.copy_(u)
 
 
 class SpectralConv2d(Spectral):

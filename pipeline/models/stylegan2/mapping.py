@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.models.layers import Linear, one_hot
+from pipeline.randomness import derive_seed, seeded
+
+_SAMPLES, _AT_ONCE = 16_384, 512
 
 
 class MappingNetwork(nn.Module):
@@ -54,6 +57,21 @@ class MappingNetwork(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return x
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Sets w_avg to the mean of w over z of a fixed seed and all classes in turn. It is computed in
+        float64, so that it is the same on every device."""
+        if self.w_avg is None:
+            return
+        numbers, device = seeded(derive_seed("w_avg")), self.w_avg.device
+        z = torch.randn(_SAMPLES, self.z_dim, generator=numbers).double().to(device)
+        labels = torch.arange(_SAMPLES, device=device) % self.classes if self.classes else None
+        total = torch.zeros_like(self.w_avg, dtype=torch.float64)
+        for first in range(0, _SAMPLES, _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            total += self(z[part], None if labels is None else labels[part]).sum(0)
+        self.w_avg.copy_(total / _SAMPLES)
 
     def truncate(self, w: Tensor, psi: float, mean: Tensor | None = None) -> Tensor:
         """Returns w moved towards `mean`, or towards w_avg if that is None (Karras et al. 2019, appendix B);
