@@ -120,5 +120,16 @@ def test_a_width_far_below_those_stored_is_told_apart():
     assert made.error > 0.5
 
 
+# As docs/pages/training.md says.
+@pytest.mark.parametrize(("count", "least", "most"), [(20, 0.01, 0.1), (40, 0.007, 0.2), (125, 0.004, 0.25)])
+def test_how_many_snapshots_give_which_widths(count, least, most):
+    parts = stored((0.01, 0.05), count)
+    for width in np.geomspace(least, most, 12):
+        assert mixture(parts, Profile(exponent_of(width), 1000)).error < 0.1
+    for width in (least * 0.7, most * 1.6):
+        if width < WIDEST:
+            assert mixture(parts, Profile(exponent_of(width), 1000)).error > 0.1
+
+
 def test_a_single_part_is_all_there_is():
     assert mixture([Profile(10, 100)], Profile(3, 100)).weights == pytest.approx((1.0,))
