@@ -212,6 +212,7 @@ def _resume(trainer: Trainer, run: Path, config: RunConfig, sets: Sets) -> Linea
     if checkpoint is not None:
         with patiently(f"reading {checkpoint.folder}", note if process.is_first else keep_quiet):
             fresh = put_back(trainer, checkpoint.load())
+            _part_averages(trainer, checkpoint.lineage)
         if process.is_first:
             store.prune(trainer.progress.images_seen)  # old checkpoints that a failed start has left
             tell(f"going on from {checkpoint.folder} ({trainer.progress.images_seen} images)")
@@ -224,6 +225,12 @@ def _resume(trainer: Trainer, run: Path, config: RunConfig, sets: Sets) -> Linea
         if process.is_first:
             tell(f"starting from {config.start.source}: {taken}")
     return ()
+
+
+def _part_averages(trainer: Trainer, lineage: Lineage) -> None:
+    """Where a run begins under other settings, so do its tracked averages, which mix what is stored later."""
+    if lineage and lineage[-1].alters and trainer.progress.images_seen == lineage[-1].images_seen:
+        trainer.tracked.begin(trainer.progress.images_seen)
 
 
 def _agreed(store: CheckpointStore, process: Process) -> Checkpoint | None:

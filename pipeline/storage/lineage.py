@@ -33,6 +33,11 @@ class Origin:
     images_seen: int
     changed: tuple[str, ...] = ()
 
+    @property
+    def alters(self) -> bool:
+        """Whether training differs from there on, which its length alone does not make it do."""
+        return any(not line.startswith("length.") for line in self.changed)
+
     def __str__(self) -> str:
         changed = "; ".join(self.changed) or "nothing else"
         return f"until {self.images_seen:,} images it was {self.run}; from there on {changed}"

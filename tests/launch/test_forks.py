@@ -21,6 +21,7 @@ from pipeline.config.run import RunConfig, StartConfig
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.errors import RunFailed, UserError
+from pipeline.storage.averages import stored_averages
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.lineage import run_lineage
 from pipeline.storage.runs import as_begun, claim_run
@@ -127,6 +128,9 @@ def test_a_fork_of_a_fork_under_other_settings_keeps_the_whole_chain(place, tmp_
     )
     assert second.changed[4] == "length.images: 96 -> 150"
     assert second.changed[5].startswith("data.path: shards ")
+    # What is averaged for later holds nothing from before the settings differed; the length is none of those.
+    for run, began in (("b", 0), ("c", LENGTH)):
+        assert {one.kind.since for one in stored_averages(tmp_path / run)} == {began}
     # Figures that were measured against other data are left to the run that has them.
     with pytest.raises(KeyError):
         evaluated(tmp_path / "c")
