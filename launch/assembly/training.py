@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from launch.assembly.dataset import (
 )
 from launch.assembly.fitting import settled
 from launch.assembly.fixtures import check_fixtures, with_fixtures
+from launch.assembly.forking import check_fork, fork
 from launch.assembly.operations import prepare_operations, use_operations
 from launch.assembly.precision import with_computed_precision
 from launch.assembly.trainer import assemble, family_of
@@ -41,8 +43,9 @@ from pipeline.float32 import full_float32
 from pipeline.images.pictures import compose_grid, write_picture
 from pipeline.kernels import choose_kernels
 from pipeline.models.auto import with_auto_settings
-from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.storage.checkpoints import Checkpoint, CheckpointStore
 from pipeline.storage.ending import asked_to_end
+from pipeline.storage.lineage import Lineage
 from pipeline.storage.lock import only_writer
 from pipeline.storage.runs import as_begun, check_claim, claim_run, keep_settled
 from pipeline.storage.start import load_start
@@ -74,6 +77,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     config = with_auto_settings(as_begun(config, run), spec)
     if processes > 1 and not many:
         _check(config, spec, processes)
+        check_fork(config, run, spec)
         check_processes(processes, on_cpu=config.engine.device == "cpu")
         prepare_operations(config.ops.backend, config.engine.device)
         return run_ranks(sys.argv[1:], processes, record=lambda line: record_failure(run, line))
@@ -93,6 +97,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
                 # After a node has failed, processes of the previous start may not have ended yet.
                 wait = 2 * config.engine.silence_seconds if restarts() else 0
                 held.enter_context(only_writer(run, wait))
+                check_fork(config, run, spec)
                 claim_run(run, config, sets.claim())
                 held.enter_context(recorded(run))
             # The rank that failed reports why, so that this one needs no traceback.
@@ -119,6 +124,7 @@ def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
     config = with_auto_settings(as_begun(config, run), spec)
     family = _check(config, spec, processes)
     config = with_fixtures(config, family, Process())
+    check_fork(config, run, spec)
     check_claim(run, config, sets.claim())
     return config
 
@@ -159,11 +165,11 @@ def _run(
         widths=config.averages.widths,
         tell=tell if process.is_first else keep_quiet,
     )
-    _resume(trainer, run, config)
+    lineage = _resume(trainer, run, config, sets)
     index = sets.first
     classes = index.classes if family.spec.classes else ()
     attempt = from_first(secrets.token_hex(4), process)
-    keeper = RunKeeper(run, config, index, classes, attempt, sets.second)
+    keeper = RunKeeper(run, config, index, classes, attempt, sets.second, lineage)
     start = trainer.progress.images_seen
     stream = stream_of(config, sets, family, process, start)
     heartbeat = heartbeat_of(config, run, trainer)
@@ -172,10 +178,11 @@ def _run(
         report = None
         if process.is_first:
             summary = _summary(config, index, trainer)
-            tell(summary)
+            for line in (summary, *map(str, lineage)):
+                tell(line)
             report = stack.enter_context(_report(config, run, start, process))
-            if start == 0:
-                _begin(report, run, config, index, summary)
+            if start == (lineage[-1].images_seen if lineage else 0):
+                _begin(report, run, config, index, {"summary": summary, **_told(lineage)})
             else:
                 report.introduce(identity(config))
         stack.callback(keeper.give_up)  # has no effect if the run has ended well
@@ -193,22 +200,41 @@ def _loss(trainer: Trainer, heartbeat: Heartbeat, stop: StopRequest, said: str) 
     )
 
 
-def _resume(trainer: Trainer, run: Path, config: RunConfig) -> None:
+def _resume(trainer: Trainer, run: Path, config: RunConfig, sets: Sets) -> Lineage:
+    """Puts back what the run's newest whole checkpoint holds, or what it begins with; returns where the run
+    comes from."""
     process, store = trainer.engine.process, CheckpointStore(run, config.checkpoints.keep)
-    checkpoint = agreed_checkpoint(store, process, lambda line: tell(f"hrgan: warning: {line}"))
+    checkpoint = _agreed(store, process)
+    if checkpoint is None and config.start.keep == "all":
+        if process.is_first:
+            fork(config, run, sets.claim())
+        checkpoint = _agreed(store, process)
     if checkpoint is not None:
         with patiently(f"reading {checkpoint.folder}", note if process.is_first else keep_quiet):
             fresh = put_back(trainer, checkpoint.load())
+            _part_averages(trainer, checkpoint.lineage)
         if process.is_first:
             store.prune(trainer.progress.images_seen)  # old checkpoints that a failed start has left
             tell(f"going on from {checkpoint.folder} ({trainer.progress.images_seen} images)")
             if fresh:
                 widths = ", ".join(f"{width:g}" for width in fresh)
                 tell(f"the checkpoint has no averages of averages.widths={widths}: they begin here")
-    elif config.start.source is not None:
+        return checkpoint.lineage
+    if config.start.source is not None:
         taken = begin_with(trainer, load_start(Path(config.start.source)))
         if process.is_first:
             tell(f"starting from {config.start.source}: {taken}")
+    return ()
+
+
+def _part_averages(trainer: Trainer, lineage: Lineage) -> None:
+    """Where a run begins under other settings, so do its tracked averages, which mix what is stored later."""
+    if lineage and lineage[-1].alters and trainer.progress.images_seen == lineage[-1].images_seen:
+        trainer.tracked.begin(trainer.progress.images_seen)
+
+
+def _agreed(store: CheckpointStore, process: Process) -> Checkpoint | None:
+    return agreed_checkpoint(store, process, lambda line: tell(f"hrgan: warning: {line}"))
 
 
 def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
@@ -238,10 +264,14 @@ def _report(config: RunConfig, run: Path, start: int, process: Process) -> Repor
     )
 
 
-def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex, summary: str) -> None:
+def _told(lineage: Lineage) -> dict[str, str]:
+    return {"lineage": "\n".join(f"- {origin}" for origin in lineage)} if lineage else {}
+
+
+def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex, texts: Mapping[str, str]) -> None:
     """Reports once, at the beginning of a run, what the run is, and a picture of the reals."""
-    texts = {"config": f"```yaml\n{dump_config(config)}\n```", "data": data_card(index), "summary": summary}
-    report.describe(texts, identity(config))
+    known = {"config": f"```yaml\n{dump_config(config)}\n```", "data": data_card(index)}
+    report.describe({**known, **texts}, identity(config))
     data = config.data.model_copy(update={"workers": 0})
     count = config.snapshots.grid
     with ImageStream(index, data, seed=config.seed, process=Process(), images_seen=0, labels=False) as stream:

@@ -17,6 +17,7 @@ from pipeline.errors import Damaged, UserError
 from pipeline.evaluation.metrics.registry import about, base_of, by_name
 from pipeline.reading import checked, open_file, read_json
 from pipeline.storage.job import JOB, JOBS, SETTINGS, Job, read_job
+from pipeline.storage.lineage import run_lineage
 from pipeline.storage.log import LOG, log_entry
 from pipeline.storage.manifest import MANIFEST
 from pipeline.storage.positions import is_position
@@ -39,7 +40,8 @@ class RunState:
     the queue before it began), died (was running, and is gone without a word) or new (nothing done yet).
 
     waits: why its job waits. seconds_left: of a running one. metrics: value by name, measured at metrics_at
-    images. jobs: further jobs in the queue that belong to it. damaged: files that could not be read, and why.
+    images. lineage: the runs that it goes on from, oldest first. jobs: further jobs in the queue that belong
+    to it. damaged: files that could not be read, and why.
     """
 
     run: str
@@ -54,6 +56,7 @@ class RunState:
     seconds_left: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     metrics_at: int | None = None
+    lineage: list[str] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
@@ -96,6 +99,7 @@ def run_state(run: Path, queue: Queue, now: float | None = None) -> RunState:
     logged = [line["images_seen"] for line in lines[-1:]]
     state.images_seen = max(0, *logged, *_saved(run, "checkpoints"), *_saved(run, "snapshots"))
     state.seconds_per_kimg = _speed(lines)
+    state.lineage = list(map(str, run_lineage(run)))
     _newest_metrics(run, state)
     _say_state(run, state, lines, queue, now)
     if state.state == "running" and state.seconds_per_kimg and state.images_total:

@@ -99,7 +99,7 @@ def table(
     for state in states:
         if state.reason and state.state in ("failed", "stopped", "requeued"):
             notes.append(f"{state.run}: {state.state}: {state.reason}")
-        notes += [f"{state.run}: {job}" for job in state.jobs]
+        notes += [f"{state.run}: {line}" for line in (*state.lineage, *state.jobs)]
         notes += [f"damaged: {fault}" for fault in state.damaged]
     notes += [f"{parent}: {job}" for parent, jobs in (arrays or {}).items() for job in jobs]
     if not states:

@@ -41,7 +41,8 @@ def _head(run: RunReadings, found: list[Diagnosis]) -> str:
     what = counted(len(found), "finding") if found else "nothing wrong was found"
     if not run.ticks:
         what += "; the log has no tick yet"
-    return shown(f"{run.run}: {state.state}, {state.images_seen:,}{total} images; {what}")
+    head = f"{run.run}: {state.state}, {state.images_seen:,}{total} images; {what}"
+    return "\n".join(map(shown, (head, *state.lineage)))
 
 
 def _paragraph(one: Diagnosis) -> str:

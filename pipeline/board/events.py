@@ -35,7 +35,7 @@ TRAINING = "tensorboard"
 EVALUATION = "tensorboard/evaluation"
 """The folder of evaluation's events in a run; TRAINING is that of training's."""
 
-_NAME = "events.out.tfevents."
+NAME = "events.out.tfevents."
 _MOST_WAITING = 64 << 20  # bytes
 
 Layout = Mapping[str, Mapping[str, Sequence[Any]]]
@@ -45,7 +45,7 @@ Layout = Mapping[str, Mapping[str, Sequence[Any]]]
 def publish_events(folder: Path, events: Sequence[Event]) -> None:
     """Replaces the content of a folder by one event file with exactly `events`, in the order of their
     steps."""
-    old = sorted(folder.glob(f"{_NAME}*"))
+    old = sorted(folder.glob(f"{NAME}*"))
     parts = [*_heads(0), *sorted(events, key=lambda event: event.step)]
     # TensorBoard reads every file with "tfevents" in its name, so a file gets that name only when whole.
     publish_bytes(_after(old, folder, "whole"), b"".join(map(_record, parts)), aside_as="next")
@@ -57,7 +57,7 @@ def _after(old: Sequence[Path], folder: Path, kind: str) -> Path:
     """A name that sorts after those of `old`, because readers go through the files by name."""
     seconds = [path.name.split(".")[3] for path in old]
     number = max([int(time.time()), *(int(text) + 1 for text in seconds if text.isdigit())])
-    return folder / f"{_NAME}{number:010d}.{kind}"
+    return folder / f"{NAME}{number:010d}.{kind}"
 
 
 def _heads(step: int) -> list[Event]:
@@ -141,7 +141,7 @@ class Curves:
             return
         if self._file is None:
             make_folder(self._folder)
-            old = sorted(self._folder.glob(f"{_NAME}*"))
+            old = sorted(self._folder.glob(f"{NAME}*"))
             path = _after(old, self._folder, f"{socket.gethostname()}.{os.getpid()}")
             self._file = path.open("xb", buffering=0)
         data = (b"" if self._size else self._heads) + data
@@ -158,7 +158,7 @@ class Curves:
 def read_events(folder: Path) -> Iterator[Event]:
     """The events of `folder` that carry summaries, oldest first, with their values as TensorBoard converts
     them."""
-    for path in sorted(folder.glob(f"{_NAME}*")):
+    for path in sorted(folder.glob(f"{NAME}*")):
         yield from (event for event in EventFileLoader(str(path)).Load() if event.HasField("summary"))
 
 
@@ -213,5 +213,5 @@ def begin_evaluation(run: Path, settings: Mapping[str, Any]) -> None:
     """Makes the run appear in TensorBoard's table of runs before anything is measured. Does nothing if called
     again."""
     folder = run / EVALUATION
-    if not any(folder.glob(f"{_NAME}*")):
+    if not any(folder.glob(f"{NAME}*")):
         publish_events(folder, [event_of(settings_summary(settings), 0)])

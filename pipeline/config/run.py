@@ -73,16 +73,29 @@ class BatchConfig(Strict):
 
 
 class StartConfig(Strict):
-    """Which weights a run begins with. Once it has a checkpoint, these keys no longer matter."""
+    """What a run begins with. Once it has a checkpoint, these keys no longer matter."""
 
     source: str | None = None
     """A snapshot, checkpoint or run whose weights are taken over where name and shape fit (transfer
     learning). Its resolution and number of classes may differ; whatever does not fit starts fresh. null:
     everything starts fresh."""
+    keep: Literal["weights", "all"] = "weights"
+    """What is taken from the source. weights: what fits, into a run that begins at 0 images. all: everything
+    that a checkpoint holds, or nothing if something does not fit: weights, averages, moments, memory (ADA's
+    p, running means) and position. The run then goes on where the source stood, under its own settings and
+    data, and `length.images` counts the source's images too. The source is a run or one of its
+    checkpoints."""
     transfer: bool | None = None
     """Whether to go on with the source's averaged generator. The average then neither ramps up nor begins as
-    a copy, and ADA's p moves faster. null: if and only if there is a source. Choose false where layers start
-    fresh and the average has a long half-life. A run keeps what it began with."""
+    a copy, and ADA's p moves faster. null: if and only if there is a source; with keep=all, as the source
+    has it. Choose false where layers start fresh and the average has a long half-life. A run keeps what it
+    began with."""
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> StartConfig:
+        if self.keep == "all" and self.source is None:
+            raise ValueError("start.keep=all: needs start.source, a run to go on from; allowed: weights")
+        return self
 
 
 class FixtureConfig(Strict):
@@ -262,7 +275,7 @@ class RunConfig(Strict):
     batch: BatchConfig = BatchConfig()
     """How many images a step sees."""
     start: StartConfig = StartConfig()
-    """Which weights the run begins with."""
+    """What the run begins with."""
     family: FamilyConfig
     """Which kind of GAN, and its settings; `family.name` chooses."""
     fixtures: dict[str, FixtureConfig] = Field(default_factory=dict)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -19,21 +21,24 @@ from pipeline.storage.atomic import (
     fsync_folder,
     make_folder,
     publish_bytes,
+    publish_folder,
     remove,
     remove_folder,
     replace_folder,
 )
 from pipeline.storage.faults import explained
+from pipeline.storage.lineage import Lineage, lineage_details, lineage_of
 from pipeline.storage.manifest import (
     MANIFEST,
     FileEntry,
     Manifest,
     code_version,
     digest_file,
+    digest_folder,
     verify,
 )
 from pipeline.storage.positions import Position, numbered, numbered_folders
-from pipeline.storage.tensors import load_tensors, save_tensors
+from pipeline.storage.tensors import load_tensors, save_tensors, tensor_shapes
 
 _SHARE = re.compile(r"weights-\d+-of-\d+\.safetensors")
 _POLL_SECONDS = 0.02
@@ -46,12 +51,32 @@ class Checkpoint:
 
     folder: Path
     manifest: Manifest
+    lineage: Lineage = ()
+    """The runs that its run went on from."""
+
+    @property
+    def images_seen(self) -> int:
+        """Its position."""
+        assert self.manifest.images_seen is not None, "only imports have no position"
+        return self.manifest.images_seen
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the manifest, which in turn holds that of the weights."""
+        return hashlib.sha256(self.manifest.to_bytes()).hexdigest()
 
     def load(self) -> dict[str, dict[str, Tensor]]:
         """Its tensors, by group and name, on the CPU."""
+        return self._grouped(load_tensors)
+
+    def shapes(self) -> dict[str, dict[str, Tensor]]:
+        """Tensors without data of the same names and shapes; only the files' headers are read."""
+        return self._grouped(tensor_shapes)
+
+    def _grouped(self, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         groups: dict[str, dict[str, Tensor]] = {}
         for file in self.manifest.files:
-            tensors = load_tensors(self.folder / file)
+            tensors = read(self.folder / file)
             if not _SHARE.fullmatch(file):  # as written by versions that kept a file a group
                 tensors = {f"{Path(file).stem}/{name}": value for name, value in tensors.items()}
             for name, value in tensors.items():
@@ -99,7 +124,14 @@ class CheckpointStore:
                 path.unlink(missing_ok=True)  # what a full disk needs back
                 raise
 
-    def publish(self, position: Position, *, ranks: int, given_up: threading.Event | None = None) -> None:
+    def publish(
+        self,
+        position: Position,
+        *,
+        ranks: int,
+        lineage: Lineage = (),
+        given_up: threading.Event | None = None,
+    ) -> None:
         """Publishes a checkpoint with its manifest, once the shares of all `ranks` are on disk. Then drops
         the oldest checkpoints beyond `keep`, and what killed starts have left. Setting `given_up` ends the
         wait."""
@@ -112,7 +144,13 @@ class CheckpointStore:
             for path in aside.iterdir():
                 if path.name not in files:  # receipts, and what a start killed amid a share left
                     remove(path)
-            manifest = Manifest("checkpoint", **asdict(position), code=code_version(), files=files)
+            manifest = Manifest(
+                "checkpoint",
+                **asdict(position),
+                code=code_version(),
+                files=files,
+                details=lineage_details(lineage),
+            )
             # All shares are durable by now, each by its own rank. The names in the folder are so only after
             # its own fsync, and a rename before that could outlive them.
             (aside / MANIFEST).write_bytes(manifest.to_bytes())
@@ -120,6 +158,24 @@ class CheckpointStore:
             fsync_folder(aside)
             replace_folder(aside, folder)
             self.prune(position.images_seen)
+
+    def adopt(self, other: Checkpoint, lineage: Lineage) -> None:
+        """Publishes a copy of another run's checkpoint, which states `lineage`. Nothing depends on that run
+        afterwards. RunFailed if its run drops the checkpoint meanwhile."""
+        files = other.manifest.files
+        with publish_folder(numbered(self._parent, other.images_seen)) as aside:
+            try:
+                for name in files:
+                    shutil.copyfile(other.folder / name, aside / name)
+            except FileNotFoundError as error:
+                raise RunFailed(
+                    f"{other.folder}: gone while it was copied, as its run has newer ones; the same command "
+                    "takes one of those"
+                ) from error
+            if digest_folder(aside) != files:
+                raise RunFailed(f"{other.folder}: changed while it was copied; the same command tries again")
+            stating = replace(other.manifest, details=lineage_details(lineage))
+            (aside / MANIFEST).write_bytes(stating.to_bytes())
 
     @staticmethod
     def _gathered(aside: Path, ranks: int, given_up: threading.Event) -> dict[str, FileEntry] | None:
@@ -155,7 +211,10 @@ class CheckpointStore:
     @staticmethod
     def verified(folder: Path) -> Checkpoint:
         """The checkpoint in `folder`, after comparing every file with its digest; Damaged if one differs."""
-        return Checkpoint(folder, verify(folder))
+        manifest = verify(folder)
+        if manifest.images_seen is None:
+            raise Damaged(f"{folder / MANIFEST}: images_seen: null, which no checkpoint has")
+        return Checkpoint(folder, manifest, lineage_of(manifest, folder))
 
     @staticmethod
     def _is_whole(folder: Path) -> bool:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.load import differing_keys, dump_config, read_dump
-from pipeline.config.run import RunConfig
+from pipeline.config.run import RunConfig, StartConfig
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import checked, read_json
 from pipeline.storage.atomic import publish_bytes
+from pipeline.storage.manifest import MANIFEST, read_manifest
 
 CONFIG = "config.yaml"
 DATA = "data.json"
+ALLOWED_SOURCES = "allowed: a run with a checkpoint, one of its checkpoints, or start.keep=weights"
 
 
 def as_begun(config: RunConfig, run: Path) -> RunConfig:
@@ -27,8 +29,15 @@ def as_begun(config: RunConfig, run: Path) -> RunConfig:
                 update={"batch": config.batch.model_copy(update={"micro": was.batch.micro})}
             )
         return config.begun(transfer=bool(was.start.transfer)).computing(was.engine.computed)
-    start = config.start
-    return config.begun(transfer=start.source is not None if start.transfer is None else start.transfer)
+    return config.begun(transfer=_transfers(config.start))
+
+
+def _transfers(start: StartConfig) -> bool:
+    if start.transfer is not None:
+        return start.transfer
+    if start.source is None:
+        return False
+    return bool(read_claim(source_run(Path(start.source)))[0].start.transfer) if start.keep == "all" else True
 
 
 def claim_run(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
@@ -53,6 +62,36 @@ def check_claim(run: Path, config: RunConfig, data: Mapping[str, Any]) -> None:
     _check_data(run, data)
 
 
+def source_run(source: Path) -> Path:
+    """The run that `start.source` names with `start.keep=all`: a run's folder, or that of a run with the
+    checkpoint. UserError if it is none."""
+    if not source.is_dir():
+        raise UserError(f"start.source: {source}: no such folder; {ALLOWED_SOURCES}")
+    if not (source / MANIFEST).exists():
+        run = source
+    elif (kind := _kind(source)) == "checkpoint":
+        run = source.resolve().parent.parent
+    else:
+        raise UserError(
+            f"start.source: {source}: a {kind}, which has no moments and no position; {ALLOWED_SOURCES}"
+        )
+    if not (run / CONFIG).exists():
+        raise UserError(f"start.source: {source}: no run, since {run / CONFIG} is missing; {ALLOWED_SOURCES}")
+    return run
+
+
+def _kind(folder: Path) -> str:
+    try:
+        return read_manifest(folder).kind
+    except Damaged as damage:
+        raise UserError(f"start.source: damaged: {damage}") from damage
+
+
+def read_claim(run: Path) -> tuple[RunConfig, dict[str, Any]]:
+    """What `claim_run` has written: settings and data (empty if they are not recorded)."""
+    return read_dump(run / CONFIG), _claimed_data(run) or {}
+
+
 def _begun_with(run: Path) -> RunConfig | None:
     """The settings that a run has begun with."""
     path = run / CONFIG
@@ -75,31 +114,45 @@ def _check_config(run: Path, config: RunConfig) -> None:
     if differing:
         raise UserError(
             f"{run}: belongs to another configuration ({'; '.join(differing)}); "
-            f"allowed: the same values, or another --run folder that begins with start.source={run}"
+            f"allowed: the same values, {_or_another(run)}"
         )
 
 
 def _check_data(run: Path, data: Mapping[str, Any]) -> None:
-    path = run / DATA
-    try:
-        known = checked(dict[str, Any], read_json(path), str(path))
-    except FileNotFoundError:
+    known = _claimed_data(run)
+    if known is None:
         return
-    except Damaged as damage:
-        raise UserError(f"{damage}; remove it to accept the data as they are") from damage
-    for key, now, was in (
-        ("data.path", data.get("digest"), known.get("digest")),
-        ("data.second", _second(data), _second(known)),
-    ):
-        if now != was:
+    now, was = data_digests(data), data_digests(known)
+    for key in now:
+        if now[key] != was[key]:
             raise UserError(
                 f"{key}: the shards are not the ones that {run} was trained on "
-                f"(index digest {str(now)[:12]}, was {str(was)[:12]}); "
-                f"allowed: the same shards, or another --run folder that begins with start.source={run}"
+                f"(index digest {str(now[key])[:12]}, was {str(was[key])[:12]}); "
+                f"allowed: the same shards, {_or_another(run)}"
             )
 
 
-def _second(data: Mapping[str, Any]) -> object:
-    """The digest of the second set, None if there is none."""
+def _or_another(run: Path) -> str:
+    return (
+        f"or another --run folder that begins with start.source={run} "
+        "(with start.keep=all it goes on from there)"
+    )
+
+
+def _claimed_data(run: Path) -> dict[str, Any] | None:
+    path = run / DATA
+    try:
+        return checked(dict[str, Any], read_json(path), str(path))
+    except FileNotFoundError:
+        return None
+    except Damaged as damage:
+        raise UserError(f"{damage}; remove it to accept the data as they are") from damage
+
+
+def data_digests(data: Mapping[str, Any]) -> dict[str, object]:
+    """The digests of the shards' indexes by setting; None where there is no such set."""
     second = data.get("second")
-    return second.get("digest") if isinstance(second, Mapping) else None
+    return {
+        "data.path": data.get("digest"),
+        "data.second": second.get("digest") if isinstance(second, Mapping) else None,
+    }

@@ -19,6 +19,7 @@ from pipeline.reading import checked
 from pipeline.storage.atomic import publish_folder, remove_folder
 from pipeline.storage.averages import AVERAGES, GENERATOR, KeptAverage
 from pipeline.storage.faults import refusal
+from pipeline.storage.lineage import Lineage, lineage_details, lineage_of
 from pipeline.storage.manifest import (
     MANIFEST,
     Manifest,
@@ -49,6 +50,12 @@ class Snapshot:
     """What the generator was trained in: float32 or bfloat16."""
     fixtures: Mapping[str, FixtureConfig]
     """Files of the frozen networks that the run had."""
+
+    @property
+    def lineage(self) -> Lineage:
+        """The runs that its run went on from, with other settings up to each one's position; Damaged if that
+        cannot be read."""
+        return lineage_of(self.manifest, self.folder)
 
     @property
     def source(self) -> str | None:
@@ -107,15 +114,18 @@ def write_snapshot(
     precision: str = "float32",
     fixtures: Mapping[str, FixtureConfig] | None = None,
     averages: Sequence[KeptAverage] = (),
+    lineage: Lineage = (),
 ) -> Path:
     """Publishes `run`/snapshots/<images>; one that is already whole there is left as it is.
 
     data: what it was trained on (index digest and origin), for evaluation and data cards. precision: that of
     training, which decides what a low-precision block clamps. fixtures: with the digest of each. averages:
-    those kept beside the generator.
+    those kept beside the generator. lineage: of the run.
     """
     folder = numbered(run / "snapshots", images_seen)
-    details = _details(family, spec, classes, stage, data=dict(data), precision=precision)
+    details = _details(
+        family, spec, classes, stage, data=dict(data), precision=precision, **lineage_details(lineage)
+    )
     if fixtures:
         details["fixtures"] = {name: fixture.model_dump(mode="json") for name, fixture in fixtures.items()}
     if averages:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -61,6 +62,13 @@ def open_tensors(path: Path) -> Iterator[Any]:
     Damaged as `load_tensors`, also from inside."""
     with _explained(path), safe_open(path, framework="pt") as file:
         yield file
+
+
+def tensor_shapes(path: Path) -> dict[str, Tensor]:
+    """Tensors without data, of the names and shapes in a file's header. Raises Damaged as `load_tensors`."""
+    with _explained(path), safe_open(path, framework="pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.offset_keys()}
+        return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
 def read_about(path: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ from pipeline.images.pictures import compose_grid, write_picture
 from pipeline.storage.averages import kept_average
 from pipeline.storage.background import BackgroundWriter
 from pipeline.storage.checkpoints import CheckpointStore
+from pipeline.storage.lineage import Lineage
 from pipeline.storage.positions import Position
 from pipeline.storage.snapshots import write_snapshot
 from pipeline.training.pictures import STRIP, draw_grid, draw_strip, grid_columns
@@ -40,6 +41,7 @@ class RunKeeper:
     while training goes on.
     index: the index of the data set. classes: the names of its classes. attempt: the name of this start of
     the run, equal on all ranks. second: the index of the second data set, for families that train on two.
+    lineage: the runs that this one goes on from.
     """
 
     run: Path
@@ -48,6 +50,7 @@ class RunKeeper:
     classes: tuple[str, ...]
     attempt: str = ""
     second: ShardIndex | None = None
+    lineage: Lineage = ()
     _writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
     def checkpoint(self, trainer: Trainer, report: Report | None = None) -> None:
@@ -70,7 +73,7 @@ class RunKeeper:
             if process.is_first:
                 if report is not None:
                     report.sync()
-                store.publish(position, ranks=ranks, given_up=self._writer.given_up)
+                store.publish(position, ranks=ranks, lineage=self.lineage, given_up=self._writer.given_up)
 
         return write
 
@@ -135,6 +138,7 @@ class RunKeeper:
             precision=self.config.engine.computed,
             fixtures=self.config.fixtures,
             averages=[kept_average(kind, average, weights) for kind, average in tracked.items()],
+            lineage=self.lineage,
         )
         self._samples(trainer, report)
 

@@ -85,24 +85,35 @@ def copied(groups: Groups) -> dict[str, dict[str, Tensor]]:
 
 
 def put_back(trainer: Trainer, groups: Groups) -> list[float]:
-    """Restores what `take` returned. Raises UserError if names or shapes do not fit.
+    """Restores what `take` returned. Raises UserError if names or shapes differ; it names the first that does
+    not fit.
 
     Returns the widths of the tracked averages that are not in it, which begin at its position.
     """
     try:
+        networks = groups["networks"]
         for net, module in trainer.networks.items():
-            prefix = f"{net}."
-            own = {
-                name.removeprefix(prefix): value
-                for name, value in groups["networks"].items()
-                if name.startswith(prefix)
-            }
-            module.load_state_dict(own)
-        trainer.averager.average.load_state_dict(groups["average"])
-        trainer.family.memory.load_state_dict(groups.get("memory", {}))
+            own = {name.removeprefix(f"{net}."): networks[name] for name in networks if _is_of(name, net)}
+            _load(module, own, net)
+        _load(trainer.averager.average, groups["average"], "average")
+        _load(trainer.family.memory, groups.get("memory", {}), "memory")
         trainer.engine.load_optimizer_state(groups.get("optimizers", {}))
         trainer.progress.load(groups["progress"])
         return trainer.tracked.load(groups.get("tracked", {}), trainer.progress.images_seen)
-    except (KeyError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
+    except (KeyError, ValueError, RuntimeError) as error:
+        first = str(error.args[0]).splitlines()[0]
         raise UserError(f"checkpoint: does not fit this configuration's networks: {first}") from error
+
+
+def _is_of(name: str, net: str) -> bool:
+    return name.startswith(f"{net}.")
+
+
+def _load(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Copies a state into a module. Raises ValueError with the first tensor that does not fit."""
+    own = module.state_dict()
+    for tensor in sorted(own.keys() | state.keys()):
+        here, there = (list(t[tensor].shape) if tensor in t else "missing" for t in (own, state))
+        if here != there:
+            raise ValueError(f"{name}.{tensor}: {there} in the checkpoint, {here} here")
+    module.load_state_dict(dict(state))

@@ -121,7 +121,8 @@ def test_a_run_of_another_config_and_one_in_use(shards, tmp_path):
         process.communicate(timeout=60)
     line = refused(config, "seed=6", "family.r1_gamma=3", "--run", tmp_path / "run")
     assert "belongs to another configuration (seed: 5 -> 6; family.r1_gamma: 0.1 -> 3.0)" in line
-    assert line.endswith(f"another --run folder that begins with start.source={tmp_path / 'run'}")
+    begun = f"another --run folder that begins with start.source={tmp_path / 'run'}"
+    assert line.endswith(f"{begun} (with start.keep=all it goes on from there)")
 
 
 def test_a_run_from_before_images_were_mirrored_only_on_request_goes_on(shards, tmp_path):

@@ -64,14 +64,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_it_trains_on_as_that_version_did(place: Path, exact: bool) -> None:
+@pytest.mark.parametrize("run", ["run", "forked"])
+def test_it_trains_on_as_that_version_did(place: Path, exact: bool, run: str) -> None:
     before = weights(place / "run/checkpoints" / NEWEST)
-    done = hrgan(
-        place, "train", "config.yaml", "--run", "run", "length.images=72", "checkpoints.every_images=24"
-    )
-    assert f"going on from run/checkpoints/{NEWEST} (48 images)" in done.stderr
+    longer = ("length.images=72", "checkpoints.every_images=24")
+    source = () if run == "run" else ("start.source=run", "start.keep=all")
+    done = hrgan(place, "train", "config.yaml", "--run", run, *longer, *source)
+    assert f"going on from {run}/checkpoints/{NEWEST} (48 images)" in done.stderr
     expected = load_file(place / "expected/continued.safetensors")
-    found = weights(place / "run/checkpoints" / f"{72:012d}")
+    found = weights(place / run / "checkpoints" / f"{72:012d}")
     assert expected.keys() <= found.keys()
     moved = 0
     for name, tensor in expected.items():
@@ -82,8 +83,8 @@ def test_it_trains_on_as_that_version_did(place: Path, exact: bool) -> None:
         way, size = np.abs(tensor - before[name]).max(initial=0), np.abs(tensor).max(initial=0)
         assert np.abs(found[name] - tensor).max(initial=0) <= 1e-4 * way + 1e-6 * size, name
     assert moved > 0.9 * len(expected)
-    log = [json.loads(line) for line in (place / "run/log.jsonl").read_text().splitlines()]
-    assert [entry["images_seen"] for entry in log] == list(range(8, 73, 8))
+    log = [json.loads(line) for line in (place / run / "log.jsonl").read_text().splitlines()]
+    assert [entry["images_seen"] for entry in log] == list(range(8 if run == "run" else 56, 73, 8))
 
 
 def test_a_finished_run_is_left_as_it_is(place: Path) -> None:

@@ -17,6 +17,8 @@ import torch
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
+from pipeline.board.events import EVALUATION, event_of, publish_events, scalar_summary
+from pipeline.board.history import carry_curves
 from pipeline.config.run import RunConfig
 from pipeline.errors import RunFailed
 from pipeline.training.loop import Loop
@@ -85,6 +87,43 @@ def test_a_layout_comes_with_the_first_tick_even_if_that_comes_after_a_checkpoin
     with report(tmp_path, 4) as again:
         again.tick(8, 1, FIGURES)
     assert len(board(tmp_path).Tensors(LAYOUT)) == 1
+
+
+def test_a_run_that_goes_on_from_another_has_its_points_up_to_there(tmp_path: Path) -> None:
+    """Also of a source that was itself restarted, and whose other tries and later points are not taken."""
+    source, run = tmp_path / "source", tmp_path / "run"
+    begin(source)
+    with report(source, 23) as again:  # other figures, at other places than the first try's
+        for images_seen in (28, 32, 40):
+            again.tick(images_seen, images_seen // 4, {name: 2 * value for name, value in FIGURES.items()})
+    measured = [event_of(scalar_summary("metrics/swd", float(n)), n) for n in (8, 16, 40)]
+    publish_events(source / EVALUATION, measured)
+    for _ in range(2):  # a try that was killed begins again
+        carry_curves(source, run, 32, {"seed": 1}, judged=True)
+    with report(run, 32) as own:
+        own.tick(36, 9, {"loss/generator": 5.0})
+    found = board(run)
+    assert [(e.step, float(e.tensor_proto.float_val[0])) for e in found.Tensors("loss/generator")] == [
+        (8, 1.0),
+        (16, 1.0),
+        (28, 2.0),
+        (32, 2.0),
+        (36, 5.0),
+    ]
+    times = {e.step: e.wall_time for e in board(source).Tensors("loss/generator")}
+    assert {e.step: e.wall_time for e in found.Tensors("loss/generator") if e.step < 36} == {
+        step: time for step, time in times.items() if step < 36
+    }
+    assert "reals" not in found.Tags()["tensors"]
+    judged = EventAccumulator(str(run / EVALUATION)).Reload()
+    assert [event.step for event in judged.Tensors("metrics/swd")] == [8, 16]
+    with report(run, 36) as own:  # which keeps what is there, its settings among it
+        own.introduce({"seed": 1})
+    assert len(list((run / EVALUATION).glob("*tfevents*"))) == 1
+    carry_curves(source, tmp_path / "other", 32, {"seed": 1}, judged=False)
+    assert (
+        "metrics/swd" not in EventAccumulator(str(tmp_path / "other" / EVALUATION)).Reload().Tags()["tensors"]
+    )
 
 
 def test_the_layout_that_is_stored_is_that_of_the_figures(tmp_path: Path) -> None:
