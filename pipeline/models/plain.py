@@ -75,8 +75,8 @@ class PlainGenerator(Protocol):
 
 @dataclass(frozen=True)
 class PlainGame:
-    """Implements contracts.AugmentedGame and contracts.ReplayedGame. z is standard normal; labels that are not
-    given are uniform.
+    """Implements contracts.AugmentedGame and contracts.ReplayedGame. z is standard normal; labels that are
+    not given are uniform.
 
     augment: the augmentation of reals and fakes before the discriminator; None for none. alone: whether the
     discriminator judges each image by itself. group: the number of images in each batch statistic; 0 if the
