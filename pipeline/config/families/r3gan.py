@@ -104,7 +104,11 @@ class R3GANConfig(FewImages, Objectives, Optimisation):
             if every > 1 and getattr(self, f"{name}_gamma") > 0
         ]
         known = "lazy penalties did not converge on StackedMNIST (Huang et al. 2024, appendix)"
-        return (Caution(", ".join(lazy), known, "1 has the penalty at every step"),) if lazy else ()
+        return (
+            (Caution(", ".join(lazy), known, "allowed, and the paper's way: 1, at every step"),)
+            if lazy
+            else ()
+        )
 
     def transferred(self) -> Self:
         """As for every family, and the average has its last half-life from the start."""
