@@ -163,7 +163,7 @@ def _apa(conditions: Conditions) -> Reasoned:
     """Beside ADA, as the authors of Jiang et al. 2021 advise for few images."""
     if conditions.images > _FEW:
         return {}
-    why = f"For {_FEW:,} images or fewer: fakes among the reals, which keep the discriminator from being sure."
+    why = f"For {_FEW:,} images or fewer: fakes among the reals keep the discriminator from being sure."
     return {"apa": ({"mode": "adaptive"}, why)}
 
 

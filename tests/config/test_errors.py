@@ -73,7 +73,7 @@ FILES = {
     ),
     "noise that nobody can be told of": (
         "family: {name: biggan, diffusion: {mode: adaptive}}",
-        "a.yaml line 1: family: diffusion.told=true: this family's discriminator cannot be told; allowed: false",
+        "a.yaml line 1: family: diffusion.told=true: this family's discriminator cannot be told",
     ),
     "noise told to a classifier": (
         "family: {name: stylegan2, conditioning: classifier, diffusion: {mode: adaptive}}",
