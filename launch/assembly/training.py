@@ -178,7 +178,8 @@ def _run(
         report = None
         if process.is_first:
             summary = _summary(config, index, trainer)
-            for line in (summary, *map(str, lineage)):
+            warnings = (f"hrgan: warning: {caution}" for caution in config.family.cautions())
+            for line in (summary, *map(str, lineage), *warnings):
                 tell(line)
             report = stack.enter_context(_report(config, run, start, process))
             if start == (lineage[-1].images_seen if lineage else 0):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 
-from pipeline.config.families import Objectives, Optimisation
-from pipeline.contracts import AdamRule, Fakes, Net, Phase
+from pipeline.config.families import FewImages, Objectives, Optimisation
+from pipeline.contracts import AdamRule, Fakes, Net, Objective, Phase
 from pipeline.errors import UserError
 from pipeline.losses import (
     ADVERSARIAL,
@@ -22,9 +23,11 @@ from pipeline.losses import (
     LeCam,
     Orthogonal,
     Slopes,
+    WithPseudoReals,
     ZeroCentred,
     clip_weights,
 )
+from pipeline.models.augment import Controller, Diffusion
 
 Penalty = tuple[str, int, ZeroCentred | GradientPenalty]
 
@@ -33,18 +36,46 @@ class LossMemory(nn.Module):
     """What losses remember across steps.
 
     heads: the number of heads of the discriminator (`Verdict.heads`). lecam: the LeCam term with its running
-    means, or None.
+    means, or None. apa: the controller of the probability of pseudo reals, or None. diffusion: the noise that
+    the discriminator sees images through, or None.
     """
 
     def __init__(self, config: Objectives, heads: int = 1) -> None:
         super().__init__()
         self.lecam = None
         if config.lecam_weight > 0:
-            self.lecam = LeCam(config.lecam_weight, config.lecam_decay, relu=config.lecam_relu, heads=heads)
+            self.lecam = LeCam(
+                config.lecam_weight,
+                config.lecam_decay,
+                relu=config.lecam_relu,
+                heads=heads,
+                start=config.lecam_from_images,
+                debiased=config.lecam_debiased,
+            )
+        self.apa = None
+        if isinstance(config, FewImages) and config.apa.mode != "off":
+            self.apa = Controller(config.apa)
+        self.diffusion = None
+        if isinstance(config, FewImages) and config.diffusion.mode != "off":
+            self.diffusion = Diffusion(config.diffusion)
 
-    def observe(self, stats: Mapping[str, Tensor]) -> None:
+    def observe(self, stats: Mapping[str, Tensor], images: int) -> None:
+        """Takes in the stats of one step of `images` images."""
         if self.lecam is not None:
-            self.lecam.observe(stats)
+            self.lecam.observe(stats, images)
+        if "signs/real" in stats:
+            for part in (self.apa, self.diffusion and self.diffusion.controller):
+                if part is not None:
+                    part.observe(stats["signs/real"], images)
+
+    def figures(self) -> dict[str, Tensor]:
+        """Returns what is shown of them (`Family.figures`)."""
+        found: dict[str, Tensor] = {} if self.apa is None else {"state/apa_p": self.apa.p}
+        return found if self.diffusion is None else {**found, "state/diffusion_steps": self.diffusion.steps}
+
+    def mixed(self, objective: Objective) -> Objective:
+        """Returns the objective with pseudo reals among its reals, if the config asks for them."""
+        return objective if self.apa is None else WithPseudoReals(objective, self.apa)
 
 
 def generator_phase(
@@ -97,13 +128,14 @@ def discriminator_phases(
     )
     settle = None if config.weight_clip is None else clip_weights(config.weight_clip)
     repeats = config.discriminator_repeats
-    exact = any(penalty.exact for penalty in now)
-    phases = [Phase("discriminator", "discriminator", turn, repeats=repeats, settle=settle, exact=exact)]
+    main, exact = memory.mixed(turn), any(penalty.exact for penalty in now)
+    phases = [Phase("discriminator", "discriminator", main, repeats=repeats, settle=settle, exact=exact)]
     for name, every, penalty in _penalties(config):
         if every > 1:
-            exact = penalty.exact
-            lazy = Phase(name, "discriminator", penalty, every=every, gain=every, settle=settle, exact=exact)
-            phases.append(lazy)
+            of_fakes = isinstance(penalty, ZeroCentred) and penalty.on == "fakes"
+            objective = penalty if of_fakes else memory.mixed(penalty)
+            lazy = Phase(name, "discriminator", objective, every=every, gain=every, settle=settle)
+            phases.append(replace(lazy, exact=penalty.exact))
     return phases
 
 

@@ -10,7 +10,19 @@ from pipeline.config.families.baselines import DCGANConfig, MLPConfig
 from pipeline.config.families.biggan import BigGANConfig
 from pipeline.config.families.progan import ProGANConfig
 from pipeline.config.families.r3gan import R3GANConfig
-from pipeline.config.families.shared import AdaConfig, Conditioning, Loss, Objectives, Optimisation, Strict
+from pipeline.config.families.shared import (
+    AdaConfig,
+    Adaptive,
+    ApaConfig,
+    Caution,
+    Conditioning,
+    DiffusionConfig,
+    FewImages,
+    Loss,
+    Objectives,
+    Optimisation,
+    Strict,
+)
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
 FamilyConfig = Annotated[
@@ -21,10 +33,15 @@ FamilyConfig = Annotated[
 
 __all__ = [
     "AdaConfig",
+    "Adaptive",
+    "ApaConfig",
     "BigGANConfig",
+    "Caution",
     "Conditioning",
     "DCGANConfig",
+    "DiffusionConfig",
     "FamilyConfig",
+    "FewImages",
     "Loss",
     "MLPConfig",
     "Objectives",

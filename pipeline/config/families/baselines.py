@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.families.shared import Objectives, Optimisation, Positive, Whole
+from pipeline.config.families.shared import FewImages, Objectives, Optimisation, Positive, Whole
 from pipeline.config.units import Count
 
 
-class DCGANConfig(Objectives, Optimisation):
+class DCGANConfig(FewImages, Objectives, Optimisation):
     """DCGAN (Radford et al. 2016), at any power of two from 8 pixels."""
 
     name: Literal["dcgan"] = "dcgan"
@@ -37,7 +37,7 @@ class DCGANConfig(Objectives, Optimisation):
     """Half-life of the averaged generator, in images; the paper keeps none."""
 
 
-class MLPConfig(Objectives, Optimisation):
+class MLPConfig(FewImages, Objectives, Optimisation):
     """Fully connected networks (Goodfellow et al. 2014), for images of any shape and for points; leaky ReLU
     in the place of the paper's maxout and dropout."""
 

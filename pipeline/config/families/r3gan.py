@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config.families.shared import (
+    Caution,
+    FewImages,
     Loss,
     NonNegative,
     Objectives,
@@ -18,7 +20,7 @@ from pipeline.config.families.shared import (
 from pipeline.config.units import Count, PositiveCount
 
 
-class R3GANConfig(Objectives, Optimisation):
+class R3GANConfig(FewImages, Objectives, Optimisation):
     """R3GAN (Huang et al. 2024). Defaults are those of FFHQ at 256 pixels, batch 256.
 
     A value with a sibling `*_end` moves to it along half a cosine over `burn_in_images` and stays there.
@@ -95,6 +97,19 @@ class R3GANConfig(Objectives, Optimisation):
     )
     """Augmentation groups in use."""
 
+    def cautions(self) -> tuple[Caution, ...]:
+        lazy = [
+            f"family.{name}_every={every}"
+            for name, every in (("r1", self.r1_every), ("r2", self.r2_every))
+            if every > 1 and getattr(self, f"{name}_gamma") > 0
+        ]
+        known = "lazy penalties did not converge on StackedMNIST (Huang et al. 2024, appendix)"
+        return (
+            (Caution(", ".join(lazy), known, "allowed, and the paper's way: 1, at every step"),)
+            if lazy
+            else ()
+        )
+
     def transferred(self) -> Self:
         """As for every family, and the average has its last half-life from the start."""
         ends = {"ema_half_life_images": self.ema_half_life_images_end}
@@ -116,4 +131,9 @@ class R3GANConfig(Objectives, Optimisation):
         for name in ("r1_gamma", "r2_gamma"):
             if not getattr(self, name) and getattr(self, f"{name}_end"):
                 raise ValueError(f"{name} is 0 and {name}_end is not; allowed: both 0, or {name} above 0")
+        if self.diffaugment and self.augment_kinds and (self.augment_p or self.augment_p_end):
+            raise ValueError(
+                f"diffaugment={list(self.diffaugment)}: not with augment_p={self.augment_p:g}, "
+                f"augment_p_end={self.augment_p_end:g}; allowed: with both 0, or diffaugment=[]"
+            )
         return self

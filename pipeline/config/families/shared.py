@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.config.units import Count, PositiveCount
 
@@ -21,6 +22,19 @@ class Strict(BaseModel):
     )
 
 
+@dataclass(frozen=True)
+class Caution:
+    """A setting that is allowed although it is known to fail. setting: key and value. known: where it failed.
+    instead: what to do."""
+
+    setting: str
+    known: str
+    instead: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.known}; {self.instead}"
+
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -29,6 +43,105 @@ Whole = Annotated[int, Field(gt=0)]
 Loss = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
 
 Conditioning = Literal["projection", "embedding", "classifier"]
+
+
+class Adaptive(Strict):
+    """How strong something is that hides the images from the discriminator: a probability, which may follow
+    the discriminator's confidence (Karras et al. 2020b, section 3.1)."""
+
+    mode: Literal["off", "fixed", "adaptive"] = "off"
+    """off: not at all. fixed: always with probability `p`. adaptive: p follows the sign of D(real)."""
+    p: Probability = 0.0
+    """The probability: constant if fixed, the start if adaptive."""
+    target: Probability = 0.6
+    """With mode=adaptive: the mean sign of D(real) that is aimed at, r_t of Karras et al. 2020b, section
+    3."""
+    adjust_images: PositiveCount = 500_000
+    """With mode=adaptive: over how many images p can move from 0 to 1. With `start.transfer` the default is
+    100k."""
+    every: Whole = 4
+    """With mode=adaptive: steps between two adjustments of p."""
+
+    def transferred(self) -> Self:
+        """As at the start from others' weights, where p has to move faster (the public code of Karras et al.
+        2020b and of Jiang et al. 2021), unless its speed is given."""
+        given = "adjust_images" in self.model_fields_set
+        return self if given else self.model_copy(update={"adjust_images": 100_000})
+
+
+class AdaConfig(Adaptive):
+    """Adaptive discriminator augmentation (Karras et al. 2020b); p is that of each augmentation."""
+
+    kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (
+        "blit",
+        "geometry",
+        "color",
+    )
+    """Groups of augmentations in use. The default is what the paper calls "bgc"; all six are its "bgcfnc"."""
+
+
+class ApaConfig(Adaptive):
+    """Adaptive pseudo augmentation (Jiang et al. 2021): p is the probability that a real image is replaced by
+    a fake before the discriminator sees it as real."""
+
+
+class DiffusionConfig(Adaptive):
+    """Diffusion-GAN (Wang et al. 2022): the discriminator sees images with the noise of t of T steps, and p
+    moves T between two bounds."""
+
+    adjust_images: PositiveCount = 100_000
+    """With mode=adaptive: over how many images T can move from one bound to the other."""
+    least_steps: Annotated[int, Field(ge=2, le=10_000)] = 10
+    """T at p = 0."""
+    most_steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    """T at p = 1."""
+    noise: Positive = 0.05
+    """Standard deviation of the noise that an image would become after very many steps, where black is -1 and
+    white 1."""
+    share: Probability = 0.5
+    """Probability that an image gets any noise."""
+    beta_first: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    """Share of the image's variance that the first step replaces by noise."""
+    beta_last: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """The same at step T; it grows linearly between the two."""
+    told: bool = True
+    """Whether the discriminator is told t, through the mapping that tells it labels, as in the authors' code
+    for StyleGAN2. false: it judges without, as in their code for Projected GAN; families whose discriminators
+    have no such mapping need it."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for low, high in (("least_steps", "most_steps"), ("beta_first", "beta_last")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(
+                    f"{low}={getattr(self, low):g} is above {high}={getattr(self, high):g}; allowed: up to it"
+                )
+        return self
+
+
+class FewImages(Strict):
+    """What helps where images are few, beside penalties: it keeps the discriminator from knowing them by
+    heart."""
+
+    diffaugment: tuple[Literal["color", "translation", "cutout"], ...] = ()
+    """DiffAugment (Zhao et al. 2020): these changes to every image that the discriminator sees, in both
+    networks' turns. color: of brightness, saturation and contrast. translation: by up to 1/8 of each side.
+    cutout: a hole of half of each side. Not beside another augmentation. []: none."""
+    apa: ApaConfig = ApaConfig()
+    """Adaptive pseudo augmentation, which may be combined with any augmentation."""
+    diffusion: DiffusionConfig = DiffusionConfig()
+    """Noise of a diffusion process, which comes after any augmentation."""
+
+    tells_steps: ClassVar[bool] = False
+    """Whether the family's discriminator can be told how much noise an image has."""
+
+    @model_validator(mode="after")
+    def _told_who_can_be(self) -> Self:
+        if self.diffusion.mode != "off" and self.diffusion.told and not self.tells_steps:
+            raise ValueError(
+                "diffusion.told=true: this family's discriminator cannot be told; allowed: false"
+            )
+        return self
 
 
 class Objectives(Strict):
@@ -66,12 +179,19 @@ class Objectives(Strict):
     drift_weight: NonNegative = 0.0
     """Weight of the squared logits of reals (Karras et al. 2018, appendix A.1)."""
     lecam_weight: NonNegative = 0.0
-    """Weight of the LeCam regularisation (Tseng et al. 2021, eq. 4)."""
+    """Weight of the LeCam regularisation (Tseng et al. 2021, eq. 4). The authors' code: 0.3 for BigGAN on
+    CIFAR, with a hinge loss; 3e-7 for StyleGAN2 on 1,000 faces."""
     lecam_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Decay of the running means of logits that LeCam pulls towards."""
     lecam_relu: bool = False
     """Compute LeCam as the authors' code does, unlike the paper: of the two differences only what is above 0
     counts, by which a real's logit exceeds the mean of fakes and the mean of reals exceeds a fake's logit."""
+    lecam_from_images: Count = 0
+    """Until so many images have been seen, LeCam adds nothing and its means are those of the latest step. The
+    authors' code for BigGAN begins after 1,000 steps."""
+    lecam_debiased: bool = False
+    """Divide LeCam's means, which begin at 0, by the weight of what they have taken in so far (Kingma and Ba
+    2015, section 3), as the authors' code for StyleGAN2 does."""
     weight_clip: Positive | None = None
     """Clamp the discriminator's weights to at most this value after each update (Arjovsky et al. 2017,
     algorithm 1); null: no clamping."""
@@ -108,28 +228,12 @@ class Optimisation(Strict):
     ema_from_images: Count = 0
     """Until so many images have been seen, the average is a copy of the generator."""
 
+    def cautions(self) -> tuple[Caution, ...]:
+        """Returns what a run with these settings is warned of when it starts."""
+        return ()
+
     def transferred(self) -> Self:
-        """For a run that goes on with another's average (`start.transfer`): nothing overwrites it."""
-        return self.model_copy(update={"ema_ramp": None, "ema_from_images": 0})
-
-
-class AdaConfig(Strict):
-    """Adaptive discriminator augmentation (Karras et al. 2020b)."""
-
-    mode: Literal["off", "fixed", "adaptive"] = "off"
-    """off: no augmentation. fixed: always with probability `p`. adaptive: p follows the sign of D(real)."""
-    p: Probability = 0.0
-    """Probability of each augmentation: constant if fixed, the start if adaptive."""
-    target: Probability = 0.6
-    """With mode=adaptive: the mean sign of D(real) that is aimed at, r_t of section 3."""
-    adjust_images: PositiveCount = 500_000
-    """With mode=adaptive: over how many images p can move from 0 to 1. With `start.transfer` the default is
-    100k."""
-    every: Whole = 4
-    """With mode=adaptive: steps between two adjustments of p."""
-    kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (
-        "blit",
-        "geometry",
-        "color",
-    )
-    """Groups of augmentations in use. The default is what the paper calls "bgc"; all six are its "bgcfnc"."""
+        """For a run that goes on with another's average (`start.transfer`): nothing overwrites it, and what
+        adapts moves faster."""
+        faster = {name: value.transferred() for name, value in self if isinstance(value, Adaptive)}
+        return self.model_copy(update={"ema_ramp": None, "ema_from_images": 0, **faster})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,7 @@ from pipeline.contracts import (
 from pipeline.losses import PathLength
 from pipeline.models.groups import check_groups
 from pipeline.models.phases import adam_rules, discriminator_phases, generator_phase, lazy_factors
+from pipeline.models.plain import Augmenting, one_after_another, retouching
 from pipeline.models.schedule import ConstantSchedule
 from pipeline.models.stylegan2.discriminator import Discriminator, freeze
 from pipeline.models.stylegan2.game import StyleGAN2Game
@@ -55,8 +58,8 @@ class StyleGAN2:
         low_precision: torch.dtype | None = None,
     ) -> None:
         self.config, self.spec = config, spec
-        seen = self.codec.latents(spec)
-        self.shape = shape_of(config, seen, low_precision)
+        self._seen = self.codec.latents(spec)
+        self.shape = shape_of(config, self._seen, low_precision)
         lazy: dict[Net, list[int]] = {
             "generator": [config.path_length_every] if config.path_length_weight > 0 else []
         }
@@ -70,7 +73,7 @@ class StyleGAN2:
         self.optimizers: Mapping[Net, Rule] = adam_rules(config, config, lazy)
         self.needs = Needs()
         self.fixtures: Mapping[str, nn.Module] = {}
-        self._memory = Memory(config, seen)
+        self._memory = Memory(config, self._seen)
         self.memory: nn.Module = self._memory
         self.phases = self._phases()
 
@@ -82,8 +85,17 @@ class StyleGAN2:
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
-        augment = None if self.config.ada.mode == "off" else self._memory.augmentation
-        return StyleGAN2Game(networks, stage, randomness, augment, mixing=self.config.style_mixing)
+        seen, config, diffusion = self._seen, self.config, self._memory.losses.diffusion
+        augment: Augmenting | None = self._memory.augmentation
+        if config.ada.mode == "off":
+            augment = retouching(config, seen, (seen.height, seen.width), pixels=self.codec is PIXELS)
+        game = StyleGAN2Game(networks, stage, randomness, augment, mixing=config.style_mixing)
+        if diffusion is None:
+            return game
+        noising = partial(diffusion.draw, shape=(seen.channels, seen.height, seen.width))
+        if config.diffusion.told:
+            return replace(game, noising=noising)
+        return replace(game, augment=one_after_another(augment, noising))
 
     def check_batch(self, images: int) -> None:
         """Requires that the images which a rank holds at once form whole minibatch-stddev groups."""
@@ -106,7 +118,8 @@ class StyleGAN2:
         self._memory.observe(stats, images)
 
     def figures(self) -> Mapping[str, Tensor]:
-        return {} if self.config.ada.mode == "off" else {"state/ada_p": self._memory.ada.p}
+        ada = {} if self.config.ada.mode == "off" else {"state/ada_p": self._memory.ada.p}
+        return {**ada, **self._memory.losses.figures()}
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> StyleGAN2Sampler:
         assert isinstance(generator, Generator)
