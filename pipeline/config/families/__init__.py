@@ -8,6 +8,7 @@ from pydantic import Field
 
 from pipeline.config.families.baselines import DCGANConfig, MLPConfig
 from pipeline.config.families.biggan import BigGANConfig
+from pipeline.config.families.gat import GATConfig
 from pipeline.config.families.progan import ProGANConfig
 from pipeline.config.families.r3gan import R3GANConfig
 from pipeline.config.families.shared import AdaConfig, Conditioning, Loss, Objectives, Optimisation, Strict
@@ -25,6 +26,7 @@ __all__ = [
     "Conditioning",
     "DCGANConfig",
     "FamilyConfig",
+    "GATConfig",
     "Loss",
     "MLPConfig",
     "Objectives",

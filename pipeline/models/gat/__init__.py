@@ -1,0 +1,1 @@
+"""GAT (Scalable GANs with Transformers, 2025), transformers in both networks and several noised levels."""
