@@ -26,11 +26,13 @@ from pipeline.contracts.players import (
     Augmentation,
     AugmentedGame,
     Game,
+    Judge,
     LevelledGame,
     Networks,
     Objective,
     Phase,
     Randomness,
+    ReplayedGame,
 )
 from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
 
@@ -53,6 +55,7 @@ __all__ = [
     "Fixture",
     "Game",
     "ImageSpec",
+    "Judge",
     "Keep",
     "LevelledGame",
     "Needs",
@@ -63,6 +66,7 @@ __all__ = [
     "Process",
     "RMSPropRule",
     "Randomness",
+    "ReplayedGame",
     "Rule",
     "SGDRule",
     "Sampler",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +20,7 @@ from pipeline.contracts import (
     Fakes,
     Game,
     ImageSpec,
+    Judge,
     Needs,
     Net,
     Networks,
@@ -34,7 +35,7 @@ from pipeline.contracts import (
 from pipeline.errors import UserError
 from pipeline.models.augment import Chain
 from pipeline.models.groups import check_groups
-from pipeline.models.layers import follow_moments, measuring
+from pipeline.models.layers import Again, follow_moments, measuring
 from pipeline.models.phases import (
     LossMemory,
     adam_rules,
@@ -73,7 +74,8 @@ class PlainGenerator(Protocol):
 
 @dataclass(frozen=True)
 class PlainGame:
-    """Implements contracts.AugmentedGame. z is standard normal, and labels that are not given are uniform.
+    """Implements contracts.AugmentedGame and contracts.ReplayedGame. z is standard normal; labels that are
+    not given are uniform.
 
     augment: the augmentation of reals and fakes before the discriminator; None for none. alone: whether the
     discriminator judges each image by itself. group: the number of images in each batch statistic; 0 if the
@@ -100,11 +102,28 @@ class PlainGame:
         return Fakes(images, labels, z, stats=stats)
 
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        return self.judge_shown(self._shown(images), labels, exact=exact)
+        return self._judge(len(images))((images,), labels, exact=exact)
 
     def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
-        fake, real = ((self._shown(part.images), part.labels) for part in (fakes, reals))
-        return judge_together(partial(self.judge_shown, exact=exact), fake, real, self.rows(len(reals)))
+        count = len(reals)
+        return self.judge_both_by((self._judge(count), self._judge(count)), fakes, reals, exact=exact)
+
+    def draw_judge(self, count: int) -> Judge:
+        return replace(self._judge(count), around=Again(self.networks.discriminator))
+
+    def judge_both_by(
+        self, judges: tuple[Judge, Judge], fakes: Fakes, reals: Batch, *, exact: bool = False
+    ) -> tuple[Verdict, Verdict]:
+        first, second = judges
+        assert isinstance(first, PlainJudge)
+        assert isinstance(second, PlainJudge)
+        rows = self.rows(len(reals))
+        if rows is None:
+            fake = first(fakes.seen, fakes.labels, exact=exact)
+            return fake, second((reals.images,), reals.labels, exact=exact)
+        shown = (first.show(fakes.seen), fakes.labels), (second.show((reals.images,)), reals.labels)
+        with first.around():
+            return judge_together(partial(self.judge_shown, exact=exact), *shown, rows)
 
     def rows(self, count: int) -> int | None:
         """The argument `rows` of `judge_together`, for batches of `count` images."""
@@ -115,8 +134,10 @@ class PlainGame:
     def draw_augmentation(self, count: int) -> Augmentation:
         return Chain() if self.augment is None else self.augment(self.randomness.first(count))
 
-    def _shown(self, images: Tensor) -> Tensor:
-        return self.draw_augmentation(len(images))(images)
+    def _judge(self, count: int) -> PlainJudge:
+        """Returns a judge for one pass: its network remembers nothing of it."""
+        augmentation = self.draw_augmentation(count)
+        return PlainJudge(self, lambda seen: augmentation(*seen))
 
     def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         with self._measuring("discriminator") as stats:
@@ -125,6 +146,20 @@ class PlainGame:
 
     def _measuring(self, net: Net) -> AbstractContextManager[dict[str, Tensor]]:
         return measuring(net, self.networks[net]) if self.group else nullcontext({})
+
+
+@dataclass(frozen=True)
+class PlainJudge:
+    """Implements contracts.Judge. show: makes of samples, as `Fakes.seen` has them, what `game.judge_shown`
+    takes. around: returns the context of each pass of the network."""
+
+    game: PlainGame
+    show: Callable[[Sequence[Tensor]], Tensor]
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def __call__(self, seen: Sequence[Tensor], labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        with self.around():
+            return self.game.judge_shown(self.show(seen), labels, exact=exact)
 
 
 def labels_for(classes: int, labels: Tensor | None, randomness: Randomness) -> Tensor | None:
