@@ -21,7 +21,6 @@ from pipeline.contracts import (
     Game,
     ImageSpec,
     Judge,
-    Needs,
     Net,
     Networks,
     Phase,
@@ -34,6 +33,7 @@ from pipeline.contracts import (
 )
 from pipeline.errors import UserError
 from pipeline.models.augment import Chain
+from pipeline.models.codecs import ThroughCodec
 from pipeline.models.groups import check_groups
 from pipeline.models.layers import Again, follow_moments, measuring
 from pipeline.models.phases import (
@@ -192,7 +192,7 @@ class PlainSampler(LatentSampler):
         return [weight]
 
 
-class PlainFamily(ABC):
+class PlainFamily(ThroughCodec, ABC):
     """A family whose phases and memory are those of its losses: a subclass only has to define `networks`.
 
     Implements contracts.Family. config: both an `Objectives` and an `Optimisation`. batch_size: images per
@@ -202,13 +202,10 @@ class PlainFamily(ABC):
     the networks see them, after the codec.
     """
 
-    spec: ImageSpec
     schedule: Schedule
     phases: tuple[Phase, ...]
     optimizers: Mapping[Net, Rule]
     memory: nn.Module
-    codec: Codec = PIXELS
-    needs = Needs()
     judges_alone = False
     """Whether the discriminator judges each image by itself: no batch statistics, no buffers that change."""
     heads = 1

@@ -11,7 +11,16 @@ from pipeline.config.families.biggan import BigGANConfig
 from pipeline.config.families.gat import GATConfig
 from pipeline.config.families.progan import ProGANConfig
 from pipeline.config.families.r3gan import R3GANConfig
-from pipeline.config.families.shared import AdaConfig, Conditioning, Loss, Objectives, Optimisation, Strict
+from pipeline.config.families.shared import (
+    AdaConfig,
+    CodecConfig,
+    Coded,
+    Conditioning,
+    Loss,
+    Objectives,
+    Optimisation,
+    Strict,
+)
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
 FamilyConfig = Annotated[
@@ -23,6 +32,8 @@ FamilyConfig = Annotated[
 __all__ = [
     "AdaConfig",
     "BigGANConfig",
+    "CodecConfig",
+    "Coded",
     "Conditioning",
     "DCGANConfig",
     "FamilyConfig",

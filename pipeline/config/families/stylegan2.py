@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.families.shared import (
     AdaConfig,
+    Coded,
     NonNegative,
     Objectives,
     Optimisation,
@@ -17,7 +18,7 @@ from pipeline.config.families.shared import (
 )
 
 
-class StyleGAN2Config(Objectives, Optimisation):
+class StyleGAN2Config(Objectives, Optimisation, Coded):
     """StyleGAN2 (Karras et al. 2020a) with adaptive augmentation (Karras et al. 2020b)."""
 
     name: Literal["stylegan2"] = "stylegan2"
@@ -93,3 +94,8 @@ class StyleGAN2Config(Objectives, Optimisation):
         if "adjust_images" in self.ada.model_fields_set:
             return same
         return same.model_copy(update={"ada": self.ada.model_copy(update={"adjust_images": 100_000})})
+
+    @model_validator(mode="after")
+    def _augments_what_is_there(self) -> Self:
+        self._check_kinds("ada.kinds", () if self.ada.mode == "off" else self.ada.kinds)
+        return self
