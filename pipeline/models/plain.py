@@ -32,6 +32,7 @@ from pipeline.contracts import (
     Verdict,
 )
 from pipeline.errors import UserError
+from pipeline.losses import Extra
 from pipeline.models.augment import Chain
 from pipeline.models.codecs import ThroughCodec
 from pipeline.models.groups import check_groups
@@ -197,8 +198,9 @@ class PlainFamily(ThroughCodec, ABC):
 
     Implements contracts.Family. config: both an `Objectives` and an `Optimisation`. batch_size: images per
     step over all ranks. schedule: None for one stage throughout. discriminator_first: whether the
-    discriminator's turn comes first in a step. orthogonal: see `generator_phase`. low_precision: refused
-    with a UserError; a family with blocks that support it does not pass it on. seen: the images of `spec` as
+    discriminator's turn comes first in a step. orthogonal: see `generator_phase`. extras: a family's own
+    terms in the turns of each network. low_precision: refused with a UserError; a family with blocks that
+    support it does not pass it on. seen: the images of `spec` as
     the networks see them, after the codec.
     """
 
@@ -224,6 +226,7 @@ class PlainFamily(ThroughCodec, ABC):
         schedule: Schedule | None = None,
         discriminator_first: bool = False,
         orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
+        extras: Mapping[Net, Sequence[Extra]] | None = None,
     ) -> None:
         if low_precision is not None:
             raise UserError(
@@ -240,13 +243,17 @@ class PlainFamily(ThroughCodec, ABC):
         self.schedule = schedule or ConstantSchedule(
             config, spec.height, batch_size, images, lazy_factors(config)
         )
+        own = extras or {}
         generator = generator_phase(
             config,
             classes=spec.classes,
             orthogonal=orthogonal,
             discriminator_first=discriminator_first,
+            extras=own.get("generator", ()),
         )
-        discriminator = discriminator_phases(config, self.losses, classes=spec.classes)
+        discriminator = discriminator_phases(
+            config, self.losses, classes=spec.classes, extras=own.get("discriminator", ())
+        )
         self.phases = (*discriminator, generator) if discriminator_first else (generator, *discriminator)
 
     @abstractmethod

@@ -14,9 +14,9 @@ from pipeline.config.families import GATConfig
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
 from pipeline.models.gat.discriminator import Discriminator
-from pipeline.models.gat.generator import Generator, reduced
+from pipeline.models.gat.generator import Generator
 from pipeline.models.gat.layers import Attention, GatedMLP, Linear, RMSNorm, scaled
-from pipeline.models.gat.noise import amounts_of, noised
+from pipeline.models.gat.noise import amounts_of, noised, reduced
 from pipeline.models.gat.positions import position_table, rotated, rotations
 from pipeline.models.gat.shape import Shape, shape_of
 from pipeline.models.layers import recompute_blocks
@@ -41,6 +41,10 @@ def made(network, *inputs, **settings):
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
     return network(*inputs, **settings)
+
+
+def seen_at(scales, levels):
+    return [reduced(level, scale) for level, scale in zip(levels, scales or (1, 1, 1, 1), strict=True)]
 
 
 def noted(graphs, graph, _):
@@ -216,9 +220,10 @@ def test_computing_in_bfloat16_is_close_and_returns_float32(scales):
         shape = tiny_shape(low_precision=low, scales=scales)
         generator, discriminator = Generator(shape), Discriminator(shape)
         levels = made(generator, *latents())
-        logits, _ = made(discriminator, levels, latents()[1])
+        logits, _ = made(discriminator, seen_at(scales, levels), latents()[1])
         results.append((*levels, *logits))
-        exact, _ = discriminator(generator(*latents(), exact=True), latents()[1], exact=True)
+        levels = generator(*latents(), exact=True)
+        exact, _ = discriminator(seen_at(scales, levels), latents()[1], exact=True)
     for one, two in zip(*results, strict=True):
         assert one.dtype == two.dtype == torch.float32
         assert 0 < (one - two).abs().max() < 0.05 * one.abs().max()
@@ -298,7 +303,7 @@ def test_computing_blocks_again_and_compiling_change_nothing(scales):
         if switch == "compile":
             for network in (generator.synthesis, discriminator):
                 network.compile_main(partial(noted, graphs))
-        logits, _ = made(discriminator, made(generator, *latents()), latents()[1])
+        logits, _ = made(discriminator, seen_at(scales, made(generator, *latents())), latents()[1])
         sum(logits).square().sum().backward()
         gradients = [p.grad for net in (generator, discriminator) for p in net.parameters()]
         assert all(g is not None for g in gradients)

@@ -24,7 +24,7 @@ from pipeline.config.families.shared import (
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
 FamilyConfig = Annotated[
-    StyleGAN2Config | BigGANConfig | ProGANConfig | R3GANConfig | DCGANConfig | MLPConfig,
+    StyleGAN2Config | BigGANConfig | ProGANConfig | R3GANConfig | GATConfig | DCGANConfig | MLPConfig,
     Field(discriminator="name"),
 ]
 """The union of all families."""

@@ -8,17 +8,19 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config.families.shared import (
+    Coded,
     Loss,
     NonNegative,
     Objectives,
     Optimisation,
     Positive,
+    Probability,
     Whole,
 )
 from pipeline.config.units import Count
 
 
-class GATConfig(Objectives, Optimisation):
+class GATConfig(Objectives, Optimisation, Coded):
     """GAT, plain transformers in both networks (Scalable GANs with Transformers, 2025, arXiv 2509.24935), and
     what is known of its successor CAT (arXiv 2605.26449). Defaults are those of size B."""
 
@@ -61,6 +63,14 @@ class GATConfig(Objectives, Optimisation):
     to 1 at the last level."""
     noise_floor: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Noise that is added to all levels' shares; less than `noise_signal`."""
+    diffaugment: tuple[Literal["color", "translation", "cutout"], ...] = ("color", "translation", "cutout")
+    """DiffAugment (Zhao et al. 2020): these changes to every image, or its latents, that the discriminator
+    sees, in both networks' turns; the same for all levels of a fake. color: of brightness, saturation and
+    contrast. translation: by up to 1/8 of each side. cutout: a hole of half of each side. []: none."""
+    color_p: Probability = 0.5
+    """Probability that an image's colours are changed."""
+    flip_p: Probability = 0.4
+    """Probability that an image, or its latents as they are, is mirrored left to right."""
 
     alignment_weight: NonNegative = 0.0
     """Weight of the discriminator's alignment with DINOv2: on reals, the cosine distance of its class token,
@@ -70,8 +80,8 @@ class GATConfig(Objectives, Optimisation):
     """Features of a token of the teacher: 768 for the paper's ViT-B/14."""
     alignment_translation: Literal["shared", "published"] = "shared"
     """How far the teacher's image is moved when the discriminator's is translated. shared: by the same part
-    of its side. published: by a pixel to the left or up at most, as in the authors' code, where the ratio of
-    the sides is upside down."""
+    of its side. published: by at most a pixel, to the right or down alone, as in the authors' code, where
+    the ratio of the sides is upside down."""
 
     loss: Loss = "relativistic"
     """Adversarial loss of both networks; that of the paper compares each real with a fake."""

@@ -82,13 +82,19 @@ class Discriminator(Compilable):
         self.register_buffer("turns", torch.cat(turns, dim=1), persistent=False)
 
     def compute(
-        self, levels: Sequence[Tensor], labels: Tensor | None = None, *, exact: bool = False
+        self,
+        levels: Sequence[Tensor],
+        labels: Tensor | None = None,
+        *,
+        aligned: bool = False,
+        exact: bool = False,
     ) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Returns the logits [N], of all levels together or of each, and the last sequence's features for the
-        alignment, [N, 1 + tokens, features], those of the class token first; None without alignment.
+        alignment, [N, 1 + tokens, features], those of the class token first.
 
-        levels: [N, C, H, W] each. labels: [N], if conditional. exact: whether to compute in float32
-        throughout, so that second derivatives can be taken.
+        levels: [N, C, H, W] each, as `Shape.level_shapes` says. labels: [N], if conditional. aligned: whether
+        the features are asked for; otherwise they are None. exact: whether to compute in float32 throughout,
+        so that second derivatives can be taken.
         """
         x = self._tokens(levels)
         for block in self.blocks:
@@ -98,8 +104,9 @@ class Discriminator(Compilable):
             labels = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         vector = self.label(labels)
         logits = tuple((self.out(self.norm(tokens[:, 0])) * vector).sum(dim=1) for tokens in sequences)
-        if self.aligner is None:
+        if not aligned:
             return logits, None
+        assert self.aligner is not None
         return logits, self.aligner(sequences[-1].to(self.shape.dtype(exact))).float()
 
     def _tokens(self, levels: Sequence[Tensor]) -> Tensor:

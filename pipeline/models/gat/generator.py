@@ -93,8 +93,14 @@ class Synthesis(Compilable):
         self.register_buffer("positions", position_table(*shape.grid, size.width), persistent=False)
         self.register_buffer("turns", rotations(*shape.grid, size.width // size.heads), persistent=False)
 
+    @property
+    def modulations(self) -> list[Linear]:
+        """The layers that take SiLU(w)."""
+        parts = [part for part in self.modules() if isinstance(part, Block | Head)]
+        return [part.modulation for part in parts]
+
     def compute(self, w: Tensor, *, exact: bool = False) -> tuple[Tensor, ...]:
-        """Returns the levels, [N, C, H, W] float32 each, from w [N, width].
+        """Returns the levels, [N, C, H, W] float32 each, not clamped, from w [N, width].
 
         exact: whether to compute in float32 throughout, so that second derivatives can be taken.
         """
@@ -105,7 +111,7 @@ class Synthesis(Compilable):
                 added = self.heads[i // self.every](x, w)
                 image = added if image is None else image + added
                 levels.append(image)
-        return tuple(reduced(level, scale) for level, scale in zip(levels, self.shape.scales, strict=True))
+        return tuple(levels)
 
 
 class Generator(nn.Module):
@@ -121,8 +127,3 @@ class Generator(nn.Module):
         """Returns the levels, [N, C, H, W] float32 each, not clamped; the last one is the image."""
         levels: tuple[Tensor, ...] = self.synthesis(self.mapping(z, labels), exact=exact)
         return levels
-
-
-def reduced(images: Tensor, scale: int) -> Tensor:
-    """Returns images [N, C, H, W] with each square of scale x scale pixels averaged."""
-    return images if scale == 1 else F.avg_pool2d(images, scale)

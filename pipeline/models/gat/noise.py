@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor
-
-from pipeline.models.gat.generator import reduced
 
 
 def amounts_of(levels: int, signal: float, floor: float) -> tuple[float, ...]:
@@ -46,3 +45,8 @@ def noised(
             noise = ratio * reduced(noise, factor) + math.sqrt(t**2 - kept**2) * fresh[i]
         shown.insert(0, (1 - t) * levels[i] + noise)
     return tuple(shown)
+
+
+def reduced(images: Tensor, scale: int) -> Tensor:
+    """Returns images [N, C, H, W] with each square of scale x scale pixels averaged."""
+    return images if scale == 1 else F.avg_pool2d(images, scale)
