@@ -43,7 +43,7 @@ class Alignment:
         """
         with torch.no_grad():
             images = self._moved(as_imagenet(self.pixels[: len(features)]), augmentation)
-            wanted = self.teacher(images, dtype=self.shape.dtype(False))
+            wanted = self.teacher(images, dtype=self.shape.low_precision or images.dtype)
             tokens = resized(wanted[:, 1:], self.shape.grid)
         apart = 1 - F.cosine_similarity(features, torch.cat([wanted[:, :1], tokens], dim=1), dim=2)
         return {_CLASS: apart[:, 0], _TOKENS: apart[:, 1:].mean(dim=1)}

@@ -45,10 +45,9 @@ class Block(Recomputable):
         self.scale, self.mlp_scale = (nn.Parameter(torch.full((size.width,), _SCALE)) for _ in range(2))
 
     def compute(self, x: Tensor, turns: Tensor, *, exact: bool = False) -> Tensor:
-        dtype = self.shape.dtype(exact)
-        attended: Tensor = self.attention(self.norm(x).to(dtype), turns, exact=exact)
+        attended: Tensor = self.attention(self.shape.lowered(self.norm(x), exact), turns, exact=exact)
         x = x + self.scale * attended
-        added: Tensor = self.mlp(self.mlp_norm(x).to(dtype))
+        added: Tensor = self.mlp(self.shape.lowered(self.mlp_norm(x), exact))
         return x + self.mlp_scale * added
 
 
@@ -107,7 +106,7 @@ class Discriminator(Compilable):
         if not aligned:
             return logits, None
         assert self.aligner is not None
-        return logits, self.aligner(sequences[-1].to(self.shape.dtype(exact))).float()
+        return logits, self.aligner(self.shape.lowered(sequences[-1], exact)).float()
 
     def _tokens(self, levels: Sequence[Tensor]) -> Tensor:
         """Returns the sequences one after another, each begun by its class token, which has no position."""

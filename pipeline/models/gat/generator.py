@@ -50,12 +50,11 @@ class Block(Recomputable):
         self.mlp = GatedMLP(size.width)
 
     def compute(self, x: Tensor, w: Tensor, turns: Tensor, *, exact: bool = False) -> Tensor:
-        dtype = self.shape.dtype(exact)
         modulation: Tensor = self.modulation(F.silu(w))
         scale, gate, mlp_scale, mlp_gate = modulation.chunk(4, dim=1)
-        attended: Tensor = self.attention(scaled(x, scale).to(dtype), turns, exact=exact)
+        attended: Tensor = self.attention(self.shape.lowered(scaled(x, scale), exact), turns, exact=exact)
         x = x + gate[:, None] * attended
-        added: Tensor = self.mlp(scaled(x, mlp_scale).to(dtype))
+        added: Tensor = self.mlp(self.shape.lowered(scaled(x, mlp_scale), exact))
         return x + mlp_gate[:, None] * added
 
 

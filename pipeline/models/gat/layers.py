@@ -46,8 +46,8 @@ class Linear(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """weight * x / sqrt(mean(x^2) + eps) over the last dimension, in float32 (Zhang and Sennrich 2019, eq.
-    4)."""
+    """weight * x / sqrt(mean(x^2) + eps) over the last dimension (Zhang and Sennrich 2019, eq. 4), in the type
+    of the weight, float32."""
 
     def __init__(self, width: int, eps: float = EPS) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps)
+        return F.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, self.eps)
 
 
 def scaled(x: Tensor, scale: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, exact: bool) -> Tensor:
 
     exact: whether second derivatives may be taken, which torch's fused kernels do not have.
     """
-    if not (exact and torch.is_grad_enabled()):
+    if not (exact and query.requires_grad):
         return F.scaled_dot_product_attention(query, key, value)
     with sdpa_kernel(SDPBackend.MATH):
         return F.scaled_dot_product_attention(query, key, value)

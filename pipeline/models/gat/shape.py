@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from pipeline.config.families import GATConfig
 from pipeline.contracts import ImageSpec
@@ -73,9 +74,9 @@ class Shape:
         rows, columns = self.grid
         return tuple((rows // scale, columns // scale) for scale in self.scales)
 
-    def dtype(self, exact: bool) -> torch.dtype:
-        """Returns the type of the blocks."""
-        return torch.float32 if exact or self.low_precision is None else self.low_precision
+    def lowered(self, x: Tensor, exact: bool) -> Tensor:
+        """Returns x in the type in which blocks compute."""
+        return x if exact or self.low_precision is None else x.to(self.low_precision)
 
 
 def shape_of(config: GATConfig, spec: ImageSpec, low_precision: torch.dtype | None) -> Shape:
