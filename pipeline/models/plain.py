@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pipeline.config.families import FewImages
 from pipeline.contracts import (
     PIXELS,
     Augmentation,
@@ -33,7 +34,7 @@ from pipeline.contracts import (
 )
 from pipeline.errors import UserError
 from pipeline.losses import Extra
-from pipeline.models.augment import Chain
+from pipeline.models.augment import Chain, DiffAugment
 from pipeline.models.codecs import ThroughCodec
 from pipeline.models.groups import check_groups
 from pipeline.models.layers import Again, follow_moments, measuring
@@ -170,6 +171,18 @@ def labels_for(classes: int, labels: Tensor | None, randomness: Randomness) -> T
     return randomness.integers(classes) if labels is None else labels
 
 
+def retouching(config: object, seen: ImageSpec, size: tuple[int, int], *, pixels: bool) -> Augmenting | None:
+    """Returns the DiffAugment that the config of a family asks for; None if it asks for none.
+
+    seen: the images as the networks see them. size: their (height, width) at the stage. pixels: whether they
+    are pixels, whose fourth channel is opacity, or a codec's latents.
+    """
+    if not isinstance(config, FewImages) or not config.diffaugment:
+        return None
+    colors = 3 if pixels and seen.channels == 4 else None
+    return partial(DiffAugment(config.diffaugment, colors=colors).draw, size=size)
+
+
 class PlainSampler(LatentSampler):
     """Draws z from each seed; truncation psi scales it (1: as trained). Codes are the results of the
     generator's `code`. Implements latents.LinearSpace."""
@@ -264,7 +277,14 @@ class PlainFamily(ThroughCodec, ABC):
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
-        return PlainGame(networks, stage, randomness, alone=self.judges_alone, group=self.group)
+        augment = self.augmenting(stage)
+        return PlainGame(networks, stage, randomness, augment, alone=self.judges_alone, group=self.group)
+
+    def augmenting(self, stage: Stage) -> Augmenting | None:
+        """Returns the augmentation of what the discriminator sees at this stage, None for none."""
+        part = stage.resolution / self.spec.height
+        size = round(self.seen.height * part), round(self.seen.width * part)
+        return retouching(self.config, self.seen, size, pixels=self.codec is PIXELS)
 
     def check_batch(self, images: int) -> None:
         """Requires whole groups of images. Without groups any number will do, because batch statistics are
@@ -273,12 +293,12 @@ class PlainFamily(ThroughCodec, ABC):
             check_groups("the groups of its batch normalisation", self.group, images)
 
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
-        self.losses.observe(stats)
+        self.losses.observe(stats, images)
         if self.group:
             follow_moments(networks, stats)
 
     def figures(self) -> Mapping[str, Tensor]:
-        return {}
+        return self.losses.figures()
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
         return PlainSampler(generator, self.codec)

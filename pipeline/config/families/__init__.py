@@ -13,9 +13,12 @@ from pipeline.config.families.progan import ProGANConfig
 from pipeline.config.families.r3gan import R3GANConfig
 from pipeline.config.families.shared import (
     AdaConfig,
+    Adaptive,
+    ApaConfig,
     CodecConfig,
     Coded,
     Conditioning,
+    FewImages,
     Loss,
     Objectives,
     Optimisation,
@@ -31,12 +34,15 @@ FamilyConfig = Annotated[
 
 __all__ = [
     "AdaConfig",
+    "Adaptive",
+    "ApaConfig",
     "BigGANConfig",
     "CodecConfig",
     "Coded",
     "Conditioning",
     "DCGANConfig",
     "FamilyConfig",
+    "FewImages",
     "GATConfig",
     "Loss",
     "MLPConfig",

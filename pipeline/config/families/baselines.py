@@ -6,11 +6,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.families.shared import Coded, Objectives, Optimisation, Positive, Whole
+from pipeline.config.families.shared import Coded, FewImages, Objectives, Optimisation, Positive, Whole
 from pipeline.config.units import Count
 
 
-class DCGANConfig(Objectives, Optimisation, Coded):
+class DCGANConfig(FewImages, Objectives, Optimisation, Coded):
     """DCGAN (Radford et al. 2016), at any power of two from 8 pixels."""
 
     name: Literal["dcgan"] = "dcgan"
@@ -37,7 +37,7 @@ class DCGANConfig(Objectives, Optimisation, Coded):
     """Half-life of the averaged generator, in images; the paper keeps none."""
 
 
-class MLPConfig(Objectives, Optimisation, Coded):
+class MLPConfig(FewImages, Objectives, Optimisation, Coded):
     """Fully connected networks (Goodfellow et al. 2014), for images of any shape and for points; leaky ReLU
     in the place of the paper's maxout and dropout."""
 

@@ -31,6 +31,58 @@ Loss = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hin
 Conditioning = Literal["projection", "embedding", "classifier"]
 
 
+class Adaptive(Strict):
+    """How strong something is that hides the images from the discriminator: a probability, which may follow
+    the discriminator's confidence (Karras et al. 2020b, section 3.1)."""
+
+    mode: Literal["off", "fixed", "adaptive"] = "off"
+    """off: not at all. fixed: always with probability `p`. adaptive: p follows the sign of D(real)."""
+    p: Probability = 0.0
+    """The probability: constant if fixed, the start if adaptive."""
+    target: Probability = 0.6
+    """With mode=adaptive: the mean sign of D(real) that is aimed at, r_t of Karras et al. 2020b, section
+    3."""
+    adjust_images: PositiveCount = 500_000
+    """With mode=adaptive: over how many images p can move from 0 to 1. With `start.transfer` the default is
+    100k."""
+    every: Whole = 4
+    """With mode=adaptive: steps between two adjustments of p."""
+
+    def transferred(self) -> Self:
+        """As at the start from others' weights, where p has to move faster (the public code of Karras et al.
+        2020b and of Jiang et al. 2021), unless its speed is given."""
+        given = "adjust_images" in self.model_fields_set
+        return self if given else self.model_copy(update={"adjust_images": 100_000})
+
+
+class AdaConfig(Adaptive):
+    """Adaptive discriminator augmentation (Karras et al. 2020b); p is that of each augmentation."""
+
+    kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (
+        "blit",
+        "geometry",
+        "color",
+    )
+    """Groups of augmentations in use. The default is what the paper calls "bgc"; all six are its "bgcfnc"."""
+
+
+class ApaConfig(Adaptive):
+    """Adaptive pseudo augmentation (Jiang et al. 2021): p is the probability that a real image is replaced by
+    a fake before the discriminator sees it as real."""
+
+
+class FewImages(Strict):
+    """What helps where images are few, beside penalties: it keeps the discriminator from knowing them by
+    heart."""
+
+    diffaugment: tuple[Literal["color", "translation", "cutout"], ...] = ()
+    """DiffAugment (Zhao et al. 2020): these changes to every image that the discriminator sees, in both
+    networks' turns. color: of brightness, saturation and contrast. translation: by up to 1/8 of each side.
+    cutout: a hole of half of each side. Not beside another augmentation. []: none."""
+    apa: ApaConfig = ApaConfig()
+    """Adaptive pseudo augmentation, which may be combined with any augmentation."""
+
+
 class Objectives(Strict):
     """The losses and penalties of the two networks. Each family has its paper's defaults.
 
@@ -100,30 +152,10 @@ class Optimisation(Strict):
     """Until so many images have been seen, the average is a copy of the generator."""
 
     def transferred(self) -> Self:
-        """For a run that goes on with another's average (`start.transfer`): nothing overwrites it."""
-        return self.model_copy(update={"ema_ramp": None, "ema_from_images": 0})
-
-
-class AdaConfig(Strict):
-    """Adaptive discriminator augmentation (Karras et al. 2020b)."""
-
-    mode: Literal["off", "fixed", "adaptive"] = "off"
-    """off: no augmentation. fixed: always with probability `p`. adaptive: p follows the sign of D(real)."""
-    p: Probability = 0.0
-    """Probability of each augmentation: constant if fixed, the start if adaptive."""
-    target: Probability = 0.6
-    """With mode=adaptive: the mean sign of D(real) that is aimed at, r_t of section 3."""
-    adjust_images: PositiveCount = 500_000
-    """With mode=adaptive: over how many images p can move from 0 to 1. With `start.transfer` the default is
-    100k."""
-    every: Whole = 4
-    """With mode=adaptive: steps between two adjustments of p."""
-    kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (
-        "blit",
-        "geometry",
-        "color",
-    )
-    """Groups of augmentations in use. The default is what the paper calls "bgc"; all six are its "bgcfnc"."""
+        """For a run that goes on with another's average (`start.transfer`): nothing overwrites it, and what
+        adapts moves faster."""
+        faster = {name: value.transferred() for name, value in self if isinstance(value, Adaptive)}
+        return self.model_copy(update={"ema_ramp": None, "ema_from_images": 0, **faster})
 
 
 class CodecConfig(Strict):

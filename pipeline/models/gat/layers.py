@@ -46,8 +46,8 @@ class Linear(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """weight * x / sqrt(mean(x^2) + eps) over the last dimension (Zhang and Sennrich 2019, eq. 4), in the type
-    of the weight, float32."""
+    """weight * x / sqrt(mean(x^2) + eps) over the last dimension (Zhang and Sennrich 2019, eq. 4), in the
+    type of the weight, float32."""
 
     def __init__(self, width: int, eps: float = EPS) -> None:
         super().__init__()

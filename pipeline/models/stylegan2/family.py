@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import (
+    PIXELS,
     Batch,
     Fakes,
     Game,
@@ -25,6 +26,7 @@ from pipeline.losses import PathLength
 from pipeline.models.codecs import ThroughCodec
 from pipeline.models.groups import check_groups
 from pipeline.models.phases import adam_rules, discriminator_phases, generator_phase, lazy_factors
+from pipeline.models.plain import Augmenting, retouching
 from pipeline.models.schedule import ConstantSchedule
 from pipeline.models.stylegan2.discriminator import Discriminator, freeze
 from pipeline.models.stylegan2.game import StyleGAN2Game
@@ -53,8 +55,8 @@ class StyleGAN2(ThroughCodec):
         low_precision: torch.dtype | None = None,
     ) -> None:
         self.config, self.spec = config, spec
-        seen = self.codec.latents(spec)
-        self.shape = shape_of(config, seen, low_precision)
+        self._seen = self.codec.latents(spec)
+        self.shape = shape_of(config, self._seen, low_precision)
         lazy: dict[Net, list[int]] = {
             "generator": [config.path_length_every] if config.path_length_weight > 0 else []
         }
@@ -67,7 +69,7 @@ class StyleGAN2(ThroughCodec):
         )
         self.optimizers: Mapping[Net, Rule] = adam_rules(config, config, lazy)
         self.fixtures: Mapping[str, nn.Module] = {}
-        self._memory = Memory(config, seen)
+        self._memory = Memory(config, self._seen)
         self.memory: nn.Module = self._memory
         self.phases = self._phases()
 
@@ -79,7 +81,10 @@ class StyleGAN2(ThroughCodec):
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
-        augment = None if self.config.ada.mode == "off" else self._memory.augmentation
+        augment: Augmenting | None = self._memory.augmentation
+        if self.config.ada.mode == "off":
+            size = self._seen.height, self._seen.width
+            augment = retouching(self.config, self._seen, size, pixels=self.codec is PIXELS)
         return StyleGAN2Game(networks, stage, randomness, augment, mixing=self.config.style_mixing)
 
     def check_batch(self, images: int) -> None:
@@ -103,7 +108,8 @@ class StyleGAN2(ThroughCodec):
         self._memory.observe(stats, images)
 
     def figures(self) -> Mapping[str, Tensor]:
-        return {} if self.config.ada.mode == "off" else {"state/ada_p": self._memory.ada.p}
+        ada = {} if self.config.ada.mode == "off" else {"state/ada_p": self._memory.ada.p}
+        return {**ada, **self._memory.losses.figures()}
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> StyleGAN2Sampler:
         assert isinstance(generator, Generator)
