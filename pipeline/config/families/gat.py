@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.families.shared import (
     Coded,
+    FewImages,
     Loss,
     NonNegative,
     Objectives,
@@ -20,7 +21,7 @@ from pipeline.config.families.shared import (
 from pipeline.config.units import Count
 
 
-class GATConfig(Objectives, Optimisation, Coded):
+class GATConfig(FewImages, Objectives, Optimisation, Coded):
     """GAT, plain transformers in both networks (Scalable GANs with Transformers, 2025, arXiv 2509.24935), and
     what is known of its successor CAT (arXiv 2605.26449). Defaults are those of size B."""
 
@@ -65,8 +66,7 @@ class GATConfig(Objectives, Optimisation, Coded):
     """Noise that is added to all levels' shares; less than `noise_signal`."""
     diffaugment: tuple[Literal["color", "translation", "cutout"], ...] = ("color", "translation", "cutout")
     """DiffAugment (Zhao et al. 2020): these changes to every image, or its latents, that the discriminator
-    sees, in both networks' turns; the same for all levels of a fake. color: of brightness, saturation and
-    contrast. translation: by up to 1/8 of each side. cutout: a hole of half of each side. []: none."""
+    sees, in both networks' turns; the same for all levels of a fake. []: none."""
     color_p: Probability = 0.5
     """Probability that an image's colours are changed."""
     flip_p: Probability = 0.4
@@ -129,6 +129,11 @@ class GATConfig(Objectives, Optimisation, Coded):
             raise ValueError(
                 f"scales: {list(self.scales)}; allowed: one for each of the {self.levels} levels, each a "
                 "multiple of the next, and 1 last"
+            )
+        if self.alignment_weight and self.apa.mode != "off":
+            raise ValueError(
+                f"alignment_weight={self.alignment_weight:g}: not with apa.mode={self.apa.mode}, whose fakes "
+                "the teacher does not see; allowed: 0, or apa.mode=off"
             )
         if self.consistency_weight and self.scales is None:
             raise ValueError("consistency_weight: needs scales; allowed: 0 without them")
