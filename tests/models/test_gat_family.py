@@ -29,13 +29,8 @@ from tests.tiny_families import (
     tiny_trainer,
 )
 
-SHARED_COLOR = {
-    "diffaugment": ("color",),
-    "color_p": 1.0,
-    "flip_p": 0.0,
-    "noise_signal": 1.0,
-    "noise_floor": 0,
-}
+QUIET = {"flip_p": 0.0, "noise_signal": 1.0, "noise_floor": 0.0}
+COLOR = {"diffaugment": ("color",), "color_p": 1.0, **QUIET}
 SCALES = {"scales": (4, 2, 2, 1), "patch": 1}
 
 
@@ -58,9 +53,9 @@ def digits(spec=DIGITS):
 
 
 def test_levels_of_a_fake_share_one_augmentation_about_the_means_of_the_last():
-    """Colours only, so that it can be told from what is shown: x becomes a x + b m + c M + d, the same at all
-    levels, with the means m of each pixel and M of the whole image taken of the last level before anything."""
-    _, networks, games = played(ImageSpec(8, 8, 3, 10), **SHARED_COLOR)
+    """Colours only: about the means of each pixel and of the whole image, of the last level before any
+    change."""
+    _, networks, games = played(ImageSpec(8, 8, 3, 10), **COLOR)
     game, same = games(), games()
     fakes = game.generate(BATCH)
     same.generate(BATCH)
@@ -78,7 +73,7 @@ def test_levels_of_a_fake_share_one_augmentation_about_the_means_of_the_last():
 
 def test_moved_images_are_judged_about_the_means_of_the_first():
     """The authors' replay reuses the first pass's means; means of its own would hide what a move changes."""
-    _, networks, games = played(ImageSpec(8, 8, 3, 10), **SHARED_COLOR)
+    _, networks, games = played(ImageSpec(8, 8, 3, 10), **COLOR)
     game = games()
     reals = Batch(torch.randn(BATCH, 3, 8, 8), torch.arange(BATCH))
     seen = seen_by_the_discriminator(networks)
@@ -322,7 +317,7 @@ def test_images_reach_the_teacher_as_imagenet_s():
 
 
 def test_levels_of_different_size_are_shown_at_their_size():
-    family, networks, games = played(diffaugment=(), flip_p=0.0, noise_signal=1.0, noise_floor=0.0, **SCALES)
+    family, networks, games = played(diffaugment=(), **QUIET, **SCALES)
     game, reals = games(), digits()
     fakes = game.generate(BATCH, reals.labels)
     seen = seen_by_the_discriminator(networks)
