@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -122,9 +123,9 @@ def discriminator_phases(
     for name, every, penalty in _penalties(config):
         if every > 1:
             of_fakes = isinstance(penalty, ZeroCentred) and penalty.on == "fakes"
-            objective, exact = penalty if of_fakes else memory.mixed(penalty), penalty.exact
-            lazy = Phase(name, "discriminator", objective, every=every, gain=every, settle=settle, exact=exact)
-            phases.append(lazy)
+            objective = penalty if of_fakes else memory.mixed(penalty)
+            lazy = Phase(name, "discriminator", objective, every=every, gain=every, settle=settle)
+            phases.append(replace(lazy, exact=penalty.exact))
     return phases
 
 

@@ -89,6 +89,9 @@ class GATConfig(FewImages, Objectives, Optimisation, Coded):
     """Weight of the R1 penalty, gamma / 2 * |grad D|^2 on reals."""
     r2_gamma: NonNegative = 0.1
     """Weight of the R2 penalty, the same on fakes."""
+    penalty_method: Literal["exact", "finite_difference"] = "finite_difference"
+    """How R1 and R2 find |grad D|^2: by the change of D between samples and the same samples slightly moved,
+    as in the paper, or by D's gradient."""
 
     generator_rate: Positive = 2e-4
     """Adam's learning rate for a generator of width `rate_width`."""
@@ -134,6 +137,15 @@ class GATConfig(FewImages, Objectives, Optimisation, Coded):
             raise ValueError(
                 f"alignment_weight={self.alignment_weight:g}: not with apa.mode={self.apa.mode}, whose fakes "
                 "the teacher does not see; allowed: 0, or apa.mode=off"
+            )
+        sides = [
+            gamma > 0 and every == 1
+            for gamma, every in ((self.r1_gamma, self.r1_every), (self.r2_gamma, self.r2_every))
+        ]
+        if self.alignment_weight and self.penalty_method == "finite_difference" and sides[0] != sides[1]:
+            raise ValueError(
+                f"alignment_weight={self.alignment_weight:g}: not with one of R1 and R2 alone in each step; "
+                "allowed: 0, both or neither of them, or penalty_method=exact"
             )
         if self.consistency_weight and self.scales is None:
             raise ValueError("consistency_weight: needs scales; allowed: 0 without them")
