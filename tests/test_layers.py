@@ -53,6 +53,12 @@ ROOMS: dict[str, set[str]] = {
         "pipeline.images",
         "pipeline.storage",
     },
+    "pipeline.data.encoding": {
+        "pipeline.contracts",
+        "pipeline.data.shards",
+        "pipeline.images",
+        "pipeline.storage",
+    },
     "pipeline.data.streaming": BASE | {"pipeline.data.shards", "pipeline.data.stores"},
     "pipeline.engines": BASE,
     "pipeline.losses": {"pipeline.contracts", "ops"},
