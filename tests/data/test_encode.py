@@ -108,6 +108,7 @@ def test_a_spread_far_from_zero_keeps_its_digits():
     assert whole.std == pytest.approx(np.stack(parts)[:, 0].std(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_kills_in_the_middle_change_no_byte(source, encoded, tmp_path):
     """kill -9 of one process, then of one of two, with other batches, against one that was left alone."""
     out = tmp_path / "out"

@@ -47,7 +47,7 @@ def _fail(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) ->
 USAGE = {
     "": f"missing command; allowed: {', '.join(COMMANDS)}",
     "trian": "no such command 'trian'; did you mean 'train'? (see hrgan --help)",
-    "submit": "missing command; allowed: train, evaluate, generate, prepare, encode (see hrgan submit --help)",
+    "submit": "missing command; allowed: train, evaluate, generate, prepare, encode (see hrgan submit",
     "submit trian x": "no such command 'trian'; did you mean 'train'? (see hrgan submit --help)",
     "submit train x": "missing option '--cluster' (see hrgan submit train --help)",
     "runs nosuch": "nosuch: no such folder; allowed: a run, or a folder of runs",
