@@ -3,6 +3,7 @@
 from pipeline.losses.adversarial import ADVERSARIAL, Adversarial
 from pipeline.losses.extras import Classified, Drift, LeCam, Orthogonal, clip_weights
 from pipeline.losses.penalties import GradientPenalty, PathLength, ZeroCentred, path_lengths
+from pipeline.losses.reconstruction import LIKELIHOODS, Balance, Likelihood
 from pipeline.losses.turns import (
     DiscriminatorTurn,
     Extra,
@@ -16,7 +17,9 @@ from pipeline.losses.turns import (
 
 __all__ = [
     "ADVERSARIAL",
+    "LIKELIHOODS",
     "Adversarial",
+    "Balance",
     "Classified",
     "DiscriminatorTurn",
     "Drift",
@@ -24,6 +27,7 @@ __all__ = [
     "GeneratorTurn",
     "GradientPenalty",
     "LeCam",
+    "Likelihood",
     "Orthogonal",
     "PathLength",
     "Play",

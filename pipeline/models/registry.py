@@ -10,6 +10,7 @@ import torch
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import Family, ImageSpec
 from pipeline.errors import UserError
+from pipeline.models.autoencoder import AutoencoderFamily
 from pipeline.models.biggan import BigGAN
 from pipeline.models.dcgan import DCGAN
 from pipeline.models.mlp import MLP
@@ -24,6 +25,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "r3gan": R3GAN,
     "dcgan": DCGAN,
     "mlp": MLP,
+    "autoencoder": AutoencoderFamily,
 }
 
 

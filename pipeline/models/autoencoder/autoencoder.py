@@ -39,14 +39,14 @@ class Autoencoder(nn.Module):
         else:
             self.register_buffer("log_scale", torch.zeros([]))
 
-    def encode(self, images: Tensor) -> Moments:
+    def encode(self, images: Tensor, *, exact: bool = False) -> Moments:
         """Returns the distribution of each image's latents."""
-        numbers = self.encoder(images)
+        numbers = self.encoder(images, exact=exact)
         return moments_of(numbers) if self.shape.distributions else certain(numbers)
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, exact: bool = False) -> Tensor:
         """Returns images [N, C, H, W]; each depends on its own latents alone."""
-        images: Tensor = self.decoder(latents)
+        images: Tensor = self.decoder(latents, exact=exact)
         return images
 
 
@@ -90,8 +90,8 @@ class Decoder(nn.Module):
         if shape.bounded:
             self.register_buffer(BOUNDED.split(".")[1], torch.zeros(0))
 
-    def forward(self, latents: Tensor) -> Tensor:
-        images: Tensor = self.last(self.trunk(self.codes(ops.arranged(latents))))
+    def forward(self, latents: Tensor, *, exact: bool = False) -> Tensor:
+        images: Tensor = self.last(self.trunk(self.codes(ops.arranged(latents)), exact=exact))
         return torch.tanh(images) if self.is_bounded else images
 
 
