@@ -220,8 +220,8 @@ def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
     tf32 = f", TF32 {config.engine.tf32}" if process.device.type == "cuda" else ""
     return (
         f"{config.family.name}: {', '.join(sizes)} parameters; {counted(index.count, 'image')} of "
-        f"{index.height}x{index.width}{_latents(config, trainer.family)}, {labels}; batch {config.batch.size} on {process.world_size} x "
-        f"{process.device.type}, {config.engine.computed}{tf32}"
+        f"{index.height}x{index.width}{_latents(config, trainer.family)}, {labels}; batch "
+        f"{config.batch.size} on {process.world_size} x {process.device.type}, {config.engine.computed}{tf32}"
     )
 
 
