@@ -1,9 +1,7 @@
-"""A codec in closed form, and a program that encodes slowly with it, to be killed:
-python -m tests.data.encode_me SHARDS OUT BATCH."""
+"""A codec in closed form, and a function that encodes slowly with it, for processes that are to be killed."""
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -44,7 +42,6 @@ def coder(**changes: Any) -> Coder:
     return Coder(**{**usual, **changes})
 
 
-if __name__ == "__main__":
-    source = ShardIndex.read(sys.argv[1])
-    request = Request(source, coder(encode=slowly), batch_size=int(sys.argv[3]), shard_size=SHARD)
-    encode_shards(request, Path(sys.argv[2]))
+def encode(shards: str, out: str, batch: int) -> None:
+    request = Request(ShardIndex.read(shards), coder(encode=slowly), batch_size=batch, shard_size=SHARD)
+    encode_shards(request, Path(out))

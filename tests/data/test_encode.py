@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import multiprocessing
+import multiprocessing.process
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +27,8 @@ from pipeline.data.shards.latents import Latents
 from pipeline.data.shards.reader import read_samples
 from pipeline.data.shards.verify import verify
 from pipeline.errors import UserError
-from tests.data.encode_me import SHARD, coder, folded
+from tests.data.encode_me import SHARD, coder, encode, folded
 from tests.data.fields import make_fields_set
-from tests.product import ROOT
 
 COUNT = 40
 
@@ -91,6 +90,17 @@ def test_a_scale_that_is_known_is_taken(source, tmp_path, asked, scale):
     assert index.origin["scale"] == asked
 
 
+def test_latents_that_are_all_the_same_have_no_scale(source, tmp_path):
+    dead = coder(
+        encode=lambda images: tuple(0 * part + 0.5 * n for n, part in enumerate(folded(images)[::-1]))
+    )
+    assert encode_shards(Request(source, dead), tmp_path / "spread").latents.scale == pytest.approx(2)
+    dead = coder(encode=lambda images: tuple(0 * part for part in folded(images)))
+    with pytest.raises(UserError, match="--scale data: codecs/folded gives all images the same latents"):
+        encode_shards(Request(source, dead), tmp_path / "out")
+    assert encode_shards(Request(source, dead, scale=2.0), tmp_path / "told").latents.scale == 2
+
+
 @given(st.lists(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=6), min_size=1, max_size=6))
 def test_a_spread_in_parts_is_that_of_the_whole(parts):
     parts = [np.array(part[: len(part) // 2 * 2]).reshape(-1, 1, 1) for part in parts]
@@ -113,9 +123,17 @@ def test_kills_in_the_middle_change_no_byte(source, encoded, tmp_path):
     """kill -9 of one process, then of one of two, with other batches, against one that was left alone."""
     out = tmp_path / "out"
 
-    def start(batch: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.data.encode_me", str(source.root), str(out), str(batch)]
-        return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.data.encode_me"])  # torch is loaded once for all
+
+    def start(batch: int) -> multiprocessing.process.BaseProcess:
+        process = context.Process(target=encode, args=(str(source.root), str(out), batch))
+        process.start()
+        return process
+
+    def ended(process: multiprocessing.process.BaseProcess) -> int | None:
+        process.join(60)
+        return process.exitcode
 
     def wait_for(shards: int) -> None:
         deadline = time.monotonic() + 60
@@ -125,7 +143,7 @@ def test_kills_in_the_middle_change_no_byte(source, encoded, tmp_path):
     first = start(4)
     wait_for(2)
     first.kill()
-    assert first.wait() == -9
+    assert ended(first) == -9
     assert not json.loads((out / "index.json").read_bytes())["complete"]
     recorded = [out / f"latents-{path.stem}.tar" for path in out.glob(".work/*.json")]
     kept = {path: path.stat().st_mtime_ns for path in recorded}
@@ -133,7 +151,7 @@ def test_kills_in_the_middle_change_no_byte(source, encoded, tmp_path):
     pair = [start(3), start(5)]
     wait_for(4)
     pair[0].kill()
-    assert (pair[0].wait(), pair[1].wait(60)) == (-9, 0)
+    assert [ended(process) for process in pair] == [-9, 0]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     ours, theirs = files(out), files(encoded.folder)
     assert ours.keys() == theirs.keys()

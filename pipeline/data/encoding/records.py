@@ -62,9 +62,9 @@ class Blocks(blocks.Blocks[HeldBlock, Record]):
         self._request = request
 
     def whole(self, shards: Sequence[Shard]) -> ShardIndex:
-        """With the scale: the one that was asked for, or 1 / std over all latents."""
+        """With what is known of the latents."""
         spread = reduce(Spread.__add__, (record.spread for record in self.records()))
-        return replace(super().whole(shards), latents=self._request.latents(1 / spread.std))
+        return replace(super().whole(shards), latents=self._request.latents(spread.std))
 
     def _hold(self, block: int, numbers: range, shard: Path, record: Path, lock: IO[str]) -> HeldBlock:
         return HeldBlock(block, numbers, shard, record, lock)

@@ -83,16 +83,19 @@ class Request:
     @property
     def moments(self) -> Field:
         """The field that samples get."""
-        return self.latents(1.0).field(self.source.height, self.source.width, self.dtype)
+        return self.latents(std=1.0).field(self.source.height, self.source.width, self.dtype)
 
     @property
     def fields(self) -> tuple[Field, ...]:
         return (*self.source.fields, self.moments)
 
-    def latents(self, of_data: float) -> Latents:
-        """What the index says of them. of_data: 1 / std of all latents."""
-        scale = {"data": of_data, "codec": self.coder.scale}.get(str(self.scale), self.scale)
-        return Latents(self.coder.sha256, self.coder.factor, self.coder.channels, float(scale))
+    def latents(self, std: float) -> Latents:
+        """What the index says of them. std: the standard deviation of all latents."""
+        coder, scale = self.coder, self.scale
+        if scale == "data" and not std:
+            raise UserError(f"--scale data: {coder.file} gives all images the same latents; give a number")
+        known = 1 / std if scale == "data" else coder.scale if scale == "codec" else scale
+        return Latents(coder.sha256, coder.factor, coder.channels, known)
 
     @property
     def bytes(self) -> int:
