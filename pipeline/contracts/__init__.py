@@ -4,7 +4,7 @@ Nothing here knows a particular family, or a library other than torch. A family 
 types; training, evaluation and generation run them.
 """
 
-from pipeline.contracts.codecs import PIXELS, Codec
+from pipeline.contracts.codecs import CODEC, IN_PIXELS, MOMENTS, PIXELS, Codec
 from pipeline.contracts.data import (
     COLOURS,
     SECOND,
@@ -37,7 +37,10 @@ from pipeline.contracts.players import (
 from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
 
 __all__ = [
+    "CODEC",
     "COLOURS",
+    "IN_PIXELS",
+    "MOMENTS",
     "NETS",
     "PIXELS",
     "SECOND",
