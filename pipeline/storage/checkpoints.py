@@ -110,7 +110,9 @@ class CheckpointStore:
                 remove_folder(aside)
                 return
             for path in aside.iterdir():
-                if path.name not in files:  # receipts, and what a start killed while it wrote a share has left
+                if (
+                    path.name not in files
+                ):  # receipts, and what a start killed while it wrote a share has left
                     remove(path)
             manifest = Manifest("checkpoint", **asdict(position), code=code_version(), files=files)
             # All shares are durable by now, each by its own rank. The names in the folder are so only after
