@@ -19,6 +19,7 @@ from pipeline.contracts import (
     Fakes,
     Game,
     ImageSpec,
+    Judge,
     Networks,
     Objective,
     Phase,
@@ -95,7 +96,7 @@ class LevelDiscriminator(nn.Module):
 
 @dataclass(frozen=True)
 class LevelGame(PlainGame):
-    """Implements contracts.LevelledGame."""
+    """Implements contracts.LevelledGame and contracts.ReplayedGame; nothing is augmented."""
 
     def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
         generator = self.networks.generator
@@ -117,9 +118,20 @@ class LevelGame(PlainGame):
     def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         return self.judge_levels(self.levels(shown), labels)
 
+    def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        return self.judge_levels(self.levels(images), labels)
+
     def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
-        assert fakes.levels is not None
-        return self.judge_levels(fakes.levels, None), self.judge(reals.images, None)
+        return self.judge_both_by((self.judge_levels, self.judge_levels), fakes, reals)
+
+    def draw_judge(self, count: int) -> Judge:
+        return self.judge_levels
+
+    def judge_both_by(
+        self, judges: tuple[Judge, Judge], fakes: Fakes, reals: Batch, *, exact: bool = False
+    ) -> tuple[Verdict, Verdict]:
+        of_fakes, of_reals = judges
+        return of_fakes(fakes.seen, None), of_reals(self.levels(reals.images), None)
 
 
 class Levels(MLP):

@@ -4,7 +4,7 @@ Nothing here knows a particular family, or a library other than torch. A family 
 types; training, evaluation and generation run them.
 """
 
-from pipeline.contracts.codecs import PIXELS, Codec
+from pipeline.contracts.codecs import CODEC, IN_PIXELS, MOMENTS, PIXELS, Codec
 from pipeline.contracts.data import (
     COLOURS,
     SECOND,
@@ -26,16 +26,21 @@ from pipeline.contracts.players import (
     Augmentation,
     AugmentedGame,
     Game,
+    Judge,
     LevelledGame,
     Networks,
     Objective,
     Phase,
     Randomness,
+    ReplayedGame,
 )
 from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
 
 __all__ = [
+    "CODEC",
     "COLOURS",
+    "IN_PIXELS",
+    "MOMENTS",
     "NETS",
     "PIXELS",
     "SECOND",
@@ -53,6 +58,7 @@ __all__ = [
     "Fixture",
     "Game",
     "ImageSpec",
+    "Judge",
     "Keep",
     "LevelledGame",
     "Needs",
@@ -63,6 +69,7 @@ __all__ = [
     "Process",
     "RMSPropRule",
     "Randomness",
+    "ReplayedGame",
     "Rule",
     "SGDRule",
     "Sampler",

@@ -43,13 +43,17 @@ class Family(Protocol):
     """
 
     spec: ImageSpec
-    codec: Codec
     schedule: Schedule
     phases: tuple[Phase, ...]
     optimizers: Mapping[Net, Rule]
     memory: nn.Module
-    needs: Needs
     fixtures: Mapping[str, nn.Module]
+
+    @property
+    def codec(self) -> Codec: ...
+
+    @property
+    def needs(self) -> Needs: ...
 
     def networks(self) -> Networks:
         """Returns freshly initialised networks; their weights are drawn from torch's global generator."""

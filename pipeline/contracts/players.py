@@ -135,6 +135,43 @@ class AugmentedGame(Game, Protocol):
         """Returns the discriminator's verdict on images [N, C, H, W] as they are, without augmentation."""
 
 
+class Judge(Protocol):
+    """The discriminator, and all that is random between samples and its verdict (augmentation, noise) already
+    drawn.
+
+    It may judge any number of times: the same samples again, or slightly moved ones. Buffers that a pass
+    changes (power iteration, running statistics) are for each pass what they were for the first, and keep
+    what the first made of them. Two passes over the same samples therefore give the same bits.
+    """
+
+    def __call__(self, seen: Sequence[Tensor], labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        """Returns the verdict on N samples, the number that the judge was drawn for.
+
+        seen: the samples as the discriminator is shown them before anything random, like `Fakes.seen`: one
+        tensor [N, C, H, W], or one per level for a `LevelledGame`.
+        """
+
+
+@runtime_checkable
+class ReplayedGame(Game, Protocol):
+    """A game in which the same samples, or slightly moved ones, can be judged again in the same way.
+
+    `judge(images, ...)` is the same as `draw_judge(N)((images,), ...)` or, with levels, as
+    `draw_judge(N)(levels(images), ...)`; `judge_levels(levels, ...)` is `draw_judge(N)(levels, ...)`.
+    """
+
+    def draw_judge(self, count: int) -> Judge:
+        """Draws all that is random in a judgement of `count` samples, each sample's own, from the
+        micro-batch's randomness."""
+
+    def judge_both_by(
+        self, judges: tuple[Judge, Judge], fakes: Fakes, reals: Batch, *, exact: bool = False
+    ) -> tuple[Verdict, Verdict]:
+        """Judges fakes by the first of two judges that this game has drawn, and as many reals by the second;
+        in one pass where `judge_both` does so. With two judges fresh from `draw_judge`, it is `judge_both`.
+        """
+
+
 Objective = Callable[[Game, Batch], Terms]
 
 

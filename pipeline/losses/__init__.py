@@ -3,6 +3,7 @@
 from pipeline.losses.adversarial import ADVERSARIAL, Adversarial
 from pipeline.losses.extras import Classified, Drift, LeCam, Orthogonal, clip_weights
 from pipeline.losses.penalties import GradientPenalty, PathLength, ZeroCentred, path_lengths
+from pipeline.losses.pseudo import WithPseudoReals
 from pipeline.losses.turns import (
     DiscriminatorTurn,
     Extra,
@@ -27,6 +28,7 @@ __all__ = [
     "Orthogonal",
     "PathLength",
     "Play",
+    "WithPseudoReals",
     "ZeroCentred",
     "clip_weights",
     "generate_detached",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor, nn
 
-from pipeline.config.families import Objectives, Optimisation
-from pipeline.contracts import AdamRule, Fakes, Net, Phase
+from pipeline.config.families import FewImages, Objectives, Optimisation
+from pipeline.contracts import AdamRule, Fakes, Net, Objective, Phase
 from pipeline.errors import UserError
 from pipeline.losses import (
     ADVERSARIAL,
@@ -19,9 +19,11 @@ from pipeline.losses import (
     GradientPenalty,
     LeCam,
     Orthogonal,
+    WithPseudoReals,
     ZeroCentred,
     clip_weights,
 )
+from pipeline.models.augment import Controller
 
 Penalty = tuple[str, int, ZeroCentred | GradientPenalty]
 
@@ -30,7 +32,7 @@ class LossMemory(nn.Module):
     """What losses remember across steps.
 
     heads: the number of heads of the discriminator (`Verdict.heads`). lecam: the LeCam term with its running
-    means, or None.
+    means, or None. apa: the controller of the probability of pseudo reals, or None.
     """
 
     def __init__(self, config: Objectives, heads: int = 1) -> None:
@@ -38,10 +40,24 @@ class LossMemory(nn.Module):
         self.lecam = None
         if config.lecam_weight > 0:
             self.lecam = LeCam(config.lecam_weight, config.lecam_decay, relu=config.lecam_relu, heads=heads)
+        self.apa = None
+        if isinstance(config, FewImages) and config.apa.mode != "off":
+            self.apa = Controller(config.apa)
 
-    def observe(self, stats: Mapping[str, Tensor]) -> None:
+    def observe(self, stats: Mapping[str, Tensor], images: int) -> None:
+        """Takes in the stats of one step of `images` images."""
         if self.lecam is not None:
             self.lecam.observe(stats)
+        if self.apa is not None and "signs/real" in stats:
+            self.apa.observe(stats["signs/real"], images)
+
+    def figures(self) -> dict[str, Tensor]:
+        """Returns what is shown of them (`Family.figures`)."""
+        return {} if self.apa is None else {"state/apa_p": self.apa.p}
+
+    def mixed(self, objective: Objective) -> Objective:
+        """Returns the objective with pseudo reals among its reals, if the config asks for them."""
+        return objective if self.apa is None else WithPseudoReals(objective, self.apa)
 
 
 def generator_phase(
@@ -50,15 +66,17 @@ def generator_phase(
     classes: int = 0,
     orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
     discriminator_first: bool = False,
+    extras: Iterable[Extra] = (),
 ) -> Phase:
     """Returns the phase of the generator's turn.
 
     classes: the number of classes of the data, 0 if unlabelled. orthogonal: returns the weights that
     `orthogonal_weight` keeps orthogonal; None for a family without such a term. discriminator_first: whether
     the discriminator's turn comes first. If so, a loss that compares with reals uses other reals than those
-    which the discriminator has just been fitted to, as the public code of Huang et al. 2024 does.
+    which the discriminator has just been fitted to, as the public code of Huang et al. 2024 does. extras: a
+    family's own terms.
     """
-    extras: list[Extra] = []
+    extras = list(extras)
     if has_classifier(config, classes):
         extras.append(Classified(config.classifier_weight))
     if config.orthogonal_weight:
@@ -79,24 +97,29 @@ def discriminator_phases(
     *,
     classes: int = 0,
     observed: Callable[[Fakes], dict[str, Tensor]] = lambda fakes: {},
+    extras: Iterable[Extra] = (),
 ) -> list[Phase]:
     """Returns the phase of the discriminator's turn, then one for each penalty that comes less often.
 
-    classes: the number of classes of the data, 0 if unlabelled. observed: see `DiscriminatorTurn`.
+    classes: the number of classes of the data, 0 if unlabelled. observed: see `DiscriminatorTurn`. extras: a
+    family's own terms.
     """
     now = [penalty for _, every, penalty in _penalties(config) if every == 1]
     turn = DiscriminatorTurn(
         ADVERSARIAL[config.loss],
-        [*_extras(config, memory, classes), *(penalty.extra for penalty in now)],
+        [*_extras(config, memory, classes), *extras, *(penalty.extra for penalty in now)],
         by=[penalty.on for penalty in now if isinstance(penalty, ZeroCentred)],
         observed=observed,
     )
     settle = None if config.weight_clip is None else clip_weights(config.weight_clip)
     repeats = config.discriminator_repeats
-    phases = [Phase("discriminator", "discriminator", turn, repeats=repeats, settle=settle, exact=bool(now))]
+    main = memory.mixed(turn)
+    phases = [Phase("discriminator", "discriminator", main, repeats=repeats, settle=settle, exact=bool(now))]
     for name, every, penalty in _penalties(config):
         if every > 1:
-            lazy = Phase(name, "discriminator", penalty, every=every, gain=every, settle=settle, exact=True)
+            of_fakes = isinstance(penalty, ZeroCentred) and penalty.on == "fakes"
+            objective = penalty if of_fakes else memory.mixed(penalty)
+            lazy = Phase(name, "discriminator", objective, every=every, gain=every, settle=settle, exact=True)
             phases.append(lazy)
     return phases
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pipeline.config.families import FewImages
 from pipeline.contracts import (
     PIXELS,
     Augmentation,
@@ -20,7 +21,7 @@ from pipeline.contracts import (
     Fakes,
     Game,
     ImageSpec,
-    Needs,
+    Judge,
     Net,
     Networks,
     Phase,
@@ -32,9 +33,11 @@ from pipeline.contracts import (
     Verdict,
 )
 from pipeline.errors import UserError
-from pipeline.models.augment import Chain
+from pipeline.losses import Extra
+from pipeline.models.augment import Chain, DiffAugment
+from pipeline.models.codecs import ThroughCodec
 from pipeline.models.groups import check_groups
-from pipeline.models.layers import follow_moments, measuring
+from pipeline.models.layers import Again, follow_moments, measuring
 from pipeline.models.phases import (
     LossMemory,
     adam_rules,
@@ -73,7 +76,8 @@ class PlainGenerator(Protocol):
 
 @dataclass(frozen=True)
 class PlainGame:
-    """Implements contracts.AugmentedGame. z is standard normal, and labels that are not given are uniform.
+    """Implements contracts.AugmentedGame and contracts.ReplayedGame. z is standard normal; labels that are
+    not given are uniform.
 
     augment: the augmentation of reals and fakes before the discriminator; None for none. alone: whether the
     discriminator judges each image by itself. group: the number of images in each batch statistic; 0 if the
@@ -100,11 +104,28 @@ class PlainGame:
         return Fakes(images, labels, z, stats=stats)
 
     def judge(self, images: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
-        return self.judge_shown(self._shown(images), labels, exact=exact)
+        return self._judge(len(images))((images,), labels, exact=exact)
 
     def judge_both(self, fakes: Fakes, reals: Batch, *, exact: bool = False) -> tuple[Verdict, Verdict]:
-        fake, real = ((self._shown(part.images), part.labels) for part in (fakes, reals))
-        return judge_together(partial(self.judge_shown, exact=exact), fake, real, self.rows(len(reals)))
+        count = len(reals)
+        return self.judge_both_by((self._judge(count), self._judge(count)), fakes, reals, exact=exact)
+
+    def draw_judge(self, count: int) -> Judge:
+        return replace(self._judge(count), around=Again(self.networks.discriminator))
+
+    def judge_both_by(
+        self, judges: tuple[Judge, Judge], fakes: Fakes, reals: Batch, *, exact: bool = False
+    ) -> tuple[Verdict, Verdict]:
+        first, second = judges
+        assert isinstance(first, PlainJudge)
+        assert isinstance(second, PlainJudge)
+        rows = self.rows(len(reals))
+        if rows is None:
+            fake = first(fakes.seen, fakes.labels, exact=exact)
+            return fake, second((reals.images,), reals.labels, exact=exact)
+        shown = (first.show(fakes.seen), fakes.labels), (second.show((reals.images,)), reals.labels)
+        with first.around():
+            return judge_together(partial(self.judge_shown, exact=exact), *shown, rows)
 
     def rows(self, count: int) -> int | None:
         """The argument `rows` of `judge_together`, for batches of `count` images."""
@@ -115,8 +136,10 @@ class PlainGame:
     def draw_augmentation(self, count: int) -> Augmentation:
         return Chain() if self.augment is None else self.augment(self.randomness.first(count))
 
-    def _shown(self, images: Tensor) -> Tensor:
-        return self.draw_augmentation(len(images))(images)
+    def _judge(self, count: int) -> PlainJudge:
+        """Returns a judge for one pass: its network remembers nothing of it."""
+        augmentation = self.draw_augmentation(count)
+        return PlainJudge(self, lambda seen: augmentation(*seen))
 
     def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         with self._measuring("discriminator") as stats:
@@ -127,11 +150,37 @@ class PlainGame:
         return measuring(net, self.networks[net]) if self.group else nullcontext({})
 
 
+@dataclass(frozen=True)
+class PlainJudge:
+    """Implements contracts.Judge. show: makes of samples, as `Fakes.seen` has them, what `game.judge_shown`
+    takes. around: returns the context of each pass of the network."""
+
+    game: PlainGame
+    show: Callable[[Sequence[Tensor]], Tensor]
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def __call__(self, seen: Sequence[Tensor], labels: Tensor | None, *, exact: bool = False) -> Verdict:
+        with self.around():
+            return self.game.judge_shown(self.show(seen), labels, exact=exact)
+
+
 def labels_for(classes: int, labels: Tensor | None, randomness: Randomness) -> Tensor | None:
     """Returns the given labels or, if there are none, uniform ones; None for a model without classes."""
     if not classes:
         return None
     return randomness.integers(classes) if labels is None else labels
+
+
+def retouching(config: object, seen: ImageSpec, size: tuple[int, int], *, pixels: bool) -> Augmenting | None:
+    """Returns the DiffAugment that the config of a family asks for; None if it asks for none.
+
+    seen: the images as the networks see them. size: their (height, width) at the stage. pixels: whether they
+    are pixels, whose fourth channel is opacity, or a codec's latents.
+    """
+    if not isinstance(config, FewImages) or not config.diffaugment:
+        return None
+    colors = 3 if pixels and seen.channels == 4 else None
+    return partial(DiffAugment(config.diffaugment, colors=colors).draw, size=size)
 
 
 class PlainSampler(LatentSampler):
@@ -157,23 +206,21 @@ class PlainSampler(LatentSampler):
         return [weight]
 
 
-class PlainFamily(ABC):
+class PlainFamily(ThroughCodec, ABC):
     """A family whose phases and memory are those of its losses: a subclass only has to define `networks`.
 
     Implements contracts.Family. config: both an `Objectives` and an `Optimisation`. batch_size: images per
     step over all ranks. schedule: None for one stage throughout. discriminator_first: whether the
-    discriminator's turn comes first in a step. orthogonal: see `generator_phase`. low_precision: refused
-    with a UserError; a family with blocks that support it does not pass it on. seen: the images of `spec` as
+    discriminator's turn comes first in a step. orthogonal: see `generator_phase`. extras: a family's own
+    terms in the turns of each network. low_precision: refused with a UserError; a family with blocks that
+    support it does not pass it on. seen: the images of `spec` as
     the networks see them, after the codec.
     """
 
-    spec: ImageSpec
     schedule: Schedule
     phases: tuple[Phase, ...]
     optimizers: Mapping[Net, Rule]
     memory: nn.Module
-    codec: Codec = PIXELS
-    needs = Needs()
     judges_alone = False
     """Whether the discriminator judges each image by itself: no batch statistics, no buffers that change."""
     heads = 1
@@ -192,6 +239,7 @@ class PlainFamily(ABC):
         schedule: Schedule | None = None,
         discriminator_first: bool = False,
         orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
+        extras: Mapping[Net, Sequence[Extra]] | None = None,
     ) -> None:
         if low_precision is not None:
             raise UserError(
@@ -208,13 +256,17 @@ class PlainFamily(ABC):
         self.schedule = schedule or ConstantSchedule(
             config, spec.height, batch_size, images, lazy_factors(config)
         )
+        own = extras or {}
         generator = generator_phase(
             config,
             classes=spec.classes,
             orthogonal=orthogonal,
             discriminator_first=discriminator_first,
+            extras=own.get("generator", ()),
         )
-        discriminator = discriminator_phases(config, self.losses, classes=spec.classes)
+        discriminator = discriminator_phases(
+            config, self.losses, classes=spec.classes, extras=own.get("discriminator", ())
+        )
         self.phases = (*discriminator, generator) if discriminator_first else (generator, *discriminator)
 
     @abstractmethod
@@ -225,7 +277,14 @@ class PlainFamily(ABC):
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
-        return PlainGame(networks, stage, randomness, alone=self.judges_alone, group=self.group)
+        augment = self.augmenting(stage)
+        return PlainGame(networks, stage, randomness, augment, alone=self.judges_alone, group=self.group)
+
+    def augmenting(self, stage: Stage) -> Augmenting | None:
+        """Returns the augmentation of what the discriminator sees at this stage, None for none."""
+        part = stage.resolution / self.spec.height
+        size = round(self.seen.height * part), round(self.seen.width * part)
+        return retouching(self.config, self.seen, size, pixels=self.codec is PIXELS)
 
     def check_batch(self, images: int) -> None:
         """Requires whole groups of images. Without groups any number will do, because batch statistics are
@@ -234,12 +293,12 @@ class PlainFamily(ABC):
             check_groups("the groups of its batch normalisation", self.group, images)
 
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
-        self.losses.observe(stats)
+        self.losses.observe(stats, images)
         if self.group:
             follow_moments(networks, stats)
 
     def figures(self) -> Mapping[str, Tensor]:
-        return {}
+        return self.losses.figures()
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> Sampler:
         return PlainSampler(generator, self.codec)

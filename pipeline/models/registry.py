@@ -12,6 +12,7 @@ from pipeline.contracts import Family, ImageSpec
 from pipeline.errors import UserError
 from pipeline.models.biggan import BigGAN
 from pipeline.models.dcgan import DCGAN
+from pipeline.models.gat import GAT
 from pipeline.models.mlp import MLP
 from pipeline.models.progan import ProGAN
 from pipeline.models.r3gan import R3GAN
@@ -22,6 +23,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "biggan": BigGAN,
     "progan": ProGAN,
     "r3gan": R3GAN,
+    "gat": GAT,
     "dcgan": DCGAN,
     "mlp": MLP,
 }

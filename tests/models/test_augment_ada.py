@@ -7,7 +7,7 @@ import torch
 
 from pipeline.config.families import AdaConfig, StyleGAN2Config
 from pipeline.contracts import Batch, ImageSpec, Networks
-from pipeline.models.augment import AdaController, Augment
+from pipeline.models.augment import Augment, Controller
 from pipeline.models.stylegan2 import StyleGAN2
 from pipeline.randomness import SampleRandomness
 
@@ -43,8 +43,8 @@ def run(of: StyleGAN2, players: Networks, phase: str) -> dict[str, torch.Tensor]
     return dict(terms.stats)
 
 
-def controller(**ada) -> AdaController:
-    return AdaController(AdaConfig(mode="adaptive", **ada))
+def controller(**ada) -> Controller:
+    return Controller(AdaConfig(mode="adaptive", **ada))
 
 
 def test_p_follows_the_mean_sign_of_the_interval():

@@ -8,23 +8,42 @@ from pydantic import Field
 
 from pipeline.config.families.baselines import DCGANConfig, MLPConfig
 from pipeline.config.families.biggan import BigGANConfig
+from pipeline.config.families.gat import GATConfig
 from pipeline.config.families.progan import ProGANConfig
 from pipeline.config.families.r3gan import R3GANConfig
-from pipeline.config.families.shared import AdaConfig, Conditioning, Loss, Objectives, Optimisation, Strict
+from pipeline.config.families.shared import (
+    AdaConfig,
+    Adaptive,
+    ApaConfig,
+    CodecConfig,
+    Coded,
+    Conditioning,
+    FewImages,
+    Loss,
+    Objectives,
+    Optimisation,
+    Strict,
+)
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
 FamilyConfig = Annotated[
-    StyleGAN2Config | BigGANConfig | ProGANConfig | R3GANConfig | DCGANConfig | MLPConfig,
+    StyleGAN2Config | BigGANConfig | ProGANConfig | R3GANConfig | GATConfig | DCGANConfig | MLPConfig,
     Field(discriminator="name"),
 ]
 """The union of all families."""
 
 __all__ = [
     "AdaConfig",
+    "Adaptive",
+    "ApaConfig",
     "BigGANConfig",
+    "CodecConfig",
+    "Coded",
     "Conditioning",
     "DCGANConfig",
     "FamilyConfig",
+    "FewImages",
+    "GATConfig",
     "Loss",
     "MLPConfig",
     "Objectives",

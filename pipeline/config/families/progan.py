@@ -6,11 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.families.shared import Loss, NonNegative, Objectives, Optimisation, Positive, Whole
+from pipeline.config.families.shared import (
+    FewImages,
+    Loss,
+    NonNegative,
+    Objectives,
+    Optimisation,
+    Positive,
+    Whole,
+)
 from pipeline.config.units import Count, PositiveCount
 
 
-class ProGANConfig(Objectives, Optimisation):
+class ProGANConfig(FewImages, Objectives, Optimisation):
     """ProGAN (Karras et al. 2018): both networks grow from 4 pixels to the data's resolution."""
 
     name: Literal["progan"] = "progan"

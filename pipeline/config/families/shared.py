@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.config.units import Count, PositiveCount
 
@@ -29,6 +29,58 @@ Whole = Annotated[int, Field(gt=0)]
 Loss = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"]
 
 Conditioning = Literal["projection", "embedding", "classifier"]
+
+
+class Adaptive(Strict):
+    """How strong something is that hides the images from the discriminator: a probability, which may follow
+    the discriminator's confidence (Karras et al. 2020b, section 3.1)."""
+
+    mode: Literal["off", "fixed", "adaptive"] = "off"
+    """off: not at all. fixed: always with probability `p`. adaptive: p follows the sign of D(real)."""
+    p: Probability = 0.0
+    """The probability: constant if fixed, the start if adaptive."""
+    target: Probability = 0.6
+    """With mode=adaptive: the mean sign of D(real) that is aimed at, r_t of Karras et al. 2020b, section
+    3."""
+    adjust_images: PositiveCount = 500_000
+    """With mode=adaptive: over how many images p can move from 0 to 1. With `start.transfer` the default is
+    100k."""
+    every: Whole = 4
+    """With mode=adaptive: steps between two adjustments of p."""
+
+    def transferred(self) -> Self:
+        """As at the start from others' weights, where p has to move faster (the public code of Karras et al.
+        2020b and of Jiang et al. 2021), unless its speed is given."""
+        given = "adjust_images" in self.model_fields_set
+        return self if given else self.model_copy(update={"adjust_images": 100_000})
+
+
+class AdaConfig(Adaptive):
+    """Adaptive discriminator augmentation (Karras et al. 2020b); p is that of each augmentation."""
+
+    kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (
+        "blit",
+        "geometry",
+        "color",
+    )
+    """Groups of augmentations in use. The default is what the paper calls "bgc"; all six are its "bgcfnc"."""
+
+
+class ApaConfig(Adaptive):
+    """Adaptive pseudo augmentation (Jiang et al. 2021): p is the probability that a real image is replaced by
+    a fake before the discriminator sees it as real."""
+
+
+class FewImages(Strict):
+    """What helps where images are few, beside penalties: it keeps the discriminator from knowing them by
+    heart."""
+
+    diffaugment: tuple[Literal["color", "translation", "cutout"], ...] = ()
+    """DiffAugment (Zhao et al. 2020): these changes to every image that the discriminator sees, in both
+    networks' turns. color: of brightness, saturation and contrast. translation: by up to 1/8 of each side.
+    cutout: a hole of half of each side. Not beside another augmentation. []: none."""
+    apa: ApaConfig = ApaConfig()
+    """Adaptive pseudo augmentation, which may be combined with any augmentation."""
 
 
 class Objectives(Strict):
@@ -100,27 +152,48 @@ class Optimisation(Strict):
     """Until so many images have been seen, the average is a copy of the generator."""
 
     def transferred(self) -> Self:
-        """For a run that goes on with another's average (`start.transfer`): nothing overwrites it."""
-        return self.model_copy(update={"ema_ramp": None, "ema_from_images": 0})
+        """For a run that goes on with another's average (`start.transfer`): nothing overwrites it, and what
+        adapts moves faster."""
+        faster = {name: value.transferred() for name, value in self if isinstance(value, Adaptive)}
+        return self.model_copy(update={"ema_ramp": None, "ema_from_images": 0, **faster})
 
 
-class AdaConfig(Strict):
-    """Adaptive discriminator augmentation (Karras et al. 2020b)."""
+class CodecConfig(Strict):
+    """What the networks work on: the pixels of images, or the latents of an autoencoder."""
 
-    mode: Literal["off", "fixed", "adaptive"] = "off"
-    """off: no augmentation. fixed: always with probability `p`. adaptive: p follows the sign of D(real)."""
-    p: Probability = 0.0
-    """Probability of each augmentation: constant if fixed, the start if adaptive."""
-    target: Probability = 0.6
-    """With mode=adaptive: the mean sign of D(real) that is aimed at, r_t of section 3."""
-    adjust_images: PositiveCount = 500_000
-    """With mode=adaptive: over how many images p can move from 0 to 1. With `start.transfer` the default is
-    100k."""
-    every: Whole = 4
-    """With mode=adaptive: steps between two adjustments of p."""
-    kinds: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (
-        "blit",
-        "geometry",
-        "color",
-    )
-    """Groups of augmentations in use. The default is what the paper calls "bgc"; all six are its "bgcfnc"."""
+    kind: Literal["pixels", "kl"] = "pixels"
+    """pixels: the images themselves. kl: latents of an autoencoder that has learnt them as normal
+    distributions (Rombach et al. 2022, section 3.1), which `fixtures.codec.file` names. `hrgan encode`
+    computes them beforehand; for other shards they are computed at each step, which takes longer."""
+    factor: Whole | None = None
+    """With kind=kl: how many pixels a latent stands for, along each side. null: as the shards of latents say;
+    for others it must be given."""
+    channels: Whole | None = None
+    """With kind=kl: the channels of the latents. null: likewise."""
+    scale: Positive | None = None
+    """With kind=kl: what latents are multiplied by, so that their standard deviation is about 1. null: what
+    the shards of latents say, for others what the autoencoder says itself."""
+
+    @model_validator(mode="after")
+    def _of_latents_alone(self) -> Self:
+        given = [key for key in ("factor", "channels", "scale") if getattr(self, key) is not None]
+        if self.kind == "pixels" and given:
+            raise ValueError(f"{given[0]} is only used with kind=kl; allowed: null")
+        return self
+
+
+class Coded(Strict):
+    """The schema of a family that may play in the latents of a codec."""
+
+    codec: CodecConfig = CodecConfig()
+    """What the networks work on, in the place of pixels."""
+
+    @property
+    def in_pixels(self) -> bool:
+        """Whether the networks work on pixels, which are bounded and have colours; latents have neither."""
+        return self.codec.kind == "pixels"
+
+    def _check_kinds(self, key: str, kinds: tuple[str, ...]) -> None:
+        """Raises ValueError for an augmentation of latents by what they do not have."""
+        if "color" in kinds and not self.in_pixels:
+            raise ValueError(f"{key}: color: latents have no colours; allowed with codec.kind=kl: the others")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.families.shared import (
     AdaConfig,
+    Coded,
+    FewImages,
     NonNegative,
     Objectives,
     Optimisation,
@@ -17,7 +19,7 @@ from pipeline.config.families.shared import (
 )
 
 
-class StyleGAN2Config(Objectives, Optimisation):
+class StyleGAN2Config(FewImages, Objectives, Optimisation, Coded):
     """StyleGAN2 (Karras et al. 2020a) with adaptive augmentation (Karras et al. 2020b)."""
 
     name: Literal["stylegan2"] = "stylegan2"
@@ -87,9 +89,16 @@ class StyleGAN2Config(Objectives, Optimisation):
     ada: AdaConfig = AdaConfig()
     """Adaptive discriminator augmentation."""
 
-    def transferred(self) -> Self:
-        """As for every family, and p moves faster, as in the public code of Karras et al. 2020b."""
-        same = super().transferred()
-        if "adjust_images" in self.ada.model_fields_set:
-            return same
-        return same.model_copy(update={"ada": self.ada.model_copy(update={"adjust_images": 100_000})})
+    @model_validator(mode="after")
+    def _augments_what_is_there(self) -> Self:
+        self._check_kinds("ada.kinds", () if self.ada.mode == "off" else self.ada.kinds)
+        return self
+
+    @model_validator(mode="after")
+    def _one_augmentation(self) -> Self:
+        if self.diffaugment and self.ada.mode != "off":
+            raise ValueError(
+                f"diffaugment={list(self.diffaugment)}: not with ada.mode={self.ada.mode}; "
+                "allowed: with ada.mode=off, or diffaugment=[]"
+            )
+        return self

@@ -1,15 +1,16 @@
-"""The strength of augmentation: a probability that follows the discriminator's confidence."""
+"""A probability that follows the discriminator's confidence: the strength of what hides images from it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.families import AdaConfig
+from pipeline.config.families import Adaptive
 
 
-class AdaController(nn.Module):
-    """Adjusts p so that the mean sign of D(real) stays at the target (Karras et al. 2020b, section 3.1).
+class Controller(nn.Module):
+    """Adjusts p, unless it is fixed, so that the mean sign of D(real) stays at the target (Karras et al. 2020b,
+    section 3.1).
 
     Every `every` steps, p is increased or decreased by (images since the last change) / adjust_images, within
     [0, 1]. sign_sum, images, steps: totals since the start of the interval, without steps that were not
@@ -21,7 +22,7 @@ class AdaController(nn.Module):
     images: Tensor
     steps: Tensor
 
-    def __init__(self, config: AdaConfig) -> None:
+    def __init__(self, config: Adaptive) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("p", torch.tensor(config.p if config.mode != "off" else 0.0))
@@ -32,6 +33,8 @@ class AdaController(nn.Module):
     @torch.no_grad()
     def observe(self, sign: Tensor, images: int) -> None:
         """Takes in one step. sign: its mean sign over all ranks, 0-d. images: its number of images."""
+        if self.config.mode != "adaptive":
+            return
         finite = torch.isfinite(sign)
         self.sign_sum += torch.where(finite, sign * images, 0.0)
         self.images += finite * images

@@ -6,10 +6,11 @@ from pipeline.models.layers.conditioning import LabelledLatent, VerdictHead, one
 from pipeline.models.layers.equalized import Conv2d, Linear
 from pipeline.models.layers.group_norm import GroupBatchNorm, follow_moments, measuring
 from pipeline.models.layers.modulated import ModulatedConv2d, ToImage
-from pipeline.models.layers.recomputed import Recomputable, recompute_blocks
+from pipeline.models.layers.recomputed import Again, Recomputable, recompute_blocks
 from pipeline.models.layers.spectral import Spectral, SpectralConv2d, SpectralEmbedding, SpectralLinear
 
 __all__ = [
+    "Again",
     "BatchNorm",
     "Compilable",
     "Conv2d",

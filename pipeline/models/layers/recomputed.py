@@ -1,10 +1,14 @@
-"""Blocks whose activations are not kept for the backward pass but recomputed there, which saves memory at the
-cost of one more forward pass (Chen et al. 2016, "Training deep nets with sublinear memory cost")."""
+"""Passes that are made again as they were.
+
+Blocks recompute their activations in the backward pass and do not keep them, which saves memory at the cost
+of one more forward pass (Chen et al. 2016, "Training deep nets with sublinear memory cost"). Networks judge
+again what they have judged, slightly moved.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,7 +36,7 @@ class Recomputable(nn.Module):
         if not self._recomputes or not torch.is_grad_enabled():
             return self.compute(*inputs, **settings)
         moving, versions = _moving(self), _versions(self)
-        before = [(module, name, _buffer(module, name).clone()) for module, name in moving]
+        before = _values(moving)
 
         def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
             return _unchanged_but(versions, moving), _AsBefore(before)
@@ -61,6 +65,22 @@ def recompute_blocks(module: nn.Module) -> int:
     return len(parts)
 
 
+class Again:
+    """Contexts for passes of `network` that repeat each other: those after the first see the buffers that a
+    pass changes (`Recomputable`: `moves`) as the first did, and leave no trace in them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._moving = _moving(network)
+        self._before: _AsBefore | None = None
+
+    def __call__(self) -> AbstractContextManager[None]:
+        """Returns the context of the next pass."""
+        if self._before is not None:
+            return self._before
+        self._before = _AsBefore(_values(self._moving))
+        return nullcontext()
+
+
 def _moving(block: nn.Module) -> list[_Place]:
     return [(module, name) for module in block.modules() for name in getattr(module, "moves", ())]
 
@@ -69,6 +89,10 @@ def _buffer(module: nn.Module, name: str) -> Tensor:
     buffer = module._buffers[name]
     assert buffer is not None, f"{name}: not a buffer of {type(module).__name__}"
     return buffer
+
+
+def _values(moving: list[_Place]) -> list[tuple[nn.Module, str, Tensor]]:
+    return [(module, name, _buffer(module, name).clone()) for module, name in moving]
 
 
 def _versions(block: nn.Module) -> list[tuple[nn.Module, str, Tensor, int]]:
@@ -93,8 +117,8 @@ def _unchanged_but(
             raise RuntimeError(f"{type(module).__name__}.forward changes {name}: name it in `moves`")
 
 
-class _AsBefore:
-    """Restores earlier values of buffers inside; entered once for each backward pass.
+class _AsBefore(AbstractContextManager[None]):
+    """Restores earlier values of buffers inside; entered once for each further pass.
 
     The buffers are replaced by copies, because the present ones may be part of another graph, which an
     in-place change would break.

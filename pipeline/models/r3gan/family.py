@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from pipeline.config.families import R3GANConfig
-from pipeline.contracts import Batch, Game, ImageSpec, Networks, Randomness, Stage
+from pipeline.contracts import ImageSpec, Networks, Stage
 from pipeline.models.phases import lazy_factors
-from pipeline.models.plain import PlainFamily, PlainGame
+from pipeline.models.plain import Augmenting, PlainFamily
 from pipeline.models.r3gan.augmentation import ScheduledAugment
 from pipeline.models.r3gan.discriminator import Discriminator
 from pipeline.models.r3gan.generator import Generator
@@ -39,6 +39,7 @@ class R3GAN(PlainFamily):
         batch_size: int,
         low_precision: torch.dtype | None = None,
     ) -> None:
+        self.config, self.spec = config, spec
         seen = self.codec.latents(spec)
         self.shape = shape_of(config, seen, low_precision)
         images_a_step = batch_size * config.discriminator_repeats
@@ -51,11 +52,7 @@ class R3GAN(PlainFamily):
     def networks(self) -> Networks:
         return Networks(Generator(self.shape), Discriminator(self.shape))
 
-    def game(
-        self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
-    ) -> Game:
+    def augmenting(self, stage: Stage) -> Augmenting | None:
         if not self._augment.on:
-            return PlainGame(networks, stage, randomness, alone=self.judges_alone)
-
-        augment = partial(self._augment.draw, p=stage.weights["augment_p"])
-        return PlainGame(networks, stage, randomness, augment, alone=self.judges_alone)
+            return super().augmenting(stage)
+        return partial(self._augment.draw, p=stage.weights["augment_p"])

@@ -11,11 +11,9 @@ from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import (
     PIXELS,
     Batch,
-    Codec,
     Fakes,
     Game,
     ImageSpec,
-    Needs,
     Net,
     Networks,
     Phase,
@@ -25,8 +23,10 @@ from pipeline.contracts import (
     Stage,
 )
 from pipeline.losses import PathLength
+from pipeline.models.codecs import ThroughCodec
 from pipeline.models.groups import check_groups
 from pipeline.models.phases import adam_rules, discriminator_phases, generator_phase, lazy_factors
+from pipeline.models.plain import Augmenting, retouching
 from pipeline.models.schedule import ConstantSchedule
 from pipeline.models.stylegan2.discriminator import Discriminator, freeze
 from pipeline.models.stylegan2.game import StyleGAN2Game
@@ -36,7 +36,7 @@ from pipeline.models.stylegan2.sampler import StyleGAN2Sampler
 from pipeline.models.stylegan2.shape import shape_of
 
 
-class StyleGAN2:
+class StyleGAN2(ThroughCodec):
     """Implements contracts.Family.
 
     batch_size: images per step over all ranks. low_precision: the type of the highest
@@ -44,7 +44,7 @@ class StyleGAN2:
     for images that the family cannot make.
     """
 
-    codec: Codec = PIXELS
+    config: StyleGAN2Config
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class StyleGAN2:
         low_precision: torch.dtype | None = None,
     ) -> None:
         self.config, self.spec = config, spec
-        seen = self.codec.latents(spec)
-        self.shape = shape_of(config, seen, low_precision)
+        self._seen = self.codec.latents(spec)
+        self.shape = shape_of(config, self._seen, low_precision)
         lazy: dict[Net, list[int]] = {
             "generator": [config.path_length_every] if config.path_length_weight > 0 else []
         }
@@ -68,9 +68,8 @@ class StyleGAN2:
             lazy_factors(config, lazy),
         )
         self.optimizers: Mapping[Net, Rule] = adam_rules(config, config, lazy)
-        self.needs = Needs()
         self.fixtures: Mapping[str, nn.Module] = {}
-        self._memory = Memory(config, seen)
+        self._memory = Memory(config, self._seen)
         self.memory: nn.Module = self._memory
         self.phases = self._phases()
 
@@ -82,7 +81,10 @@ class StyleGAN2:
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
-        augment = None if self.config.ada.mode == "off" else self._memory.augmentation
+        augment: Augmenting | None = self._memory.augmentation
+        if self.config.ada.mode == "off":
+            size = self._seen.height, self._seen.width
+            augment = retouching(self.config, self._seen, size, pixels=self.codec is PIXELS)
         return StyleGAN2Game(networks, stage, randomness, augment, mixing=self.config.style_mixing)
 
     def check_batch(self, images: int) -> None:
@@ -106,7 +108,8 @@ class StyleGAN2:
         self._memory.observe(stats, images)
 
     def figures(self) -> Mapping[str, Tensor]:
-        return {} if self.config.ada.mode == "off" else {"state/ada_p": self._memory.ada.p}
+        ada = {} if self.config.ada.mode == "off" else {"state/ada_p": self._memory.ada.p}
+        return {**ada, **self._memory.losses.figures()}
 
     def sampler(self, generator: nn.Module, stage: Stage | None = None) -> StyleGAN2Sampler:
         assert isinstance(generator, Generator)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import ImageSpec, Randomness
-from pipeline.models.augment import AdaController, Augment, Drawn
+from pipeline.models.augment import Augment, Controller, Drawn
 from pipeline.models.phases import LossMemory
 
 
@@ -32,7 +32,7 @@ class Memory(nn.Module):
         self.config = config
         self.register_buffer("path_length_mean", torch.tensor(0.0))
         self.losses = LossMemory(config)
-        self.ada = AdaController(config.ada)
+        self.ada = Controller(config.ada)
         off = config.ada.mode == "off"
         self.augment = None if off else Augment(config.ada, (spec.height, spec.width), spec.channels)
 
@@ -44,10 +44,10 @@ class Memory(nn.Module):
     @torch.no_grad()
     def observe(self, stats: Mapping[str, Tensor], images: int) -> None:
         """Updates the memory with the stats of a step, as far as the step has produced them."""
-        self.losses.observe(stats)
+        self.losses.observe(stats, images)
         if "path_length" in stats:
             pull(self.path_length_mean, stats["path_length"], self.config.path_length_decay)
-        if "signs/real" in stats and self.config.ada.mode == "adaptive":
+        if "signs/real" in stats:
             self.ada.observe(stats["signs/real"], images)
 
 

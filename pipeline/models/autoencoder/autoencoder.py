@@ -1,0 +1,122 @@
+"""The autoencoder of Rombach et al. 2022, whose latents have a smaller size and whatever scale they learn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import ops
+from pipeline.errors import UserError
+from pipeline.models.autoencoder.layers import Doubling, Halving, Level, Middle, Norm, conv3
+from pipeline.models.autoencoder.moments import Moments, moments_of
+from pipeline.models.autoencoder.shape import Shape, shape_of
+from pipeline.models.layers import Compilable
+
+
+class Autoencoder(nn.Module):
+    """Encodes images [N, C, H, W] in [-1, 1] into latents [N, C', H / f, W / f] and decodes them; H and W are
+    multiples of f. There is no bound on what it decodes.
+
+    `scale` is the factor that gives latents of the data a standard deviation of 1 (Rombach et al. 2022,
+    appendix G). It is for models of the latents; neither `encode` nor `decode` applies it.
+    """
+
+    scale: Tensor
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.encoder, self.decoder = Encoder(shape), Decoder(shape)
+        self.register_buffer("scale", torch.ones([]))
+
+    def encode(self, images: Tensor) -> Moments:
+        """Returns the distribution of each image's latents."""
+        return moments_of(self.encoder(images))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Returns images [N, C, H, W]; each depends on its own latents alone."""
+        images: Tensor = self.decoder(latents)
+        return images
+
+
+class Encoder(Compilable):
+    """[N, C, H, W] -> [N, 2C', H / f, W / f]: the means of the latents, then their log-variances."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        widths, deepest = shape.widths, shape.widths[-1]
+        self.first = conv3(shape.image_channels, widths[0])
+        self.levels = nn.ModuleList(
+            Level(inputs, outputs, shape.blocks, Halving(outputs) if i < len(widths) - 1 else None)
+            for i, (inputs, outputs) in enumerate(pairwise((widths[0], *widths)))
+        )
+        self.middle = Middle(deepest, attention=shape.attention)
+        self.norm = Norm(deepest)
+        self.last = conv3(deepest, 2 * shape.latent_channels)
+        self.moments = nn.Conv2d(2 * shape.latent_channels, 2 * shape.latent_channels, 1)
+
+    def compute(self, images: Tensor, *, exact: bool = False) -> Tensor:
+        x = self.first(ops.arranged(images))
+        for level in self.levels:
+            x = level(x)
+        x = self.last(F.silu(self.norm(self.middle(x))))
+        moments: Tensor = self.moments(x)
+        return moments
+
+
+class Decoder(nn.Module):
+    """[N, C', H, W] -> [N, C, fH, fW]. The last convolution, with respect to whose weight losses are balanced
+    against each other, stands outside of what may be compiled."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.codes = nn.Conv2d(shape.latent_channels, shape.latent_channels, 1)
+        self.trunk = DecoderTrunk(shape)
+        self.last = conv3(shape.widths[0], shape.image_channels)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        images: Tensor = self.last(self.trunk(self.codes(ops.arranged(latents))))
+        return images
+
+
+class DecoderTrunk(Compilable):
+    """All of the decoder between its first and its last convolution. Its levels go from coarse to fine."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        widths = shape.widths[::-1]
+        self.first = conv3(shape.latent_channels, widths[0])
+        self.middle = Middle(widths[0], attention=shape.attention)
+        self.levels = nn.ModuleList(
+            Level(inputs, outputs, shape.blocks + 1, Doubling(outputs) if i < len(widths) - 1 else None)
+            for i, (inputs, outputs) in enumerate(pairwise((widths[0], *widths)))
+        )
+        self.norm = Norm(widths[-1])
+
+    def compute(self, codes: Tensor, *, exact: bool = False) -> Tensor:
+        x = self.middle(self.first(codes))
+        for level in self.levels:
+            x = level(x)
+        return F.silu(self.norm(x))
+
+
+def autoencoder_from(tensors: Mapping[str, Tensor]) -> Autoencoder:
+    """Returns the autoencoder with these weights, which tell its shape; frozen, for use as a fixture. Raises
+    UserError if they are not one's."""
+    with torch.device("meta"):
+        network = Autoencoder(shape_of(tensors))
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wrong = next((name for name in {**wanted, **given} if wanted.get(name) != given.get(name)), None)
+    if wrong is not None:
+        raise UserError(
+            f"these are not the weights of an autoencoder: {wrong} has shape {given.get(wrong, 'none')}; "
+            f"allowed: {wanted.get(wrong, 'no such tensor')}"
+        )
+    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    frozen: Autoencoder = network.eval().requires_grad_(False)
+    return frozen
