@@ -14,18 +14,14 @@ from torch import Tensor, nn
 
 from pipeline.config.families import AdaConfig, MLPConfig
 from pipeline.contracts import (
-    AugmentedGame,
     Batch,
     Fakes,
     Game,
     ImageSpec,
     Judge,
     Networks,
-    Objective,
-    Phase,
     Randomness,
     Stage,
-    Terms,
     Verdict,
 )
 from pipeline.models.augment import Augment
@@ -191,32 +187,15 @@ class Coded(MLP):
     codec = Folded(1)
 
 
-def finite_difference(step: float) -> Objective:
-    """((D(T(x + step * e)) - D(T(x))) / step)^2 for standard normal e: with a small step its expectation is
-    |grad D(T(x))|^2, without a second derivative."""
-
-    def objective(game: Game, reals: Batch) -> Terms:
-        assert isinstance(game, AugmentedGame)
-        shows = game.draw_augmentation(len(reals))
-        along = game.randomness.first(len(reals)).normal(*reals.images.shape[1:]).to(reals.images)
-        near, far = (shows(images) for images in (reals.images, reals.images + step * along))
-        change = game.judge_shown(far, reals.labels).logits - game.judge_shown(near, reals.labels).logits
-        loss = (change / step).square()
-        return Terms(loss, {"penalty/finite_difference": loss.detach().mean()})
-
-    return objective
-
-
 class Augmented(MLP):
-    """An augmentation that a penalty uses twice."""
+    """An augmentation through which penalties by finite differences look twice."""
 
     def __init__(self, config: MLPConfig, spec: ImageSpec, **settings: Any) -> None:
+        config = config.model_copy(update={"penalty_method": "finite_difference"})
         super().__init__(config, spec, **settings)
         kinds = ("blit", "noise", "cutout")
         self.pipe = Augment(AdaConfig(mode="fixed", kinds=kinds), (spec.height, spec.width), spec.channels)
         self.p = torch.tensor(0.2)
-        penalty = Phase("finite_difference", "discriminator", finite_difference(0.01), every=2, gain=0.02)
-        self.phases = (*self.phases, penalty)
 
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None

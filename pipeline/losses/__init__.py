@@ -4,16 +4,15 @@ from pipeline.losses.adversarial import ADVERSARIAL, Adversarial
 from pipeline.losses.extras import Classified, Drift, LeCam, Orthogonal, clip_weights
 from pipeline.losses.penalties import GradientPenalty, PathLength, ZeroCentred, path_lengths
 from pipeline.losses.pseudo import WithPseudoReals
-from pipeline.losses.turns import (
-    DiscriminatorTurn,
-    Extra,
-    GeneratorTurn,
-    Play,
+from pipeline.losses.slopes import (
+    Exact,
+    FiniteDifferences,
+    Slopes,
     generate_detached,
     judge_fakes,
-    logit_stats,
     squared_gradients,
 )
+from pipeline.losses.turns import DiscriminatorTurn, Extra, GeneratorTurn, Play, logit_stats
 
 __all__ = [
     "ADVERSARIAL",
@@ -21,13 +20,16 @@ __all__ = [
     "Classified",
     "DiscriminatorTurn",
     "Drift",
+    "Exact",
     "Extra",
+    "FiniteDifferences",
     "GeneratorTurn",
     "GradientPenalty",
     "LeCam",
     "Orthogonal",
     "PathLength",
     "Play",
+    "Slopes",
     "WithPseudoReals",
     "ZeroCentred",
     "clip_weights",

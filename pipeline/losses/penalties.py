@@ -1,4 +1,4 @@
-"""Penalties on gradients, which need second derivatives of the networks."""
+"""Penalties on gradients."""
 
 from __future__ import annotations
 
@@ -10,31 +10,38 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contracts import Batch, Fakes, Game, LevelledGame, Terms
-from pipeline.losses.turns import Play, Side, as_leaves, generate_detached, judge_fakes, squared_gradients
+from pipeline.losses.slopes import (
+    Exact,
+    Side,
+    Slopes,
+    as_leaves,
+    generate_detached,
+    judge_fakes,
+    squared_gradients,
+    with_seen,
+)
+from pipeline.losses.turns import Play
 
 
 class ZeroCentred:
     """gamma / 2 * |grad D(x)|^2, [N]: R1 on reals, R2 on fakes (Mescheder et al. 2018, eq. 9 and 10).
 
-    D(x) is the sum of an image's logits (`squared_gradients`). The gradient is taken with respect to the
-    images before augmentation, for R2 at every level, and its squares are summed. gamma is replaced by the
-    weight "r1_gamma" or "r2_gamma" of the stage, if there is one. An instance is an objective of its own; its
-    method `extra` is a term of a turn that takes gradients with respect to the same side.
+    slopes: how |grad D(x)|^2 is found; what D and x are is said there. gamma is replaced by the weight
+    "r1_gamma" or "r2_gamma" of the stage, if there is one. An instance is an objective of its own; its method
+    `extra` is a term of a turn that finds the slopes of the same side.
     """
 
-    def __init__(self, gamma: float, on: Side = "reals") -> None:
-        self.gamma, self.on = gamma, on
+    def __init__(self, gamma: float, on: Side = "reals", slopes: Slopes | None = None) -> None:
+        self.gamma, self.on, self.slopes = gamma, on, slopes or Exact()
         self.name = "r1" if on == "reals" else "r2"
 
+    @property
+    def exact(self) -> bool:
+        """Whether passes ask for full float32."""
+        return self.slopes.exact
+
     def __call__(self, game: Game, reals: Batch) -> Terms:
-        if self.on == "reals":
-            images = reals.images.detach().requires_grad_()
-            verdict, seen = game.judge(images, reals.labels, exact=True), [images]
-        else:
-            fakes = as_leaves(generate_detached(game, reals))
-            verdict, seen = judge_fakes(game, fakes, exact=True), [*fakes.seen]
-        (squares,) = squared_gradients([verdict], [seen])
-        return self._terms(game, squares)
+        return self._terms(game, self.slopes.of(game, reals, self.on))
 
     def extra(self, play: Play) -> Terms:
         return self._terms(play.game, play.slopes[self.on])
@@ -49,9 +56,11 @@ class GradientPenalty:
     Karras et al. 2018, appendix A.1).
 
     x lies on the line between a real and a fake, at a position that is drawn uniformly for each pair and is
-    the same at all levels; its label is that of the real. D(x) is the sum of an image's logits
-    (`squared_gradients`). An instance is an objective of its own; its method `extra` is a term of a turn.
+    the same at all levels; its label is that of the real. D(x) is the sum of an image's logits (`Slopes`). An
+    instance is an objective of its own; its method `extra` is a term of a turn.
     """
+
+    exact = True
 
     def __init__(self, weight: float, target: float = 1.0) -> None:
         self.weight, self.target = weight, target
@@ -77,8 +86,7 @@ class GradientPenalty:
             assert isinstance(game, LevelledGame)
             real = game.levels(reals.images)
         seen = tuple(torch.lerp(r.detach(), f.detach(), place) for r, f in zip(real, fakes.seen, strict=True))
-        levels = None if fakes.levels is None else seen
-        return as_leaves(replace(fakes, images=seen[-1], labels=reals.labels, levels=levels))
+        return as_leaves(with_seen(replace(fakes, labels=reals.labels), seen))
 
 
 class PathLength:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contracts import Batch, Game, Objective, Terms
-from pipeline.losses.turns import generate_detached
+from pipeline.losses.slopes import generate_detached
 
 
 class WithPseudoReals:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pipeline.contracts import Batch, Fakes, Game, LevelledGame, Terms, Verdict, per_image
-from pipeline.float32 import detached
+from pipeline.contracts import Batch, Fakes, Game, Terms, Verdict, per_image
 from pipeline.losses.adversarial import Adversarial
-
-Side = Literal["reals", "fakes"]
+from pipeline.losses.slopes import Exact, Side, Slopes, generate_detached, judge_fakes
 
 
 @dataclass(frozen=True)
@@ -22,8 +19,8 @@ class Play:
     """The state of one turn, from which the added terms are computed.
 
     reals, fakes: the two batches. real, fake: the verdicts on them; `real` is None if the reals were not
-    judged. slopes: the results of `squared_gradients`, in the graph, for each side with respect to which the
-    turn takes gradients.
+    judged. slopes: |grad D|^2 of each image, [N], in the graph, for each side whose slopes the turn takes
+    (`Slopes`).
     """
 
     game: Game
@@ -57,8 +54,8 @@ class GeneratorTurn:
 class DiscriminatorTurn:
     """The discriminator's loss on one batch; its stats include the logits' means and signs.
 
-    by: the sides with respect to whose images an extra term takes gradients. Their images become leaves of
-    the graph, and the verdicts are exact. observed: returns further stats of the fakes (StyleGAN's mean w).
+    by: the sides whose slopes an extra term penalises. slopes: how these are found. observed: returns further
+    stats of the fakes (StyleGAN's mean w).
     """
 
     def __init__(
@@ -67,37 +64,24 @@ class DiscriminatorTurn:
         extras: Sequence[Extra] = (),
         *,
         by: Sequence[Side] = (),
+        slopes: Slopes | None = None,
         observed: Callable[[Fakes], dict[str, Tensor]] = lambda fakes: {},
     ) -> None:
         self.loss, self.extras = loss, tuple(extras)
-        self.by, self.observed = tuple(by), observed
+        self.by, self.slopes, self.observed = tuple(by), slopes or Exact(), observed
 
     def __call__(self, game: Game, reals: Batch) -> Terms:
         fakes = generate_detached(game, reals)
-        if "reals" in self.by:
-            reals = replace(reals, images=reals.images.detach().requires_grad_())
-        if "fakes" in self.by:
-            fakes = as_leaves(fakes)
-        fake, real = self._judged(game, fakes, reals)
-        slopes = self._slopes({"reals": (real, (reals.images,)), "fakes": (fake, fakes.seen)})
+        slopes: dict[Side, Tensor] = {}
+        if self.by:
+            fake, real, slopes = self.slopes.judged(game, fakes, reals, self.by)
+        else:
+            fake, real = game.judge_both(fakes, reals)
         loss = per_image(list(map(self.loss.discriminator, real.heads, fake.heads)))
         stats = {"loss/discriminator": loss.detach().mean(), **logit_stats(real, fake)}
         measured = {**fakes.stats, **mean_stats(real.stats, fake.stats)}
         terms = Terms(loss, {**stats, **measured, **self.observed(fakes)})
         return with_extras(terms, self.extras, Play(game, reals, fakes, real, fake, slopes))
-
-    def _judged(self, game: Game, fakes: Fakes, reals: Batch) -> tuple[Verdict, Verdict]:
-        if len(self.by) != 1:
-            return game.judge_both(fakes, reals, exact=bool(self.by))
-        # Separately: the gradient with respect to one side's images would otherwise pass through the other's.
-        fake = judge_fakes(game, fakes, exact=True)
-        return fake, game.judge(reals.images, reals.labels, exact=True)
-
-    def _slopes(self, sides: Mapping[Side, tuple[Verdict, Sequence[Tensor]]]) -> dict[Side, Tensor]:
-        if not self.by:
-            return {}
-        verdicts, seen = zip(*(sides[side] for side in self.by), strict=True)
-        return dict(zip(self.by, squared_gradients(verdicts, seen), strict=True))
 
 
 def with_extras(terms: Terms, extras: Sequence[Extra], play: Play) -> Terms:
@@ -108,43 +92,6 @@ def with_extras(terms: Terms, extras: Sequence[Extra], play: Play) -> Terms:
         loss = loss + more.loss
         stats |= more.stats
     return Terms(loss, stats)
-
-
-def generate_detached(game: Game, reals: Batch) -> Fakes:
-    """Generates fakes without a graph, one for each real and with its label, so that labels are as frequent
-    as in the data."""
-    with detached():
-        return game.generate(len(reals), reals.labels)
-
-
-def judge_fakes(game: Game, fakes: Fakes, *, exact: bool = False) -> Verdict:
-    """Returns the discriminator's verdict on fakes, at all levels if they have any."""
-    if fakes.levels is None:
-        return game.judge(fakes.images, fakes.labels, exact=exact)
-    assert isinstance(game, LevelledGame), "fakes have levels that this game cannot judge"
-    return game.judge_levels(fakes.levels, fakes.labels, exact=exact)
-
-
-def as_leaves(fakes: Fakes) -> Fakes:
-    """Returns the same fakes as leaves of a graph, so that gradients with respect to them can be taken."""
-    seen = tuple(image.detach().requires_grad_() for image in fakes.seen)
-    return replace(fakes, images=seen[-1], levels=None if fakes.levels is None else seen)
-
-
-def squared_gradients(verdicts: Sequence[Verdict], seen: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    """Returns |grad D(x)|^2 of each image, [N] for each verdict, in a graph of second order.
-
-    D(x) is the sum of an image's logits over L and over heads. It is not a mean over L, in agreement with the
-    public code of papers that penalise patch discriminators (R1: Suvorov et al. 2022; gradient penalty: Zhu
-    et al. 2017); gamma therefore acts L^2 times as strongly as on a mean. seen: the images that each verdict
-    is about, as one tensor [N, C, H, W] or one per level; the squares of all levels are summed.
-    """
-    # Summing over the batch gives each image's own gradient, apart from what minibatch statistics mix.
-    logits = [head.sum() for verdict in verdicts for head in verdict.heads]
-    leaves = [images for each in seen for images in each]
-    gradients = iter(torch.autograd.grad(logits, leaves, create_graph=True))
-    squares = [[next(gradients).square().sum(dim=[1, 2, 3]) for _ in each] for each in seen]
-    return [reduce(Tensor.add, each) for each in squares]
 
 
 def logit_stats(real: Verdict, fake: Verdict) -> dict[str, Tensor]:

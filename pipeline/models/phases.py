@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -14,11 +15,14 @@ from pipeline.losses import (
     Classified,
     DiscriminatorTurn,
     Drift,
+    Exact,
     Extra,
+    FiniteDifferences,
     GeneratorTurn,
     GradientPenalty,
     LeCam,
     Orthogonal,
+    Slopes,
     WithPseudoReals,
     ZeroCentred,
     clip_weights,
@@ -109,19 +113,27 @@ def discriminator_phases(
         ADVERSARIAL[config.loss],
         [*_extras(config, memory, classes), *extras, *(penalty.extra for penalty in now)],
         by=[penalty.on for penalty in now if isinstance(penalty, ZeroCentred)],
+        slopes=slopes_of(config),
         observed=observed,
     )
     settle = None if config.weight_clip is None else clip_weights(config.weight_clip)
     repeats = config.discriminator_repeats
-    main = memory.mixed(turn)
-    phases = [Phase("discriminator", "discriminator", main, repeats=repeats, settle=settle, exact=bool(now))]
+    main, exact = memory.mixed(turn), any(penalty.exact for penalty in now)
+    phases = [Phase("discriminator", "discriminator", main, repeats=repeats, settle=settle, exact=exact)]
     for name, every, penalty in _penalties(config):
         if every > 1:
             of_fakes = isinstance(penalty, ZeroCentred) and penalty.on == "fakes"
             objective = penalty if of_fakes else memory.mixed(penalty)
-            lazy = Phase(name, "discriminator", objective, every=every, gain=every, settle=settle, exact=True)
-            phases.append(lazy)
+            lazy = Phase(name, "discriminator", objective, every=every, gain=every, settle=settle)
+            phases.append(replace(lazy, exact=penalty.exact))
     return phases
+
+
+def slopes_of(config: Objectives) -> Slopes:
+    """Returns how the slopes that R1 and R2 penalise are found."""
+    if config.penalty_method == "exact":
+        return Exact()
+    return FiniteDifferences(config.penalty_step, config.penalty_directions)
 
 
 def adam_rules(
@@ -172,10 +184,11 @@ def _extras(config: Objectives, memory: LossMemory, classes: int) -> list[Extra]
 
 def _penalties(config: Objectives) -> list[Penalty]:
     penalties: list[Penalty] = []
+    slopes = slopes_of(config)
     if config.r1_gamma:
-        penalties.append(("r1", config.r1_every, ZeroCentred(config.r1_gamma)))
+        penalties.append(("r1", config.r1_every, ZeroCentred(config.r1_gamma, "reals", slopes)))
     if config.r2_gamma:
-        penalties.append(("r2", config.r2_every, ZeroCentred(config.r2_gamma, "fakes")))
+        penalties.append(("r2", config.r2_every, ZeroCentred(config.r2_gamma, "fakes", slopes)))
     if config.gp_weight:
         gp = GradientPenalty(config.gp_weight, config.gp_target)
         penalties.append(("gradient_penalty", config.gp_every, gp))

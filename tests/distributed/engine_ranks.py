@@ -67,7 +67,8 @@ def train_each(out: Path, process: Process) -> None:
         finish(out, f"bad-{kind}-x{world}", trainer)
 
         if world <= 2:
-            trainer = tiny_trainer(tiny_family("stylegan2"), engine=make_engine(kind, process), micro=2)
+            family = tiny_family("stylegan2", penalty_method="finite_difference", r2_gamma=1.0)
+            trainer = tiny_trainer(family, engine=make_engine(kind, process), micro=2)
             trainer.step()
             finish(out, f"stylegan2-{kind}-x{world}", trainer)
 

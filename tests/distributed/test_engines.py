@@ -53,7 +53,8 @@ def test_penalties_repeats_micro_batches_clipping_and_growth(out, kind, world):
 
 @pytest.mark.parametrize(("kind", "world"), [place for place in OTHERS if place[1] <= 2])
 def test_stylegan2(out, kind, world):
-    """The first step's moments, its gradients: Adam turns rounding of tiny ones into whole steps."""
+    """The first step's moments, its gradients: Adam turns rounding of tiny ones into whole steps. R1, lazy,
+    and R2 are found by finite differences."""
     ours, alone = load(out, f"stylegan2-{kind}-x{world}"), load(out, "stylegan2-replicated-x1")
     moments = [name for name in alone if "exp_avg" in name]
     assert len(moments) > 50

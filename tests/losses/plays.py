@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contracts import Batch, Fakes, Networks, Stage, Verdict
-from pipeline.losses import Play
-from pipeline.losses.turns import squared_gradients
+from pipeline.losses import Play, squared_gradients
 from pipeline.randomness import SampleRandomness
 
 N, SHAPE = 5, (2, 2, 3)

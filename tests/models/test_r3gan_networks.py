@@ -15,7 +15,7 @@ import ops
 from pipeline.config.families import R3GANConfig
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
-from pipeline.losses.turns import squared_gradients
+from pipeline.losses import squared_gradients
 from pipeline.models.r3gan import R3GAN
 from pipeline.models.r3gan.discriminator import Discriminator
 from pipeline.models.r3gan.generator import Generator

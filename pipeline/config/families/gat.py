@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.families.shared import (
     Coded,
+    FewImages,
     Loss,
     NonNegative,
     Objectives,
@@ -20,7 +21,7 @@ from pipeline.config.families.shared import (
 from pipeline.config.units import Count
 
 
-class GATConfig(Objectives, Optimisation, Coded):
+class GATConfig(FewImages, Objectives, Optimisation, Coded):
     """GAT, plain transformers in both networks (Scalable GANs with Transformers, 2025, arXiv 2509.24935), and
     what is known of its successor CAT (arXiv 2605.26449). Defaults are those of size B."""
 
@@ -65,8 +66,7 @@ class GATConfig(Objectives, Optimisation, Coded):
     """Noise that is added to all levels' shares; less than `noise_signal`."""
     diffaugment: tuple[Literal["color", "translation", "cutout"], ...] = ("color", "translation", "cutout")
     """DiffAugment (Zhao et al. 2020): these changes to every image, or its latents, that the discriminator
-    sees, in both networks' turns; the same for all levels of a fake. color: of brightness, saturation and
-    contrast. translation: by up to 1/8 of each side. cutout: a hole of half of each side. []: none."""
+    sees, in both networks' turns; the same for all levels of a fake. []: none."""
     color_p: Probability = 0.5
     """Probability that an image's colours are changed."""
     flip_p: Probability = 0.4
@@ -89,6 +89,9 @@ class GATConfig(Objectives, Optimisation, Coded):
     """Weight of the R1 penalty, gamma / 2 * |grad D|^2 on reals."""
     r2_gamma: NonNegative = 0.1
     """Weight of the R2 penalty, the same on fakes."""
+    penalty_method: Literal["exact", "finite_difference"] = "finite_difference"
+    """How R1 and R2 find |grad D|^2: by the change of D between samples and the same samples slightly moved,
+    as in the paper, or by D's gradient."""
 
     generator_rate: Positive = 2e-4
     """Adam's learning rate for a generator of width `rate_width`."""
@@ -129,6 +132,20 @@ class GATConfig(Objectives, Optimisation, Coded):
             raise ValueError(
                 f"scales: {list(self.scales)}; allowed: one for each of the {self.levels} levels, each a "
                 "multiple of the next, and 1 last"
+            )
+        if self.alignment_weight and self.apa.mode != "off":
+            raise ValueError(
+                f"alignment_weight={self.alignment_weight:g}: not with apa.mode={self.apa.mode}, whose fakes "
+                "the teacher does not see; allowed: 0, or apa.mode=off"
+            )
+        sides = [
+            gamma > 0 and every == 1
+            for gamma, every in ((self.r1_gamma, self.r1_every), (self.r2_gamma, self.r2_every))
+        ]
+        if self.alignment_weight and self.penalty_method == "finite_difference" and sides[0] != sides[1]:
+            raise ValueError(
+                f"alignment_weight={self.alignment_weight:g}: not with one of R1 and R2 alone in each step; "
+                "allowed: 0, both or neither of them, or penalty_method=exact"
             )
         if self.consistency_weight and self.scales is None:
             raise ValueError("consistency_weight: needs scales; allowed: 0 without them")

@@ -100,6 +100,15 @@ class Objectives(Strict):
     """Weight of the R2 penalty, the same on fakes (Mescheder et al. 2018, eq. 10)."""
     r2_every: Whole = 1
     """Steps between R2 penalties."""
+    penalty_method: Literal["exact", "finite_difference"] = "exact"
+    """How R1 and R2 find |grad D|^2. exact: by the gradient of D, in full float32, whose own gradient takes
+    second derivatives. finite_difference: by the change of D between images and the same images slightly
+    moved in random directions (approximated R1: Lin et al. 2025); the mean over directions is the same."""
+    penalty_step: Positive = 0.01
+    """With penalty_method=finite_difference: standard deviation of the move, of images in [-1, 1]."""
+    penalty_directions: Whole = 1
+    """With penalty_method=finite_difference: directions that are averaged, each with a pass of D of its own.
+    One scatters around the mean by 1.4 times its value, which the batch averages out."""
     gp_weight: NonNegative = 0.0
     """Weight lambda of the gradient penalty between reals and fakes (Gulrajani et al. 2017, eq. 3)."""
     gp_target: Positive = 1.0
