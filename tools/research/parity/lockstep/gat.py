@@ -25,8 +25,12 @@ from tools.research.parity.gat_code import (
 )
 from tools.research.parity.lockstep.ours import MOMENTS, After, LoopSetting, State, Step, TurnInputs
 
-LAWS = ("z of the generator's turn: theirs has that of the discriminator's turn; ours draws another",)
-"""Aligned, theirs is given ours. Alignment with DINOv2 is compared without --train."""
+LAWS = (
+    "z of the generator's turn: theirs has that of the discriminator's turn; ours draws another",
+    "tables of positions: their networks mean them to stay as they are, but their script lets every "
+    "parameter of the network whose turn it is learn; ours stay",
+)
+"""Aligned, theirs is given our z, and its tables stay. Alignment with DINOv2 is compared without --train."""
 
 ORDER: tuple[Net, ...] = ("discriminator", "generator")
 
@@ -74,6 +78,7 @@ class Theirs:
             fill(net, network.train())
         self.average = copy.deepcopy(self.networks["generator"])
         self._loss = their_loss(made, config)
+        self._loss.approximated_GP_std = config.penalty_step
         self._decay = 0.5 ** (setting.batch / config.ema_half_life_images)
         rates = {"generator": config.generator_rate, "discriminator": config.discriminator_rate}
         betas = config.adam_beta1, config.adam_beta2
@@ -88,15 +93,17 @@ class Theirs:
         """A step with what our turns used."""
         z = None if aligned else Numbers(turns[ORDER[0]].draws, self._spec).take("normal")
         for net in ORDER:
-            self._turn(net, turns[net], z)
+            self._turn(net, turns[net], z, aligned=aligned)
         with torch.no_grad():
             pairs = zip(self.average.parameters(), self.networks["generator"].parameters(), strict=True)
             for mean, parameter in pairs:
                 mean.mul_(self._decay).add_(parameter, alpha=1 - self._decay)
 
-    def _turn(self, net: Net, turn: TurnInputs, z: Tensor | None) -> None:
+    def _turn(self, net: Net, turn: TurnInputs, z: Tensor | None, *, aligned: bool) -> None:
         for each, network in self.networks.items():
             network.requires_grad_(each == net)
+            if aligned:
+                network.pos_embed.requires_grad_(False)
         value = played(self._loss, self._pair, net, turn.reals, turn.draws, self._spec, z)
         torch.autograd.backward(value.mean())
         assert self._config.clip_norm is not None
