@@ -18,6 +18,7 @@ from launch.assembly.dataset import (
 )
 from launch.assembly.fitting import settled
 from launch.assembly.fixtures import check_fixtures, with_fixtures
+from launch.assembly.latents import codec_settings, with_latents
 from launch.assembly.operations import prepare_operations, use_operations
 from launch.assembly.precision import with_computed_precision
 from launch.assembly.trainer import assemble, family_of
@@ -26,7 +27,7 @@ from launch.cluster.processes import is_one_of_many, run_ranks
 from launch.cluster.record import EXIT_REQUEUE, most_requeues, record_end, record_failure, recorded, restarts
 from pipeline.config.load import dump_config, identity
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Family, ImageSpec, Process
+from pipeline.contracts import MOMENTS, Family, ImageSpec, Process
 from pipeline.data.shards.card import data_card
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import ImageStream
@@ -71,7 +72,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     with nullcontext() if many else patiently("reading the index and the sizes of the shards"):
         sets = open_data(config, look=not many)
     spec = trained_spec(config, sets)
-    config = with_auto_settings(as_begun(config, run), spec)
+    config = with_auto_settings(as_begun(with_latents(config, sets.first), run), spec)
     if processes > 1 and not many:
         _check(config, spec, processes)
         check_processes(processes, on_cpu=config.engine.device == "cpu")
@@ -116,7 +117,7 @@ def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
     check_ranking(config.stop.metric, "stop.metric")
     sets = open_data(config)
     spec = trained_spec(config, sets)
-    config = with_auto_settings(as_begun(config, run), spec)
+    config = with_auto_settings(as_begun(with_latents(config, sets.first), run), spec)
     family = _check(config, spec, processes)
     config = with_fixtures(config, family, Process())
     check_claim(run, config, sets.claim())
@@ -219,9 +220,17 @@ def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
     tf32 = f", TF32 {config.engine.tf32}" if process.device.type == "cuda" else ""
     return (
         f"{config.family.name}: {', '.join(sizes)} parameters; {counted(index.count, 'image')} of "
-        f"{index.height}x{index.width}, {labels}; batch {config.batch.size} on {process.world_size} x "
-        f"{process.device.type}, {config.engine.computed}{tf32}"
+        f"{index.height}x{index.width}{_latents(config, trainer.family)}, {labels}; batch "
+        f"{config.batch.size} on {process.world_size} x {process.device.type}, {config.engine.computed}{tf32}"
     )
+
+
+def _latents(config: RunConfig, family: Family) -> str:
+    if codec_settings(config) is None:
+        return ""
+    seen = family.codec.latents(family.spec)
+    when = "beforehand" if MOMENTS in family.needs.fields else "at each step, slower than by hrgan encode"
+    return f" as latents of {seen.height}x{seen.width} with {seen.channels} channels, encoded {when}"
 
 
 def _report(config: RunConfig, run: Path, start: int, process: Process) -> Report:

@@ -84,10 +84,11 @@ class KLCodec:
     @torch.no_grad()
     def encode(self, reals: Batch, randomness: Randomness) -> Batch:
         extra = dict(reals.extra)
-        if self._stored:
-            mean, std = extra.pop(MOMENTS).float().chunk(2, dim=1)
-        else:
+        stored = extra.pop(MOMENTS, None)  # images that are judged later have none
+        if stored is None:
             mean, std = moments(self._autoencoder, reals.images)
+        else:
+            mean, std = stored.float().chunk(2, dim=1)
         latents = (mean + std * randomness.normal(*mean.shape[1:])) * self._scale
         return replace(reals, images=latents, extra={**extra, IN_PIXELS: reals.images})
 

@@ -45,6 +45,7 @@ _SHIPPED: Mapping[str, Mapping[int, Mapping[int, str]]] = {
     "r3gan": {0: {32: "r3gan-32"}, 1: {64: "r3gan-ffhq-64", 256: "r3gan-ffhq-256"}},
     "dcgan": {0: {32: "dcgan-32", 64: "dcgan-64"}, 1: {64: "dcgan-64"}},
     "mlp": {0: {32: "mlp-32"}, 1: {32: "mlp-32"}},
+    "autoencoder": {0: {32: "autoencoder-32", 64: "autoencoder-f8-64"}, 1: {256: "autoencoder-kl-f8"}},
 }
 _CPU_CHANNELS, _CPU_WIDEST, _CPU_LATENT, _CPU_BATCH = 16, 64, 128, 16
 _BESIDE_GB, _GB_AN_IMAGE = 1.4, {256: 0.51, 512: 1.08, 1024: 2.26}

@@ -10,6 +10,7 @@ import torch
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import Family, ImageSpec
 from pipeline.errors import UserError
+from pipeline.models.autoencoder import AutoencoderFamily
 from pipeline.models.biggan import BigGAN
 from pipeline.models.dcgan import DCGAN
 from pipeline.models.gat import GAT
@@ -26,6 +27,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "gat": GAT,
     "dcgan": DCGAN,
     "mlp": MLP,
+    "autoencoder": AutoencoderFamily,
 }
 
 

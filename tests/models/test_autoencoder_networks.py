@@ -95,13 +95,38 @@ def test_latents_are_drawn_with_their_mean_and_deviation() -> None:
     assert abs(latents.std() - 0.5) < 0.03
 
 
+def test_latents_without_a_variance_are_what_the_encoder_says() -> None:
+    network = Autoencoder(Shape(1, 4, (32, 32), 1, distributions=False))
+    images = torch.randn(2, 1, 4, 4)
+    moments = network.encode(images)
+    assert moments.mean.shape == (2, 4, 2, 2)
+    assert torch.equal(moments.mean, network.encoder(images))
+    torch.testing.assert_close(moments.sample(torch.ones_like(moments.mean)), moments.mean, atol=1e-6, rtol=0)
+
+
+def test_a_bounded_decoder_ends_with_tanh() -> None:
+    plain, bounded = (Autoencoder(Shape(1, 4, (32,), 1, bounded=bounded)) for bounded in (False, True))
+    bounded.load_state_dict(plain.state_dict(), strict=False)
+    latents = torch.randn(2, 4, 4, 4)
+    assert torch.equal(bounded.decode(latents), torch.tanh(plain.decode(latents)))
+
+
 def test_log_variances_are_clamped() -> None:
     moments = moments_of(torch.tensor([7.0, -31.0]).view(1, 2, 1, 1))
     assert (moments.mean.item(), moments.log_variance.item()) == (7.0, -30.0)
     assert moments_of(torch.tensor([0.0, 21.0]).view(1, 2, 1, 1)).log_variance.item() == 20.0
 
 
-@pytest.mark.parametrize("shape", [SMALL, Shape(1, 2, (64,), 3), Shape(3, 16, (32, 64), 2, attention=False)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        SMALL,
+        Shape(1, 2, (64,), 3),
+        Shape(3, 16, (32, 64), 2, attention=False),
+        Shape(1, 4, (32,), distributions=False),
+        Shape(1, 4, (32,), bounded=True),
+    ],
+)
 def test_tensors_tell_the_shape(shape: Shape) -> None:
     with torch.device("meta"):
         assert shape_of(Autoencoder(shape).state_dict()) == shape
@@ -130,7 +155,7 @@ def test_other_projects_names_lead_there_and_back(names: Names, small: Autoencod
     theirs = names.theirs(tensors)
     assert names.fit(theirs)
     assert not names.fit(tensors)
-    assert not set(theirs) & set(tensors) - {"scale"}
+    assert not set(theirs) & set(tensors)
     ours = names.ours(theirs)
     assert ours.keys() == tensors.keys()
     assert all(torch.equal(ours[name], tensors[name]) for name in tensors)

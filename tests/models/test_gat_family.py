@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.config.families import GATConfig
-from pipeline.contracts import Batch, ImageSpec, LevelledGame
+from pipeline.contracts import Batch, ImageSpec, LevelledGame, Verdict
 from pipeline.errors import UserError
+from pipeline.losses import Play
 from pipeline.models.gat import GAT
-from pipeline.models.gat.alignment import Alignment, resized
+from pipeline.models.gat.alignment import Alignment, Consistency, resized
 from pipeline.models.gat.noise import reduced
 from pipeline.models.gat.teacher import GRID, SIDE, Teacher, as_imagenet
 from pipeline.randomness import SampleRandomness
@@ -290,7 +291,7 @@ def test_teachers_that_do_not_fit_are_told_in_a_line():
     tensors = dinov2_tensors()
     without = {name: value for name, value in tensors.items() if name != "blocks.1.mlp.fc2.bias"}
     with pytest.raises(
-        UserError, match=r"fixtures\.teacher: not .*: its blocks\.1\.mlp\.fc2\.bias is missing"
+        UserError, match=r"fixtures\.teacher: not .* its blocks\.1\.mlp\.fc2\.bias is missing"
     ):
         Teacher(without)
     with pytest.raises(UserError, match="it has no cls_token"):
@@ -328,8 +329,8 @@ def test_levels_of_different_size_are_shown_at_their_size():
         torch.testing.assert_close(of_real, reduced(reals.images, scale))
 
 
-def test_consistency_pulls_levels_to_the_last_one_and_does_not_move_it():
-    family, networks, games = played(consistency_weight=3.0, **SCALES)
+def test_consistency_is_the_distance_of_levels_from_the_last_at_their_size():
+    family, _, games = played(consistency_weight=3.0, **SCALES)
     (turn,) = (phase.objective for phase in family.phases if phase.trains == "generator")
     reals = digits()
     fakes = games().generate(BATCH, reals.labels)
@@ -342,14 +343,21 @@ def test_consistency_pulls_levels_to_the_last_one_and_does_not_move_it():
     torch.testing.assert_close(terms.stats["loss/consistency"], expected)
     rest = terms.loss.mean() - 3 * expected
     torch.testing.assert_close(rest, terms.stats["loss/generator"])
-    last = networks.generator.synthesis.heads[-1].out.weight
-    (gradient,) = torch.autograd.grad(terms.loss.mean(), last)
-    without = tiny_game(tiny_family("gat", **SCALES), networks)
-    (plain,) = (
-        phase.objective for phase in tiny_family("gat", **SCALES).phases if phase.trains == "generator"
-    )
-    (alone,) = torch.autograd.grad(plain(without, reals).loss.mean(), last)
-    torch.testing.assert_close(gradient, alone)
+
+
+def test_consistency_alone_makes_later_heads_add_nothing():
+    family, networks, games = played(consistency_weight=1.0, **SCALES)
+    term = Consistency(1.0, family.shape.scales)
+    optimizer = torch.optim.Adam(networks.generator.parameters(), 3e-3)
+    values = []
+    for _ in range(40):
+        fakes = games().generate(BATCH)
+        value = term(Play(games(), digits(), fakes, None, Verdict(torch.zeros(BATCH)))).loss.mean()
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert values[-1] < 0.1 * values[0]
 
 
 def test_truncation_pulls_w_towards_the_mean_of_its_class():
@@ -376,7 +384,7 @@ def test_labels_are_not_needed():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"patch": 1, "scales": (4, 2, 2, 1), "consistency_weight": 1.0}], ids=["gat", "cat"]
+    "changes", [{}, {"scales": (4, 2, 2, 1), "consistency_weight": 1.0}], ids=["gat", "cat"]
 )
 @pytest.mark.slow
 def test_it_learns_digits(changes):
@@ -394,6 +402,6 @@ def test_it_learns_digits(changes):
         return (means - truth).square().mean().item()
 
     before = distance()
-    for _ in range(150):
+    for _ in range(90):
         trainer.step()
     assert distance() < 0.5 * before

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.config.families.autoencoder import AutoencoderConfig
 from pipeline.config.families.baselines import DCGANConfig, MLPConfig
 from pipeline.config.families.biggan import BigGANConfig
 from pipeline.config.families.gat import GATConfig
@@ -27,7 +28,14 @@ from pipeline.config.families.shared import (
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
 FamilyConfig = Annotated[
-    StyleGAN2Config | BigGANConfig | ProGANConfig | R3GANConfig | GATConfig | DCGANConfig | MLPConfig,
+    StyleGAN2Config
+    | BigGANConfig
+    | ProGANConfig
+    | R3GANConfig
+    | GATConfig
+    | DCGANConfig
+    | MLPConfig
+    | AutoencoderConfig,
     Field(discriminator="name"),
 ]
 """The union of all families."""
@@ -36,6 +44,7 @@ __all__ = [
     "AdaConfig",
     "Adaptive",
     "ApaConfig",
+    "AutoencoderConfig",
     "BigGANConfig",
     "CodecConfig",
     "Coded",

@@ -57,8 +57,8 @@ class GATConfig(FewImages, Objectives, Optimisation, Coded):
     [8, 4, 2, 1]. Levels then exchange nothing in the discriminator, and each has a logit of its own. null:
     all levels have the size of the image, and the discriminator judges them together."""
     consistency_weight: NonNegative = 0.0
-    """With CAT: weight of the mean squared distance between each level and the last one at its size, which is
-    not itself moved."""
+    """With CAT: weight of the mean squared distance between each level and the last one, at the level's
+    size."""
     noise_signal: Annotated[float, Field(gt=0, le=1)] = 0.125
     """Share of the coarsest level that the noise in front of the discriminator leaves; it grows geometrically
     to 1 at the last level."""
@@ -138,11 +138,9 @@ class GATConfig(FewImages, Objectives, Optimisation, Coded):
                 f"alignment_weight={self.alignment_weight:g}: not with apa.mode={self.apa.mode}, whose fakes "
                 "the teacher does not see; allowed: 0, or apa.mode=off"
             )
-        sides = [
-            gamma > 0 and every == 1
-            for gamma, every in ((self.r1_gamma, self.r1_every), (self.r2_gamma, self.r2_every))
-        ]
-        if self.alignment_weight and self.penalty_method == "finite_difference" and sides[0] != sides[1]:
+        penalties = ((self.r1_gamma, self.r1_every), (self.r2_gamma, self.r2_every))
+        now = [gamma > 0 and every == 1 for gamma, every in penalties]
+        if self.alignment_weight and self.penalty_method == "finite_difference" and now[0] != now[1]:
             raise ValueError(
                 f"alignment_weight={self.alignment_weight:g}: not with one of R1 and R2 alone in each step; "
                 "allowed: 0, both or neither of them, or penalty_method=exact"

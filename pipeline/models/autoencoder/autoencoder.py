@@ -12,39 +12,47 @@ from torch import Tensor, nn
 import ops
 from pipeline.errors import UserError
 from pipeline.models.autoencoder.layers import Doubling, Halving, Level, Middle, Norm, conv3
-from pipeline.models.autoencoder.moments import Moments, moments_of
-from pipeline.models.autoencoder.shape import Shape, shape_of
+from pipeline.models.autoencoder.moments import Moments, certain, moments_of
+from pipeline.models.autoencoder.shape import BOUNDED, Shape, shape_of
 from pipeline.models.layers import Compilable
 
 
 class Autoencoder(nn.Module):
     """Encodes images [N, C, H, W] in [-1, 1] into latents [N, C', H / f, W / f] and decodes them; H and W are
-    multiples of f. There is no bound on what it decodes.
+    multiples of f.
 
-    `scale` is the factor that gives latents of the data a standard deviation of 1 (Rombach et al. 2022,
-    appendix G). It is for models of the latents; neither `encode` nor `decode` applies it.
+    scale: the factor that gives latents of the data a standard deviation of 1 (Rombach et al. 2022, appendix
+    G). It is for models of the latents: neither `encode` nor `decode` applies it. log_scale: the logarithm of
+    the width of the likelihood (`losses.LIKELIHOODS`), 0-d. learns_scale: whether that is a parameter.
     """
 
     scale: Tensor
+    log_scale: Tensor
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, *, learns_scale: bool = False) -> None:
         super().__init__()
         self.shape = shape
         self.encoder, self.decoder = Encoder(shape), Decoder(shape)
         self.register_buffer("scale", torch.ones([]))
+        if learns_scale:
+            self.log_scale = nn.Parameter(torch.zeros([]))
+        else:
+            self.register_buffer("log_scale", torch.zeros([]))
 
-    def encode(self, images: Tensor) -> Moments:
+    def encode(self, images: Tensor, *, exact: bool = False) -> Moments:
         """Returns the distribution of each image's latents."""
-        return moments_of(self.encoder(images))
+        numbers = self.encoder(images, exact=exact)
+        return moments_of(numbers) if self.shape.distributions else certain(numbers)
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def decode(self, latents: Tensor, *, exact: bool = False) -> Tensor:
         """Returns images [N, C, H, W]; each depends on its own latents alone."""
-        images: Tensor = self.decoder(latents)
+        images: Tensor = self.decoder(latents, exact=exact)
         return images
 
 
 class Encoder(Compilable):
-    """[N, C, H, W] -> [N, 2C', H / f, W / f]: the means of the latents, then their log-variances."""
+    """[N, C, H, W] -> [N, 2C', H / f, W / f]: the means of the latents, then their log-variances; the latents
+    alone if they have none."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -56,8 +64,9 @@ class Encoder(Compilable):
         )
         self.middle = Middle(deepest, attention=shape.attention)
         self.norm = Norm(deepest)
-        self.last = conv3(deepest, 2 * shape.latent_channels)
-        self.moments = nn.Conv2d(2 * shape.latent_channels, 2 * shape.latent_channels, 1)
+        numbers = shape.latent_channels * (2 if shape.distributions else 1)
+        self.last = conv3(deepest, numbers)
+        self.moments = nn.Conv2d(numbers, numbers, 1)
 
     def compute(self, images: Tensor, *, exact: bool = False) -> Tensor:
         x = self.first(ops.arranged(images))
@@ -77,10 +86,13 @@ class Decoder(nn.Module):
         self.codes = nn.Conv2d(shape.latent_channels, shape.latent_channels, 1)
         self.trunk = DecoderTrunk(shape)
         self.last = conv3(shape.widths[0], shape.image_channels)
+        self.is_bounded = shape.bounded
+        if shape.bounded:
+            self.register_buffer(BOUNDED.split(".")[1], torch.zeros(0))
 
-    def forward(self, latents: Tensor) -> Tensor:
-        images: Tensor = self.last(self.trunk(self.codes(ops.arranged(latents))))
-        return images
+    def forward(self, latents: Tensor, *, exact: bool = False) -> Tensor:
+        images: Tensor = self.last(self.trunk(self.codes(ops.arranged(latents)), exact=exact))
+        return torch.tanh(images) if self.is_bounded else images
 
 
 class DecoderTrunk(Compilable):

@@ -32,7 +32,7 @@ class Moments:
         return 0.5 * each.flatten(1).sum(dim=1)
 
     def together(self) -> Tensor:
-        """Returns mean and log-variance as one tensor [N, 2C, H, W]."""
+        """Returns mean and log-variance as one tensor [N, 2C, H, W], of which `moments_of` makes the same."""
         return torch.cat([self.mean, self.log_variance], dim=1)
 
 
@@ -40,3 +40,8 @@ def moments_of(both: Tensor) -> Moments:
     """Returns the moments in [N, 2C, H, W], means first; log-variances are clamped to [-30, 20]."""
     mean, log_variance = both.chunk(2, dim=1)
     return Moments(mean, log_variance.clamp(_LEAST, _MOST))
+
+
+def certain(latents: Tensor) -> Moments:
+    """Returns latents that are known as if they were a distribution, of the least variance."""
+    return Moments(latents, torch.full_like(latents, _LEAST))

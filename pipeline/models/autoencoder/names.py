@@ -87,9 +87,11 @@ class Names:
         return any(name.startswith(self.sign) for name in names)
 
     def ours(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the tensors under our names; a name that is none of the project's stays as it is. The scale
-        is 1, since such files do not have it. Weights without the two 1x1 convolutions next to the latents
-        (Esser et al. 2024) get identities for them."""
+        """Returns the tensors under our names; a name that is none of the project's stays as it is.
+
+        Both scales, which such files do not have, are those of a new autoencoder. Weights without the two 1x1
+        convolutions next to the latents (Esser et al. 2024) get identities for them.
+        """
         count = len({found[1] for name in tensors if (found := re.match(r"decoder\.up\.(\d+)\.", name))})
         renamed = {}
         for name, tensor in tensors.items():
@@ -102,14 +104,14 @@ class Names:
                 channels = weight.shape[0 if own == "encoder.moments" else 1]
                 renamed[f"{own}.weight"] = torch.eye(channels)[:, :, None, None]
                 renamed[f"{own}.bias"] = torch.zeros(channels)
-        return {**renamed, "scale": torch.ones([])}
+        return {**renamed, "scale": torch.ones([]), "log_scale": torch.zeros([])}
 
     def theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Returns our tensors, without the scale, under the project's names."""
+        """Returns our tensors, without the scales, under the project's names."""
         count = len({name.split(".")[3] for name in tensors if name.startswith("decoder.trunk.levels.")})
         renamed = {}
         for name, tensor in tensors.items():
-            if name == "scale":
+            if name in ("scale", "log_scale"):
                 continue
             square = self.flat and ".attention." in name and tensor.ndim == 4
             renamed[_renamed(name, self.pairs, count)] = tensor[:, :, 0, 0] if square else tensor

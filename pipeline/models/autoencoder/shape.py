@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 
+BOUNDED = "decoder.bounded"
+"""The name of an empty tensor that decoders have whose images are bounded."""
 GROUPS = 32
 """The groups of every normalisation; the channels of every level are a multiple of it."""
 
@@ -19,8 +21,9 @@ class Shape:
 
     image_channels, latent_channels: those of its images and of its latents. widths: the channels of each
     level, from that of the image to the coarsest; all but the last end with resampling by two. blocks:
-    residual blocks in each level of the encoder; the decoder has one more. attention: whether the middle,
-    between encoder and decoder's levels, has self-attention.
+    residual blocks in each level of the encoder; the decoder has one more. attention: whether there is
+    self-attention at the resolution of the latents. distributions: whether latents have a variance, which the
+    encoder then tells. bounded: whether a hyperbolic tangent ends the decoder, so that images are in (-1, 1).
     """
 
     image_channels: int
@@ -28,6 +31,8 @@ class Shape:
     widths: tuple[int, ...]
     blocks: int = 2
     attention: bool = True
+    distributions: bool = True
+    bounded: bool = False
 
     @property
     def factor(self) -> int:
@@ -46,8 +51,15 @@ def shape_of(tensors: Mapping[str, Tensor]) -> Shape:
             tensors[f"encoder.levels.{level}.blocks.{blocks - 1}.conv2.weight"].shape[0]
             for level in range(levels)
         )
-        attention = "encoder.middle.attention.query.weight" in tensors
-        shape = Shape(first.shape[1], last.shape[1], widths, blocks, attention)
+        shape = Shape(
+            first.shape[1],
+            last.shape[1],
+            widths,
+            blocks,
+            attention="encoder.middle.attention.query.weight" in tensors,
+            distributions=tensors["encoder.moments.weight"].shape[0] != last.shape[1],
+            bounded=BOUNDED in tensors,
+        )
     except (KeyError, IndexError) as error:
         raise UserError(f"these are not the weights of an autoencoder: {error.args[0]} is missing") from error
     wrong = [width for width in widths if width <= 0 or width % GROUPS]

@@ -86,7 +86,8 @@ class Consistency:
     """weight * the mean squared distance between each level of a fake and the last one, at the level's size,
     averaged over levels, [N].
 
-    The last one is not moved. CAT's paper names such a term; its form is ours.
+    CAT's paper names such a term; its form is ours. The gradient moves both: as levels add up, their distance
+    is what later heads add at this size, and a last level that were held would run away from its followers.
     """
 
     def __init__(self, weight: float, scales: tuple[int, ...]) -> None:
@@ -94,9 +95,8 @@ class Consistency:
 
     def __call__(self, play: Play) -> Terms:
         *coarse, last = play.fakes.seen
-        wanted = last.detach()
         apart = [
-            (reduced(level, scale) - reduced(wanted, scale)).square().mean(dim=(1, 2, 3))
+            reduced(last - level, scale).square().mean(dim=(1, 2, 3))
             for level, scale in zip(coarse, self.scales[:-1], strict=True)
         ]
         mean = torch.stack(apart).mean(dim=0)
