@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,13 +76,14 @@ class Loop:
         self._trainer, self._config, self._keeper = trainer, config, keeper
         self._report, self._stop = report, stop
         self._reported = (0.0, 0.0)  # seconds waited for images, and retries
+        self._paused = 0.0  # seconds since the last tick in which this rank did not train
         self._flags = Flags(trainer.engine.process.device)
 
     def run(self) -> Outcome:
         """Trains, and saves what the configuration asks for on the way and at the end."""
         progress, total = self._trainer.progress, self._config.length.images
         if progress.images_seen == 0:
-            with self._patiently("making the first samples"):
+            with self._pausing(), self._patiently("making the first samples"):
                 self._keeper.snapshot(self._trainer, self._report)
         stopped, begun = False, False
         self._look_for_end()
@@ -91,7 +93,7 @@ class Loop:
             # together.
             self._trainer.wants_stop = self._stop.reason is not None or self._keeper.failed
             if not begun:
-                with self._patiently("waiting for the first images"):
+                with self._pausing(), self._patiently("waiting for the first images"):
                     self._trainer.fetch()
             with nullcontext() if begun else self._patiently("the first step"):
                 self._trainer.step()
@@ -106,6 +108,12 @@ class Loop:
 
     def _patiently(self, what: str) -> AbstractContextManager[None]:
         return patiently(f"hrgan: {what}", keep_quiet if self._report is None else self._report.say)
+
+    @contextmanager
+    def _pausing(self) -> Iterator[None]:
+        before = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - before
 
     def _reason(self) -> str:
         return self._stop.reason or "another process"
@@ -131,14 +139,15 @@ class Loop:
         self._when(last or crossed(before, now, config.report.every_images), self._tick)
         last = last or self._ended
         finished = now >= config.length.images or self._ended
-        self._when(
-            finished or crossed(before, now, config.snapshots.every_images),
-            lambda: self._keeper.snapshot(self._trainer, self._report),
-        )
-        self._when(
-            last or crossed(before, now, config.checkpoints.every_images),
-            lambda: self._keeper.checkpoint(self._trainer, self._report),
-        )
+        with self._pausing():
+            self._when(
+                finished or crossed(before, now, config.snapshots.every_images),
+                lambda: self._keeper.snapshot(self._trainer, self._report),
+            )
+            self._when(
+                last or crossed(before, now, config.checkpoints.every_images),
+                lambda: self._keeper.checkpoint(self._trainer, self._report),
+            )
         if self._report is not None:
             self._report.advance(now)
 
@@ -152,6 +161,7 @@ class Loop:
         now = {name: float(value) for name, value in self._trainer.family.figures().items()}
         stage = stage_figures(self._trainer.family.schedule.at(progress.images_seen))
         figures = {**self._trainer.meters.flush(), **now, **stage, **self._of_data()}
+        figures["speed/pause_seconds"], self._paused = self._paused, 0.0
         if self._report is not None:
             self._report.tick(progress.images_seen, progress.step, figures)
         self._look_for_end()

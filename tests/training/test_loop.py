@@ -111,3 +111,18 @@ def test_waiting_for_images_is_measured() -> None:
     for _ in range(3):
         trainer.step()
     assert 0.15 <= trainer.waited_seconds < 5
+
+
+def test_a_tick_says_how_long_training_paused_for_saving_since_the_last() -> None:
+    class Slow(Kept):
+        """Takes its time over a snapshot: the first comes before any step, the second at the end."""
+
+        def snapshot(self, trainer: Any, report: object = None) -> None:
+            time.sleep(0.2)
+
+    figures: list[dict[str, float]] = []
+    loop(toy_trainer(), Slow(), figures).run()
+    first, *others = [tick["speed/pause_seconds"] for tick in figures]
+    assert first >= 0.2
+    assert others
+    assert max(others) < 0.1

@@ -52,9 +52,12 @@ class Alignment:
         if self.translation == "shared" or augmentation.shift is None:
             return augmentation.moved(images)
         # There the shift of out[x] = in[x + t] is multiplied by the latents' side, divided by the teacher's
-        # and rounded down; ours is -t.
+        # and rounded down. Ours is -t and, across an image that is mirrored, which theirs is afterwards, t.
         sides = torch.tensor([self.shape.width, self.shape.height], device=images.device)
-        shift = -torch.div(-augmentation.shift * sides, SIDE, rounding_mode="floor")
+        signs = -torch.ones_like(augmentation.shift)
+        if augmentation.flip is not None:
+            signs[:, 0] = torch.where(augmentation.flip, 1, -1)
+        shift = signs * torch.div(signs * augmentation.shift * sides, SIDE, rounding_mode="floor")
         return replace(augmentation, size=(SIDE, SIDE), shift=shift).moved(images)
 
 

@@ -31,7 +31,8 @@ class RecordedNetwork:
     """name: of the case. family: its config's keys. spec: of the images. network: which of the two. rules:
     of the weights, by our names. inputs: shape of each in order, drawn as "input.0", ...; "labelled": then
     labels 0, 1, ... of the classes. call: further arguments of ours. given: mean, std, largest and sampled
-    values of the authors' output. training: in that mode, with the batch's statistics."""
+    values of the authors' output. training: in that mode, with the batch's statistics. part: of a tuple that
+    ours gives, the place of the output; if that is a tuple again, a place in it, and so on."""
 
     name: str
     family: Mapping[str, Any]
@@ -43,6 +44,7 @@ class RecordedNetwork:
     call: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
     training: bool = False
+    part: Sequence[int] = (0,)
 
     def tensors(self) -> list[Tensor]:
         """The inputs: images or latents, then labels [N] if there are any."""
@@ -66,7 +68,9 @@ class RecordedNetwork:
         """What our network gives."""
         result = self.ours()(*self.tensors(), exact=True, **self.call)
         result = result.logits if isinstance(result, Verdict) else result
-        output: Tensor = result[0] if isinstance(result, tuple) else result
+        for place in self.part if isinstance(result, tuple) else ():
+            result = result[place]
+        output: Tensor = result
         return output
 
 

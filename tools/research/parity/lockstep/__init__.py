@@ -11,7 +11,11 @@ A peer's module offers
 - `LAWS: tuple[str, ...]`, and what "aligned" does about them;
 - `setting(small, aligned) -> LoopSetting`, large for people, small for tests;
 - `run(checkout, setting, aligned, step, after)`, their loop: `step` before each of its steps, `after` with
-  its state after it.
+  its state after it;
+- if it can train by itself (`tools.learning_race`), `alone(checkout, setting, course)`; `samples(generator,
+  z, classes)`; and what of our configurations it takes: `CONFIG`, the family's class; `FOLLOWED`, the keys
+  that it is told; `EQUAL`, pairs of keys that must agree; `STEP_BATCHES`, how many batches of reals a step
+  takes.
 """
 
 from __future__ import annotations

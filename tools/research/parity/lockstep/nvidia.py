@@ -13,6 +13,7 @@ import itertools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -104,14 +105,16 @@ def drive(
     settings: Mapping[str, Any],
     *,
     reals: Reals,
-    supply: Supply,
+    supply: Supply | None,
     made: Callable[[str, Any], None],
     after: Callable[[Mapping[str, Any]], bool],
+    every_images: int = 0,
 ) -> None:
     """Runs their loop of `settings`.
 
-    made: told of each object that it constructs, by its class's name. after: given the loop's variables at
-    the end of each step; True ends it.
+    supply: its random numbers; None: its own. made: told of each object that it constructs, by its class's
+    name. after: given the loop's variables after the first step, and at the end of each step by which
+    `every_images` more were seen; True ends it.
     """
     loop: Any = importlib.import_module("training.training_loop")
     construct = loop.dnnlib.util.construct_class_by_name
@@ -126,18 +129,52 @@ def drive(
     def ended() -> bool:
         return after(sys._getframe(1).f_locals)
 
-    with _stood_in(loop, constructing), supply.feeding(), tempfile.TemporaryDirectory() as folder:
+    feeding = contextlib.nullcontext() if supply is None else supply.feeding()
+    with _stood_in(loop, constructing), feeding, tempfile.TemporaryDirectory() as folder:
         loop.training_loop(
             run_dir=folder,
             training_set_kwargs={"class_name": "reals"},
             total_kimg=_ENDLESS_KIMG,
-            kimg_per_tick=0,  # every step is a tick, and every tick asks whether to go on
+            kimg_per_tick=every_images / 1000,  # every tick asks whether to go on
             image_snapshot_ticks=None,
             network_snapshot_ticks=None,
             abort_fn=ended,
             cudnn_benchmark=False,
             **settings,
         )
+
+
+@dataclass(frozen=True)
+class Course:
+    """What their loop is given where it trains by itself, with its own random numbers.
+
+    begun: gets their untrained generator. after: gets images seen and their averaged generator after the
+    first step, and then once in `every_images`; True ends it.
+    """
+
+    reals: Reals
+    seed: int
+    every_images: int
+    begun: Callable[[Any], None]
+    after: Callable[[int, Any], bool]
+
+
+def train_alone(settings: Mapping[str, Any], course: Course) -> None:
+    """Runs their loop of `settings` as it stands."""
+    network = settings["G_kwargs"]["class_name"]
+
+    def made(kind: str, constructed: Any) -> None:
+        if kind == network:
+            course.begun(constructed)
+
+    drive(
+        {**settings, "random_seed": course.seed},
+        reals=course.reals,
+        supply=None,
+        made=made,
+        after=lambda variables: course.after(variables["cur_nimg"], variables["G_ema"]),
+        every_images=course.every_images,
+    )
 
 
 @contextlib.contextmanager

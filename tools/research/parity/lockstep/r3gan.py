@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config.families import R3GANConfig
-from tools.research.parity.lockstep.nvidia import MULTIPLIERS, Reals, drive
+from tools.research.parity.lockstep.nvidia import MULTIPLIERS, Course, Reals, drive, train_alone
 from tools.research.parity.lockstep.ours import MOMENTS, After, LoopSetting, State, Step, TurnInputs
 from tools.research.parity.lockstep.stylegan2 import Drawn
 from tools.research.parity.lockstep.supply import Supply
@@ -21,6 +21,23 @@ LAWS = (
     "theirs passes everything through the filters, taken about their middle (images differ by hundredths)",
 )
 """Aligned, the augmentation is of the groups that agree. Which reals the generator's turn sees is ours."""
+
+CONFIG, STEP_BATCHES = R3GANConfig, 2
+FOLLOWED = frozenset({
+    *("name", "z_dim", "widths", "cardinalities", "blocks", "label_dim", "low_precision_levels"),
+    *("burn_in_images", "adam_eps", "augment_color", "augment_kinds"),
+    *("generator_rate", "generator_rate_end", "discriminator_rate", "discriminator_rate_end"),
+    *("r1_gamma", "r1_gamma_end", "r2_gamma", "r2_gamma_end", "adam_beta2", "adam_beta2_end"),
+    *("ema_half_life_images", "ema_half_life_images_end", "augment_p", "augment_p_end"),
+})  # fmt: skip
+"""Keys of our configuration that their loop is told; of all others it has our defaults."""
+EQUAL = (
+    ("generator_rate", "discriminator_rate"),
+    ("generator_rate_end", "discriminator_rate_end"),
+    ("r1_gamma", "r2_gamma"),
+    ("r1_gamma_end", "r2_gamma_end"),
+)
+"""Keys for which their loop has one value."""
 
 _AGREE, _ALL = ("color", "cutout"), ("blit", "geometry", "color", "cutout")
 _STAGES = {True: ((32, 16, 16), (8, 4, 4)), False: ((256, 256, 128, 64, 32), (32, 32, 16, 8, 4))}
@@ -73,6 +90,18 @@ def run(checkout: Path, setting: LoopSetting, *, aligned: bool, step: Step, afte
             made=made,
             after=ended,
         )
+
+
+def alone(checkout: Path, setting: LoopSetting, course: Course) -> None:
+    """Their loop as it stands, by its own laws and numbers."""
+    with importing(checkout):
+        train_alone(_options(setting), course)
+
+
+def samples(generator: Any, z: Tensor, classes: Tensor) -> Tensor:
+    """Images of a generator of theirs. classes: one-hot, [N, 0] without any."""
+    images: Tensor = generator(z, classes)
+    return images
 
 
 def _feed(supply: Supply, turns: Iterable[TurnInputs], setting: LoopSetting) -> None:

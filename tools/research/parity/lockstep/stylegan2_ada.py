@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.models.stylegan2.foreign import ada_name
-from tools.research.parity.lockstep.nvidia import MULTIPLIERS, Reals, drive
+from tools.research.parity.lockstep.nvidia import MULTIPLIERS, Course, Reals, drive, train_alone
 from tools.research.parity.lockstep.ours import After, LoopSetting, State, Step, TurnInputs
 from tools.research.parity.lockstep.stylegan2 import Drawn, noise_shapes
 from tools.research.parity.lockstep.supply import Supply
@@ -30,6 +30,18 @@ LAWS = (
     "theirs passes everything through the filters, taken about their middle (images differ by hundredths)",
 )
 """Aligned, theirs follows our law in the first three, and the augmentation is of the groups that agree."""
+
+CONFIG, STEP_BATCHES = StyleGAN2Config, 1
+FOLLOWED = frozenset({
+    *("name", "z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max", "low_precision_levels"),
+    *("clamp", "ada", "minibatch_stddev_group", "r1_gamma", "r1_every", "style_mixing", "w_avg_decay"),
+    *("path_length_weight", "path_length_decay", "path_length_shrink", "path_length_every"),
+    *("generator_rate", "discriminator_rate", "adam_beta1", "adam_beta2", "adam_eps"),
+    *("ema_half_life_images", "ema_ramp"),
+})  # fmt: skip
+"""Keys of our configuration that their loop is told; of all others it has our defaults."""
+EQUAL: tuple[tuple[str, str], ...] = ()
+"""Keys for which their loop has one value."""
 
 ORDER = ("generator", "path_length", "discriminator", "r1")
 AGREE, ALL = ("color", "noise", "cutout"), ("blit", "geometry", "color")
@@ -59,6 +71,18 @@ def run(checkout: Path, setting: LoopSetting, *, aligned: bool, step: Step, afte
     """Their loop; `step` makes ours go on by one step, and is called before each of theirs."""
     with isolated(checkout, stand_ins=("requests",)):
         run_loop(setting, Laws(aligned), step, after, networks="training.networks")
+
+
+def alone(checkout: Path, setting: LoopSetting, course: Course) -> None:
+    """Their loop as it stands, by its own laws and numbers."""
+    with isolated(checkout, stand_ins=("requests",)):
+        train_alone(options_of(setting, "training.networks"), course)
+
+
+def samples(generator: Any, z: Tensor, classes: Tensor) -> Tensor:
+    """Images of a generator of theirs. classes: one-hot, [N, 0] without any."""
+    images: Tensor = generator(z, classes, noise_mode="const")
+    return images
 
 
 class Laws:
@@ -132,7 +156,7 @@ def run_loop(setting: LoopSetting, laws: Laws, step: Step, after: After, *, netw
         return after(_state(variables))
 
     drive(
-        _options(setting, networks),
+        options_of(setting, networks),
         reals=Reals(setting.spec, batches),
         supply=supply,
         made=made,
@@ -171,14 +195,16 @@ def _feed_fakes(supply: Supply, turn: Drawn, setting: LoopSetting) -> None:
         supply.put("normal", noise)
 
 
-def _options(setting: LoopSetting, networks: str) -> dict[str, Any]:
+def options_of(setting: LoopSetting, networks: str) -> dict[str, Any]:
+    """Their loop's settings. networks: the module of their networks."""
     config = setting.config
     widths = {"channel_base": config.channel_base, "channel_max": config.channel_max}
     shared = {**widths, "num_fp16_res": 0, "conv_clamp": config.clamp}
     layers = {"num_layers": config.mapping_layers}
     nested = networks == "training.networks"
     adam = {"class_name": "torch.optim.Adam", "betas": [config.adam_beta1, config.adam_beta2]}
-    multipliers = {name: 1 for kind in config.ada.kinds for name in MULTIPLIERS[kind]}
+    ada, multipliers = config.ada, {name: 1 for kind in config.ada.kinds for name in MULTIPLIERS[kind]}
+    augment = {"class_name": "training.augment.AugmentPipe", **multipliers}
     return {
         "G_kwargs": {
             "class_name": f"{networks}.Generator",
@@ -203,11 +229,11 @@ def _options(setting: LoopSetting, networks: str) -> dict[str, Any]:
             "pl_decay": config.path_length_decay,
             "pl_weight": config.path_length_weight,
         },
-        "augment_kwargs": {"class_name": "training.augment.AugmentPipe", **multipliers},
-        "augment_p": config.ada.p,
-        "ada_target": config.ada.target,
-        "ada_interval": config.ada.every,
-        "ada_kimg": config.ada.adjust_images / 1000,
+        "augment_kwargs": None if ada.mode == "off" else augment,
+        "augment_p": 0 if ada.mode == "off" else ada.p,
+        "ada_target": ada.target if ada.mode == "adaptive" else None,
+        "ada_interval": ada.every,
+        "ada_kimg": ada.adjust_images / 1000,
         "G_reg_interval": config.path_length_every,
         "D_reg_interval": config.r1_every,
         "ema_kimg": config.ema_half_life_images / 1000,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tools.research.parity.lockstep import stylegan2_ada
+from tools.research.parity.lockstep.nvidia import Course, train_alone
 from tools.research.parity.lockstep.ours import After, LoopSetting, Step
 from tools.research.parity.stylegan3 import with_versions
 from tools.research.peers import isolated
@@ -19,6 +20,9 @@ LAWS = (
     "w_avg decays by 0.998 there, and is set to ours",
 )
 setting = stylegan2_ada.setting
+CONFIG, STEP_BATCHES = stylegan2_ada.CONFIG, stylegan2_ada.STEP_BATCHES
+FOLLOWED, EQUAL = stylegan2_ada.FOLLOWED - {"w_avg_decay"}, stylegan2_ada.EQUAL
+samples = stylegan2_ada.samples
 
 
 class _Laws(stylegan2_ada.Laws):
@@ -34,3 +38,9 @@ def run(checkout: Path, setting: LoopSetting, *, aligned: bool, step: Step, afte
     """Their loop; `step` makes ours go on by one step, and is called before each of theirs."""
     with with_versions(), isolated(checkout, stand_ins=("requests",)):
         stylegan2_ada.run_loop(setting, _Laws(aligned), step, after, networks="training.networks_stylegan2")
+
+
+def alone(checkout: Path, setting: LoopSetting, course: Course) -> None:
+    """Their loop as it stands, by its own laws and numbers."""
+    with with_versions(), isolated(checkout, stand_ins=("requests",)):
+        train_alone(stylegan2_ada.options_of(setting, "training.networks_stylegan2"), course)

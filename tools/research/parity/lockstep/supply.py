@@ -28,6 +28,10 @@ class Supply:
         """All that another holds."""
         self._queue.extend(other._queue)
 
+    def pop(self) -> tuple[str, Tensor]:
+        """Takes back what was put first."""
+        return self._queue.popleft()
+
     def finish(self) -> None:
         """Errors: RuntimeError if numbers are left over: the loop did not do what it was fed for."""
         if self._queue:
@@ -41,6 +45,14 @@ class Supply:
             for name, kind in (("randn", "normal"), ("rand", "uniform")):
                 made = self._made(kind, getattr(torch, name))
                 stack.enter_context(mock.patch.object(torch, name, made))
+            whole = torch.randint
+            stack.enter_context(
+                mock.patch.object(
+                    torch,
+                    "randint",
+                    lambda low, high, size, **_: self.take("integers", size, whole, low, high, size),
+                )
+            )
             like = torch.randn_like
             stack.enter_context(
                 mock.patch.object(torch, "randn_like", lambda x, **_: self.take("normal", x.shape, like, x))
