@@ -25,8 +25,9 @@ from pipeline.float32 import full_float32
 from pipeline.generation.computing import own_cores, repeatable
 from pipeline.models.autoencoder import autoencoder_from
 from pipeline.models.codecs import moments
+from pipeline.storage.averages import GENERATOR
 from pipeline.storage.fixtures import read_fixture
-from pipeline.storage.snapshots import GENERATOR, open_snapshot
+from pipeline.storage.snapshots import open_snapshot
 from pipeline.words import counted, keep_quiet, note, patiently
 
 

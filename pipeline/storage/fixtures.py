@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import open_file
+from pipeline.storage.averages import GENERATOR
 from pipeline.storage.faults import refusal
-from pipeline.storage.snapshots import GENERATOR
 
 
 def read_fixture(where: str, file: Path, sha256: str | None) -> tuple[dict[str, Tensor], str]:
