@@ -60,8 +60,8 @@ def memory(name: str, resolution: int, overrides: Sequence[str], few: int = _FEW
     lines = {phase: Linear.through(few, one[phase], 2 * few, two[phase]) for phase in one}
     phase = max(lines, key=lambda phase: lines[phase].each)
     sizes = {net: sum(4 * p.numel() for p in module.parameters()) for net, module in trainer.networks.items()}
-    # Weights, gradients and two moments of both networks, and the averaged generator.
-    standing = 4 * sum(sizes.values()) + sizes["generator"]
+    # Weights, gradients and two moments of both networks, and the generator's averages.
+    standing = 4 * sum(sizes.values()) + (1 + len(config.averages.widths)) * sizes["generator"]
     return Memory(lines[phase].each, standing + lines[phase].fixed, phase)
 
 
