@@ -81,7 +81,7 @@ class StartConfig(Strict):
     everything starts fresh."""
     keep: Literal["weights", "all"] = "weights"
     """What is taken from the source. weights: what fits, into a run that begins at 0 images. all: everything
-    that a checkpoint holds, or nothing if something does not fit: weights, averages, moments, memory (ADA's
+    that a checkpoint holds, or nothing if something does not fit: weights, average, moments, memory (ADA's
     p, running means) and position. The run then goes on where the source stood, under its own settings and
     data, and `length.images` counts the source's images too. The source is a run or one of its
     checkpoints."""
