@@ -1,4 +1,4 @@
-"""The teacher's image beside the discriminator's, moved as in the authors' code: first moved, then mirrored."""
+"""The teacher's image as the authors' code moves it: first moved, then mirrored, as the discriminator's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def test_published_moves_are_by_rounded_shifts_before_an_image_is_mirrored():
     images = torch.rand(IMAGES, 3, SIDE, SIDE) + 1
     moved = Alignment(images, torch.nn.Identity(), "published", shape)._moved(images, drawn)
     seen = set()
-    for image, got, (right, down), flip in zip(images, moved, drawn.shift.tolist(), drawn.flip.tolist(), strict=True):
+    for image, got, (right, down), flip in zip(
+        images, moved, drawn.shift.tolist(), drawn.flip.tolist(), strict=True
+    ):
         # There out[y, x] = in[y + a, x + b] comes first, so that b has ours mirrored.
         a, b = -down, right if flip else -right
         a, b = (math.floor(t * LATENT / SIDE) for t in (a, b))
