@@ -1,4 +1,4 @@
-"""The teacher's image beside the discriminator's, as in the authors' code: first moved, then mirrored."""
+"""The teacher's image as the authors' code moves it: first moved, then mirrored, as the discriminator's."""
 
 from __future__ import annotations
 
