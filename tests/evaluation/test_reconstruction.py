@@ -1,4 +1,4 @@
-"""Metrics of reconstructions: closed forms for a model that adds a known error, figures that a data set of the
+"""Metrics of reconstructions: closed forms for a model that adds a known error, figures that a set of these
 reconstructions has too, and refusals by name."""
 
 from __future__ import annotations
