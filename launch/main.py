@@ -16,6 +16,7 @@ from typer.main import get_command
 from launch.commands.board import board
 from launch.commands.configs import configs
 from launch.commands.doctor import doctor
+from launch.commands.encode import encode
 from launch.commands.evaluate import evaluate
 from launch.commands.explore import explore
 from launch.commands.export import export
@@ -64,6 +65,7 @@ def _options(
 for _command in (init, prepare, train, generate, evaluate):
     app.command(no_args_is_help=False)(_command)
 app.command("import", no_args_is_help=False)(import_weights)
+app.command(no_args_is_help=False)(encode)
 app.command(no_args_is_help=False)(export)
 app.command("measure-data", no_args_is_help=False)(measure_data)
 app.command(no_args_is_help=False)(runs)

@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
     **{room: set() for room in sorted(FREE)},
     "pipeline.contracts": set(),
     "pipeline.latents": {"pipeline.contracts"},
+    "pipeline.perceptual": set(),
     "pipeline.config": set(),
     "pipeline.storage": BASE,
     "pipeline.importing": set(),
@@ -53,13 +54,19 @@ ROOMS: dict[str, set[str]] = {
         "pipeline.images",
         "pipeline.storage",
     },
+    "pipeline.data.encoding": {
+        "pipeline.contracts",
+        "pipeline.data.shards",
+        "pipeline.images",
+        "pipeline.storage",
+    },
     "pipeline.data.streaming": BASE | {"pipeline.data.shards", "pipeline.data.stores"},
     "pipeline.engines": BASE,
     "pipeline.losses": {"pipeline.contracts", "ops"},
     "pipeline.models.layers": {"pipeline.contracts", "ops"},
-    "pipeline.models": BASE | {"pipeline.losses", "pipeline.models.layers", "ops"},
+    "pipeline.models": BASE | {"pipeline.losses", "pipeline.models.layers", "pipeline.perceptual", "ops"},
     "pipeline.training": BASE | SHOWN | DATA | {"pipeline.engines", "pipeline.storage"},
-    "pipeline.evaluation": BASE | SHOWN | DATA | {"pipeline.storage"},
+    "pipeline.evaluation": BASE | SHOWN | DATA | {"pipeline.storage", "pipeline.perceptual"},
     "pipeline.generation": BASE | SHOWN | DATA | {"pipeline.storage", "pipeline.evaluation"},
     "pipeline.exploration": BASE
     | SHOWN
@@ -89,8 +96,9 @@ LIBRARIES: dict[str, set[str]] = {
     "pipeline.versions": set(),
     "pipeline.contracts": {"torch"},
     "pipeline.latents": {"torch"},
+    "pipeline.perceptual": {"torch"},
     "pipeline.config": {"pydantic", "pydantic_core", "yaml"},
-    "pipeline.importing": {"torch"},
+    "pipeline.importing": {"safetensors", "torch"},
 }
 # Libraries that only these rooms know. Tools compare with other programs.
 CONFINED = {

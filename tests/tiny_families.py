@@ -26,6 +26,7 @@ __all__ = [
     "PLAIN",
     "SIDE",
     "TINY",
+    "WITHOUT_CLASSES",
     "DigitStream",
     "seeded_networks",
     "sliced_distance",
@@ -35,13 +36,16 @@ __all__ = [
     "tiny_trainer",
 ]
 
-FLOAT32_ALONE = ("dcgan", "mlp")
+FLOAT32_ALONE = ("autoencoder", "dcgan", "mlp")
 """Families that refuse engine.precision=bfloat16."""
+WITHOUT_CLASSES = ("autoencoder",)
+"""Families that know no classes, whatever the data have."""
 
 
 def tiny_game(family: Family, networks: Networks, count: int = BATCH, images_seen: int = 0) -> Game:
     randomness = SampleRandomness(range(count))
-    return family.game(networks, family.schedule.at(images_seen), randomness)
+    (reals,) = DigitStream(family.spec).draw(count)
+    return family.game(networks, family.schedule.at(images_seen), randomness, reals)
 
 
 def sliced_distance(a: Tensor, b: Tensor) -> float:

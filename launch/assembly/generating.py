@@ -11,13 +11,12 @@ import typer
 
 from launch.assembly.judging import Judges
 from launch.assembly.operations import prepare_operations
-from launch.assembly.sampling import choose_device, sampler_of
+from launch.assembly.sampling import choose_device, own_device_of, sampler_of
 from launch.cluster.processes import is_one_of_many, run_ranks
 from launch.cluster.srun import task_place
 from launch.options.declared import command_line
 from launch.options.generate import EXTRACTOR, GenerateOptions
 from pipeline.data.shards.index import ShardIndex
-from pipeline.engines.devices import own_device
 from pipeline.errors import UserError
 from pipeline.evaluation.features.weights import chosen_extractor, chosen_perceptual, chosen_weights
 from pipeline.evaluation.settings import PathSettings, Settings
@@ -144,7 +143,7 @@ def make_shards(options: GenerateOptions) -> int:
     """Writes a data set of shards, with as many processes as the options ask for, unless this process is
     already one of several. Returns the exit code."""
     snapshot, out, shard_size = open_snapshot(options.source), options.out, options.shard_size
-    judges = judges_of(options, snapshot, _own(choose_device(options.device)))
+    judges = judges_of(options, snapshot, own_device_of(options.device))
     request = request_of(options, snapshot, judges)
     several = options.processes > 1 and not is_one_of_many()
     if several and not take_folder(request, out, shard_size).complete:
@@ -169,10 +168,3 @@ def make_shards(options: GenerateOptions) -> int:
     if place.first:
         typer.echo(f"{out}: {counted(index.count, 'image')} in {counted(len(index.shards), 'shard')}")
     return 0
-
-
-def _own(device: torch.device) -> torch.device:
-    """The device that this process is to use."""
-    if device.type != "cuda":
-        return device
-    return own_device(task_place(os.environ).local_rank)

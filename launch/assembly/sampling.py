@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from launch.assembly.fixtures import recall_fixtures
 from launch.assembly.operations import use_operations
+from launch.cluster.srun import task_place
 from pipeline.contracts import Sampler
+from pipeline.engines.devices import own_device
 from pipeline.errors import UserError
 from pipeline.models.registry import build_family, low_precision_of
 from pipeline.storage.snapshots import Snapshot
@@ -17,6 +21,12 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no CUDA device is visible; allowed: auto, cpu")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def own_device_of(name: str) -> torch.device:
+    """The same for this process, which may be one of several with a GPU each."""
+    device = choose_device(name)
+    return device if device.type != "cuda" else own_device(task_place(os.environ).local_rank)
 
 
 def sampler_of(snapshot: Snapshot, device: torch.device) -> Sampler:

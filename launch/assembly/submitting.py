@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 import typer
 
-from launch.assembly import evaluating, generating
+from launch.assembly import encoding, evaluating, generating
 from launch.assembly.training import check_start
 from launch.cluster.queue import Queue, ask_queue
 from launch.cluster.submission import CommandName, JobCommand, Submission, log_pattern, script, submit
 from launch.cluster.sweep import SweepRun, sweep_runs
 from launch.options.declared import parsed
+from launch.options.encode import EncodeOptions
 from launch.options.evaluate import EvaluateOptions
 from launch.options.generate import GenerateOptions
 from launch.options.prepare import PrepareOptions
@@ -156,6 +157,15 @@ def submit_preparation(options: SubmitPrepareOptions) -> None:
         raise UserError(f"{asked.out}: is complete; there is nothing to prepare")
     jobs = asked.out / JOBS
     _submit_other(job, "prepare", [options.arguments], jobs, tasks=1, copies=options.tasks, gpus=False)
+
+
+def submit_encoding(options: SubmitOtherOptions) -> None:
+    """Submits a job that runs `hrgan encode ARGUMENTS`."""
+    asked = parsed(EncodeOptions, "hrgan encode", options.arguments)
+    encoding.request_of(asked, torch.device("cpu"))
+    if refuse_strangers(asked.out) and read_unfinished(asked.out).complete:
+        raise UserError(f"{asked.out}: is complete; there is nothing to encode")
+    _submit_other(options.job, "encode", [options.arguments], asked.out / JOBS)
 
 
 def _submit_other(

@@ -18,6 +18,7 @@ from launch.assembly.dataset import (
 )
 from launch.assembly.fitting import settled
 from launch.assembly.fixtures import check_fixtures, with_fixtures
+from launch.assembly.latents import codec_settings, with_latents
 from launch.assembly.operations import prepare_operations, use_operations
 from launch.assembly.precision import with_computed_precision
 from launch.assembly.trainer import assemble, family_of
@@ -26,10 +27,9 @@ from launch.cluster.processes import is_one_of_many, run_ranks
 from launch.cluster.record import EXIT_REQUEUE, most_requeues, record_end, record_failure, recorded, restarts
 from pipeline.config.load import dump_config, identity
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Family, ImageSpec, Process
+from pipeline.contracts import MOMENTS, Family, ImageSpec, Process
 from pipeline.data.shards.card import data_card
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import ImageStream
 from pipeline.engines.contact import contact
 from pipeline.engines.devices import check_processes
 from pipeline.engines.heartbeat import Heartbeat
@@ -48,7 +48,7 @@ from pipeline.storage.runs import as_begun, check_claim, claim_run, keep_settled
 from pipeline.storage.start import load_start
 from pipeline.training.keeper import RunKeeper
 from pipeline.training.loop import Loop, Outcome
-from pipeline.training.pictures import grid_columns
+from pipeline.training.pictures import grid_columns, originals
 from pipeline.training.report import Report
 from pipeline.training.resume import agreed_checkpoint
 from pipeline.training.start import begin_with
@@ -71,7 +71,7 @@ def train(config: RunConfig, run: Path, processes: int) -> int:
     with nullcontext() if many else patiently("reading the index and the sizes of the shards"):
         sets = open_data(config, look=not many)
     spec = trained_spec(config, sets)
-    config = with_auto_settings(as_begun(config, run), spec)
+    config = with_auto_settings(as_begun(with_latents(config, sets.first), run), spec)
     if processes > 1 and not many:
         _check(config, spec, processes)
         check_processes(processes, on_cpu=config.engine.device == "cpu")
@@ -116,7 +116,7 @@ def check_start(config: RunConfig, run: Path, processes: int) -> RunConfig:
     check_ranking(config.stop.metric, "stop.metric")
     sets = open_data(config)
     spec = trained_spec(config, sets)
-    config = with_auto_settings(as_begun(config, run), spec)
+    config = with_auto_settings(as_begun(with_latents(config, sets.first), run), spec)
     family = _check(config, spec, processes)
     config = with_fixtures(config, family, Process())
     check_claim(run, config, sets.claim())
@@ -221,9 +221,17 @@ def _summary(config: RunConfig, index: ShardIndex, trainer: Trainer) -> str:
     tf32 = f", TF32 {config.engine.tf32}" if process.device.type == "cuda" else ""
     return (
         f"{config.family.name}: {', '.join(sizes)} parameters; {counted(index.count, 'image')} of "
-        f"{index.height}x{index.width}, {labels}; batch {config.batch.size} on {process.world_size} x "
-        f"{process.device.type}, {config.engine.computed}{tf32}"
+        f"{index.height}x{index.width}{_latents(config, trainer.family)}, {labels}; batch "
+        f"{config.batch.size} on {process.world_size} x {process.device.type}, {config.engine.computed}{tf32}"
     )
+
+
+def _latents(config: RunConfig, family: Family) -> str:
+    if codec_settings(config) is None:
+        return ""
+    seen = family.codec.latents(family.spec)
+    when = "beforehand" if MOMENTS in family.needs.fields else "at each step, slower than by hrgan encode"
+    return f" as latents of {seen.height}x{seen.width} with {seen.channels} channels, encoded {when}"
 
 
 def _report(config: RunConfig, run: Path, start: int, process: Process) -> Report:
@@ -240,11 +248,8 @@ def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex, summ
     """Reports once, at the beginning of a run, what the run is, and a picture of the reals."""
     texts = {"config": f"```yaml\n{dump_config(config)}\n```", "data": data_card(index), "summary": summary}
     report.describe(texts, identity(config))
-    data = config.data.model_copy(update={"workers": 0})
     count = config.snapshots.grid
-    with ImageStream(index, data, seed=config.seed, process=Process(), images_seen=0, labels=False) as stream:
-        (reals,) = stream.draw(count)
-    picture = compose_grid(reals.images, grid_columns(count))
+    picture = compose_grid(originals(index, config, count), grid_columns(count))
     write_picture(run / "samples" / "reals.png", picture)
     report.picture("reals", picture, 0)
 

@@ -27,7 +27,7 @@ class Queued:
     @property
     def purpose(self) -> tuple[str, Path] | None:
         """Kind and folder, of a job of `hrgan submit`."""
-        match = re.fullmatch(r"hrgan (train|evaluate|generate|prepare) (/.*)", self.comment)
+        match = re.fullmatch(r"hrgan (train|evaluate|generate|prepare|encode) (/.*)", self.comment)
         return (match[1], Path(match[2])) if match else None
 
     def __str__(self) -> str:

@@ -26,7 +26,7 @@ from submitit.helpers import clean_env
 from pipeline.config.cluster import ClusterConfig
 from pipeline.errors import RunFailed, UserError
 
-CommandName = Literal["train", "evaluate", "generate", "prepare"]
+CommandName = Literal["train", "evaluate", "generate", "prepare", "encode"]
 _LIMIT_STATUS = 128 + 12  # ended by USR2, which SLURM sends before the limit
 _WRONG = ("invalid", "unrecognized", "requested", "violates")  # in what sbatch says to a wrong option
 

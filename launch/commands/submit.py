@@ -1,4 +1,4 @@
-"""`hrgan submit train | evaluate | generate | prepare`: the same commands as jobs of a SLURM cluster."""
+"""`hrgan submit train | evaluate | generate | prepare | encode`: commands as jobs of a SLURM cluster."""
 
 from __future__ import annotations
 
@@ -98,6 +98,19 @@ def prepare(options: SubmitPrepareOptions) -> int:
       hrgan submit prepare photos shards --resolution 256 --tasks 8 --cluster configs/cluster/example.yaml
     """
     _submitting().submit_preparation(options)
+    return 0
+
+
+@submit.command(no_args_is_help=False, context_settings=_PASS_ON)
+@takes_options
+def encode(options: SubmitOtherOptions) -> int:
+    """Encode a data set as a job, with all arguments of hrgan encode.
+
+    \b
+    Examples:
+      hrgan submit encode shards latents --codec runs/autoencoder --cluster configs/cluster/example.yaml
+    """
+    _submitting().submit_encoding(options)
     return 0
 
 

@@ -89,7 +89,8 @@ class FixtureConfig(Strict):
     """One of the frozen networks that a family asks for."""
 
     file: str
-    """Its weights, a .safetensors file; a run may find it elsewhere when it goes on."""
+    """Its weights: a .safetensors file, or a snapshot, of which it is the generator. A run may find it
+    elsewhere when it goes on."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
     """What the file must be. null: what it is where the run begins, which keeps to it."""
 

@@ -4,7 +4,7 @@ Nothing here knows a particular family, or a library other than torch. A family 
 types; training, evaluation and generation run them.
 """
 
-from pipeline.contracts.codecs import PIXELS, Codec
+from pipeline.contracts.codecs import CODEC, IN_PIXELS, MOMENTS, PIXELS, Codec
 from pipeline.contracts.data import (
     COLOURS,
     SECOND,
@@ -20,7 +20,7 @@ from pipeline.contracts.data import (
     per_image,
 )
 from pipeline.contracts.engines import Engine, Keep, Process, StepReport
-from pipeline.contracts.families import Family, Sampler
+from pipeline.contracts.families import Evidential, Family, Reconstructor, Sampler
 from pipeline.contracts.optimizers import AdamRule, AdamWRule, RMSPropRule, Rule, SGDRule
 from pipeline.contracts.players import (
     Augmentation,
@@ -37,7 +37,10 @@ from pipeline.contracts.players import (
 from pipeline.contracts.stages import NETS, Net, Scalar, Schedule, Stage
 
 __all__ = [
+    "CODEC",
     "COLOURS",
+    "IN_PIXELS",
+    "MOMENTS",
     "NETS",
     "PIXELS",
     "SECOND",
@@ -48,6 +51,7 @@ __all__ = [
     "Batch",
     "Codec",
     "Engine",
+    "Evidential",
     "Fakes",
     "Family",
     "Field",
@@ -66,6 +70,7 @@ __all__ = [
     "Process",
     "RMSPropRule",
     "Randomness",
+    "Reconstructor",
     "ReplayedGame",
     "Rule",
     "SGDRule",

@@ -53,3 +53,11 @@ class Pixels:
 
 
 PIXELS: Codec = Pixels()
+
+CODEC = "codec"
+"""The name of the fixture that a codec encodes and decodes with."""
+MOMENTS = "moments"
+"""The field of samples whose latents were computed beforehand: means, then standard deviations, before any
+scale, [2C', H', W']."""
+IN_PIXELS = "codec.pixels"
+"""The key in `Batch.extra` of the images [N, C, H, W] in [-1, 1] whose latents stand in their place."""

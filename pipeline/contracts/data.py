@@ -140,24 +140,28 @@ class Verdict:
     heads: the logits of each head, float32: [N], or [N, L] from a head that judges L parts of an image
     separately (patches: Isola et al. 2017, section 3.2.2). A loss is averaged over L and summed over heads
     (`per_image`). classes: class logits [N, K] from an auxiliary classifier, or None. stats: what the
-    discriminator measured on the way, detached, for `Family.observe`.
+    discriminator measured on the way, detached, for `Family.observe`. extra: what else the pass gives, one
+    entry an image, still in the graph, for terms that a family adds to its turns.
     """
 
     heads: tuple[Tensor, ...]
     classes: Tensor | None
     stats: Mapping[str, Tensor]
+    extra: Mapping[str, Tensor]
 
     def __init__(
         self,
         heads: Tensor | Sequence[Tensor],
         classes: Tensor | None = None,
         stats: Mapping[str, Tensor] | None = None,
+        extra: Mapping[str, Tensor] | None = None,
     ) -> None:
         """heads: the heads' logits in sequence, or the tensor of the only head."""
         # The dataclass is frozen: this is the one place where its fields are set.
         object.__setattr__(self, "heads", (heads,) if isinstance(heads, Tensor) else tuple(heads))
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "stats", stats or {})
+        object.__setattr__(self, "extra", extra or {})
 
     @property
     def logits(self) -> Tensor:

@@ -185,7 +185,7 @@ class Phase:
     after each update (weight clipping). own_reals: 0 for the reals that count as images seen; n for those at
     the same position in the n-th other order of the data, for phases that must not see the other phases'
     reals. exact: whether a pass of the objective asks for `exact`, so that the turn's products are computed
-    in full float32 (`float32.of_turn`).
+    in full float32 (`float32.of_turn`). begins: the number of images seen from which on it has turns.
     """
 
     name: str
@@ -197,3 +197,4 @@ class Phase:
     settle: Callable[[nn.Module], None] | None = None
     own_reals: int = 0
     exact: bool = False
+    begins: int = 0

@@ -4,6 +4,7 @@ from pipeline.losses.adversarial import ADVERSARIAL, Adversarial
 from pipeline.losses.extras import Classified, Drift, LeCam, Orthogonal, clip_weights
 from pipeline.losses.penalties import GradientPenalty, PathLength, ZeroCentred, path_lengths
 from pipeline.losses.pseudo import WithPseudoReals
+from pipeline.losses.reconstruction import LIKELIHOODS, Balance, Likelihood
 from pipeline.losses.slopes import (
     Exact,
     FiniteDifferences,
@@ -16,7 +17,9 @@ from pipeline.losses.turns import DiscriminatorTurn, Extra, GeneratorTurn, Play,
 
 __all__ = [
     "ADVERSARIAL",
+    "LIKELIHOODS",
     "Adversarial",
+    "Balance",
     "Classified",
     "DiscriminatorTurn",
     "Drift",
@@ -26,6 +29,7 @@ __all__ = [
     "GeneratorTurn",
     "GradientPenalty",
     "LeCam",
+    "Likelihood",
     "Orthogonal",
     "PathLength",
     "Play",

@@ -84,15 +84,17 @@ def generator_phase(
     classes: int = 0,
     orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
     discriminator_first: bool = False,
+    extras: Iterable[Extra] = (),
 ) -> Phase:
     """Returns the phase of the generator's turn.
 
     classes: the number of classes of the data, 0 if unlabelled. orthogonal: returns the weights that
     `orthogonal_weight` keeps orthogonal; None for a family without such a term. discriminator_first: whether
     the discriminator's turn comes first. If so, a loss that compares with reals uses other reals than those
-    which the discriminator has just been fitted to, as the public code of Huang et al. 2024 does.
+    which the discriminator has just been fitted to, as the public code of Huang et al. 2024 does. extras: a
+    family's own terms.
     """
-    extras: list[Extra] = []
+    extras = list(extras)
     if has_classifier(config, classes):
         extras.append(Classified(config.classifier_weight))
     if config.orthogonal_weight:
@@ -113,15 +115,17 @@ def discriminator_phases(
     *,
     classes: int = 0,
     observed: Callable[[Fakes], dict[str, Tensor]] = lambda fakes: {},
+    extras: Iterable[Extra] = (),
 ) -> list[Phase]:
     """Returns the phase of the discriminator's turn, then one for each penalty that comes less often.
 
-    classes: the number of classes of the data, 0 if unlabelled. observed: see `DiscriminatorTurn`.
+    classes: the number of classes of the data, 0 if unlabelled. observed: see `DiscriminatorTurn`. extras: a
+    family's own terms.
     """
     now = [penalty for _, every, penalty in _penalties(config) if every == 1]
     turn = DiscriminatorTurn(
         ADVERSARIAL[config.loss],
-        [*_extras(config, memory, classes), *(penalty.extra for penalty in now)],
+        [*_extras(config, memory, classes), *extras, *(penalty.extra for penalty in now)],
         by=[penalty.on for penalty in now if isinstance(penalty, ZeroCentred)],
         slopes=slopes_of(config),
         observed=observed,

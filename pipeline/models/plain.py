@@ -22,7 +22,6 @@ from pipeline.contracts import (
     Game,
     ImageSpec,
     Judge,
-    Needs,
     Net,
     Networks,
     Phase,
@@ -34,7 +33,9 @@ from pipeline.contracts import (
     Verdict,
 )
 from pipeline.errors import UserError
+from pipeline.losses import Extra
 from pipeline.models.augment import Chain, DiffAugment
+from pipeline.models.codecs import ThroughCodec
 from pipeline.models.groups import check_groups
 from pipeline.models.layers import Again, follow_moments, measuring
 from pipeline.models.phases import (
@@ -213,23 +214,21 @@ class PlainSampler(LatentSampler):
         return [weight]
 
 
-class PlainFamily(ABC):
+class PlainFamily(ThroughCodec, ABC):
     """A family whose phases and memory are those of its losses: a subclass only has to define `networks`.
 
     Implements contracts.Family. config: both an `Objectives` and an `Optimisation`. batch_size: images per
     step over all ranks. schedule: None for one stage throughout. discriminator_first: whether the
-    discriminator's turn comes first in a step. orthogonal: see `generator_phase`. low_precision: refused
-    with a UserError; a family with blocks that support it does not pass it on. seen: the images of `spec` as
+    discriminator's turn comes first in a step. orthogonal: see `generator_phase`. extras: a family's own
+    terms in the turns of each network. low_precision: refused with a UserError; a family with blocks that
+    support it does not pass it on. seen: the images of `spec` as
     the networks see them, after the codec.
     """
 
-    spec: ImageSpec
     schedule: Schedule
     phases: tuple[Phase, ...]
     optimizers: Mapping[Net, Rule]
     memory: nn.Module
-    codec: Codec = PIXELS
-    needs = Needs()
     judges_alone = False
     """Whether the discriminator judges each image by itself: no batch statistics, no buffers that change."""
     heads = 1
@@ -248,6 +247,7 @@ class PlainFamily(ABC):
         schedule: Schedule | None = None,
         discriminator_first: bool = False,
         orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
+        extras: Mapping[Net, Sequence[Extra]] | None = None,
     ) -> None:
         if low_precision is not None:
             raise UserError(
@@ -264,13 +264,17 @@ class PlainFamily(ABC):
         self.schedule = schedule or ConstantSchedule(
             config, spec.height, batch_size, images, lazy_factors(config)
         )
+        own = extras or {}
         generator = generator_phase(
             config,
             classes=spec.classes,
             orthogonal=orthogonal,
             discriminator_first=discriminator_first,
+            extras=own.get("generator", ()),
         )
-        discriminator = discriminator_phases(config, self.losses, classes=spec.classes)
+        discriminator = discriminator_phases(
+            config, self.losses, classes=spec.classes, extras=own.get("discriminator", ())
+        )
         self.phases = (*discriminator, generator) if discriminator_first else (generator, *discriminator)
 
     @abstractmethod

@@ -10,8 +10,10 @@ import torch
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import Family, ImageSpec
 from pipeline.errors import UserError
+from pipeline.models.autoencoder.family import AutoencoderFamily
 from pipeline.models.biggan import BigGAN
 from pipeline.models.dcgan import DCGAN
+from pipeline.models.gat import GAT
 from pipeline.models.mlp import MLP
 from pipeline.models.progan import ProGAN
 from pipeline.models.r3gan import R3GAN
@@ -22,8 +24,10 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "biggan": BigGAN,
     "progan": ProGAN,
     "r3gan": R3GAN,
+    "gat": GAT,
     "dcgan": DCGAN,
     "mlp": MLP,
+    "autoencoder": AutoencoderFamily,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from pipeline.contracts import PIXELS, Codec, Fakes
 from pipeline.errors import UserError
 from pipeline.latents import Latents
-from pipeline.randomness import SampleRandomness
+from pipeline.randomness import SampleRandomness, derive_seed, seeded
+
+_SAMPLES, _AT_ONCE = 4096, 512
 
 
 class LatentSampler(ABC):
@@ -89,6 +91,36 @@ class LatentSampler(ABC):
     def _known(self, z: Tensor, codes: Tensor) -> Tensor:
         """Returns what `draw` reports as `Fakes.latents`."""
         return z
+
+
+class MeanCodes:
+    """The mean codes that truncation pulls towards: the mean over z of `mapping(z, labels)`, of each class.
+
+    A mean is computed when it is first needed, from the mapping as it is then, over 4,096 z of a fixed seed;
+    in float64, so that it is the same on every device and with any number of threads.
+    """
+
+    def __init__(self, mapping: Callable[[Tensor, Tensor | None], Tensor], z_dim: int) -> None:
+        self._mapping, self._z_dim = mapping, z_dim
+        self._known: dict[int | None, Tensor] = {}
+
+    def of(self, labels: Tensor | None, device: torch.device) -> Tensor:
+        """Returns the means of these classes, [N, dim], or without classes that of all z, [1, dim]."""
+        numbers = [None] if labels is None else labels.tolist()
+        return torch.stack([self.mean(number, device) for number in numbers])
+
+    @torch.no_grad()
+    def mean(self, label: int | None, device: torch.device) -> Tensor:
+        """Returns the mean of one class, [dim] float32."""
+        if label not in self._known:
+            total = torch.zeros([], dtype=torch.float64, device=device)
+            numbers = seeded(derive_seed("class mean"))
+            z = torch.randn(_SAMPLES, self._z_dim, generator=numbers).double().to(device)
+            labels = None if label is None else torch.full((_AT_ONCE,), label, device=device)
+            for part in torch.split(z, _AT_ONCE):
+                total = total + self._mapping(part, labels).sum(0)
+            self._known[label] = (total / _SAMPLES).float()
+        return self._known[label]
 
 
 def labels_of(

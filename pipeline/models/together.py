@@ -32,7 +32,12 @@ def judge_together(judge: Judge, fakes: Shown, reals: Shown, rows: int | None) -
     verdict = judge(_merged(fakes[0], reals[0], rows), labels)
     fake, real = zip(*(_parted(head, rows) for head in verdict.heads), strict=True)
     classes = (None, None) if verdict.classes is None else _parted(verdict.classes, rows)
-    return Verdict(fake, classes[0], verdict.stats), Verdict(real, classes[1], verdict.stats)
+    extra = {name: _parted(value, rows) for name, value in verdict.extra.items()}
+    fakes_extra, reals_extra = ({name: pair[i] for name, pair in extra.items()} for i in (0, 1))
+    return (
+        Verdict(fake, classes[0], verdict.stats, fakes_extra),
+        Verdict(real, classes[1], verdict.stats, reals_extra),
+    )
 
 
 def _rows(x: Tensor, rows: int) -> Tensor:

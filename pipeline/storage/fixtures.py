@@ -12,14 +12,18 @@ from torch import Tensor
 from pipeline.errors import Damaged, UserError
 from pipeline.reading import open_file
 from pipeline.storage.faults import refusal
+from pipeline.storage.snapshots import GENERATOR
 
 
 def read_fixture(where: str, file: Path, sha256: str | None) -> tuple[dict[str, Tensor], str]:
     """The tensors of a .safetensors file by name, on the CPU, and its sha256.
 
-    where: who names it, for errors (fixtures.teacher). sha256: what it must be; None takes any.
+    where: who names it, for errors (fixtures.teacher). file: of a snapshot's folder, that of its generator.
+    sha256: what it must be; None takes any.
     Errors: UserError, in one line, for a file that is missing, is another, or holds no tensors.
     """
+    inside = file / GENERATOR
+    file = inside if inside.is_file() else file
     data = _content(where, file)
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256.lower():

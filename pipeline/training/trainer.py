@@ -147,7 +147,8 @@ class Trainer:
         return reals
 
     def _due(self) -> list[Phase]:
-        return [phase for phase in self.family.phases if self.progress.step % phase.every == 0]
+        step, seen = self.progress.step, self.progress.images_seen
+        return [phase for phase in self.family.phases if step % phase.every == 0 and seen >= phase.begins]
 
     def _enter(self, stage: Stage) -> None:
         # All our random numbers come from seeded streams; this fixes what a library might draw besides.

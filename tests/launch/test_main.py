@@ -17,8 +17,8 @@ from launch.main import main
 from pipeline.errors import RunFailed, UserError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["init", "prepare", "train", "generate", "evaluate", "import", "export", "measure-data"]
-COMMANDS += ["runs", "board", "configs", "doctor", "explore", "submit"]
+COMMANDS = ["init", "prepare", "train", "generate", "evaluate", "import", "encode", "export"]
+COMMANDS += ["measure-data", "runs", "board", "configs", "doctor", "explore", "submit"]
 MINIMAL = "family: {name: stylegan2}\n"
 
 
@@ -47,7 +47,7 @@ def _fail(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) ->
 USAGE = {
     "": f"missing command; allowed: {', '.join(COMMANDS)}",
     "trian": "no such command 'trian'; did you mean 'train'? (see hrgan --help)",
-    "submit": "missing command; allowed: train, evaluate, generate, prepare (see hrgan submit --help)",
+    "submit": "missing command; allowed: train, evaluate, generate, prepare, encode (see hrgan submit",
     "submit trian x": "no such command 'trian'; did you mean 'train'? (see hrgan submit --help)",
     "submit train x": "missing option '--cluster' (see hrgan submit train --help)",
     "runs nosuch": "nosuch: no such folder; allowed: a run, or a folder of runs",

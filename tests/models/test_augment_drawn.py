@@ -21,6 +21,7 @@ N, SIDE = 4, 16
 AUGMENTED = {
     "stylegan2": {"ada": {"mode": "fixed", "p": 0.8, "kinds": ["blit", "color", "noise"]}},
     "r3gan": {"augment_kinds": ["blit", "color", "cutout"], "augment_p": 0.8},
+    "gat": {},
 }
 
 RETOUCHED = {"diffaugment": ["color", "translation", "cutout"]}

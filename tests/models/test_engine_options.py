@@ -15,6 +15,7 @@ from tests.tiny_families import BATCH, FLOAT32_ALONE, seeded_networks, tiny_fami
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NOT_COMPILED = ("biggan", "dcgan", "mlp", "r3gan")
+HALF_COMPILED = ("autoencoder",)  # the generator
 LATE = 10**9  # images seen: everything has grown
 
 
@@ -51,9 +52,9 @@ def test_low_precision_changes_both_networks_or_is_refused(name):
 def test_main_phases_of_both_networks_run_compiled_and_exact_ones_do_not(name):
     family = tiny_family(name)
     networks = seeded_networks(family)
-    graphs = {net: [] for net, _ in networks.items()}
-    for net, network in networks.items():
-        found = graphs[net]
+    graphs = {net: [] for net, _ in networks.items() if net == "generator" or name not in HALF_COMPILED}
+    for net, found in graphs.items():
+        network = networks[net]
         assert compile_main_phases(
             network, lambda graph, _, found=found: found.append(graph) or graph.forward
         )

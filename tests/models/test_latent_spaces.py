@@ -33,9 +33,9 @@ def space_of(name: str, spec=DIGITS):
 def test_drawing_in_steps_is_drawing(name, spec):
     space, _ = space_of(name, spec)
     assert isinstance(space, LatentSpace)
-    assert isinstance(space, LinearSpace)
+    assert isinstance(space, LinearSpace) == (name != "autoencoder")  # whose latents have places
     assert isinstance(space, StyledSpace) == (name == "stylegan2")
-    psi = 1.0 if name == "progan" else 0.6
+    psi = 0.6 if space.truncates else 1.0
     if space.classes:
         drawn = space.draw([7, 3], classes=[1, 0], truncation=psi)
         start = space.latents([3], classes=[0], truncation=psi)
@@ -80,7 +80,7 @@ def test_code_weights_are_the_layers_that_see_codes(name):
     torch.testing.assert_close(change.sort().values, said.sort().values, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", sorted(set(EVERY) - {"autoencoder"}))
 def test_a_class_is_no_direction(name):
     space, generator = space_of(name)
     width = space.map(*space.latents([0])).shape[-1]
@@ -91,7 +91,7 @@ def test_a_class_is_no_direction(name):
         of_class[: generator.z_dim] = False
     for weight in space.code_weights():
         assert weight.shape[1] == width
-        if name != "stylegan2":
+        if name not in ("gat", "stylegan2"):
             assert not weight[:, of_class].any()
         assert weight[:, ~of_class].abs().sum() > 0
 

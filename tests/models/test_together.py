@@ -8,6 +8,7 @@ import torch
 import ops
 from pipeline.contracts import Batch, Verdict
 from pipeline.models.together import judge_together
+from tests.models.test_every_family import joined
 from tests.tiny_families import (
     BATCH,
     DIGITS,
@@ -19,7 +20,7 @@ from tests.tiny_families import (
     tiny_game,
 )
 
-ONE_PASS = {"progan", "stylegan2", "r3gan", "mlp"}
+ONE_PASS = {"autoencoder", "progan", "stylegan2", "r3gan", "mlp"}
 ADA = {"ada": {"mode": "fixed", "p": 0.7, "kinds": ["blit", "color", "noise"]}}
 
 
@@ -32,7 +33,7 @@ def played(name, spec, **changes):
 def passes(network) -> list[int]:
     """Filled with the images of each of its passes."""
     seen: list[int] = []
-    network.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    network.register_forward_pre_hook(lambda module, inputs: seen.append(len(joined(inputs[0]))))
     return seen
 
 

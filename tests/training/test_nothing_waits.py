@@ -13,9 +13,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.contracts import Batch
+from pipeline.contracts import CODEC, Batch, Family
 from pipeline.training.flags import Flags
 from pipeline.training.trainer import Trainer
+from tests.tiny_codec import CHANNELS, FACTOR, tiny_autoencoder
 from tests.tiny_families import DIGITS, FLOAT32_ALONE, PLAIN, TINY, tiny_family, tiny_trainer
 
 aten = torch.ops.aten
@@ -81,7 +82,10 @@ class Held:
 
 
 def run(name, spec, low_precision=None, **changes) -> Trainer:
-    family = tiny_family(name, spec, low_precision=low_precision, **changes)
+    return held(tiny_family(name, spec, low_precision=low_precision, **changes))
+
+
+def held(family: Family) -> Trainer:
     trainer = tiny_trainer(family)
     (batch,) = trainer.stream.draw(8)
     trainer.stream = Held(batch)
@@ -105,6 +109,7 @@ CASES = [
     ),
     ("stylegan2", DIGITS, None, {"conditioning": "classifier"}),
     ("r3gan", PLAIN, None, {"augment_kinds": ["blit", "color", "cutout"], "augment_p": 0.3}),
+    ("gat", DIGITS, None, {"scales": [4, 2, 2, 1], "consistency_weight": 1.0}),
 ]
 
 
@@ -116,6 +121,18 @@ def test_no_step_of_any_family_asks_the_device(name, spec, low, changes):
             trainer.step()
             trainer.fetch()
     assert trainer.progress.step == 4
+
+
+def test_no_step_in_latents_asks_the_device():
+    """Those of an autoencoder whose own scale is taken, computed at each step."""
+    codec = {"kind": "kl", "factor": FACTOR, "channels": CHANNELS}
+    family = tiny_family("mlp", PLAIN, output="linear", codec=codec)
+    family.fixtures = {CODEC: tiny_autoencoder()}
+    trainer = held(family)
+    with unasked():
+        for _ in range(3):
+            trainer.step()
+    assert trainer.progress.step == 3
 
 
 @pytest.mark.parametrize(

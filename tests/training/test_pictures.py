@@ -20,8 +20,8 @@ def sampler_of(name: str, spec: ImageSpec) -> Sampler:
 @pytest.mark.parametrize("spec", [DIGITS, PLAIN], ids=["classes", "plain"])
 def test_a_strip_goes_from_the_first_sample_to_the_second_in_even_turns(name: str, spec: ImageSpec) -> None:
     sampler = sampler_of(name, spec)
-    classes = spec.classes
     assert isinstance(sampler, LatentSpace)
+    classes = sampler.classes
     strip = draw_strip(sampler, 5)
     ends = sampler.draw((0, 1), classes=(0, 0) if classes else None).images
     torch.testing.assert_close(strip[[0, -1]], ends, rtol=1e-4, atol=1e-4)

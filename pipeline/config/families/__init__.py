@@ -6,8 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.config.families.autoencoder import AutoencoderConfig
 from pipeline.config.families.baselines import DCGANConfig, MLPConfig
 from pipeline.config.families.biggan import BigGANConfig
+from pipeline.config.families.gat import GATConfig
 from pipeline.config.families.progan import ProGANConfig
 from pipeline.config.families.r3gan import R3GANConfig
 from pipeline.config.families.shared import (
@@ -15,6 +17,8 @@ from pipeline.config.families.shared import (
     Adaptive,
     ApaConfig,
     Caution,
+    CodecConfig,
+    Coded,
     Conditioning,
     DiffusionConfig,
     FewImages,
@@ -26,7 +30,14 @@ from pipeline.config.families.shared import (
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 
 FamilyConfig = Annotated[
-    StyleGAN2Config | BigGANConfig | ProGANConfig | R3GANConfig | DCGANConfig | MLPConfig,
+    StyleGAN2Config
+    | BigGANConfig
+    | ProGANConfig
+    | R3GANConfig
+    | GATConfig
+    | DCGANConfig
+    | MLPConfig
+    | AutoencoderConfig,
     Field(discriminator="name"),
 ]
 """The union of all families."""
@@ -35,13 +46,17 @@ __all__ = [
     "AdaConfig",
     "Adaptive",
     "ApaConfig",
+    "AutoencoderConfig",
     "BigGANConfig",
     "Caution",
+    "CodecConfig",
+    "Coded",
     "Conditioning",
     "DCGANConfig",
     "DiffusionConfig",
     "FamilyConfig",
     "FewImages",
+    "GATConfig",
     "Loss",
     "MLPConfig",
     "Objectives",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipeline.config.families.shared import FewImages, Objectives, Optimisation, Positive, Whole
+from pipeline.config.families.shared import Coded, FewImages, Objectives, Optimisation, Positive, Whole
 from pipeline.config.units import Count
 
 
-class DCGANConfig(FewImages, Objectives, Optimisation):
+class DCGANConfig(FewImages, Objectives, Optimisation, Coded):
     """DCGAN (Radford et al. 2016), at any power of two from 8 pixels."""
 
     name: Literal["dcgan"] = "dcgan"
@@ -37,7 +37,7 @@ class DCGANConfig(FewImages, Objectives, Optimisation):
     """Half-life of the averaged generator, in images; the paper keeps none."""
 
 
-class MLPConfig(FewImages, Objectives, Optimisation):
+class MLPConfig(FewImages, Objectives, Optimisation, Coded):
     """Fully connected networks (Goodfellow et al. 2014), for images of any shape and for points; leaky ReLU
     in the place of the paper's maxout and dropout."""
 
@@ -63,3 +63,9 @@ class MLPConfig(FewImages, Objectives, Optimisation):
     """Adam's second decay."""
     ema_half_life_images: Count = 0
     """Half-life of the averaged generator, in images; 0 keeps no average."""
+
+    @model_validator(mode="after")
+    def _latents_are_not_bounded(self) -> Self:
+        if self.output == "tanh" and not self.in_pixels:
+            raise ValueError("output=tanh: latents are not bounded; allowed with codec.kind=kl: linear")
+        return self

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.families.shared import (
+    Coded,
     FewImages,
     Loss,
     NonNegative,
@@ -18,7 +19,7 @@ from pipeline.config.families.shared import (
 from pipeline.config.units import Count
 
 
-class BigGANConfig(FewImages, Objectives, Optimisation):
+class BigGANConfig(FewImages, Objectives, Optimisation, Coded):
     """BigGAN and BigGAN-deep (Brock et al. 2019). Defaults are those of BigGAN at 128 pixels, batch 2048."""
 
     name: Literal["biggan"] = "biggan"

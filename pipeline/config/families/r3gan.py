@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.families.shared import (
     Caution,
+    Coded,
     FewImages,
     Loss,
     NonNegative,
@@ -20,7 +21,7 @@ from pipeline.config.families.shared import (
 from pipeline.config.units import Count, PositiveCount
 
 
-class R3GANConfig(FewImages, Objectives, Optimisation):
+class R3GANConfig(FewImages, Objectives, Optimisation, Coded):
     """R3GAN (Huang et al. 2024). Defaults are those of FFHQ at 256 pixels, batch 256.
 
     A value with a sibling `*_end` moves to it along half a cosine over `burn_in_images` and stays there.
@@ -131,6 +132,7 @@ class R3GANConfig(FewImages, Objectives, Optimisation):
         for name in ("r1_gamma", "r2_gamma"):
             if not getattr(self, name) and getattr(self, f"{name}_end"):
                 raise ValueError(f"{name} is 0 and {name}_end is not; allowed: both 0, or {name} above 0")
+        self._check_kinds("augment_kinds", self.augment_kinds if self.augment_p_end or self.augment_p else ())
         if self.diffaugment and self.augment_kinds and (self.augment_p or self.augment_p_end):
             raise ValueError(
                 f"diffaugment={list(self.diffaugment)}: not with augment_p={self.augment_p:g}, "

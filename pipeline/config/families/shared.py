@@ -237,3 +237,44 @@ class Optimisation(Strict):
         adapts moves faster."""
         faster = {name: value.transferred() for name, value in self if isinstance(value, Adaptive)}
         return self.model_copy(update={"ema_ramp": None, "ema_from_images": 0, **faster})
+
+
+class CodecConfig(Strict):
+    """What the networks work on: the pixels of images, or the latents of an autoencoder."""
+
+    kind: Literal["pixels", "kl"] = "pixels"
+    """pixels: the images themselves. kl: latents of an autoencoder that has learnt them as normal
+    distributions (Rombach et al. 2022, section 3.1), which `fixtures.codec.file` names. `hrgan encode`
+    computes them beforehand; for other shards they are computed at each step, which takes longer."""
+    factor: Whole | None = None
+    """With kind=kl: how many pixels a latent stands for, along each side. null: as the shards of latents say;
+    for others it must be given."""
+    channels: Whole | None = None
+    """With kind=kl: the channels of the latents. null: likewise."""
+    scale: Positive | None = None
+    """With kind=kl: what latents are multiplied by, so that their standard deviation is about 1. null: what
+    the shards of latents say, for others what the autoencoder says itself."""
+
+    @model_validator(mode="after")
+    def _of_latents_alone(self) -> Self:
+        given = [key for key in ("factor", "channels", "scale") if getattr(self, key) is not None]
+        if self.kind == "pixels" and given:
+            raise ValueError(f"{given[0]} is only used with kind=kl; allowed: null")
+        return self
+
+
+class Coded(Strict):
+    """The schema of a family that may play in the latents of a codec."""
+
+    codec: CodecConfig = CodecConfig()
+    """What the networks work on, in the place of pixels."""
+
+    @property
+    def in_pixels(self) -> bool:
+        """Whether the networks work on pixels, which are bounded and have colours; latents have neither."""
+        return self.codec.kind == "pixels"
+
+    def _check_kinds(self, key: str, kinds: tuple[str, ...]) -> None:
+        """Raises ValueError for an augmentation of latents by what they do not have."""
+        if "color" in kinds and not self.in_pixels:
+            raise ValueError(f"{key}: color: latents have no colours; allowed with codec.kind=kl: the others")

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.families.shared import (
     AdaConfig,
+    Coded,
     FewImages,
     NonNegative,
     Objectives,
@@ -18,7 +19,7 @@ from pipeline.config.families.shared import (
 )
 
 
-class StyleGAN2Config(FewImages, Objectives, Optimisation):
+class StyleGAN2Config(FewImages, Objectives, Optimisation, Coded):
     """StyleGAN2 (Karras et al. 2020a) with adaptive augmentation (Karras et al. 2020b)."""
 
     name: Literal["stylegan2"] = "stylegan2"
@@ -88,6 +89,11 @@ class StyleGAN2Config(FewImages, Objectives, Optimisation):
     stated here."""
     ada: AdaConfig = AdaConfig()
     """Adaptive discriminator augmentation."""
+
+    @model_validator(mode="after")
+    def _augments_what_is_there(self) -> Self:
+        self._check_kinds("ada.kinds", () if self.ada.mode == "off" else self.ada.kinds)
+        return self
 
     @model_validator(mode="after")
     def _together(self) -> Self:

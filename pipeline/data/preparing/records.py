@@ -106,22 +106,12 @@ class Blocks(blocks.Blocks[HeldBlock, Record]):
             make_folder(index.folder / HELD_OUT)
 
     @property
-    def finished(self) -> bool:
-        """Whether every block has a record."""
-        return all(self.record(block) is not None for block in range(self.count))
-
-    @property
     def samples(self) -> int:
         """How many samples there are at this moment."""
         if self.complete:
             return read_unfinished(self.root).count
         found = (self.record(block) for block in self.recorded())
         return sum(record.counts.count for record in found if record is not None)
-
-    def records(self) -> Sequence[Record]:
-        """The records of all blocks, in order, once every block has one."""
-        found = [self.record(block) for block in range(self.count)]
-        return [record for record in found if record is not None]
 
     def _hold(self, block: int, numbers: range, shard: Path, record: Path, lock: IO[str]) -> HeldBlock:
         return HeldBlock(block, numbers, shard, record, lock, self._share)

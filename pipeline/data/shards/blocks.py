@@ -184,6 +184,16 @@ class Blocks(ABC, Generic[H, R]):
         """The blocks that have a record at this moment."""
         return recorded_blocks(self.root)
 
+    @property
+    def finished(self) -> bool:
+        """Whether every block has a record."""
+        return all(self.record(block) is not None for block in range(self.count))
+
+    def records(self) -> Sequence[R]:
+        """The records of all blocks, in order, once every block has one."""
+        found = [self.record(block) for block in range(self.count)]
+        return [record for record in found if record is not None]
+
     def take(self) -> H | None:
         """Locks the first block that is neither finished nor held by another process; None if there is
         none."""
@@ -226,8 +236,12 @@ class Blocks(ABC, Generic[H, R]):
             shards = tuple(make())
             if not shards:
                 raise UserError(f"{self.root}: no image was accepted; a data set needs at least one")
-            replace(self.index, shards=shards, complete=True).write()
+            self.whole(shards).write()
             self._sweep({shard.name for shard in shards})
+
+    def whole(self, shards: Sequence[Shard]) -> ShardIndex:
+        """The index of the complete data set."""
+        return replace(self.index, shards=tuple(shards), complete=True)
 
     def forget(self) -> None:
         """Removes a beginning without any sample, so that the folder can be used for something else, unless

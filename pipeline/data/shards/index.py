@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pipeline.contracts import Field, ImageSpec
 from pipeline.data.shards.checked_json import Entries
 from pipeline.data.shards.fields import fields_as_json, parse_fields
+from pipeline.data.shards.latents import Latents, parse_latents
 from pipeline.data.shards.rows import Level, Shard, parse_levels, parse_shards
 from pipeline.data.stores.patience import Absent
 from pipeline.data.stores.place import Place, Remote, place_of
@@ -56,6 +57,7 @@ class ShardIndex:
     complete: false while a writer is still at it. levels: of the pyramid, if there is one, largest first.
     fields: what every sample has beside image and label. data_root: of shards that others have written and
     that are read where they lie, their folder, relative to `root`; "" for our own, which lie in `root`.
+    latents: what is known of the latents among the fields, if a codec has made some.
     """
 
     root: Place
@@ -69,6 +71,7 @@ class ShardIndex:
     levels: tuple[Level, ...] = ()
     fields: tuple[Field, ...] = ()
     data_root: str = ""
+    latents: Latents | None = None
 
     @property
     def shards_root(self) -> Place:
@@ -130,6 +133,8 @@ class ShardIndex:
             content["fields"] = fields_as_json(self.fields)
         if self.data_root:
             content["data_root"] = self.data_root
+        if self.latents is not None:
+            content["latents"] = self.latents.as_json()
         if self.levels:
             content["levels"] = [
                 {"height": level.height, "width": level.width, "digest": level.digest}
@@ -265,18 +270,21 @@ def _parse(content: Any, where: Place) -> ShardIndex:
     if entries.take("format", str) != FORMAT:
         raise UserError(f"{where}: format: not one this version reads; it reads {FORMAT}")
     content = VERSIONS.current(content, str(where))
+    height, width = (entries.take(side, int, low=1, high=_LARGEST) for side in ("height", "width"))
+    fields = parse_fields(content.get("fields"), where)
     index = ShardIndex(
         root=where.parent,
         shards=parse_shards(entries.take("shards", list), where, bool(content.get("data_root"))),
-        height=entries.take("height", int, low=1, high=_LARGEST),
-        width=entries.take("width", int, low=1, high=_LARGEST),
+        height=height,
+        width=width,
         channels=entries.take("channels", int, low=1),
         classes=tuple(entries.take("classes", list)),
         origin=entries.take("origin", dict),
         complete=entries.take("complete", bool),
         levels=parse_levels(content.get("levels", []), where),
-        fields=parse_fields(content.get("fields"), where),
+        fields=fields,
         data_root=_parse_data_root(content.get("data_root"), where),
+        latents=parse_latents(content.get("latents"), height, width, fields, where),
     )
     if index.channels not in MODES:
         raise UserError(f"{where}: channels: {index.channels}; allowed: 1 (grey), 3 (RGB), 4 (RGBA)")

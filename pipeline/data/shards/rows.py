@@ -11,7 +11,7 @@ from pipeline.data.stores.place import Place
 from pipeline.errors import UserError
 
 SHARD_NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.tar$")
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _parse_shard(row: Any, where: Place, number: int, in_place: bool) -> Shard:
 
 def _take_sha256(entries: Entries, key: str, prefix: str) -> str:
     value = entries.take(key, str)
-    if not _SHA256.match(value):
+    if not SHA256.match(value):
         raise UserError(f"{prefix}{key}: must be 64 hexadecimal digits")
     return value
 

@@ -41,6 +41,7 @@ class BigGAN(PlainFamily):
         batch_size: int,
         low_precision: torch.dtype | None = None,
     ) -> None:
+        self.config, self.spec = config, spec
         self.shape = shape_of(config, self.codec.latents(spec), low_precision)
         super().__init__(config, spec, batch_size=batch_size, orthogonal=orthogonal_weights)
 

@@ -19,7 +19,7 @@ class Generator(nn.Module):
         config, blocks = shape.config, shape.generator
         eps = config.spectral_eps
         self.z_dim, self.classes, self.deep, self.chunk = config.z_dim, shape.classes, shape.deep, shape.chunk
-        self.low_precision = shape.low_precision
+        self.low_precision, self.bounded = shape.low_precision, config.in_pixels
         # Without spectral normalisation, as in the paper and in the public code.
         self.shared = nn.Embedding(shape.classes, shape.embedding) if shape.classes else None
         self.linear = SpectralLinear(shape.first, blocks[0].inputs * LOWEST * LOWEST, eps=eps)
@@ -32,7 +32,8 @@ class Generator(nn.Module):
         self.conv = SpectralConv2d(blocks[-1].outputs, shape.channels, 3, eps=eps)
 
     def forward(self, z: Tensor, labels: Tensor | None = None, *, exact: bool = False) -> Tensor:
-        """Makes images [N, C, H, W] float32 in [-1, 1] from z [N, z_dim] and, if conditional, labels [N].
+        """Makes images [N, C, H, W] float32 in [-1, 1], or latents without bounds, from z [N, z_dim] and, if
+        conditional, labels [N].
 
         exact: whether to compute in float32 throughout.
         """
@@ -52,7 +53,8 @@ class Generator(nn.Module):
             x = block(x, condition)
             if str(i) in self.attention:
                 x = self.attention[str(i)](x, exact=exact)
-        return torch.tanh(self.conv(self.norm(ops.arranged(x, full), act="relu")))
+        images: Tensor = self.conv(self.norm(ops.arranged(x, full), act="relu"))
+        return torch.tanh(images) if self.bounded else images
 
     def inputs(self, code: Tensor) -> tuple[Tensor, list[Tensor | None]]:
         """Returns the input of the first layer and the condition of each block, which is the embedding of the

@@ -137,7 +137,7 @@ def shape_of(config: BigGANConfig, spec: ImageSpec, low_precision: torch.dtype |
             f"biggan needs square images of {', '.join(map(str, GENERATOR))} pixels, "
             f"not {spec.width}x{spec.height}; prepare the data with --resolution"
         )
-    if spec.channels not in (1, 3):
+    if config.in_pixels and spec.channels not in (1, 3):
         raise UserError(f"biggan needs images of 1 or 3 channels, not {spec.channels}")
     shape = Shape(config, spec.height, spec.channels, spec.classes, low_precision)
     slots = len(shape.generator) + 1

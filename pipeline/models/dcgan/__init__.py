@@ -28,6 +28,7 @@ class DCGAN(PlainFamily):
 
     def __init__(self, config: DCGANConfig, spec: ImageSpec, **settings: Any) -> None:
         """Raises UserError for images that the family cannot make."""
+        self.config, self.spec = config, spec
         seen = self.codec.latents(spec)
         sides = sides_of(seen.height, seen.width)
         if not sides.begins or not sides.doublings:
@@ -45,14 +46,15 @@ class DCGAN(PlainFamily):
 
 
 class Generator(nn.Module):
-    """Makes images [N, C, H, W] in [-1, 1] from z [N, z_dim] and labels [N] (figure 1)."""
+    """Makes images [N, C, H, W] from z [N, z_dim] and labels [N] (figure 1); in [-1, 1], unless they are
+    latents."""
 
     def __init__(self, config: DCGANConfig, spec: ImageSpec) -> None:
         super().__init__()
         self.z_dim, self.classes = config.z_dim, spec.classes
         sides = sides_of(spec.height, spec.width)
         widths = levels(config.generator_channels, config.channels_max, sides.doublings)[::-1]
-        self.start = sides.start
+        self.start, self.bounded = sides.start, config.in_pixels
         self.latent = LabelledLatent(config.z_dim, spec.classes, config.label_dim)
         self.project = nn.Linear(self.latent.outputs, widths[0] * math.prod(sides.start), bias=False)
         outputs = [*widths[1:], spec.channels]
@@ -76,7 +78,7 @@ class Generator(nn.Module):
         x = ops.arranged(x.view(len(x), -1, *self.start), x.dtype)
         for norm, conv in zip(self.norms, self.convs, strict=True):
             x = conv(norm(x, act="relu"))
-        return torch.tanh(x)
+        return torch.tanh(x) if self.bounded else x
 
 
 class Discriminator(nn.Module):

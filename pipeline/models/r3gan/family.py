@@ -39,6 +39,7 @@ class R3GAN(PlainFamily):
         batch_size: int,
         low_precision: torch.dtype | None = None,
     ) -> None:
+        self.config, self.spec = config, spec
         seen = self.codec.latents(spec)
         self.shape = shape_of(config, seen, low_precision)
         images_a_step = batch_size * config.discriminator_repeats

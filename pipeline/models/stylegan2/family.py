@@ -13,11 +13,9 @@ from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import (
     PIXELS,
     Batch,
-    Codec,
     Fakes,
     Game,
     ImageSpec,
-    Needs,
     Net,
     Networks,
     Phase,
@@ -27,6 +25,7 @@ from pipeline.contracts import (
     Stage,
 )
 from pipeline.losses import PathLength
+from pipeline.models.codecs import ThroughCodec
 from pipeline.models.groups import check_groups
 from pipeline.models.phases import adam_rules, discriminator_phases, generator_phase, lazy_factors
 from pipeline.models.plain import Augmenting, one_after_another, retouching
@@ -39,7 +38,7 @@ from pipeline.models.stylegan2.sampler import StyleGAN2Sampler
 from pipeline.models.stylegan2.shape import shape_of
 
 
-class StyleGAN2:
+class StyleGAN2(ThroughCodec):
     """Implements contracts.Family.
 
     batch_size: images per step over all ranks. low_precision: the type of the highest
@@ -47,7 +46,7 @@ class StyleGAN2:
     for images that the family cannot make.
     """
 
-    codec: Codec = PIXELS
+    config: StyleGAN2Config
 
     def __init__(
         self,
@@ -71,7 +70,6 @@ class StyleGAN2:
             lazy_factors(config, lazy),
         )
         self.optimizers: Mapping[Net, Rule] = adam_rules(config, config, lazy)
-        self.needs = Needs()
         self.fixtures: Mapping[str, nn.Module] = {}
         self._memory = Memory(config, self._seen)
         self.memory: nn.Module = self._memory

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from pipeline.contracts import PIXELS, Codec
-from pipeline.models.sampling import LatentSampler
+from pipeline.models.sampling import LatentSampler, MeanCodes
 from pipeline.models.stylegan2.generator import Generator, Noise
-from pipeline.randomness import SampleRandomness, derive_seed, seeded
-
-_SAMPLES, _AT_ONCE = 4096, 512
+from pipeline.randomness import SampleRandomness
 
 
 class StyleGAN2Sampler(LatentSampler):
@@ -27,7 +25,7 @@ class StyleGAN2Sampler(LatentSampler):
     def __init__(self, generator: Generator, codec: Codec = PIXELS) -> None:
         super().__init__(generator, generator.classes, codec)
         self.generator = generator
-        self._means: dict[int, Tensor] = {}
+        self._means = MeanCodes(generator.mapping, generator.z_dim)
 
     @property
     def layers(self) -> int:
@@ -40,23 +38,13 @@ class StyleGAN2Sampler(LatentSampler):
         mapping = self.generator.mapping
         mean = None
         if truncation != 1 and labels is not None and len(labels):
-            mean = torch.stack([self.class_mean(label) for label in labels.tolist()])
+            mean = self._means.of(labels, labels.device)
         w = mapping.truncate(mapping(z, labels), truncation, mean)
         return w[:, None].expand(-1, self.layers, -1)
 
-    @torch.no_grad()
     def class_mean(self, label: int) -> Tensor:
-        """Returns the mean w of a class, [w_dim], over 4,096 z of a fixed seed. It is computed in float64 so
-        that the result is the same on every device and with any number of threads."""
-        if label not in self._means:
-            mapping, total = self.generator.mapping, torch.zeros([], dtype=torch.float64, device=self.device)
-            numbers = seeded(derive_seed("class mean"))
-            z = torch.randn(_SAMPLES, self.generator.z_dim, generator=numbers).double().to(self.device)
-            labels = torch.full((_AT_ONCE,), label, device=self.device)
-            for part in torch.split(z, _AT_ONCE):
-                total = total + mapping(part, labels).sum(0)
-            self._means[label] = (total / _SAMPLES).float()
-        return self._means[label]
+        """Returns the mean w of a class, [w_dim]."""
+        return self._means.mean(label, self.device)
 
     def _made(self, codes: Tensor) -> Tensor:
         return self._images(codes, "const")

@@ -1,0 +1,1 @@
+"""Data sets of latents: shards again, whose samples have what a codec makes of their images beside them."""
