@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 QUICK := out/quickstart
 ARCH ?= 8.0;9.0+PTX
-BENCHES := families generate host loader loaders_of_others metrics ops order prepare scaling training
+BENCHES := families generate host loader loaders_of_others metrics ops order penalties prepare scaling training
 
 .PHONY: help quickstart setup native test quick check lint docs docs-serve bench format clean
 

@@ -123,20 +123,20 @@ class EngineConfig(Strict):
     computed. 0: all at once, after the backward pass. The results agree up to rounding, on two processes to
     the bit. Neither was clearly faster on a CPU; it has not been measured on a GPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: the family's low-precision blocks compute in bfloat16; weights and penalties stay in float32.
-    Refused if the family has no such blocks."""
+    """bfloat16: the family's low-precision blocks compute in bfloat16; weights and exact penalties stay in
+    float32. Refused if the family has no such blocks."""
     tf32: Literal["off", "main", "on"] = "main"
     """Which float32 convolutions and matrix products may use TF32, with its ten bits of mantissa, on a GPU
-    that has it. off: none. main: those of phases without a gradient penalty. on: in the other phases, also
-    those that make fakes without a gradient. Gradient penalties, samples and metrics always compute in full
-    float32."""
+    that has it. off: none. main: those of phases without an exact gradient penalty. on: in the other
+    phases, also those that make fakes without a gradient. Exact penalties, samples and metrics always compute
+    in full float32."""
     computes: Literal["float32", "bfloat16"] | None = None
     """What the low-precision blocks really compute in. null: as `precision` says, but float32 if the run
     begins on a CPU without bfloat16 instructions, where bfloat16 would take several times as long. A run
     keeps what it began with."""
     compile: bool = False
-    """Run the networks of the main phases through torch.compile; penalties stay eager. The first step takes
-    minutes longer. It gains nothing on a CPU, where the compiled operations leave it nothing to fuse. Refused
+    """Run the networks of the main phases through torch.compile; exact penalties stay eager. The first step
+    takes minutes longer. It gains nothing on a CPU, where the compiled operations leave it nothing to fuse. Refused
     if no part of the family's networks can be compiled."""
     graphs: Literal["auto", "off"] = "auto"
     """auto: on a GPU, a phase that comes at every step is captured in a CUDA graph once a stage and launched

@@ -75,6 +75,10 @@ FILES = {
         "family: {name: biggan, diffusion: {mode: adaptive}}",
         "a.yaml line 1: family: diffusion.told=true: this family's discriminator cannot be told",
     ),
+    "noise beside noise": (
+        "family: {name: gat, diffusion: {mode: fixed, told: false}}",
+        "a.yaml line 1: family: diffusion.mode=fixed: not beside the noise of every level; allowed: off",
+    ),
     "noise told to a classifier": (
         "family: {name: stylegan2, conditioning: classifier, diffusion: {mode: adaptive}}",
         "a.yaml line 1: family: diffusion.told=true: not with conditioning=classifier",

@@ -133,6 +133,10 @@ class GATConfig(FewImages, Objectives, Optimisation, Coded):
                 f"scales: {list(self.scales)}; allowed: one for each of the {self.levels} levels, each a "
                 "multiple of the next, and 1 last"
             )
+        if self.diffusion.mode != "off":
+            raise ValueError(
+                f"diffusion.mode={self.diffusion.mode}: not beside the noise of every level; allowed: off"
+            )
         if self.consistency_weight and self.scales is None:
             raise ValueError("consistency_weight: needs scales; allowed: 0 without them")
         return self

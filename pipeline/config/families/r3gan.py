@@ -48,8 +48,8 @@ class R3GANConfig(FewImages, Objectives, Optimisation, Coded):
     """Taps of the filter that interpolates between pixels. Convolved with [1, 1], the taps of resampling by
     two, they give the whole filter: [1, 2, 1] is bilinear, [1, 3, 3, 1] in all."""
     low_precision_levels: Annotated[int, Field(ge=0)] = 4
-    """With engine.precision=bfloat16: how many of the highest resolutions run in bfloat16, except where a
-    penalty takes derivatives. The stage of 4 pixels is always float32."""
+    """With engine.precision=bfloat16: how many of the highest resolutions run in bfloat16, except in turns
+    with an exact penalty. The stage of 4 pixels is always float32."""
 
     conditioning: Literal["projection", "classifier"] = "projection"
     """How the discriminator takes labels: by the product of its features with the label's embedding, as in

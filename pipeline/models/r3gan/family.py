@@ -22,10 +22,10 @@ class R3GAN(PlainFamily):
     """Implements contracts.Family.
 
     batch_size: images per step over all ranks. low_precision: the type of the highest
-    `config.low_precision_levels` stages in turns that take no second derivatives. The discriminator's turn
-    includes R1 and R2 and judges in float32, whereas the paper's code judges in bfloat16. The generator's
-    turn compares its fakes with reals of its own (`Phase.own_reals`). The paper has no truncation; here psi
-    scales z. Raises UserError for images whose resolution is not that of the last stage.
+    `config.low_precision_levels` stages in turns that take no second derivatives. With exact penalties the
+    discriminator's turn, which R1 and R2 are part of, judges in float32; the paper's code judges in bfloat16.
+    The generator's turn compares its fakes with reals of its own (`Phase.own_reals`). The paper has no
+    truncation; here psi scales z. Raises UserError for images whose resolution is not that of the last stage.
     """
 
     config: R3GANConfig
