@@ -17,6 +17,7 @@ _UNITS = {
 _MENDS = {
     "train": "lower batch.micro, or let batch.micro=auto find what fits; or set engine.recompute=blocks",
     "generate": "lower --batch",
+    "encode": "lower --batch",
     "evaluate": "lower --batch, or start fewer --processes",
     "explore": "lower --batch, or ask for fewer images",
 }

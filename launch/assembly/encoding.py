@@ -33,15 +33,17 @@ from pipeline.words import counted, keep_quiet, note, patiently
 
 def coder_of(codec: Path, device: torch.device) -> Coder:
     """The autoencoder of a snapshot, or of a run's newest. UserError if there is none or it is none."""
-    folder = open_snapshot(codec).folder
-    tensors, sha256 = read_fixture("--codec", folder / GENERATOR, None)
+    snapshot = open_snapshot(codec)
+    entry = snapshot.manifest.files.get(GENERATOR)
+    file = snapshot.folder / GENERATOR
+    tensors, sha256 = read_fixture("--codec", file, None if entry is None else entry.sha256)
     try:
         network = autoencoder_from(tensors).to(device)
     except UserError as error:
         raise UserError(f"--codec {codec}: {error}") from error
     shape = network.shape
     return Coder(
-        str(folder),
+        str(snapshot.folder),
         sha256,
         image_channels=shape.image_channels,
         factor=shape.factor,

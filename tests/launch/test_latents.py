@@ -267,6 +267,16 @@ def test_wrong_wishes_are_refused(home, run, tmp_path, refused, changes, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_damaged_codec_is_refused(home, tmp_path, refused):
+    codec = shutil.copytree(home.codec, tmp_path / "ae")
+    data = bytearray((codec / GENERATOR).read_bytes())
+    data[-1] ^= 1
+    (codec / GENERATOR).write_bytes(data)
+    line = refused("encode", home.shards, tmp_path / "out", "--codec", codec, *CPU)
+    assert line.startswith(f"--codec: {codec / GENERATOR}: sha256 is ")
+    assert not (tmp_path / "out").exists()
+
+
 def test_damage_in_the_source_is_named_and_what_is_whole_is_kept(home, tmp_path, refused):
     source = tmp_path / "source"
     shutil.copytree(home.shards, source)

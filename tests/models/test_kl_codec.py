@@ -102,14 +102,17 @@ def test_many_images_go_through_in_parts(network, monkeypatch, most):
     codec, batch = codec_of(network), reals(5)
     whole = codec.encode(batch, SampleRandomness(range(5))).images
     images = codec.decode(whole)
-    seen = []
-    for name in ("encode", "decode"):
+    seen: dict[str, list[int]] = {"encode": [], "decode": []}
+    for name in seen:
         plain = getattr(network, name)
-        monkeypatch.setattr(network, name, lambda x, plain=plain: (seen.append(len(x)), plain(x))[1])
+        monkeypatch.setattr(
+            network, name, lambda x, name=name, plain=plain: (seen[name].append(len(x)), plain(x))[1]
+        )
     monkeypatch.setattr(codecs, "_AT_ONCE", most)
     torch.testing.assert_close(codec.encode(batch, SampleRandomness(range(5))).images, whole)
     torch.testing.assert_close(codec.decode(whole), images)
-    assert max(seen) == (1 if most == 1 else 2)
+    parts = [1] * 5 if most == 1 else [2, 2, 1]
+    assert seen == {"encode": parts, "decode": parts}
 
 
 def test_what_latents_are_is_known_before_the_network_is_there():
