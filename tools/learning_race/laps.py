@@ -25,7 +25,7 @@ from pipeline.storage.positions import numbered_folders
 from pipeline.storage.snapshots import list_snapshots
 from tools.learning_race.curves import training_seconds
 from tools.learning_race.entrants import Entrant
-from tools.learning_race.peers import DONE, SETS
+from tools.learning_race.peers import SETS, is_done
 from tools.learning_race.sets import write_halves
 from tools.ranks import ROOT
 
@@ -136,8 +136,9 @@ def lap(race: Race, entrant: Entrant, seed: int) -> Lap:
     """What is still to be done for one entrant with one seed."""
     run = race.run(entrant, seed)
     if entrant.peer:
-        if not (run / DONE).is_file():
-            yield _training_of_peer(race, entrant, run, seed)
+        training = _training_of_peer(race, entrant, run, seed)
+        if not is_done(run, training.arguments):
+            yield training
         for folder in numbered_folders(run / SETS):
             yield _measuring(race, run, folder)
         return
