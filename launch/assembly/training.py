@@ -173,6 +173,8 @@ def _run(
         if process.is_first:
             summary = _summary(config, index, trainer)
             tell(summary)
+            for caution in config.family.cautions():
+                tell(f"hrgan: warning: {caution}")
             report = stack.enter_context(_report(config, run, start, process))
             if start == 0:
                 _begin(report, run, config, index, summary)

@@ -19,7 +19,7 @@ DIAGNOSES: tuple[Diagnose, ...] = (*NUMBERS, *FEEDING, *PLAY, *COURSE)
 """Every diagnosis. A new one is one more entry in the table of its file."""
 
 _KEYS = (
-    *("loss/discriminator", "loss/generator", "signs/real", "state/ada_p"),
+    *("loss/discriminator", "loss/generator", "signs/real", "state/ada_p", "state/apa_p"),
     *("skipped_updates", DATA_WAIT, "speed/seconds_per_kimg", "memory/peak_gib"),
 )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from launch.doctor.diagnosis import Diagnose, Diagnosis, at
 from launch.doctor.run_readings import RunReadings, middle, since
+from pipeline.config.families import Caution
 
-_P = "state/ada_p"
+_P, _PSEUDO = "state/ada_p", "state/apa_p"
 _SIGNS = "signs/real"
 _BOUND, _FEW_TICKS = 0.99, 3
 _WON_LOSS, _LOST_LOSS = 0.02, 4.0
@@ -33,6 +34,34 @@ def p_at_bound(run: RunReadings) -> Diagnosis | None:
         "more images; start.source= a generator of something similar; family.ada.target=0.6 if another is "
         "set; a stronger gradient penalty; more of family.ada.kinds",
     )
+
+
+def pseudo_at_bound(run: RunReadings) -> Diagnosis | None:
+    """APA's probability near 1: the discriminator is shown no reals any more."""
+    held = since(run.course(_PSEUDO), lambda p: p >= _BOUND)
+    if held is None or held[1] < _FEW_TICKS:
+        return None
+    return Diagnosis(
+        "APA at its bound",
+        True,
+        f"{_PSEUDO} has been at {run.course(_PSEUDO)[-1][1]:.2f} since {at(held[0])}",
+        "nearly all that the discriminator takes for reals are fakes, so that it learns nothing of the reals",
+        "more images; start.source= a generator of something similar; a stronger gradient penalty; beside it "
+        "augmentation (family.ada.mode=adaptive where the family has it, or family.diffaugment)",
+    )
+
+
+def known_to_fail(run: RunReadings) -> Diagnosis | None:
+    """Settings that the family warns of."""
+    cautions = run.config.family.cautions() if run.config is not None else ()
+    if not cautions:
+        return None
+    seen, means, attempt = ("; ".join(part) for part in zip(*map(_parts, cautions), strict=True))
+    return Diagnosis("settings known to fail", False, seen, means, attempt)
+
+
+def _parts(caution: Caution) -> tuple[str, str, str]:
+    return caution.setting, caution.known, caution.instead
 
 
 def one_sided(run: RunReadings) -> Diagnosis | None:
@@ -72,7 +101,9 @@ def nobody_learns(run: RunReadings) -> Diagnosis | None:
 def by_heart(run: RunReadings) -> Diagnosis | None:
     """Few images, no augmentation, and a discriminator that is sure of them."""
     signs, passes = run.course(_SIGNS), run.passes
-    if run.course(_P) or run.late("stage/weight/augment_p") or passes is None or passes < _PASSES:
+    few = getattr(run.config and run.config.family, "diffaugment", ())
+    hidden = few or run.course(_P) or run.course(_PSEUDO) or run.late("stage/weight/augment_p")
+    if hidden or passes is None or passes < _PASSES:
         return None
     held, late = since(signs, lambda sign: sign > _SURE), middle(signs[-_FEW_TICKS:])
     if held is None or held[1] < _FEW_TICKS or late is None:
@@ -83,9 +114,16 @@ def by_heart(run: RunReadings) -> Diagnosis | None:
         f"the mean sign of D on reals is {late:.2f}, above {_SURE} since {at(held[0])}; each of the "
         f"{run.images} images was seen {passes:.0f} times, without augmentation",
         "the discriminator knows the images one by one, so the generator is told nothing about the rest",
-        "augmentation that adapts (family.ada.mode=adaptive where the family has it), data.mirror=true where "
-        "left and right mean nothing, more images",
+        "augmentation (family.ada.mode=adaptive where the family has it, family.diffaugment, family.apa), "
+        "data.mirror=true where left and right mean nothing, more images",
     )
 
 
-PLAY: tuple[Diagnose, ...] = (p_at_bound, one_sided, by_heart, nobody_learns)
+PLAY: tuple[Diagnose, ...] = (
+    p_at_bound,
+    pseudo_at_bound,
+    one_sided,
+    by_heart,
+    nobody_learns,
+    known_to_fail,
+)

@@ -32,14 +32,32 @@ class LeCam(nn.Module):
     step; they are buffers, which `observe` updates with the means over all ranks. heads: the number of heads
     of the discriminator. With several, each head has running means of its own, [heads], and its logits are
     drawn towards those.
+
+    start: until so many images have been seen, the term is 0 and the means are those of the latest step.
+    debiased: whether the means, which begin at 0, are divided by the weight of the steps that they hold; the
+    first step, before which there is none, then has no term.
     """
 
     real_mean: Tensor
     fake_mean: Tensor
 
-    def __init__(self, weight: float, decay: float, *, relu: bool = False, heads: int = 1) -> None:
+    def __init__(
+        self,
+        weight: float,
+        decay: float,
+        *,
+        relu: bool = False,
+        heads: int = 1,
+        start: int = 0,
+        debiased: bool = False,
+    ) -> None:
         super().__init__()
         self.weight, self.decay, self.relu, self.heads = weight, decay, relu, heads
+        self.start = start
+        self.seen: Tensor | None
+        self.held: Tensor | None
+        self.register_buffer("seen", torch.tensor(0, dtype=torch.int64) if start else None)
+        self.register_buffer("held", torch.tensor(0.0) if debiased else None)
         shape = () if heads == 1 else (heads,)
         self.register_buffer("real_mean", torch.zeros(shape))
         self.register_buffer("fake_mean", torch.zeros(shape))
@@ -47,10 +65,18 @@ class LeCam(nn.Module):
     def forward(self, play: Play) -> Terms:
         assert play.real is not None
         # Copies, because `observe` changes the buffers in place, maybe before the backward pass reads them.
-        means = (mean.detach().clone().reshape(-1).unbind() for mean in (self.real_mean, self.fake_mean))
+        means = (self._mean(mean).reshape(-1).unbind() for mean in (self.real_mean, self.fake_mean))
         parts = zip(play.real.heads, play.fake.heads, *means, strict=True)
         penalty = per_image([self._pull(*part) for part in parts])
+        if self.seen is not None:
+            penalty = penalty * (self.seen >= self.start)
+        if self.held is not None:
+            penalty = penalty * (self.held > 0)
         return Terms(self.weight * penalty, {"penalty/lecam": penalty.detach().mean()})
+
+    def _mean(self, mean: Tensor) -> Tensor:
+        mean = mean.detach().clone()
+        return mean if self.held is None else mean / torch.where(self.held > 0, self.held, 1)
 
     def _pull(self, real: Tensor, fake: Tensor, real_mean: Tensor, fake_mean: Tensor) -> Tensor:
         to_fake, to_real = real - fake_mean, real_mean - fake
@@ -59,16 +85,24 @@ class LeCam(nn.Module):
         return to_fake.square() + to_real.square()
 
     @torch.no_grad()
-    def observe(self, stats: Mapping[str, Tensor]) -> None:
+    def observe(self, stats: Mapping[str, Tensor], images: int) -> None:
         """Updates the running means; values that are not finite change nothing.
 
         stats: those of the step, with "logits/real" and "logits/fake" or, for several heads, "logits/real/0"
-        and so on.
+        and so on. images: its number of images.
         """
-        for mean, name in ((self.real_mean, "logits/real"), (self.fake_mean, "logits/fake")):
-            if name in stats:
-                moved = mean.lerp(self._of_heads(stats, name).to(mean.dtype), 1 - self.decay)
-                mean.copy_(torch.where(torch.isfinite(moved), moved, mean))
+        if "logits/real" not in stats:
+            return
+        now = [self._of_heads(stats, f"logits/{side}") for side in ("real", "fake")]
+        finite = torch.stack([value.isfinite().all() for value in now]).all()
+        share = finite * (1 - self.decay)  # of this step in the means, 0-d
+        if self.seen is not None:
+            share = torch.where(self.seen < self.start, finite.to(share.dtype), share)
+            self.seen += images
+        for mean, value in zip((self.real_mean, self.fake_mean), now, strict=True):
+            mean.copy_(torch.where(finite, mean.lerp(value.to(mean.dtype), share.to(mean.dtype)), mean))
+        if self.held is not None:
+            self.held.copy_(self.held.lerp(torch.ones_like(self.held), share))
 
     def _of_heads(self, stats: Mapping[str, Tensor], name: str) -> Tensor:
         if self.heads == 1:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.config.families import Objectives, Optimisation, StyleGAN2Config
+from pipeline.config.families import FewImages, Objectives, Optimisation, StyleGAN2Config
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
 from pipeline.models.registry import FAMILIES
@@ -47,6 +47,7 @@ _SHIPPED: Mapping[str, Mapping[int, Mapping[int, str]]] = {
     "mlp": {0: {32: "mlp-32"}, 1: {32: "mlp-32"}},
     "autoencoder": {0: {32: "autoencoder-32", 64: "autoencoder-f8-64"}, 1: {256: "autoencoder-kl-f8"}},
 }
+_FEW = 5000  # images, for which Jiang et al. 2021 report their figures
 _CPU_CHANNELS, _CPU_WIDEST, _CPU_LATENT, _CPU_BATCH = 16, 64, 128, 16
 _BESIDE_GB, _GB_AN_IMAGE = 1.4, {256: 0.51, 512: 1.08, 1024: 2.26}
 # GPU-seconds for 1,000 images on an A100: 8 x 2.19 at 256px on 8 of them, 90.4 at 1024px on one (the
@@ -104,7 +105,8 @@ def _stylegan2_on_gpus(conditions: Conditions) -> First:
                 "micro": ("auto", "As many images at once as fit into memory, which trial steps find out."),
             },
             "family": {key: (value, reasons.get(key, "")) for key, value in family.items()}
-            | _ada(conditions),
+            | _ada(conditions)
+            | _apa(conditions),
             "engine": {"precision": ("bfloat16", "The highest resolutions, at half the memory and time.")},
         },
     )
@@ -158,13 +160,22 @@ def _ada(conditions: Conditions) -> Reasoned:
     return {"ada": ({"mode": "adaptive"}, why)}
 
 
+def _apa(conditions: Conditions) -> Reasoned:
+    """Beside ADA, as the authors of Jiang et al. 2021 advise for few images."""
+    if conditions.images > _FEW:
+        return {}
+    why = f"For {_FEW:,} images or fewer: fakes among the reals keep the discriminator from being sure."
+    return {"apa": ({"mode": "adaptive"}, why)}
+
+
 _RULES: Mapping[str, Callable[[Conditions], First]] = {"stylegan2": _stylegan2}
 
 
 def network_settings(family: Any) -> Reasoned:
     """The settings of a trained network that another must share to take over its weights: those that are
     neither losses nor rates. family: the family section of its configuration."""
-    training = {*Objectives.model_fields, *Optimisation.model_fields, "name", "ada", "auto_gpus"}
+    schemas = (Objectives, Optimisation, FewImages)
+    training = {*(key for schema in schemas for key in schema.model_fields), "name", "ada", "auto_gpus"}
     training.add("freeze_discriminator")
     dumped = family.model_dump(mode="json")
     return {

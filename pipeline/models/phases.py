@@ -27,7 +27,7 @@ from pipeline.losses import (
     ZeroCentred,
     clip_weights,
 )
-from pipeline.models.augment import Controller
+from pipeline.models.augment import Controller, Diffusion
 
 Penalty = tuple[str, int, ZeroCentred | GradientPenalty]
 
@@ -36,28 +36,42 @@ class LossMemory(nn.Module):
     """What losses remember across steps.
 
     heads: the number of heads of the discriminator (`Verdict.heads`). lecam: the LeCam term with its running
-    means, or None. apa: the controller of the probability of pseudo reals, or None.
+    means, or None. apa: the controller of the probability of pseudo reals, or None. diffusion: the noise that
+    the discriminator sees images through, or None.
     """
 
     def __init__(self, config: Objectives, heads: int = 1) -> None:
         super().__init__()
         self.lecam = None
         if config.lecam_weight > 0:
-            self.lecam = LeCam(config.lecam_weight, config.lecam_decay, relu=config.lecam_relu, heads=heads)
+            self.lecam = LeCam(
+                config.lecam_weight,
+                config.lecam_decay,
+                relu=config.lecam_relu,
+                heads=heads,
+                start=config.lecam_from_images,
+                debiased=config.lecam_debiased,
+            )
         self.apa = None
         if isinstance(config, FewImages) and config.apa.mode != "off":
             self.apa = Controller(config.apa)
+        self.diffusion = None
+        if isinstance(config, FewImages) and config.diffusion.mode != "off":
+            self.diffusion = Diffusion(config.diffusion)
 
     def observe(self, stats: Mapping[str, Tensor], images: int) -> None:
         """Takes in the stats of one step of `images` images."""
         if self.lecam is not None:
-            self.lecam.observe(stats)
-        if self.apa is not None and "signs/real" in stats:
-            self.apa.observe(stats["signs/real"], images)
+            self.lecam.observe(stats, images)
+        if "signs/real" in stats:
+            for part in (self.apa, self.diffusion and self.diffusion.controller):
+                if part is not None:
+                    part.observe(stats["signs/real"], images)
 
     def figures(self) -> dict[str, Tensor]:
         """Returns what is shown of them (`Family.figures`)."""
-        return {} if self.apa is None else {"state/apa_p": self.apa.p}
+        found: dict[str, Tensor] = {} if self.apa is None else {"state/apa_p": self.apa.p}
+        return found if self.diffusion is None else {**found, "state/diffusion_steps": self.diffusion.steps}
 
     def mixed(self, objective: Objective) -> Objective:
         """Returns the objective with pseudo reals among its reals, if the config asks for them."""

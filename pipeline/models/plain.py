@@ -123,9 +123,10 @@ class PlainGame:
         if rows is None:
             fake = first(fakes.seen, fakes.labels, exact=exact)
             return fake, second((reals.images,), reals.labels, exact=exact)
-        shown = (first.show(fakes.seen), fakes.labels), (second.show((reals.images,)), reals.labels)
+        fake_shown = first.show(fakes.seen), first.tell(fakes.labels)
+        real_shown = second.show((reals.images,)), second.tell(reals.labels)
         with first.around():
-            return judge_together(partial(self.judge_shown, exact=exact), *shown, rows)
+            return judge_together(partial(self.judge_shown, exact=exact), fake_shown, real_shown, rows)
 
     def rows(self, count: int) -> int | None:
         """The argument `rows` of `judge_together`, for batches of `count` images."""
@@ -153,15 +154,16 @@ class PlainGame:
 @dataclass(frozen=True)
 class PlainJudge:
     """Implements contracts.Judge. show: makes of samples, as `Fakes.seen` has them, what `game.judge_shown`
-    takes. around: returns the context of each pass of the network."""
+    takes. around: returns the context of each pass of the network. tell: makes of labels what it takes."""
 
     game: PlainGame
     show: Callable[[Sequence[Tensor]], Tensor]
     around: Callable[[], AbstractContextManager[None]] = nullcontext
+    tell: Callable[[Tensor | None], Tensor | None] = lambda labels: labels
 
     def __call__(self, seen: Sequence[Tensor], labels: Tensor | None, *, exact: bool = False) -> Verdict:
         with self.around():
-            return self.game.judge_shown(self.show(seen), labels, exact=exact)
+            return self.game.judge_shown(self.show(seen), self.tell(labels), exact=exact)
 
 
 def labels_for(classes: int, labels: Tensor | None, randomness: Randomness) -> Tensor | None:
@@ -181,6 +183,12 @@ def retouching(config: object, seen: ImageSpec, size: tuple[int, int], *, pixels
         return None
     colors = 3 if pixels and seen.channels == 4 else None
     return partial(DiffAugment(config.diffaugment, colors=colors).draw, size=size)
+
+
+def one_after_another(*parts: Augmenting | None) -> Augmenting:
+    """Returns the chain of those that are not None, each of which draws its numbers in turn."""
+    chosen = [part for part in parts if part is not None]
+    return lambda randomness: Chain(tuple(part(randomness) for part in chosen))
 
 
 class PlainSampler(LatentSampler):
@@ -277,14 +285,25 @@ class PlainFamily(ThroughCodec, ABC):
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
-        augment = self.augmenting(stage)
+        augment = self.hiding(stage)
         return PlainGame(networks, stage, randomness, augment, alone=self.judges_alone, group=self.group)
 
     def augmenting(self, stage: Stage) -> Augmenting | None:
         """Returns the augmentation of what the discriminator sees at this stage, None for none."""
+        return retouching(self.config, self.seen, self._size(stage), pixels=self.codec is PIXELS)
+
+    def hiding(self, stage: Stage) -> Augmenting | None:
+        """Returns all that a game of this stage does to what the discriminator sees: the augmentation, then
+        noise."""
+        noise = self.losses.diffusion
+        if noise is None:
+            return self.augmenting(stage)
+        shape = (self.seen.channels, *self._size(stage))
+        return one_after_another(self.augmenting(stage), partial(noise.draw, shape=shape))
+
+    def _size(self, stage: Stage) -> tuple[int, int]:
         part = stage.resolution / self.spec.height
-        size = round(self.seen.height * part), round(self.seen.width * part)
-        return retouching(self.config, self.seen, size, pixels=self.codec is PIXELS)
+        return round(self.seen.height * part), round(self.seen.width * part)
 
     def check_batch(self, images: int) -> None:
         """Requires whole groups of images. Without groups any number will do, because batch statistics are

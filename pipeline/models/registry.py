@@ -10,7 +10,7 @@ import torch
 from pipeline.config.families import FamilyConfig
 from pipeline.contracts import Family, ImageSpec
 from pipeline.errors import UserError
-from pipeline.models.autoencoder import AutoencoderFamily
+from pipeline.models.autoencoder.family import AutoencoderFamily
 from pipeline.models.biggan import BigGAN
 from pipeline.models.dcgan import DCGAN
 from pipeline.models.gat import GAT

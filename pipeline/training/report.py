@@ -58,6 +58,8 @@ _CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
         "second decay": ("stage/beta2/",),
     },
     "ADA": {"probability of augmentation": ("state/ada_p",)},
+    "APA": {"probability of pseudo reals": ("state/apa_p",)},
+    "diffusion": {"steps of noise": ("state/diffusion_steps",)},
     "gradients": {"gradient norms": ("gradient_norm/",), "skipped updates": ("skipped_updates",)},
     "throughput": {
         "images a second": ("speed/images_per_second",),

@@ -63,6 +63,26 @@ FILES = {
         MINIMAL + "ops:",
         "a.yaml line 2: ops: is a section, not a value; its keys: backend",
     ),
+    "two augmentations": (
+        "family: {name: stylegan2, ada: {mode: fixed}, diffaugment: [color]}",
+        "a.yaml line 1: family: diffaugment=['color']: not with ada.mode=fixed; allowed: with ada.mode=off",
+    ),
+    "two augmentations, one by default": (
+        "family: {name: r3gan, diffaugment: [color]}",
+        "a.yaml line 1: family: diffaugment=['color']: not with augment_p=0, augment_p_end=0.3; allowed: ",
+    ),
+    "noise that nobody can be told of": (
+        "family: {name: biggan, diffusion: {mode: adaptive}}",
+        "a.yaml line 1: family: diffusion.told=true: this family's discriminator cannot be told",
+    ),
+    "noise told to a classifier": (
+        "family: {name: stylegan2, conditioning: classifier, diffusion: {mode: adaptive}}",
+        "a.yaml line 1: family: diffusion.told=true: not with conditioning=classifier",
+    ),
+    "no room between two bounds": (
+        "family: {name: stylegan2, diffusion: {least_steps: 2000}}",
+        "a.yaml line 1: family.diffusion: least_steps=2000 is above most_steps=1000; allowed: up to it",
+    ),
     "micro-batch does not divide": (
         MINIMAL + "batch: {size: 32, micro: 5}",
         "a.yaml: batch.micro=5 does not divide batch.size=32",

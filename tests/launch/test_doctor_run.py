@@ -21,6 +21,8 @@ from launch.doctor.examining import DIAGNOSES, diagnoses, run_report
 from launch.doctor.labels import compared, label_signal
 from launch.doctor.run_readings import RunReadings, read_run, since
 from launch.main import main
+from pipeline.config.families import R3GANConfig, StyleGAN2Config
+from pipeline.config.run import RunConfig
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
@@ -154,6 +156,26 @@ CASES: dict[str, tuple[dict[str, Any], str | None]] = {
     "p at its bound": (
         {"ticks": ticks(**{"state/ada_p": 1.0})},
         "ADA at its bound: state/ada_p has been at 1",
+    ),
+    "pseudo reals alone": (
+        {"ticks": ticks(**{"state/apa_p": lambda n: min(n / 5, 1.0)})},
+        "APA at its bound: state/apa_p has been at 1.00 since 6,000 images",
+    ),
+    "lazy penalties": (
+        {"config": RunConfig(family=R3GANConfig(r1_every=16, r2_every=4))},
+        "settings known to fail: family.r1_every=16, family.r2_every=4",
+    ),
+    "lazy penalties that are off": (
+        {"config": RunConfig(family=R3GANConfig(r1_every=16, r1_gamma=0, r1_gamma_end=0))},
+        None,
+    ),
+    "few, with DiffAugment": (
+        {
+            "ticks": ticks(**{"signs/real": 0.97}),
+            "images": 500,
+            "config": RunConfig(family=StyleGAN2Config(diffaugment=("color",))),
+        },
+        None,
     ),
     "D has won": (
         {"ticks": ticks(**{"loss/discriminator": 0.001, "loss/generator": 9.0})},

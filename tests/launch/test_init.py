@@ -147,6 +147,18 @@ def test_choices(case: str, tmp_path: Path) -> None:
     assert settings["family"].get("ada", {}).get("mode") in (None, "adaptive", "off")
 
 
+@pytest.mark.parametrize(
+    ("count", "machine", "mode"),
+    [(5000, gpus(1), "adaptive"), (300, gpus(8), "adaptive"), (5001, gpus(1), "off"), (300, CPU, "off")],
+)
+def test_pseudo_reals_are_for_few_pictures_and_a_gpu(
+    count: int, machine: Equipment, mode: str, tmp_path: Path
+) -> None:
+    plan = planned(asked(), photos(count), machine, tmp_path / "c.yaml")
+    family = settings_of(plan, estimated(plan, wants=False)).family
+    assert (family.ada.mode, family.apa.mode) == ("adaptive", mode)
+
+
 def test_every_value_of_its_own_has_a_comment_or_goes_with_one_before(tmp_path: Path) -> None:
     """The first key of every section is explained, and the file means what settings_of checks."""
     plan = planned(asked(), photos(classes={"a": 2000, "b": 3000}), gpus(2), tmp_path / "c.yaml")

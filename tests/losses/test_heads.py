@@ -226,7 +226,7 @@ def test_drift_and_lecam_hold_every_logit(game, reals):
         pulled = whole([(r - to_fake) ** 2 + (to_real - f) ** 2 for r, f, to_real, to_fake in parts])
         terms = turn(game, reals)
         close(terms.loss, plain + drift + 0.3 * pulled)
-        lecam.observe(terms.stats)
+        lecam.observe(terms.stats, N)
         a_real = a_real / 2 + np.array([logits.mean() for logits in real]) / 2
         a_fake = a_fake / 2 + np.array([logits.mean() for logits in fake]) / 2
         np.testing.assert_allclose(lecam.real_mean.numpy(), a_real, rtol=1e-6)

@@ -127,20 +127,50 @@ def test_lecam_pulls_each_side_to_the_others_mean_over_steps(game, reals, relu):
         terms = lecam(play)
         close(terms.loss, 0.3 * expected)
         assert float(terms.stats["penalty/lecam"]) == pytest.approx(expected.mean(), rel=1e-6)
-        lecam.observe({"logits/real": torch.tensor(1 + shift), "logits/fake": torch.tensor(-2 * shift)})
+        lecam.observe({"logits/real": torch.tensor(1 + shift), "logits/fake": torch.tensor(-2 * shift)}, N)
         a_real = decay * a_real + (1 - decay) * (1 + shift)
         a_fake = decay * a_fake + (1 - decay) * (-2 * shift)
     assert float(lecam.real_mean) == pytest.approx(a_real, rel=1e-6)
     assert float(lecam.fake_mean) == pytest.approx(a_fake, rel=1e-6)
 
 
+def test_lecam_begins_late_with_the_latest_means(game, reals):
+    """As the authors' code for BigGAN does."""
+    lecam, late = LeCam(0.3, 0.9, start=2 * N), LeCam(0.3, 0.9)
+    for real, fake in ((5.0, -5.0), (3.0, -1.0)):
+        close(lecam(make_play(game, reals)).loss, np.zeros(N))
+        lecam.observe({"logits/real": torch.tensor(real), "logits/fake": torch.tensor(fake)}, N)
+        late.real_mean.fill_(real)
+        late.fake_mean.fill_(fake)
+    for real, fake in ((1.0, 0.0), (2.0, -2.0)):
+        close(lecam(make_play(game, reals)).loss, late(make_play(game, reals)).loss.detach().numpy())
+        for term in (lecam, late):
+            term.observe({"logits/real": torch.tensor(real), "logits/fake": torch.tensor(fake)}, N)
+    assert float(lecam.real_mean) == pytest.approx(0.9 * (0.9 * 3 + 0.1 * 1) + 0.1 * 2)
+
+
+def test_lecams_debiased_means_are_weighted_means_of_the_steps(game, reals):
+    """As the authors' code for StyleGAN2 has it: weights 0.9^k, whose sum is 1."""
+    lecam, steps = LeCam(0.3, 0.9, debiased=True), [(5.0, -5.0), (3.0, float("nan")), (1.0, 0.0), (2.0, -2.0)]
+    judge, taken = game.networks.discriminator, []
+    real, fake = judge.by_hand(reals.images), judge.by_hand(game.generate(N).images)
+    close(lecam(make_play(game, reals)).loss, np.zeros(N))  # before anything is known
+    for step in steps:
+        lecam.observe({"logits/real": torch.tensor(step[0]), "logits/fake": torch.tensor(step[1])}, N)
+        taken += [step] if np.isfinite(step).all() else []
+        weights = 0.9 ** np.arange(len(taken))[::-1]
+        a_real, a_fake = (weights @ np.array(taken)) / weights.sum()
+        expected = 0.3 * ((real - a_fake) ** 2 + (a_real - fake) ** 2)
+        np.testing.assert_allclose(lecam(make_play(game, reals)).loss.detach().numpy(), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_moves_no_mean_of_lecam(bad):
     lecam = LeCam(1.0, 0.9)
-    lecam.observe({"logits/real": torch.tensor(2.0), "logits/fake": torch.tensor(-3.0)})
+    lecam.observe({"logits/real": torch.tensor(2.0), "logits/fake": torch.tensor(-3.0)}, N)
     before = {key: value.clone() for key, value in lecam.state_dict().items()}
-    lecam.observe({"logits/real": torch.tensor(bad), "logits/fake": torch.tensor(bad)})
-    lecam.observe({})
+    lecam.observe({"logits/real": torch.tensor(bad), "logits/fake": torch.tensor(bad)}, N)
+    lecam.observe({}, N)
     assert {key: float(value) for key, value in before.items()} == {
         key: float(value) for key, value in lecam.state_dict().items()
     }
@@ -153,7 +183,7 @@ def test_lecams_means_are_constants_that_a_later_observe_does_not_reach(game, re
         lecam(make_play(game, reals)).loss.sum(), game.networks.discriminator.slope
     )
     loss = lecam(make_play(game, reals)).loss.sum()
-    lecam.observe({"logits/real": torch.tensor(9.0), "logits/fake": torch.tensor(9.0)})
+    lecam.observe({"logits/real": torch.tensor(9.0), "logits/fake": torch.tensor(9.0)}, N)
     (ours,) = torch.autograd.grad(loss, game.networks.discriminator.slope)
     torch.testing.assert_close(ours, expected)
 

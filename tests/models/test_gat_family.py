@@ -383,15 +383,13 @@ def test_labels_are_not_needed():
     torch.testing.assert_close(mean[0], mean[1])
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"scales": (4, 2, 2, 1), "consistency_weight": 1.0}], ids=["gat", "cat"]
-)
+@pytest.mark.parametrize("changes", [{}, {"scales": (2, 1), "consistency_weight": 1.0}], ids=["gat", "cat"])
 @pytest.mark.slow
 def test_it_learns_digits(changes):
     """Fakes' means come much closer to those of the classes than an untrained generator's."""
-    rates = {"generator_rate": 2e-3, "discriminator_rate": 2e-3}
-    sizes = {"width": 32, "label_dim": 32, "diffaugment": (), "flip_p": 0.0, "ema_half_life_images": 50}
-    trainer = tiny_trainer(tiny_family("gat", **{**rates, **sizes, **changes}))
+    rates = {"generator_rate": 2e-3, "discriminator_rate": 4e-3, "r1_gamma": 0.5, "r2_gamma": 0.5}
+    sizes = {"width": 32, "depth": 2, "levels": 2, "label_dim": 32, "ema_half_life_images": 100}
+    trainer = tiny_trainer(tiny_family("gat", diffaugment=(), flip_p=0.0, **rates, **sizes, **changes))
     stream = trainer.stream
     truth = torch.stack([stream.images[stream.labels == label].mean(0) for label in range(10)])
 
@@ -402,6 +400,6 @@ def test_it_learns_digits(changes):
         return (means - truth).square().mean().item()
 
     before = distance()
-    for _ in range(90):
+    for _ in range(80):
         trainer.step()
     assert distance() < 0.5 * before

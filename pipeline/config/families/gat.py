@@ -133,6 +133,16 @@ class GATConfig(FewImages, Objectives, Optimisation, Coded):
                 f"scales: {list(self.scales)}; allowed: one for each of the {self.levels} levels, each a "
                 "multiple of the next, and 1 last"
             )
+        if self.consistency_weight and self.scales is None:
+            raise ValueError("consistency_weight: needs scales; allowed: 0 without them")
+        return self
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.diffusion.mode != "off":
+            raise ValueError(
+                f"diffusion.mode={self.diffusion.mode}: gat has noise of its own, by level; allowed: off"
+            )
         if self.alignment_weight and self.apa.mode != "off":
             raise ValueError(
                 f"alignment_weight={self.alignment_weight:g}: not with apa.mode={self.apa.mode}, whose fakes "
@@ -145,8 +155,6 @@ class GATConfig(FewImages, Objectives, Optimisation, Coded):
                 f"alignment_weight={self.alignment_weight:g}: not with one of R1 and R2 alone in each step; "
                 "allowed: 0, both or neither of them, or penalty_method=exact"
             )
-        if self.consistency_weight and self.scales is None:
-            raise ValueError("consistency_weight: needs scales; allowed: 0 without them")
         return self
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config.families.shared import (
+    Caution,
     Coded,
     FewImages,
     Loss,
@@ -96,6 +97,19 @@ class R3GANConfig(FewImages, Objectives, Optimisation, Coded):
         "cutout",
     )
     """Augmentation groups in use."""
+
+    def cautions(self) -> tuple[Caution, ...]:
+        lazy = [
+            f"family.{name}_every={every}"
+            for name, every in (("r1", self.r1_every), ("r2", self.r2_every))
+            if every > 1 and getattr(self, f"{name}_gamma") > 0
+        ]
+        known = "lazy penalties did not converge on StackedMNIST (Huang et al. 2024, appendix)"
+        return (
+            (Caution(", ".join(lazy), known, "allowed, and the paper's way: 1, at every step"),)
+            if lazy
+            else ()
+        )
 
     def transferred(self) -> Self:
         """As for every family, and the average has its last half-life from the start."""

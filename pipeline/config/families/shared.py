@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,6 +20,19 @@ class Strict(BaseModel):
         validate_default=True,
         allow_inf_nan=False,
     )
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A setting that is allowed although it is known to fail. setting: key and value. known: where it failed.
+    instead: what to do."""
+
+    setting: str
+    known: str
+    instead: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.known}; {self.instead}"
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -71,6 +85,40 @@ class ApaConfig(Adaptive):
     a fake before the discriminator sees it as real."""
 
 
+class DiffusionConfig(Adaptive):
+    """Diffusion-GAN (Wang et al. 2022): the discriminator sees images with the noise of t of T steps, and p
+    moves T between two bounds."""
+
+    adjust_images: PositiveCount = 100_000
+    """With mode=adaptive: over how many images T can move from one bound to the other."""
+    least_steps: Annotated[int, Field(ge=2, le=10_000)] = 10
+    """T at p = 0."""
+    most_steps: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    """T at p = 1."""
+    noise: Positive = 0.05
+    """Standard deviation of the noise that an image would become after very many steps, where black is -1 and
+    white 1."""
+    share: Probability = 0.5
+    """Probability that an image gets any noise."""
+    beta_first: Annotated[float, Field(gt=0, lt=1)] = 1e-4
+    """Share of the image's variance that the first step replaces by noise."""
+    beta_last: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """The same at step T; it grows linearly between the two."""
+    told: bool = True
+    """Whether the discriminator is told t, through the mapping that tells it labels, as in the authors' code
+    for StyleGAN2. false: it judges without, as in their code for Projected GAN; families whose discriminators
+    have no such mapping need it."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for low, high in (("least_steps", "most_steps"), ("beta_first", "beta_last")):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(
+                    f"{low}={getattr(self, low):g} is above {high}={getattr(self, high):g}; allowed: up to it"
+                )
+        return self
+
+
 class FewImages(Strict):
     """What helps where images are few, beside penalties: it keeps the discriminator from knowing them by
     heart."""
@@ -81,6 +129,19 @@ class FewImages(Strict):
     cutout: a hole of half of each side. Not beside another augmentation. []: none."""
     apa: ApaConfig = ApaConfig()
     """Adaptive pseudo augmentation, which may be combined with any augmentation."""
+    diffusion: DiffusionConfig = DiffusionConfig()
+    """Noise of a diffusion process, which comes after any augmentation."""
+
+    tells_steps: ClassVar[bool] = False
+    """Whether the family's discriminator can be told how much noise an image has."""
+
+    @model_validator(mode="after")
+    def _told_who_can_be(self) -> Self:
+        if self.diffusion.mode != "off" and self.diffusion.told and not self.tells_steps:
+            raise ValueError(
+                "diffusion.told=true: this family's discriminator cannot be told; allowed: false"
+            )
+        return self
 
 
 class Objectives(Strict):
@@ -118,12 +179,19 @@ class Objectives(Strict):
     drift_weight: NonNegative = 0.0
     """Weight of the squared logits of reals (Karras et al. 2018, appendix A.1)."""
     lecam_weight: NonNegative = 0.0
-    """Weight of the LeCam regularisation (Tseng et al. 2021, eq. 4)."""
+    """Weight of the LeCam regularisation (Tseng et al. 2021, eq. 4). The authors' code: 0.3 for BigGAN on
+    CIFAR, with a hinge loss; 3e-7 for StyleGAN2 on 1,000 faces."""
     lecam_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Decay of the running means of logits that LeCam pulls towards."""
     lecam_relu: bool = False
     """Compute LeCam as the authors' code does, unlike the paper: of the two differences only what is above 0
     counts, by which a real's logit exceeds the mean of fakes and the mean of reals exceeds a fake's logit."""
+    lecam_from_images: Count = 0
+    """Until so many images have been seen, LeCam adds nothing and its means are those of the latest step. The
+    authors' code for BigGAN begins after 1,000 steps."""
+    lecam_debiased: bool = False
+    """Divide LeCam's means, which begin at 0, by the weight of what they have taken in so far (Kingma and Ba
+    2015, section 3), as the authors' code for StyleGAN2 does."""
     weight_clip: Positive | None = None
     """Clamp the discriminator's weights to at most this value after each update (Arjovsky et al. 2017,
     algorithm 1); null: no clamping."""
@@ -159,6 +227,10 @@ class Optimisation(Strict):
     with `start.transfer`."""
     ema_from_images: Count = 0
     """Until so many images have been seen, the average is a copy of the generator."""
+
+    def cautions(self) -> tuple[Caution, ...]:
+        """Returns what a run with these settings is warned of when it starts."""
+        return ()
 
     def transferred(self) -> Self:
         """For a run that goes on with another's average (`start.transfer`): nothing overwrites it, and what

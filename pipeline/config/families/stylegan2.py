@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,7 @@ class StyleGAN2Config(FewImages, Objectives, Optimisation, Coded):
     """StyleGAN2 (Karras et al. 2020a) with adaptive augmentation (Karras et al. 2020b)."""
 
     name: Literal["stylegan2"] = "stylegan2"
+    tells_steps: ClassVar[bool] = True
 
     z_dim: Whole = 512
     """Size of the input latent z."""
@@ -95,10 +96,15 @@ class StyleGAN2Config(FewImages, Objectives, Optimisation, Coded):
         return self
 
     @model_validator(mode="after")
-    def _one_augmentation(self) -> Self:
+    def _together(self) -> Self:
         if self.diffaugment and self.ada.mode != "off":
             raise ValueError(
                 f"diffaugment={list(self.diffaugment)}: not with ada.mode={self.ada.mode}; "
                 "allowed: with ada.mode=off, or diffaugment=[]"
+            )
+        if self.diffusion.mode != "off" and self.diffusion.told and self.conditioning == "classifier":
+            raise ValueError(
+                "diffusion.told=true: not with conditioning=classifier, by which the discriminator is told "
+                "nothing; allowed: with conditioning=projection, or told=false"
             )
         return self

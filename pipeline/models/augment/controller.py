@@ -9,8 +9,8 @@ from pipeline.config.families import Adaptive
 
 
 class Controller(nn.Module):
-    """Adjusts p, unless it is fixed, so that the mean sign of D(real) stays at the target (Karras et al. 2020b,
-    section 3.1).
+    """Adjusts p so that the mean sign of D(real) stays at the target (Karras et al. 2020b, section 3.1), or
+    leaves it as it is if it is fixed.
 
     Every `every` steps, p is increased or decreased by (images since the last change) / adjust_images, within
     [0, 1]. sign_sum, images, steps: totals since the start of the interval, without steps that were not

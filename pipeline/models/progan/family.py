@@ -47,7 +47,7 @@ class ProGAN(PlainFamily):
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
-        return ProGANGame(networks, stage, randomness, self.augmenting(stage))
+        return ProGANGame(networks, stage, randomness, self.hiding(stage))
 
     def check_batch(self, images: int) -> None:
         """Requires that the images which a rank holds at once form whole minibatch-stddev groups."""

@@ -91,7 +91,9 @@ class Discriminator(Compilable):
         self.resolution, self.channels = shape.resolution, shape.channels
         # Lowest resolution first, so that a block has the same name in networks for larger images.
         self.blocks = nn.ModuleList(DiscriminatorBlock(shape, r) for r in shape.resolutions[1:])
-        projects = shape.classes > 0 and shape.config.conditioning == "projection"
+        diffusion = shape.config.diffusion
+        self.told = diffusion.mode != "off" and diffusion.told
+        projects = self.told or (shape.classes > 0 and shape.config.conditioning == "projection")
         self.classifies = shape.classes if not projects else 0
         self.label_dim = shape.width(LOWEST) if projects else 0
         self.head = DiscriminatorHead(shape, self.label_dim or 1 + self.classifies)
@@ -100,6 +102,7 @@ class Discriminator(Compilable):
             self.mapping = MappingNetwork(
                 z_dim=0,
                 classes=shape.classes,
+                noise=self.told,
                 w_dim=self.label_dim,
                 layers=shape.config.label_mapping_layers or shape.config.mapping_layers,
                 rate=shape.config.mapping_rate,
@@ -111,8 +114,10 @@ class Discriminator(Compilable):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Returns logits [N] float32 and, with an auxiliary classifier, class logits [N, classes].
 
-        images: [N, C, H, W] in about [-1, 1]. labels: [N], if the network is conditional. exact: whether to
-        compute in float32 throughout. Raises UserError if N is not a multiple of the minibatch-stddev group.
+        images: [N, C, H, W] in about [-1, 1]. labels: [N], if the network is conditional. One that is told of
+        noise takes [N, 2], labels and steps, or [N, 1], steps alone; without steps, images are clean. exact:
+        whether to compute in float32 throughout. Raises UserError if N is not a multiple of the
+        minibatch-stddev group.
         """
         check_groups("family.minibatch_stddev_group", self.group, len(images))
         x: Tensor | None = None
@@ -125,8 +130,18 @@ class Discriminator(Compilable):
         if self.mapping is None:
             return out.squeeze(1)
         # Projection (Miyato and Koyama 2018, eq. 3), scaled to unit variance.
-        condition: Tensor = self.mapping(None, labels)
+        steps = None
+        if self.told:
+            labels, steps = _parted(labels, images)
+        condition: Tensor = self.mapping(None, labels, steps)
         return (out * condition).sum(dim=1) / math.sqrt(self.label_dim)
+
+
+def _parted(told: Tensor | None, images: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Returns the labels [N] and the steps of noise [N] in what `Discriminator.compute` takes as labels."""
+    if told is None or told.ndim == 1:
+        return told, torch.zeros(len(images), device=images.device, dtype=torch.int64)
+    return None if told.shape[1] == 1 else told[:, 0], told[:, -1]
 
 
 def freeze(discriminator: Discriminator, layers: int) -> None:

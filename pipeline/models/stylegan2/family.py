@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +28,7 @@ from pipeline.losses import PathLength
 from pipeline.models.codecs import ThroughCodec
 from pipeline.models.groups import check_groups
 from pipeline.models.phases import adam_rules, discriminator_phases, generator_phase, lazy_factors
-from pipeline.models.plain import Augmenting, retouching
+from pipeline.models.plain import Augmenting, one_after_another, retouching
 from pipeline.models.schedule import ConstantSchedule
 from pipeline.models.stylegan2.discriminator import Discriminator, freeze
 from pipeline.models.stylegan2.game import StyleGAN2Game
@@ -81,11 +83,17 @@ class StyleGAN2(ThroughCodec):
     def game(
         self, networks: Networks, stage: Stage, randomness: Randomness, reals: Batch | None = None
     ) -> Game:
+        seen, config, diffusion = self._seen, self.config, self._memory.losses.diffusion
         augment: Augmenting | None = self._memory.augmentation
-        if self.config.ada.mode == "off":
-            size = self._seen.height, self._seen.width
-            augment = retouching(self.config, self._seen, size, pixels=self.codec is PIXELS)
-        return StyleGAN2Game(networks, stage, randomness, augment, mixing=self.config.style_mixing)
+        if config.ada.mode == "off":
+            augment = retouching(config, seen, (seen.height, seen.width), pixels=self.codec is PIXELS)
+        game = StyleGAN2Game(networks, stage, randomness, augment, mixing=config.style_mixing)
+        if diffusion is None:
+            return game
+        noising = partial(diffusion.draw, shape=(seen.channels, seen.height, seen.width))
+        if config.diffusion.told:
+            return replace(game, noising=noising)
+        return replace(game, augment=one_after_another(augment, noising))
 
     def check_batch(self, images: int) -> None:
         """Requires that the images which a rank holds at once form whole minibatch-stddev groups."""

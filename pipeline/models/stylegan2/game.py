@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pipeline.contracts import Fakes, Randomness, Verdict
-from pipeline.models.plain import PlainGame, labels_for
+from pipeline.models.augment import Noised
+from pipeline.models.plain import PlainGame, PlainJudge, labels_for
 from pipeline.models.stylegan2.discriminator import Discriminator
 from pipeline.models.stylegan2.generator import Generator
 
 
 @dataclass(frozen=True)
 class StyleGAN2Game(PlainGame):
-    """The game of one micro-batch. mixing: the probability that a fake mixes the styles of two latents."""
+    """The game of one micro-batch. mixing: the probability that a fake mixes the styles of two latents.
+    noising: draws noise that the discriminator is told of, which comes after the augmentation; `judge_shown`
+    judges images as they are and tells it of none."""
 
     mixing: float = 0.0
+    noising: Callable[[Randomness], Noised] | None = None
 
     def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
         """Generates fakes whose latents are the w of each layer, [count, layers, w_dim].
@@ -35,6 +40,18 @@ class StyleGAN2Game(PlainGame):
             ws = generator.mapping(z, labels)[:, None].expand(-1, generator.layers, -1)
         noise = _noise(generator, randomness)
         return Fakes(generator.synthesis(ws, noise, exact=exact), labels, ws)
+
+    def _judge(self, count: int) -> PlainJudge:
+        plain = super()._judge(count)
+        if self.noising is None:
+            return plain
+        noised = self.noising(self.randomness.first(count))
+
+        def tell(labels: Tensor | None) -> Tensor:
+            told = [noised.steps] if labels is None else [labels, noised.steps]
+            return torch.stack(told, dim=1)
+
+        return PlainJudge(self, lambda seen: noised(plain.show(seen)), tell=tell)
 
     def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         logits = self.networks.discriminator(shown, labels, exact=exact)

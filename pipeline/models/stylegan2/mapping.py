@@ -16,7 +16,10 @@ class MappingNetwork(nn.Module):
 
     z is normalised to unit mean square, and so is the embedding of the label, which is concatenated to it. If
     z_dim is 0, as in the discriminator's mapping of labels, the embedding is the only input. w_avg [w_dim] is
-    the running mean of w, for truncation; None if `track_average` is off.
+    the running mean of w, for truncation; None if `track_average` is off. noise: whether it also takes how
+    many steps of noise an image has (Wang et al. 2022), by an embedding that is normalised for itself. In the
+    authors' code that is one more input of the label's embedding, where its numbers of up to 1,000 hide the
+    label.
     """
 
     w_avg: Tensor | None
@@ -30,19 +33,22 @@ class MappingNetwork(nn.Module):
         layers: int,
         rate: float = 0.01,
         track_average: bool = True,
+        noise: bool = False,
     ) -> None:
         super().__init__()
         self.z_dim, self.classes = z_dim, classes
         self.embed = Linear(classes, w_dim) if classes else None
-        widths = [z_dim + (w_dim if classes else 0), *[w_dim] * layers]
+        self.embed_noise = Linear(1, w_dim) if noise else None
+        embedded = sum(part is not None for part in (self.embed, self.embed_noise))
+        widths = [z_dim + w_dim * embedded, *[w_dim] * layers]
         self.layers = nn.ModuleList(
             Linear(a, b, act="lrelu", rate=rate) for a, b in itertools.pairwise(widths)
         )
         self.register_buffer("w_avg", torch.zeros(w_dim) if track_average else None)
 
-    def forward(self, z: Tensor | None, labels: Tensor | None) -> Tensor:
+    def forward(self, z: Tensor | None, labels: Tensor | None, steps: Tensor | None = None) -> Tensor:
         """Returns w [N, w_dim]. z: [N, z_dim], or None if z_dim is 0. labels: class numbers [N], if
-        conditional."""
+        conditional. steps: those of noise, [N], if it takes them."""
         parts = []
         if z is not None and self.z_dim:
             parts.append(ops.pixel_norm(z))
@@ -50,6 +56,9 @@ class MappingNetwork(nn.Module):
             if labels is None:
                 raise ValueError("this network is conditional: it needs labels")
             parts.append(ops.pixel_norm(self.embed(one_hot(labels, self.classes))))
+        if self.embed_noise is not None:
+            assert steps is not None
+            parts.append(ops.pixel_norm(self.embed_noise(steps[:, None].float())))
         x = torch.cat(parts, dim=1)
         for layer in self.layers:
             x = layer(x)
