@@ -126,8 +126,7 @@ def test_what_is_finished_is_not_run_again_and_what_was_cut_off_goes_on_to_the_s
             raise KeyboardInterrupt
         return here(work)
 
-    with pytest.raises(KeyboardInterrupt):
-        main(arguments(shards, config, out), cut_off)
+    assert main(arguments(shards, config, out), cut_off) == 130
     assert [lap for title, lap in started if title == "training"] == ["sound/seed-1"]
     assert main(arguments(shards, config, out), here) == 0
     again, before = ([s for s in told(o)["standings"] if s["axis"] == "images"] for o in (out, raced))
@@ -231,14 +230,15 @@ class ToyPeer:
 
 def test_a_peers_samples_are_kept_and_measured_on_the_way(shards, config, tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "kinds", lambda: {"toy": ToyPeer})
-    settings = entrants_of([f"a={config}", f"b={config}"])[0].settings(f"data.path={shards}")
-    asked = {"images": 100, "seconds": 0.0, "every": 50, "count": 10}
+    given = ["toy", str(tmp_path), str(config), str(tmp_path), f"data.path={shards}"]
+    given += ["--images=100", "--seconds=0", "--every=50", "--count=10"]
     for _ in range(2):  # one that was cut off begins anew
-        (tmp_path / "finished.json").unlink(missing_ok=True)
-        peers.train("toy", tmp_path, settings, tmp_path, **asked)
+        assert peers.main(given) == 0
     sets = sorted((tmp_path / "sets").iterdir())
     assert [int(folder.name) for folder in sets] == [0, 80, 144]  # the first tick, after 16, has none
-    assert (tmp_path / "finished.json").is_file()
+    assert peers.is_done(tmp_path, given)
+    assert not peers.is_done(tmp_path, [*given[:-1], "--count=20"])
+    assert not peers.is_done(tmp_path / "sets", given)
     images, labels, _ = next(iter(read_uint8(ShardIndex.read(sets[1]))))
     assert images.unique().tolist() == [round((-1 + 80 / 400) * 127.5 + 127.5)]
     assert len(labels) == 10

@@ -44,7 +44,7 @@ _POINTS = 8
 
 
 def main(arguments: Sequence[str] | None = None, start: Start = start) -> int:
-    """Exit code: 0, 1 if a lap failed, 2 for wrong usage. start: how programs are run."""
+    """Exit code: 0, 1 if a lap failed, 2 for wrong usage, 130 if interrupted. start: how programs are run."""
     options = parser().parse_args(arguments)
     try:
         race = race_of(options)
@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None, start: Start = start) -> int:
     except UserError as error:
         print(f"learning_race: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        note("interrupted; the same command goes on")
+        return 130
     for line in failed:
         note(f"error: {line}")
     return 1 if failed else 0

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,7 @@ from pipeline.storage.positions import numbered_folders
 from pipeline.storage.snapshots import list_snapshots
 from tools.learning_race.curves import training_seconds
 from tools.learning_race.entrants import Entrant
-from tools.learning_race.peers import DONE, SETS
+from tools.learning_race.peers import SETS, is_done
 from tools.learning_race.sets import write_halves
 from tools.ranks import ROOT
 
@@ -136,8 +136,9 @@ def lap(race: Race, entrant: Entrant, seed: int) -> Lap:
     """What is still to be done for one entrant with one seed."""
     run = race.run(entrant, seed)
     if entrant.peer:
-        if not (run / DONE).is_file():
-            yield _training_of_peer(race, entrant, run, seed)
+        training = _training_of_peer(race, entrant, run, seed)
+        if not is_done(run, training.arguments):
+            yield training
         for folder in numbered_folders(run / SETS):
             yield _measuring(race, run, folder)
         return
@@ -184,48 +185,70 @@ def _has_all(race: Race, run: Path) -> bool:
 
 def conduct(race: Race, data: ShardIndex, say: Callable[[str], None], start: Start = start) -> list[str]:
     """Runs all laps, `race.at_once` side by side. Returns a line for each that failed; others go on."""
-    waiting = deque(laps(race, data).items())
-    total, failed = len(waiting), list[str]()
-    running: dict[str, tuple[Lap, Work, Started]] = {}
-    told = time.monotonic()
+    conductor = _Conductor(laps(race, data), say, start)
+    try:
+        while conductor.goes_on(race.at_once):
+            time.sleep(_POLL_SECONDS)
+    finally:
+        conductor.end()
+    return conductor.failed
 
-    def go_on(name: str, lap: Lap) -> None:
+
+class _Conductor:
+    """Starts programs, looks after them, and ends them with itself."""
+
+    def __init__(self, laps: Mapping[str, Lap], say: Callable[[str], None], start: Start) -> None:
+        self.failed: list[str] = []
+        self._waiting, self._total = deque(laps.items()), len(laps)
+        self._running: dict[str, tuple[Lap, Work, Started]] = {}
+        self._say, self._start, self._told = say, start, time.monotonic()
+
+    def goes_on(self, at_once: int) -> bool:
+        """Looks at all programs once, and starts what can be; whether there is any left."""
+        for name, (lap, work, process) in list(self._running.items()):
+            code = _ended(work, process)
+            if code is not None:
+                del self._running[name]
+                self._after(name, lap, work, code)
+        while self._waiting and len(self._running) < at_once:
+            self._next(*self._waiting.popleft())
+        if time.monotonic() - self._told > _STATUS_SECONDS:
+            self._told = time.monotonic()
+            for name, (_, work, _) in self._running.items():
+                self._say(f"{name}: {_last_line(work.log)}")
+        return bool(self._running)
+
+    def end(self) -> None:
+        """Asks what still runs to save and end, and waits for it."""
+        for _, _, process in self._running.values():
+            process.send_signal(signal.SIGTERM)
+        for _, _, process in self._running.values():
+            process.wait()
+
+    def _after(self, name: str, lap: Lap, work: Work, code: int) -> None:
+        if code:
+            self.failed.append(f"{name}: {work.title} ended with code {code}; {work.log} says why")
+            self._say(self.failed[-1])
+        else:
+            self._next(name, lap)
+
+    def _next(self, name: str, lap: Lap) -> None:
         work = next(lap, None)
         if work is None:
-            say(f"{name}: done ({total - len(waiting) - len(running)} of {total})")
+            done = self._total - len(self._waiting) - len(self._running)
+            self._say(f"{name}: done ({done} of {self._total})")
             return
-        say(f"{name}: {work.title}")
-        running[name] = lap, work, start(work)
+        self._say(f"{name}: {work.title}")
+        self._running[name] = lap, work, self._start(work)
 
-    try:
-        while waiting or running:
-            while waiting and len(running) < race.at_once:
-                go_on(*waiting.popleft())
-            for name, (lap, work, process) in list(running.items()):
-                code = process.poll()
-                if code is None and work.enough():
-                    process.send_signal(signal.SIGTERM)  # it saves, and ends well
-                    code = process.wait()
-                if code is None:
-                    continue
-                del running[name]
-                if code:
-                    failed.append(f"{name}: {work.title} ended with code {code}; {work.log} says why")
-                    say(failed[-1])
-                else:
-                    go_on(name, lap)
-            if running:
-                time.sleep(_POLL_SECONDS)
-            if time.monotonic() - told > _STATUS_SECONDS:
-                told = time.monotonic()
-                for name, (_, work, _) in running.items():
-                    say(f"{name}: {_last_line(work.log)}")
-    finally:
-        for _, _, process in running.values():
-            process.send_signal(signal.SIGTERM)
-        for _, _, process in running.values():
-            process.wait()
-    return failed
+
+def _ended(work: Work, process: Started) -> int | None:
+    """The exit code of a program that has ended, or is ended now since it has done enough."""
+    code = process.poll()
+    if code is None and work.enough():
+        process.send_signal(signal.SIGTERM)  # it saves, and ends well
+        return process.wait()
+    return code
 
 
 def _last_line(log: Path) -> str:

@@ -25,10 +25,11 @@ from pipeline.config.load import load_config
 from pipeline.config.run import RunConfig
 from pipeline.contracts import ImageSpec, Process
 from pipeline.data.shards.reader import read_labels
-from pipeline.errors import UserError
+from pipeline.errors import Damaged, UserError
 from pipeline.evaluation.fakes import classes_of
 from pipeline.images.pictures import to_uint8
 from pipeline.randomness import derive_seed, seeded
+from pipeline.reading import read_json
 from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.log import LOG
 from pipeline.storage.positions import numbered
@@ -39,7 +40,8 @@ from tools.research.parity.lockstep.nvidia import Course, Reals
 from tools.research.parity.lockstep.ours import LoopSetting, TurnInputs
 
 SETS, DONE = "sets", "finished.json"
-"""Inside a peer's run: data sets of its samples by images seen; and what says that it came to its end."""
+"""Inside a peer's run: data sets of its samples by images seen; and the arguments with which it came to its
+end."""
 
 
 def kinds() -> dict[str, Any]:
@@ -140,14 +142,15 @@ def train(
     kind: str, checkout: Path, config: RunConfig, run: Path, *,
     images: int, seconds: float, every: int, count: int,
 ) -> None:  # fmt: skip
-    """Trains one peer in the folder `run`, from the beginning."""
+    """Trains one peer in the folder `run`, from the beginning, whatever is there."""
     peer, sets = kinds()[kind], open_data(config)
     spec = trained_spec(config, sets)
     family = family_of(config, spec)
     about = {"height": spec.height, "width": spec.width, "channels": spec.channels, "classes": spec.classes}
     setting = LoopSetting(config.family.model_dump(), about, config.batch.size, (), ())
+    for name in (DONE, LOG):
+        (run / name).unlink(missing_ok=True)
     shutil.rmtree(run / SETS, ignore_errors=True)
-    (run / LOG).unlink(missing_ok=True)
     (run / SETS).mkdir(parents=True)
     noted = PeerRun(run, peer, sets, spec, images=images, seconds=seconds, every=every, count=count)
     stream: Any = stream_of(config, sets, family, Process())
@@ -158,7 +161,14 @@ def train(
 
         course = Course(Reals(about, batches), config.seed, every, noted.begin, noted.after)
         peer.alone(checkout, setting, course)
-    publish_bytes(run / DONE, (json.dumps({"peer": kind, "images": images}) + "\n").encode())
+
+
+def is_done(run: Path, arguments: Sequence[str]) -> bool:
+    """Whether a training with these arguments has come to its end."""
+    try:
+        return bool(read_json(run / DONE) == list(arguments))
+    except (FileNotFoundError, Damaged):
+        return False
 
 
 def _closing(stream: Any) -> AbstractContextManager[object]:
@@ -166,7 +176,7 @@ def _closing(stream: Any) -> AbstractContextManager[object]:
     return entered
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """What the race starts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind")
@@ -182,8 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.kind, options.checkout, config, options.run,
         images=options.images, seconds=options.seconds, every=options.every, count=options.count,
     )  # fmt: skip
+    publish_bytes(options.run / DONE, (json.dumps(list(arguments)) + "\n").encode())
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,25 +103,21 @@ def _rows(there: Sequence[Standing], outcome: Outcome) -> list[str]:
     heads = [f"{_head(metric)} ({about(metric).better})" for metric in metrics]
     rows = [["", "seeds", *heads], ["---"] * (len(metrics) + 2)]
     for entrant in dict.fromkeys(s.entrant for s in there):
-        own = {s.metric: s for s in there if s.entrant == entrant}
-        before = {s.metric: s for s in outcome.untrained if s.entrant == entrant}
-        seeds = str(max(s.seeds for s in own.values()))
-        rows.append([entrant, seeds, *_cells(metrics, lambda m, own=own: _ranged(own.get(m)))])  # type: ignore[misc]
-        rows.append(
-            [f"{entrant}, untrained", seeds, *_cells(metrics, lambda m, b=before: _ranged(b.get(m)))]  # type: ignore[misc]
-        )
-    halves = _cells(metrics, lambda m: _scaled(m, outcome.floor[m]) if m in outcome.floor else "")
-    rows.append([f"two halves of the reals, {outcome.half} each", "", *halves])
+        rows.append(_row(entrant, [s for s in there if s.entrant == entrant], metrics))
+        before = [s for s in outcome.untrained if s.entrant == entrant]
+        rows.append(_row(f"{entrant}, untrained", before, metrics))
+    floor = [_scaled(metric, outcome.floor[metric]) if metric in outcome.floor else "" for metric in metrics]
+    rows.append([f"two halves of the reals, {outcome.half} each", "", *floor])
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _cells(metrics: Sequence[str], cell: Callable[[str], str]) -> list[str]:
-    return [cell(metric) for metric in metrics]
+def _row(title: str, own: Sequence[Standing], metrics: Sequence[str]) -> list[str]:
+    cells = {s.metric: _ranged(s) for s in own}
+    seeds = max((s.seeds for s in own), default=0)
+    return [title, str(seeds), *(cells.get(metric, "") for metric in metrics)]
 
 
-def _ranged(standing: Standing | None) -> str:
-    if standing is None:
-        return ""
+def _ranged(standing: Standing) -> str:
     mean, low, high = (_scaled(standing.metric, x) for x in (standing.mean, standing.low, standing.high))
     return f"{mean} ({low} to {high})" if standing.seeds > 1 else mean
 
