@@ -101,6 +101,7 @@ def test_averages_of_other_shapes_do_not_fit():
         put_back(tracked(toy_trainer()), kept)
 
 
+@pytest.mark.slow
 def test_an_average_that_was_tracked_is_made_of_the_others(tmp_path):
     running = averaged_run(tmp_path, steps=160, every=4)
     found = {row.width: row for row in rows(tmp_path)}
