@@ -1,5 +1,5 @@
-"""Metrics of reconstructions: closed forms for a model that adds a known error, figures that a set of these
-reconstructions has too, and refusals by name."""
+"""Metrics of reconstructions: closed forms for a model that adds a known error, figures that a data set of
+the reconstructions has too, and refusals by name."""
 
 from __future__ import annotations
 
