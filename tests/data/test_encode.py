@@ -249,9 +249,10 @@ def test_a_bad_record_of_latents_is_refused_by_its_key(encoded, tmp_path, key, v
         ShardIndex.read(tmp_path, damaged="skip")
 
 
-def test_a_record_without_its_field_is_refused(encoded, tmp_path):
+@pytest.mark.parametrize("key", ["fields", "height", "width"])
+def test_a_record_that_is_not_of_the_fields_and_the_size_is_refused(encoded, tmp_path, key):
     content = json.loads((encoded.folder / "index.json").read_bytes())
-    content["fields"] = content["fields"][:-1]
+    content[key] = content["fields"][:-1] if key == "fields" else 9  # which 2 does not divide
     (tmp_path / "index.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="are not those of its field moments"):
         ShardIndex.read(tmp_path, damaged="skip")
