@@ -98,7 +98,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pipeline.latents": {"torch"},
     "pipeline.perceptual": {"torch"},
     "pipeline.config": {"pydantic", "pydantic_core", "yaml"},
-    "pipeline.importing": {"torch"},
+    "pipeline.importing": {"safetensors", "torch"},
 }
 # Libraries that only these rooms know. Tools compare with other programs.
 CONFINED = {

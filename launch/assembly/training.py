@@ -30,7 +30,6 @@ from pipeline.config.run import RunConfig
 from pipeline.contracts import MOMENTS, Family, ImageSpec, Process
 from pipeline.data.shards.card import data_card
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import ImageStream
 from pipeline.engines.contact import contact
 from pipeline.engines.devices import check_processes
 from pipeline.engines.heartbeat import Heartbeat
@@ -49,7 +48,7 @@ from pipeline.storage.runs import as_begun, check_claim, claim_run, keep_settled
 from pipeline.storage.start import load_start
 from pipeline.training.keeper import RunKeeper
 from pipeline.training.loop import Loop, Outcome
-from pipeline.training.pictures import grid_columns
+from pipeline.training.pictures import grid_columns, originals
 from pipeline.training.report import Report
 from pipeline.training.resume import agreed_checkpoint
 from pipeline.training.start import begin_with
@@ -249,11 +248,8 @@ def _begin(report: Report, run: Path, config: RunConfig, index: ShardIndex, summ
     """Reports once, at the beginning of a run, what the run is, and a picture of the reals."""
     texts = {"config": f"```yaml\n{dump_config(config)}\n```", "data": data_card(index), "summary": summary}
     report.describe(texts, identity(config))
-    data = config.data.model_copy(update={"workers": 0})
     count = config.snapshots.grid
-    with ImageStream(index, data, seed=config.seed, process=Process(), images_seen=0, labels=False) as stream:
-        (reals,) = stream.draw(count)
-    picture = compose_grid(reals.images, grid_columns(count))
+    picture = compose_grid(originals(index, config, count), grid_columns(count))
     write_picture(run / "samples" / "reals.png", picture)
     report.picture("reals", picture, 0)
 

@@ -14,18 +14,27 @@ from pipeline.words import counted
 def import_weights(
     weights: Annotated[
         Path,
-        typer.Argument(metavar="WEIGHTS", help="A .pkl, .pt or .pth file of another project."),
+        typer.Argument(metavar="WEIGHTS", help="A .pkl, .pt, .pth or .safetensors file of another project."),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder for the snapshot.")],
     discriminator: Annotated[
         bool,
         typer.Option("--discriminator", help="Keep the discriminator as well, for runs that start from it."),
     ] = False,
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            "--scale",
+            min=1e-6,
+            help="Of an autoencoder: the factor that gives its latents a standard deviation of 1.",
+        ),
+    ] = None,
 ) -> int:
     """Make a snapshot of another project's weights.
 
     It reads a .pkl of stylegan2-ada-pytorch, a StyleGAN2 .pkl of stylegan3, a .pt of rosinality's
-    stylegan2-pytorch and a G_ema.pth of BigGAN-PyTorch. Nothing in the file is run: anything that is neither
+    stylegan2-pytorch, a G_ema.pth of BigGAN-PyTorch and the .safetensors of a KL autoencoder, as diffusers or
+    the authors' code name its weights. Nothing in the file is run: anything that is neither
     a tensor nor plain data is refused by name. The weights tell the shape of the networks. OUT can then be
     used like any other snapshot.
 
@@ -34,6 +43,7 @@ def import_weights(
       hrgan import network-snapshot-025000.pkl imported/faces
       hrgan import stylegan2-ffhq-config-f.pt imported/ffhq
       hrgan import 550000.pt imported/start --discriminator
+      hrgan import diffusion_pytorch_model.safetensors imported/codec --scale 0.18215
     """
     from pipeline.importing import Refused, parts_of, read_weights
     from pipeline.models.foreign import convert
@@ -44,7 +54,9 @@ def import_weights(
 
     read = read_weights(weights)
     try:
-        known, imported = convert(parts_of(read.value), FORMATS, STRANGERS, discriminator=discriminator)
+        known, imported = convert(
+            parts_of(read.value), FORMATS, STRANGERS, discriminator=discriminator, scale=scale
+        )
     except (Refused, UserError) as error:
         raise UserError(f"{weights}: {error}") from error
     family = build_family(imported.family, imported.spec, batch_size=imported.batch_size)

@@ -20,7 +20,7 @@ from pipeline.contracts.data import (
     per_image,
 )
 from pipeline.contracts.engines import Engine, Keep, Process, StepReport
-from pipeline.contracts.families import Family, Sampler
+from pipeline.contracts.families import Evidential, Family, Reconstructor, Sampler
 from pipeline.contracts.optimizers import AdamRule, AdamWRule, RMSPropRule, Rule, SGDRule
 from pipeline.contracts.players import (
     Augmentation,
@@ -51,6 +51,7 @@ __all__ = [
     "Batch",
     "Codec",
     "Engine",
+    "Evidential",
     "Fakes",
     "Family",
     "Field",
@@ -69,6 +70,7 @@ __all__ = [
     "Process",
     "RMSPropRule",
     "Randomness",
+    "Reconstructor",
     "ReplayedGame",
     "Rule",
     "SGDRule",

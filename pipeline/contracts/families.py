@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -28,6 +28,28 @@ class Sampler(Protocol):
         on the other images.
 
         classes: one class number per image; with None, a conditional model draws them from the seeds.
+        """
+
+
+@runtime_checkable
+class Reconstructor(Sampler, Protocol):
+    """A sampler of a model that also encodes images and decodes them again."""
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Returns images [N, C, H, W] in about [-1, 1], each made from one of the given, which are in
+        [-1, 1], and from nothing else."""
+
+
+@runtime_checkable
+class Evidential(Reconstructor, Protocol):
+    """A reconstructor that bounds how likely images are under its model."""
+
+    def evidence(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Returns an estimate of the evidence lower bound of each image's log-probability, in nats, [N]
+        (Kingma and Welling 2014, eq. 3).
+
+        images: of 256 values a number, as [N, C, H, W] in [-1, 1]. seeds: what each image's estimate is drawn
+        from.
         """
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import torch
+from torch import Tensor
 
 from pipeline.contracts import ImageSpec, Sampler
 from pipeline.evaluation.metrics.needs import Fact, Reals, Statistic, Tensors
@@ -35,7 +36,8 @@ class Compared:
     asked: what the metrics were asked for. seen: what was gathered from the fakes; None except on the first
     process. classes: the class number of each fake; None if unknown. reference: what is known about the
     reals. spec: the format of the images. walkable: the generator; None if a data set is measured. kept: what
-    `once_a_job` has made.
+    `once_a_job` has made. originals: returns the uint8 reals [N, C, H, W] at a range of places, if the fakes
+    are reconstructions of them.
     """
 
     asked: Asked
@@ -46,6 +48,7 @@ class Compared:
     spec: ImageSpec
     walkable: Walkable | None
     kept: dict[object, Any]
+    originals: Callable[[range], Tensor] | None = None
     _shared: dict[object, Any] = field(default_factory=dict)
 
     @property

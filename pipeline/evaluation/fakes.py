@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.contracts import Sampler
-from pipeline.images.pictures import to_uint8
+from pipeline.contracts import Reconstructor, Sampler
+from pipeline.images.pictures import from_uint8, to_uint8
 from pipeline.randomness import derive_seed
 
 
@@ -15,6 +15,13 @@ def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) 
     `classes_of`."""
     with torch.inference_mode():
         return to_uint8(sampler.draw(seeds, classes=classes_of(seeds, labels)).images)
+
+
+def reconstructions(sampler: Sampler, originals: Tensor, device: torch.device) -> Tensor:
+    """What `sampler`, a `Reconstructor`, makes of uint8 images [N, C, H, W], in the same form."""
+    assert isinstance(sampler, Reconstructor), "others are refused before"
+    with torch.inference_mode():
+        return to_uint8(sampler.reconstruct(from_uint8(originals.to(device))))
 
 
 def classes_of(seeds: range, labels: list[int] | None) -> list[int] | None:

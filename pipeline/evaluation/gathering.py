@@ -24,16 +24,17 @@ def gather(
     images: Callable[[range], Tensor],
     peers: Peers,
     title: str,
+    originals: Callable[[range], Tensor] | None = None,
 ) -> Statistics | None:
     """The `statistics` of a set on the first process; None on the others.
 
     `images` returns the uint8 images [n, C, H, W] at a range of places in the set. `title` labels the
-    progress bar.
+    progress bar. `originals` returns the reals that they reconstruct, if they do.
     """
     observer = Observer(statistics, spec, extractors, settings.device)
 
     def look(places: range) -> Seen:
-        return observer.look(images(places), places.start)
+        return observer.look(images(places), places.start, None if originals is None else originals(places))
 
     count = images_of(statistics)
     parts = blocks(count, settings.block)

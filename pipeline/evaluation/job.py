@@ -6,7 +6,8 @@ figures; the first of them writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipeline.evaluation.board import write_scalars
 from pipeline.evaluation.cache import StatisticsCache, cache_folder
 from pipeline.evaluation.clouds import show_clouds, wants_clouds
 from pipeline.evaluation.compared import Compared, Walkable
+from pipeline.evaluation.fakes import reconstructions
 from pipeline.evaluation.features.extractors import check_extractors, make_extractors
 from pipeline.evaluation.gathering import gather
 from pipeline.evaluation.measure import how_measured, joined, measure
@@ -50,6 +52,7 @@ from pipeline.evaluation.sources import (
     Source,
     open_measured,
     source_of,
+    stored_images,
 )
 from pipeline.float32 import full_float32
 from pipeline.storage.atomic import sweep_folder
@@ -181,16 +184,46 @@ class EvaluationJob:
     def _measure(self, source: Source, missing: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """The figures by metric, on the first process."""
         reference, asked = self._reals(source), self._asked(source)
-        sets = [
-            measure(missing, self._look_at(source, reference, missing, number))
-            for number in range(self._settings.seeds)
-        ]
+        sets = [self._measure_set(source, reference, missing, n) for n in range(self._settings.seeds)]
         if self.peers.rank != 0:
             return {}
         return {
             self._name(name): {**joined([figures[name] for figures in sets]), **self._how(name, asked)}
             for name in missing
         }
+
+    def _measure_set(
+        self, source: Source, reference: Reference, metrics: tuple[str, ...], number: int
+    ) -> dict[str, dict[str, Any]]:
+        again = tuple(name for name in metrics if METRICS[name].reconstructs)
+        drawn = tuple(name for name in metrics if name not in again)
+        figures = measure(drawn, self._look_at(source, reference, drawn, number)) if drawn else {}
+        if again:
+            assert isinstance(source, SnapshotSource), "data sets are refused before"
+            with self._reconstructed(source, reference, again, number) as compared:
+                figures |= measure(again, compared)
+        return figures
+
+    @contextmanager
+    def _reconstructed(
+        self, source: SnapshotSource, reference: Reference, metrics: tuple[str, ...], number: int
+    ) -> Iterator[Compared]:
+        """The model's reconstructions beside the reals, for metrics of these names."""
+        asked, spec, settings = self._asked(source), self._index.spec, self._settings
+        walkable = Walkable(source.sampler, number * SEED_STRIDE, None)
+        classes = reference.labels() if settings.per_class else None
+        with stored_images(self._index) as originals:
+            seen = gather(
+                needs_of(metrics, asked).fakes,
+                spec,
+                self._extractors,
+                settings,
+                lambda places: reconstructions(source.sampler, originals(places), settings.device),
+                self.peers,
+                f"reconstructions, {source.snapshot.age}",
+                originals,
+            )
+            yield Compared(asked, seen, classes, reference, self.peers, spec, walkable, self._kept, originals)
 
     def _look_at(
         self, source: Source, reference: Reference, metrics: tuple[str, ...], number: int

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pipeline.contracts import ImageSpec, Sampler
+from pipeline.contracts import ImageSpec, Reconstructor, Sampler
 from pipeline.data.shards.index import INDEX_NAME, ShardIndex
 from pipeline.data.shards.reader import read_labels
 from pipeline.data.stores.place import Place
@@ -86,6 +86,12 @@ class SnapshotSource:
 
     def check(self, settings: Settings) -> None:
         """See `Source`."""
+        again = _reconstructing(settings)
+        if again and not isinstance(self.sampler, Reconstructor):
+            raise UserError(
+                f"--metrics {','.join(again)}: measures reconstructions, and {self.where} encodes no images; "
+                "leave it out"
+            )
 
     @contextmanager
     def opened(self, number: int, labels: list[int] | None) -> Iterator[Images]:
@@ -117,6 +123,12 @@ class DataSource:
                 f"--metrics {','.join(walks)}: walks the latent space of a generator, and {where} is a data "
                 "set; leave it out, or evaluate the snapshot"
             )
+        again = _reconstructing(settings)
+        if again:
+            raise UserError(
+                f"--metrics {','.join(again)}: measures reconstructions, and {where} is a data set; leave it "
+                "out, or evaluate the snapshot"
+            )
         if settings.seeds > 1:
             raise UserError(f"--seeds {settings.seeds}: {where} is a single set of images; allowed: 1")
         check_count(settings.count, self._index.count, str(where))
@@ -146,6 +158,10 @@ class DataSource:
         generator = seeded(derive_seed("evaluation-order", count))
         order: list[int] = torch.randperm(count, generator=generator).tolist()
         return order
+
+
+def _reconstructing(settings: Settings) -> list[str]:
+    return [name for name in settings.metrics if METRICS[name].reconstructs]
 
 
 def _goes_by_place(origin: Mapping[str, Any]) -> bool:

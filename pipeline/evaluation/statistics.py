@@ -39,13 +39,18 @@ class Observer:
         self._extractors, self._device = extractors, device
         self._views = [(view.images, view.opened(spec)) for view in views_of(statistics)]
 
-    def look(self, images: Tensor, first: int) -> Seen:
+    def look(self, images: Tensor, first: int, originals: Tensor | None = None) -> Seen:
         """What the views observe of uint8 images [N, C, H, W], on the CPU. `first` is the place of the first
-        image in the set, an even number. Views that have seen all the images they need are left out."""
-        # In one memory layout, so that drawn and stored images are rounded alike.
-        rgb = as_rgb(images.contiguous()).to(self._device)
-        block = Block(rgb, first, self._extractors)
+        image in the set, an even number. `originals`: see `Block`. Views that have seen all the images they
+        need are left out."""
+        block = Block(
+            self._rgb(images), first, self._extractors, None if originals is None else self._rgb(originals)
+        )
         return {number: look(block) for number, (count, look) in enumerate(self._views) if first < count}
+
+    def _rgb(self, images: Tensor) -> Tensor:
+        # In one memory layout, so that drawn and stored images are rounded alike.
+        return as_rgb(images.contiguous()).to(self._device)
 
 
 class Statistics:

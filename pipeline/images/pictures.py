@@ -21,6 +21,11 @@ def to_uint8(images: Tensor) -> Tensor:
     return (images.float() * 127.5 + 128).clamp(0, 255).to(torch.uint8)
 
 
+def from_uint8(pixels: Tensor) -> Tensor:
+    """uint8 (any shape and device) as floats in [-1, 1], of which `to_uint8` makes the same."""
+    return pixels.float() / 127.5 - 1
+
+
 def compose_grid(images: Tensor, columns: int) -> Pixels:
     """Images [N, C, H, W], uint8 or floats in [-1, 1], as one picture [rows * H, columns * W, C] uint8.
 

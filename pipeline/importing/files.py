@@ -1,4 +1,4 @@
-"""Reads weight files: plain pickles, and both formats of torch.save.
+"""Reads weight files: plain pickles, both formats of torch.save, and safetensors.
 
 Sizes stated in a file are trusted only up to the length of the file, so that reading takes about as much
 memory as the file's own size.
@@ -16,9 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load
+
 from pipeline.errors import UserError
 from pipeline.importing.kinds import kind_of, kind_of_folder, kind_of_pickle, kind_of_zip
 from pipeline.importing.machine import STEPS, Machine
+from pipeline.importing.parts import Part
 from pipeline.importing.rebuild import STORAGES
 from pipeline.importing.values import MOST_NUMBERS, Budget, Global, Refused, Storage, shown
 
@@ -27,7 +31,7 @@ _LEGACY_VERSION = 1001
 _LONGEST_NAME, _MOST_MEMBERS = 1000, 100_000
 FORMATS = (
     "a .pkl of StyleGAN2 by stylegan2-ada-pytorch or stylegan3, a .pt of rosinality's stylegan2-pytorch, "
-    "a G.pth or G_ema.pth of BigGAN-PyTorch"
+    "a G.pth or G_ema.pth of BigGAN-PyTorch, a .safetensors of a KL autoencoder"
 )
 
 
@@ -64,7 +68,18 @@ def _read(data: bytes) -> Any:
         return _zip(data)
     if data[:1] == b"\x80":
         return _pickle(data, _budget(data), nested_allowed=True)
+    if data[8:10] == b'{"':
+        return _safetensors(data)
     raise Refused(f"{kind_of(data)}; allowed: {FORMATS}")
+
+
+def _safetensors(data: bytes) -> Part:
+    """All tensors of the file, whose format has no parts and runs nothing."""
+    try:
+        return Part("", load(data))
+    except (SafetensorError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Refused(f"not a whole file of safetensors ({reason:.80}); allowed: {FORMATS}") from error
 
 
 def _budget(data: bytes) -> Budget:

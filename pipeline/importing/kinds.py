@@ -33,8 +33,6 @@ def kind_of(data: bytes) -> str:
     for start, name in _STARTS.items():
         if data.startswith(start):
             return name
-    if data[8:10] == b'{"':
-        return "safetensors, which no supported project uses for its GANs"
     if data[257:262] == b"ustar":
         return "a tar archive; unpack it first"
     if b"pytorch" in data[:64] and data[:1] == b"\x08":

@@ -48,6 +48,8 @@ class Part:
 
 def parts_of(value: Any) -> dict[str, Part]:
     """The parts of a file by name; "" holds what lies beside them. Raises Refused."""
+    if isinstance(value, Part):
+        return {"": value}
     if isinstance(value, ForeignObject):
         return _checked({"": _network(value, Budget(_MOST, _MOST_TEXT))})
     if not isinstance(value, dict):

@@ -43,6 +43,7 @@ _SHIPPED: Mapping[str, Mapping[int, Mapping[int, str]]] = {
     "progan": {0: {32: "progan-32"}, 1: {1024: "progan-1024-1gpu"}},
     "biggan": {0: {32: "biggan-32"}, 1: {128: "biggan-128", 256: "biggan-256", 512: "biggan-512"}},
     "r3gan": {0: {32: "r3gan-32"}, 1: {64: "r3gan-ffhq-64", 256: "r3gan-ffhq-256"}},
+    "gat": {0: {32: "gat-32"}, 1: {32: "gat-32"}},
     "dcgan": {0: {32: "dcgan-32", 64: "dcgan-64"}, 1: {64: "dcgan-64"}},
     "mlp": {0: {32: "mlp-32"}, 1: {32: "mlp-32"}},
     "autoencoder": {0: {32: "autoencoder-32", 64: "autoencoder-f8-64"}, 1: {256: "autoencoder-kl-f8"}},

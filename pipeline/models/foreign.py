@@ -7,7 +7,7 @@ whether the file is of this format, and returns our family, image specification 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +18,8 @@ from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
 from pipeline.models.registry import build_family
 
+_SCALE = "scale"
+"""The factor of an autoencoder's latents, among its weights and in notes."""
 BATCH = 32
 """The global batch size, in images, of networks whose file does not say which one they were trained with."""
 
@@ -65,16 +67,24 @@ class Format:
 
 
 def convert(
-    parts: Parts, formats: Sequence[Format], strangers: Sequence[Stranger] = (), *, discriminator: bool
+    parts: Parts,
+    formats: Sequence[Format],
+    strangers: Sequence[Stranger] = (),
+    *,
+    discriminator: bool,
+    scale: float | None = None,
 ) -> tuple[Format, Imported]:
     """Returns the format of a file and its converted content, which has been checked against our networks.
 
+    scale: that of an autoencoder's latents; None for the one that its format has.
     Raises UserError if the content does not fit, or if no format recognises the file; the error then says
     what the file is, if one of `strangers` does.
     """
     for known in formats:
         if known.fits(parts):
             imported = known.convert(parts, discriminator)
+            if scale is not None:
+                imported = _with_scale(imported, scale)
             _check(imported)
             return known, imported
     allowed = f"allowed: {', '.join(known.name for known in formats)}"
@@ -86,6 +96,13 @@ def convert(
     )
     shown = ", ".join(names[:4]) or "nothing"
     raise UserError(f"weights of an unknown format: it holds {ascii(shown)[1:-1]}; {allowed}")
+
+
+def _with_scale(imported: Imported, scale: float) -> Imported:
+    if _SCALE not in imported.generator:
+        raise UserError("--scale: these are not the weights of an autoencoder; leave the option out")
+    notes = {**imported.notes, _SCALE: scale}
+    return replace(imported, generator={**imported.generator, _SCALE: torch.tensor(scale)}, notes=notes)
 
 
 def _check(imported: Imported) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pipeline.models.autoencoder.format import FORMATS as AUTOENCODERS
 from pipeline.models.biggan.format import AJBROCK
 from pipeline.models.foreign import Format
 from pipeline.models.stylegan2.foreign import ROSINALITY, STYLEGAN2_ADA
 
-FORMATS: tuple[Format, ...] = (STYLEGAN2_ADA, ROSINALITY, AJBROCK)
+FORMATS: tuple[Format, ...] = (STYLEGAN2_ADA, ROSINALITY, AJBROCK, *AUTOENCODERS)

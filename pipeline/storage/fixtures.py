@@ -22,7 +22,8 @@ def read_fixture(where: str, file: Path, sha256: str | None) -> tuple[dict[str, 
     sha256: what it must be; None takes any.
     Errors: UserError, in one line, for a file that is missing, is another, or holds no tensors.
     """
-    file = file / GENERATOR if file.is_dir() else file
+    inside = file / GENERATOR
+    file = inside if inside.is_file() else file
     data = _content(where, file)
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256.lower():

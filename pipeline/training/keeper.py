@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from torch import Tensor
 
 from pipeline.config.load import digest
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Process
+from pipeline.contracts import Process, Reconstructor
 from pipeline.data.shards.index import ShardIndex
 from pipeline.engines.process import from_all
 from pipeline.errors import RunFailed, UserError
@@ -23,7 +25,7 @@ from pipeline.storage.background import BackgroundWriter
 from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.positions import Position
 from pipeline.storage.snapshots import write_snapshot
-from pipeline.training.pictures import STRIP, draw_grid, draw_strip, grid_columns
+from pipeline.training.pictures import STRIP, draw_grid, draw_pairs, draw_strip, grid_columns, originals
 from pipeline.training.report import Report
 from pipeline.training.state import Groups, RankShare, copied, take
 from pipeline.training.trainer import Trainer
@@ -48,6 +50,7 @@ class RunKeeper:
     attempt: str = ""
     second: ShardIndex | None = None
     _writer: BackgroundWriter = field(default_factory=BackgroundWriter)
+    _originals: list[Tensor] = field(default_factory=list)  # those of pictures, once they have been read
 
     def checkpoint(self, trainer: Trainer, report: Report | None = None) -> None:
         self.finish(trainer)
@@ -149,9 +152,21 @@ class RunKeeper:
         sampler = trainer.family.sampler(trainer.averager.average, stage)
         picture = compose_grid(draw_grid(sampler, count, classes), grid_columns(count, classes))
         write_picture(self.run / "samples" / f"{images_seen:012d}.png", picture)
+        if isinstance(sampler, Reconstructor):
+            self._reconstructions(sampler, trainer, report)
         if report is None or not report.has_pictures:
             return
         report.picture("samples", picture, images_seen)
         strip = draw_strip(sampler, STRIP)
         if strip is not None:
             report.picture("samples/interpolation", compose_grid(strip, STRIP), images_seen)
+
+    def _reconstructions(self, sampler: Reconstructor, trainer: Trainer, report: Report | None) -> None:
+        images_seen, count = trainer.progress.images_seen, max(self.config.snapshots.grid // 2, 1)
+        if not self._originals:
+            images = originals(self.index, self.config, count)
+            self._originals.append(images.to(trainer.engine.process.device))
+        picture = compose_grid(draw_pairs(sampler, *self._originals), 2 * math.ceil(math.sqrt(count)))
+        write_picture(self.run / "samples" / f"{images_seen:012d}-reconstructions.png", picture)
+        if report is not None:
+            report.picture("reconstructions", picture, images_seen)

@@ -1,4 +1,5 @@
-"""The pictures of every snapshot: a grid of samples, and a strip that leads from one sample to another."""
+"""The pictures of every snapshot: a grid of samples, a strip that leads from one sample to another, and some
+of the data's images beside their reconstructions, if the model encodes images."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ import math
 import torch
 from torch import Tensor
 
-from pipeline.contracts import Sampler
+from pipeline.config.run import RunConfig
+from pipeline.contracts import Process, Reconstructor, Sampler
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.stream import ImageStream
 from pipeline.latents import LatentSpace, slerp
 
 STRIP = 7
@@ -49,4 +53,21 @@ def draw_strip(sampler: Sampler, count: int) -> Tensor | None:
             some = slice(first, min(first + _AT_ONCE, count))
             known = None if labels is None else labels[:1].expand(some.stop - some.start)
             parts.append(sampler.synthesise(sampler.map(between[some], known)).float().cpu())
+    return torch.cat(parts)
+
+
+def originals(index: ShardIndex, config: RunConfig, count: int) -> Tensor:
+    """Returns the first images [count, C, H, W] in the order in which the run sees them."""
+    data = config.data.model_copy(update={"workers": 0})
+    with ImageStream(index, data, seed=config.seed, process=Process(), images_seen=0, labels=False) as stream:
+        (reals,) = stream.draw(count)
+    return reals.images
+
+
+def draw_pairs(sampler: Reconstructor, images: Tensor) -> Tensor:
+    """Returns each image followed by its reconstruction, [2 N, C, H, W]."""
+    parts = [
+        torch.stack([some, sampler.reconstruct(some).float()], dim=1).flatten(0, 1).cpu()
+        for some in torch.split(images, _AT_ONCE)
+    ]
     return torch.cat(parts)

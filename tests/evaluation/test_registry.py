@@ -46,6 +46,11 @@ KNOWN: dict[str, tuple[str, int, dict[str, Any]]] = {
     "swd": (LOWER, 16, {**SETS, "count": 1797, "seed": 0}),
     "msssim": (NEAR, 11, {**SETS, "count": 2000}),
     "class_accuracy": (HIGHER, 1, {**SETS, "count": 10_000, "classifier": 1}),
+    "psnr": (HIGHER, 1, {**SETS, "count": 1797}),
+    "rlpips": (LOWER, 16, {**SETS, "count": 1797}),
+    "rfid": (LOWER, 1, {**SETS, **BY, "count": 1797}),
+    "rswd": (LOWER, 16, {**SETS, "count": 1797, "seed": 0}),
+    "elbo": (HIGHER, 1, {**SETS, "count": 1797}),
 }
 
 
@@ -60,7 +65,8 @@ def identity(name: str, settings: Settings, stored: int | None = None) -> dict[s
 def test_what_decides_a_figure(name: str) -> None:
     settings = Settings((name,), extractor=ExtractorChoice(OWN))
     assert identity(name, settings) == KNOWN[name][2]
-    assert identity(name, settings, stored=60_000)["count"] == {"swd": 1797, "msssim": 2000}.get(name, 60_000)
+    most = {"msssim": 2000, "swd": 1797, **{name: 1797 for name in METRICS if METRICS[name].reconstructs}}
+    assert identity(name, settings, stored=60_000)["count"] == most.get(name, 60_000)
     assert identity(name, settings, stored=901)["count"] == (900 if name == "msssim" else 901)
     several = Settings((name,), count=11, seeds=3, extractor=ExtractorChoice(OWN))
     expected = {"count": 10 if name == "msssim" else 11, "seeds": 3, "seed_bits": 64}
@@ -95,8 +101,9 @@ def test_a_metric_is_whole(name: str) -> None:
     assert metric.shown.better == about(f"{name}-own").better == KNOWN[name][0]
     assert len(metric.shown.heads) == len(metric.shown.parts)
     assert set(metric.moved_by) <= {*identity(name, Settings((name,))), "perceptual"}
-    assert metric.plain == (not metric.weights and not metric.generator and not metric.labels)
-    assert bool(metric.weights) == (isinstance(metric, FeatureMetric) or metric.generator)
+    more = metric.generator or metric.labels or metric.reconstructs
+    assert metric.plain == (not metric.weights and not more)
+    assert bool(metric.weights) == (isinstance(metric, FeatureMetric) or metric.generator or name == "rlpips")
     assert isinstance(metric, FeatureMetric) == (metric.extractor_in(Settings((name,))) is not None)
 
 

@@ -163,7 +163,10 @@ BROUGHT = {
     "a folder of something": (folder("a.txt"), "a folder without a .pkl, .pt or .pth"),
     "a snapshot": (folder("manifest.json", "generator.safetensors"), "a snapshot already"),
     "a run": (folder("config.yaml", "snapshots"), "a run, whose snapshots need no import"),
-    "safetensors": (content(struct.pack("<Q", len(SAFETENSORS)) + SAFETENSORS + bytes(4)), "safetensors"),
+    "safetensors": (
+        content(struct.pack("<Q", len(SAFETENSORS)) + SAFETENSORS + bytes(4)),
+        "unknown format: it holds x; allowed",
+    ),
     "a pointer": (
         content(b"version https" + b"://git-lfs/spec/v1\noid sha256:0\n"),
         "a pointer of git-lfs",

@@ -21,6 +21,9 @@ from pipeline.data.shards.reader import read_samples
 from pipeline.models.codecs import moments
 from pipeline.storage.manifest import digest_file
 from pipeline.storage.snapshots import GENERATOR, open_snapshot
+from tests.data.sets import make_set
+from tests.importing.autoencoders import weights_of
+from tests.importing.test_autoencoder import RECORDED, brought
 from tests.launch.clusters import cluster_file, dry, options, sruns
 from tests.product import ROOT
 from tests.tiny_codec import CHANNELS, FACTOR, tiny_autoencoder, tiny_snapshot
@@ -236,6 +239,16 @@ def test_the_estimate_of_the_disk_is_about_right(home, tmp_path, capsys):
     assert total == pytest.approx(sum(shard.bytes for shard in index.shards) / 1e6, abs=0.1)
     assert index.latents is not None
     assert index.latents.scale == 0.75
+
+
+def test_an_imported_autoencoder_encodes_at_its_own_scale(tmp_path):
+    assert brought(weights_of(RECORDED["shapes"]), tmp_path, "--scale", "0.18215") == 0
+    shards = make_set(tmp_path / "shards", 6).root
+    words = ("encode", shards, tmp_path / "latents", "--codec", tmp_path / "out", "--scale", "codec", *CPU)
+    assert hrgan(*words) == 0
+    known = ShardIndex.read(tmp_path / "latents").latents
+    assert known is not None
+    assert (known.factor, known.channels, known.scale) == (2, 4, pytest.approx(0.18215, rel=1e-6))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ AUGMENTED = {
 }
 
 RETOUCHED = {"diffaugment": ["color", "translation", "cutout"]}
-BARE = {"r3gan": {"augment_p_end": 0.0}}
+BARE = {"r3gan": {"augment_p_end": 0.0}, "mlp": {"diffusion": {"mode": "off"}}}
 
 
 def images(channels: int = 3, seed: int = 0) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 
 from pipeline.config.families import DiffusionConfig
-from pipeline.models.augment import Diffusion
+from pipeline.models.augment import DiffAugment, Diffusion
 from pipeline.randomness import SampleRandomness
 from pipeline.training.state import put_back, take
 from tests.tiny_families import (
@@ -179,3 +179,20 @@ def test_others_see_the_noise_without_being_told(name):
     noised = memory.diffusion.draw(same.randomness, (1, 8, 8))
     assert torch.equal(game.draw_augmentation(BATCH)(reals.images), noised(reals.images))
     assert (noised.steps > 0).any()
+
+
+@pytest.mark.parametrize("name", ["dcgan", "stylegan2"])
+def test_noise_comes_after_the_augmentation(name):
+    kinds = {"diffaugment": ["color", "translation", "cutout"]}
+    family = tiny_family(
+        name, PLAIN, **kinds, diffusion={"mode": "fixed", "p": 0.05, "told": False, "share": 1.0}
+    )
+    networks = seeded_networks(family)
+    (reals,) = DigitStream(PLAIN).draw(BATCH)
+    losses = getattr(family.memory, "losses", family.memory)
+    game, same = (tiny_game(family, networks) for _ in range(2))
+    moved = DiffAugment(kinds["diffaugment"]).draw(same.randomness, (8, 8))
+    noised = losses.diffusion.draw(same.randomness, (1, 8, 8))
+    shown = game.draw_augmentation(BATCH)(reals.images)
+    assert torch.equal(shown, noised(moved(reals.images)))
+    assert not torch.equal(shown, moved(reals.images))

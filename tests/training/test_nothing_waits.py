@@ -109,6 +109,7 @@ CASES = [
     ),
     ("stylegan2", DIGITS, None, {"conditioning": "classifier"}),
     ("r3gan", PLAIN, None, {"augment_kinds": ["blit", "color", "cutout"], "augment_p": 0.3}),
+    ("gat", DIGITS, None, {"scales": [4, 2, 2, 1], "consistency_weight": 1.0}),
 ]
 
 

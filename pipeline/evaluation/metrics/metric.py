@@ -56,9 +56,10 @@ class Metric(ABC):
     whose weights it needs, in words; empty if none. standard: how many fakes it takes unless told. whole:
     whether it takes all images of a data set instead of at most `standard`. generator: whether it walks
     through a generator's latents and compares with no reals. labels: whether the model and the reals must
-    both have classes. logits: whether it uses the extractor's logits. by_class: whether it can be computed
-    within each class. shared: whether all processes work on its figure. moved_by: the keys of `identity` that
-    change the figure, besides data, count and sets.
+    both have classes. reconstructs: whether it measures a model's reconstructions of the reals in the place
+    of fakes. logits: whether it uses the extractor's logits. by_class: whether it can be computed within each
+    class. shared: whether all processes work on its figure. moved_by: the keys of `identity` that change the
+    figure, besides data, count and sets.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Metric(ABC):
     whole: ClassVar[bool] = True
     generator: ClassVar[bool] = False
     labels: ClassVar[bool] = False
+    reconstructs: ClassVar[bool] = False
     logits: ClassVar[bool] = False
     by_class: ClassVar[bool] = False
     shared: ClassVar[bool] = False
@@ -76,12 +78,14 @@ class Metric(ABC):
 
     @property
     def plain(self) -> bool:
-        """Whether two sets of images are all that it needs: no weights, generator or labels."""
-        return not (self.weights or self.generator or self.labels)
+        """Whether two sets of images are all that it needs: no weights, generator, encoder or labels."""
+        return not (self.weights or self.generator or self.labels or self.reconstructs)
 
     @property
     def wants(self) -> str:
         """What it needs besides images, in words."""
+        if self.reconstructs:
+            return f"a model that encodes{f' and {self.weights} weights' if self.weights else ''}"
         if self.weights:
             return f"{self.weights} weights"
         return "classes of model and reals" if self.labels else "nothing"

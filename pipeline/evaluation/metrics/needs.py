@@ -32,16 +32,28 @@ Look = Callable[["Block"], Sequence["Tensor"]]
 
 class Block:
     """A block of uint8 RGB images [N, 3, H, W] on the device. `first` is the place of its first image in the
-    set, an even number."""
+    set, an even number. `originals` are the reals that they reconstruct, in the same form; None if they
+    reconstruct nothing."""
 
-    def __init__(self, images: Tensor, first: int, extractors: Mapping[str, Extractor]) -> None:
-        self.images, self.first = images, first
+    def __init__(
+        self,
+        images: Tensor,
+        first: int,
+        extractors: Mapping[str, Extractor],
+        originals: Tensor | None = None,
+    ) -> None:
+        self.images, self.first, self.originals = images, first, originals
         self._extractors = extractors
         self._extracted: dict[tuple[str, int], tuple[Tensor, Tensor | None]] = {}
 
     def up_to(self, count: int) -> Tensor:
         """The images of this block that are among the first `count` of the set."""
         return self.images[: max(count - self.first, 0)]
+
+    def pairs_up_to(self, count: int) -> tuple[Tensor, Tensor]:
+        """`up_to(count)`, and the reals that they reconstruct."""
+        assert self.originals is not None, "asked of images that reconstruct nothing"
+        return self.up_to(count), self.originals[: max(count - self.first, 0)]
 
     def extracted(self, name: str, count: int) -> tuple[Tensor, Tensor | None]:
         """Features and logits of `up_to(count)`, on the CPU. The extractor runs once over the same images,

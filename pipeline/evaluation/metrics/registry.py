@@ -18,6 +18,13 @@ from pipeline.evaluation.metrics.metric import Metric, Shown
 from pipeline.evaluation.metrics.msssim import PairSimilarity
 from pipeline.evaluation.metrics.neighbourhoods import DensityCoverage, PrecisionRecall
 from pipeline.evaluation.metrics.path_length import PathLength
+from pipeline.evaluation.metrics.reconstruction import (
+    Evidence,
+    PeakSignal,
+    PerceivedError,
+    ReconstructedFrechet,
+    ReconstructedWasserstein,
+)
 from pipeline.evaluation.metrics.swd import SlicedWasserstein
 
 if TYPE_CHECKING:
@@ -37,6 +44,11 @@ METRICS: Mapping[str, Metric] = {
         SlicedWasserstein(),
         PairSimilarity(),
         ClassAccuracy(),
+        PeakSignal(),
+        PerceivedError(),
+        ReconstructedFrechet(),
+        ReconstructedWasserstein(),
+        Evidence(),
     )
 }
 """The metrics by name, in the order in which they are measured and shown."""

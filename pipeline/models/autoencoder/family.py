@@ -26,11 +26,11 @@ from pipeline.contracts import (
     Stage,
 )
 from pipeline.errors import UserError
-from pipeline.losses import ADVERSARIAL, Balance, DiscriminatorTurn
+from pipeline.losses import ADVERSARIAL, LIKELIHOODS, Balance, DiscriminatorTurn
 from pipeline.models.autoencoder.autoencoder import Autoencoder
 from pipeline.models.autoencoder.discriminator import PatchDiscriminator, least_side
 from pipeline.models.autoencoder.game import AutoencoderGame
-from pipeline.models.autoencoder.sampler import AutoencoderSampler
+from pipeline.models.autoencoder.sampler import AutoencoderSampler, VariationalSampler
 from pipeline.models.autoencoder.shape import Shape
 from pipeline.models.autoencoder.turn import ADVERSARIAL_WEIGHT, AutoencoderTurn
 from pipeline.models.groups import check_groups
@@ -144,7 +144,10 @@ class AutoencoderFamily:
         factor = self.shape.factor
         latents = (self.shape.latent_channels, self.spec.height // factor, self.spec.width // factor)
         standard = self.config.distribution and self.config.kl_weight >= 1
-        return AutoencoderSampler(generator, latents, scaled=not standard, two_valued=self.shape.bounded)
+        how = {"scaled": not standard, "two_valued": self.shape.bounded}
+        if not self.config.distribution:
+            return AutoencoderSampler(generator, latents, **how)
+        return VariationalSampler(generator, latents, LIKELIHOODS[self.config.likelihood], **how)
 
 
 def shape_for(config: AutoencoderConfig, spec: ImageSpec) -> Shape:

@@ -131,4 +131,4 @@ def _renamed(name: str, pairs: Iterable[tuple[str, str]], levels: int) -> str:
 
 
 DIFFUSERS = Names("AutoencoderKL of diffusers", "encoder.down_blocks.", _SHARED + _DIFFUSERS, flat=True)
-COMPVIS = Names("KL autoencoder of latent-diffusion", "encoder.down.", _SHARED + _COMPVIS, flat=False)
+COMPVIS = Names("autoencoder of latent-diffusion", "encoder.down.", _SHARED + _COMPVIS, flat=False)
