@@ -36,10 +36,10 @@ ORDER: tuple[Net, ...] = ("discriminator", "generator")
 
 
 def setting(*, small: bool, aligned: bool) -> LoopSetting:
-    """16px with 5 classes in 32 channels, or 32px with 10 classes in 192."""
+    """16px with 5 classes in 32 channels, or 32px with 10 classes in 96."""
     family = {
         "name": GATConfig().name,
-        "width": 32 if small else 192,
+        "width": 32 if small else 96,
         "depth": 4 if small else 8,
         "heads": 2 if small else 4,
         "label_dim": 48 if small else 512,
