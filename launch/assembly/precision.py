@@ -6,24 +6,44 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ops.bfloat16 import computes_bfloat16
+from pipeline.config.families import Objectives
 from pipeline.config.run import RunConfig
 from pipeline.contracts import Process
 from pipeline.engines.process import from_all
+
+_FINE = 0.05
+"""The move of an image from which on bfloat16, whose numbers near 1 are 1/256 apart, tells slopes well."""
 
 
 def with_computed_precision(config: RunConfig, process: Process, tell: Callable[[str], None]) -> RunConfig:
     """`config` with `engine.computes` decided, the same on all ranks. Every rank must call it.
 
-    `tell` gets a line if the run computes in another type than requested, or in one that is slow here.
+    `tell` gets a line if the run computes in another type than requested, in one that is slow here, or in one
+    whose rounding a penalty takes for slope.
     """
     if config.engine.precision == "float32":
         return config.computing("float32")
     able = all(from_all(computes_bfloat16(process.device), process))
     decided = config.computing("bfloat16" if able else "float32")
-    line = _unexpected(decided, able, begins=config.engine.computes is None)
-    if line is not None and process.is_first:
-        tell(f"hrgan: warning: {line}")
+    lines = _unexpected(decided, able, begins=config.engine.computes is None), _too_fine(decided)
+    for line in lines:
+        if line is not None and process.is_first:
+            tell(f"hrgan: warning: {line}")
     return decided
+
+
+def _too_fine(config: RunConfig) -> str | None:
+    family = config.family
+    if config.engine.computed == "float32" or not isinstance(family, Objectives):
+        return None
+    differences = family.penalty_method == "finite_difference" and (family.r1_gamma or family.r2_gamma)
+    if not differences or family.penalty_step >= _FINE:
+        return None
+    return (
+        f"family.penalty_step={family.penalty_step:g} with engine.precision=bfloat16: rounding, divided by "
+        "the step, adds to R1 and R2, most where the discriminator is flat; less with "
+        f"family.penalty_step={_FINE:g}, none with engine.precision=float32"
+    )
 
 
 def _unexpected(config: RunConfig, able: bool, begins: bool) -> str | None:

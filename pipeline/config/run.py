@@ -122,8 +122,8 @@ class EngineConfig(Strict):
     keeps what it began with."""
     compile: bool = False
     """Run the networks of the main phases through torch.compile; exact penalties stay eager. The first step
-    takes minutes longer. It gains nothing on a CPU, where the compiled operations leave it nothing to fuse. Refused
-    if no part of the family's networks can be compiled."""
+    takes minutes longer. It gains nothing on a CPU, where the compiled operations leave it nothing to fuse.
+    Refused if no part of the family's networks can be compiled."""
     graphs: Literal["auto", "off"] = "auto"
     """auto: on a GPU, a phase that comes at every step is captured in a CUDA graph once a stage and launched
     as a whole from then on. The operations are the same; the GPU waits less for the host, and the graph needs

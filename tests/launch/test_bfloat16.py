@@ -136,3 +136,24 @@ def test_it_is_there_where_the_system_says_so():
     held = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA")
     if not held:
         assert computes_bfloat16(torch.device("cpu")) == ("avx512_bf16" in flags)
+
+
+@pytest.mark.parametrize(
+    ("family", "able", "warned"),
+    [
+        ({"penalty_method": "finite_difference"}, True, True),
+        ({"penalty_method": "finite_difference"}, False, False),  # computes in float32
+        ({"penalty_method": "finite_difference", "penalty_step": 0.05}, True, False),
+        ({"penalty_method": "finite_difference", "r1_gamma": 0.0}, True, False),
+        ({}, True, False),
+    ],
+)
+def test_differences_that_bfloat16_would_round_away_are_told(monkeypatch, family, able, warned):
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: able)
+    config = RunConfig.model_validate(
+        {"family": {"name": "stylegan2", **family}, "engine": {"precision": "bfloat16"}}
+    )
+    told: list[str] = []
+    precision.with_computed_precision(config, Process(), told.append)
+    assert any("family.penalty_step=0.01 with engine.precision=bfloat16" in line for line in told) == warned
+    assert len(told) == (warned or not able)

@@ -12,8 +12,8 @@ from torch import nn
 class Compilable(nn.Module):
     """A module whose `compute(..., exact=False)` runs compiled after `compile_main` was called.
 
-    With exact=True it stays eager, because compiled graphs have no second derivatives, which exact penalties need.
-    Copies made before `compile_main` stay eager.
+    With exact=True it stays eager, because compiled graphs have no second derivatives, which exact penalties
+    need. Copies made before `compile_main` stay eager.
     """
 
     compute: Callable[..., Any]
