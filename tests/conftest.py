@@ -34,6 +34,14 @@ def _compiled_operations() -> None:
     ops.use("auto", devices=("cpu",))
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Fresh weights do not depend on which tests came before."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """A GPU is for tests that are marked so and asked for (`-m gpu`): others see none, nor do processes that
     they start. Before anything imports torch."""
