@@ -104,6 +104,18 @@ def test_labels_without_meaning_are_found_in_the_images(digits: Path, shuffled: 
     assert known.chance == pytest.approx(0.1, abs=0.02)
 
 
+def test_settings_known_to_fail_are_said_once_when_a_run_starts(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "r3gan-32 data.resolution=16 data.workers=0 batch.size=8 length.images=8 snapshots.grid=2"
+    sizes = "family.widths=[8,8,8] family.cardinalities=[2,2,2] family.blocks=[1,1,1] family.r2_every=4"
+    run = tmp_path / "run"
+    assert main(["train", *words.split(), *sizes.split(), f"data.path={digits}", "--run", str(run)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hrgan: warning: ")]
+    assert [line.split(":")[2].strip() for line in said] == ["family.r2_every=4"]
+    assert "settings known to fail" in named(read_run(run))
+
+
 def test_hits_of_guesses_are_what_shuffling_gives() -> None:
     """The mean and spread of hits are those of many random orders of the same answers."""
     chance = np.random.default_rng(3)
