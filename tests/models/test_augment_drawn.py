@@ -25,7 +25,11 @@ AUGMENTED = {
 }
 
 RETOUCHED = {"diffaugment": ["color", "translation", "cutout"]}
-BARE = {"r3gan": {"augment_p_end": 0.0}, "mlp": {"diffusion": {"mode": "off"}}}
+BARE = {
+    "r3gan": {"augment_p_end": 0.0},
+    "mlp": {"diffusion": {"mode": "off"}},
+    "gat": {"diffaugment": [], "flip_p": 0.0},
+}
 
 
 def images(channels: int = 3, seed: int = 0) -> torch.Tensor:
