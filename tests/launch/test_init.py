@@ -143,7 +143,8 @@ def test_choices(case: str, tmp_path: Path) -> None:
     estimate = estimated(plan, wants=False)
     settings = settings_of(plan, estimate).model_dump()
     found = {key: settings[key.split(".")[0]][key.split(".")[1]] for key in expected}
-    assert found == pytest.approx(expected) if all(isinstance(v, float) for v in found.values()) else expected
+    numbers = all(isinstance(value, float) for value in found.values())
+    assert found == (pytest.approx(expected) if numbers else expected)
     assert settings["family"].get("ada", {}).get("mode") in (None, "adaptive", "off")
 
 

@@ -77,7 +77,8 @@ class GATGame:
 
     def draw_augmentation(self, count: int) -> SameMeans:
         size = self.shape.height, self.shape.width
-        return SameMeans(self.augment.draw(self.randomness.first(count), size))
+        drawn = self.augment.draw(self.randomness.first(count), size)
+        return SameMeans(drawn, held=self._trains_discriminator)
 
     def judge_shown(self, shown: Tensor, labels: Tensor | None, *, exact: bool = False) -> Verdict:
         """Returns the verdict on images [N, C, H, W] without augmentation, behind noise of their own."""
@@ -85,8 +86,11 @@ class GATGame:
 
     def aligning(self) -> Alignment | None:
         """Returns the alignment in turns that train the discriminator; None in others."""
-        trained = any(parameter.requires_grad for parameter in self.networks.discriminator.parameters())
-        return self.alignment if trained else None
+        return self.alignment if self._trains_discriminator else None
+
+    @property
+    def _trains_discriminator(self) -> bool:
+        return any(parameter.requires_grad for parameter in self.networks.discriminator.parameters())
 
     def _judge(self, count: int) -> GATJudge:
         return GATJudge(self, self.draw_augmentation(count), self._noise(count))
@@ -101,16 +105,20 @@ class GATGame:
 
 class SameMeans:
     """Implements contracts.Augmentation: changes of colour are about the means of what it is first applied
-    to, as it is before any change, whatever else it is applied to later (other levels, moved images)."""
+    to, as it is before any change, whatever else it is applied to later (other levels, moved images).
 
-    def __init__(self, drawn: Retouched) -> None:
-        self.drawn = drawn
+    held: whether no gradient passes through the means, so that exact penalties are about what finite
+    differences are about. In the generator's turn it does.
+    """
+
+    def __init__(self, drawn: Retouched, *, held: bool) -> None:
+        self.drawn, self.held = drawn, held
         self._about: Retouched | None = None
 
     def about(self, images: Tensor) -> None:
         """Takes the means of these images, unless it has taken any."""
         if self._about is None:
-            self._about = self.drawn.about(images)
+            self._about = self.drawn.about(images.detach() if self.held else images)
 
     def __call__(self, images: Tensor) -> Tensor:
         self.about(images)
