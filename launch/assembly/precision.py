@@ -41,8 +41,8 @@ def _too_fine(config: RunConfig) -> str | None:
         return None
     return (
         f"family.penalty_step={family.penalty_step:g} with engine.precision=bfloat16: rounding, divided by "
-        "the step, adds to R1 and R2, most where the discriminator is flat; less with "
-        f"family.penalty_step={_FINE:g}, none with engine.precision=float32"
+        "the step, adds to R1 and R2, most where the discriminator is flat; nothing with "
+        f"engine.precision=float32, little with family.penalty_step={_FINE:g}, which sees more curvature"
     )
 
 
