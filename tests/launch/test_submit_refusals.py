@@ -133,7 +133,7 @@ FAULTS = {
     "prepare demo:cats {tmp}/d --cluster {tmp}/cluster.yaml": "demo:cats: no such demo; allowed:",
     "prepare demo:digits {home} --cluster {tmp}/cluster.yaml": "not empty (holds c.yaml)",
     "prepare demo:digits {home}/shards --cluster {tmp}/cluster.yaml": "is complete; there is nothing to",
-    "": "missing command; allowed: train, evaluate, generate, prepare (see hrgan submit --help)",
+    "": "missing command; allowed: train, evaluate, generate, prepare, encode (see hrgan submit --help)",
 }
 
 

@@ -324,7 +324,7 @@ def test_computing_blocks_again_and_compiling_change_nothing(scales):
         ({"scales": (4, 2, 1)}, r"scales: \[4, 2, 1\]; allowed: one for each of the 4 levels"),
         ({"scales": (6, 4, 2, 1)}, "each a multiple of the next"),
         ({"alignment_weight": 1.0, "apa": {"mode": "fixed", "p": 0.1}}, "not with apa.mode=fixed"),
-        ({"diffusion": {"mode": "fixed", "told": False}}, "gat has noise of its own"),
+        ({"diffusion": {"mode": "fixed", "told": False}}, "not beside the noise of every level"),
         ({"alignment_weight": 1.0, "r2_gamma": 0.0}, "not with one of R1 and R2 alone in each step"),
         ({"consistency_weight": 1.0}, "consistency_weight: needs scales"),
     ],

@@ -183,7 +183,7 @@ def test_a_step_moves_both_networks_running_statistics_once():
 
 
 def test_groups_are_not_mixed_where_both_sides_are_judged_in_one_pass():
-    family = toy_family("groups", r1_gamma=0.0, r2_gamma=0.0)
+    family = toy_family("groups", r1_gamma=0.0, r2_gamma=0.0, diffusion={"mode": "off"})
     networks = seeded_networks(family)
     (reals,) = DigitStream(PLAIN).draw(BATCH)
     both, apart = tiny_game(family, networks), tiny_game(family, networks)

@@ -143,10 +143,6 @@ class GATConfig(FewImages, Objectives, Optimisation, Coded):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        if self.diffusion.mode != "off":
-            raise ValueError(
-                f"diffusion.mode={self.diffusion.mode}: gat has noise of its own, by level; allowed: off"
-            )
         if self.alignment_weight and self.apa.mode != "off":
             raise ValueError(
                 f"alignment_weight={self.alignment_weight:g}: not with apa.mode={self.apa.mode}, whose fakes "
