@@ -133,16 +133,16 @@ class GATConfig(FewImages, Objectives, Optimisation, Coded):
                 f"scales: {list(self.scales)}; allowed: one for each of the {self.levels} levels, each a "
                 "multiple of the next, and 1 last"
             )
-        if self.diffusion.mode != "off":
-            raise ValueError(
-                f"diffusion.mode={self.diffusion.mode}: not beside the noise of every level; allowed: off"
-            )
         if self.consistency_weight and self.scales is None:
             raise ValueError("consistency_weight: needs scales; allowed: 0 without them")
         return self
 
     @model_validator(mode="after")
     def _together(self) -> Self:
+        if self.diffusion.mode != "off":
+            raise ValueError(
+                f"diffusion.mode={self.diffusion.mode}: not beside the noise of every level; allowed: off"
+            )
         if self.alignment_weight and self.apa.mode != "off":
             raise ValueError(
                 f"alignment_weight={self.alignment_weight:g}: not with apa.mode={self.apa.mode}, whose fakes "
