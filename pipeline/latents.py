@@ -80,6 +80,21 @@ class StyledSpace(LatentSpace, Protocol):
 
 
 @runtime_checkable
+class MovableSpace(LatentSpace, Protocol):
+    """A latent space whose images can be shifted and turned where they begin, before the first layer (Karras
+    et al. 2021, appendix F)."""
+
+    def synthesise_moved(self, codes: Tensor, moves: Tensor) -> Tensor:
+        """Does the same as `synthesise`, with the input moved.
+
+        moves: [3, 3] or [N, 3, 3] float; they take places (x, y, 1) of the output to places of the input, in
+        image widths, with the origin in the middle, x to the right and y downwards. To see the image shifted
+        by t, ask for a shift by -t.
+        """
+        ...
+
+
+@runtime_checkable
 class LinearSpace(LatentSpace, Protocol):
     """A latent space whose codes enter linear layers, whose weights show which directions change images most
     (Shen and Zhou 2021)."""
