@@ -9,11 +9,9 @@ from typing import Annotated
 import typer
 
 from launch.options.computing import Device
+from pipeline.config.run import WIDEST
 from pipeline.config.units import parse_count
 from pipeline.errors import UserError
-
-WIDEST = 0.2886
-"""The largest width: nearly the plain mean over all images seen."""
 
 
 @dataclass(frozen=True, kw_only=True)

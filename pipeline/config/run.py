@@ -212,7 +212,10 @@ class CheckpointsConfig(Strict):
     for the disk, and needs no memory for a copy."""
 
 
-Width = Annotated[float, Field(gt=0, lt=0.2886)]
+WIDEST = 0.2886
+"""A bound on the widths of averages: nearly 1 / sqrt(12), that of the plain mean over all images seen."""
+
+Width = Annotated[float, Field(gt=0, lt=WIDEST)]
 
 
 class AveragesConfig(Strict):

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pipeline.config.run import WIDEST
 from pipeline.errors import Damaged
 from pipeline.reading import checked, shown
 from pipeline.storage.faults import refusal
@@ -20,8 +21,6 @@ AVERAGES = "averages"
 """The folder in a run of what is made of its averages; also the key of a snapshot's details."""
 GENERATOR = "generator.safetensors"
 """The file of a snapshot's generator, from which its averages are kept as differences."""
-
-_WIDEST = 0.289
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _in_snapshot(folder: Path) -> list[StoredAverage]:
     seen, files = manifest.images_seen or 0, manifest.files
     stored = []
     for file, kind in sorted(told.items(), key=lambda item: item[1].width):
-        if not (0 < kind.width < _WIDEST and 0 <= kind.since < seen and {file, GENERATOR} <= files.keys()):
+        if not (0 < kind.width < WIDEST and 0 <= kind.since < seen and {file, GENERATOR} <= files.keys()):
             raise Damaged(f"{where}: {file!r:.80}: width {kind.width}, since {kind.since}")
         if Path(file).name == file and (folder / file).is_file():
             digests = (files[file].sha256, files[GENERATOR].sha256)

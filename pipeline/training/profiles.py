@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-WIDEST = 1 / math.sqrt(12)
-"""The width of the plain mean over all images seen, exponent 0, which no width of ours reaches."""
+from pipeline.config.run import WIDEST
 
 Array = npt.NDArray[np.float64]
 
@@ -26,7 +25,7 @@ def exponent_of(width: float) -> float:
     """Returns the exponent gamma of the profile of this width, 0 < width < WIDEST: the inverse of
     `width_of`, the largest real root of a cubic polynomial."""
     if not 0 < width < WIDEST:
-        raise ValueError(f"width {width}: must be above 0 and below {WIDEST:.4f}")
+        raise ValueError(f"width {width}: must be above 0 and below {WIDEST}")
     share = width**-2
     roots = np.roots([1.0, 7.0, 16.0 - share, 12.0 - share])
     return float(max(root.real for root in roots if abs(root.imag) <= 1e-6 * abs(root)))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config.run import WIDEST
 from pipeline.training.profiles import (
-    WIDEST,
     Profile,
     exponent_of,
     inner_products,
