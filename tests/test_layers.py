@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "pipeline.contracts": set(),
     "pipeline.latents": {"pipeline.contracts"},
     "pipeline.perceptual": set(),
+    "pipeline.dinov2": set(),
     "pipeline.config": set(),
     "pipeline.storage": BASE,
     "pipeline.importing": set(),
@@ -64,9 +65,13 @@ ROOMS: dict[str, set[str]] = {
     "pipeline.engines": BASE,
     "pipeline.losses": {"pipeline.contracts", "ops"},
     "pipeline.models.layers": {"pipeline.contracts", "ops"},
-    "pipeline.models": BASE | {"pipeline.losses", "pipeline.models.layers", "pipeline.perceptual", "ops"},
+    "pipeline.models": BASE
+    | {"pipeline.losses", "pipeline.models.layers", "pipeline.perceptual", "pipeline.dinov2", "ops"},
     "pipeline.training": BASE | SHOWN | DATA | {"pipeline.engines", "pipeline.storage"},
-    "pipeline.evaluation": BASE | SHOWN | DATA | {"pipeline.storage", "pipeline.perceptual"},
+    "pipeline.evaluation": BASE
+    | SHOWN
+    | DATA
+    | {"pipeline.storage", "pipeline.perceptual", "pipeline.dinov2"},
     "pipeline.generation": BASE | SHOWN | DATA | {"pipeline.storage", "pipeline.evaluation"},
     "pipeline.exploration": BASE
     | SHOWN
@@ -97,6 +102,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pipeline.contracts": {"torch"},
     "pipeline.latents": {"torch"},
     "pipeline.perceptual": {"torch"},
+    "pipeline.dinov2": {"torch"},
     "pipeline.config": {"pydantic", "pydantic_core", "yaml"},
     "pipeline.importing": {"safetensors", "torch"},
 }

@@ -14,6 +14,7 @@ from torch_fidelity import feature_extractor_clip
 
 from launch.main import main
 from launch.options.evaluate import EvaluateOptions
+from pipeline.dinov2 import SIDE, DinoV2
 from pipeline.errors import UserError
 from pipeline.evaluation.features import extractors
 from pipeline.evaluation.features.dinov2 import DINOV2
@@ -24,13 +25,7 @@ from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.settings import Settings
 from tests.evaluation.worlds import CoarseExtractor, SmoothSampler, write_shards, write_toy_snapshot
 from tests.small_run import ROOT
-
-HUBCONF = """
-import torch
-def dinov2_vitl14(pretrained=True):
-    assert not pretrained
-    return torch.nn.Sequential(torch.nn.AvgPool2d(56), torch.nn.Flatten(), torch.nn.Linear(48, 7))
-"""
+from tests.test_dinov2 import dinov2_tensors
 
 
 def settings(name: str, **choice: Any) -> Settings:
@@ -47,12 +42,6 @@ def saved(path: Path, content: object) -> dict[str, Any]:
     return {"path": path, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def hub_code(torch_home: Path) -> None:
-    folder = torch_home.parent / "facebookresearch_dinov2_main"
-    folder.mkdir()
-    (folder / "hubconf.py").write_text(HUBCONF)
-
-
 def test_an_unknown_one_is_answered_with_the_nearest() -> None:
     message = r"--extractor dino2: unknown; allowed: inception, .*; did you mean dinov2\?"
     for act in (make_extractors, fetch_weights):
@@ -60,33 +49,30 @@ def test_an_unknown_one_is_answered_with_the_nearest() -> None:
             act(settings("dino2"))
 
 
-def test_dinov2_sees_normalised_images_with_checked_weights(torch_home: Path, tmp_path: Path) -> None:
-    hub_code(torch_home)
-    torch.manual_seed(0)
-    linear = torch.nn.Linear(48, 7)
-    state = {f"2.{name}": value for name, value in linear.state_dict().items()}
-    extractor = the_extractor("dinov2", **saved(tmp_path / "w.pth", state))
-    grey = torch.full((2, 3, 32, 32), 51, dtype=torch.uint8)  # a fifth
-    features, logits = extractor(grey)
+def test_dinov2_gives_class_tokens_of_normalised_images_by_checked_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.evaluation.features.dinov2.DinoV2Extractor.size", 64)
+    monkeypatch.setattr("pipeline.evaluation.features.dinov2._DEPTH", 2)
+    tensors = dinov2_tensors()
+    extractor = the_extractor("dinov2", **saved(tmp_path / "w.pth", tensors))
+    features, logits = extractor(torch.full((2, 3, 32, 32), 51, dtype=torch.uint8))  # a fifth
     assert logits is None
     shown = torch.tensor([(0.2 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (0.2 - 0.406) / 0.225])
-    torch.testing.assert_close(
-        features, linear(shown.repeat_interleave(16).expand(2, -1)), rtol=1e-4, atol=1e-4
-    )
+    network = DinoV2(tensors, resampling="published")
+    expected = network(shown.view(1, 3, 1, 1).expand(2, 3, SIDE, SIDE))[:, 0]
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
     assert extractor.digest == hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
-    with pytest.raises(UserError, match="DINOv2 weights: not of dinov2_vitl14"):
+
+
+def test_other_networks_than_dinov2s_are_told_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not those of its ViT-L/14: it has no cls_token"):
         the_extractor("dinov2", **saved(tmp_path / "v.pth", {"a": torch.ones(1)}))
+    with pytest.raises(UserError, match=r"2 blocks of width 64; allowed: 24 of 1024, those of its ViT-L/14"):
+        the_extractor("dinov2", **saved(tmp_path / "w.pth", dinov2_tensors()))
 
 
-def test_without_dinov2s_code_one_line_says_how_to_get_it(torch_home: Path) -> None:
-    for act in (make_extractors, fetch_weights):
-        with pytest.raises(UserError, match=r"DINOv2's code is not there; .*git clone") as caught:
-            act(settings("dinov2"))
-        assert "\n" not in str(caught.value)
-
-
-def test_other_weights_of_dinov2_are_refused(torch_home: Path, tmp_path: Path) -> None:
-    hub_code(torch_home)
+def test_other_weights_of_dinov2_are_refused(tmp_path: Path) -> None:
     saved(tmp_path / "w.pth", {})
     with pytest.raises(UserError, match=f"DINOv2 weights: sha256 is [0-9a-f]+, must be {DINOV2.sha256}"):
         the_extractor("dinov2", path=tmp_path / "w.pth")

@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.contracts import IN_PIXELS, MOMENTS, Batch, Field, ImageSpec
+from pipeline.dinov2 import GRID, SIDE
 from pipeline.errors import UserError
 from pipeline.models.gat.alignment import Alignment, resized
-from pipeline.models.gat.teacher import GRID, SIDE, Teacher, as_imagenet
+from pipeline.models.gat.teacher import as_imagenet, teacher_of
 from pipeline.randomness import SampleRandomness
 from tests.models.test_gat_family import digits, played
+from tests.test_dinov2 import dinov2_tensors
 from tests.tiny_families import BATCH, seeded_networks, tiny_family
 
 
@@ -104,80 +106,17 @@ def test_the_teacher_s_image_moves_along(how, right, down):
         assert place == [100 + down[i], column + right[i]]
 
 
-def dinov2_tensors(width=64, depth=2, side=5):
-    draws = torch.Generator().manual_seed(3)
-    shapes = {
-        "cls_token": (1, 1, width),
-        "pos_embed": (1, 1 + side**2, width),
-        "mask_token": (1, width),
-        "patch_embed.proj.weight": (width, 3, 14, 14),
-        "patch_embed.proj.bias": (width,),
-        **{f"norm.{end}": (width,) for end in ("weight", "bias")},
-    }
-    for i in range(depth):
-        shapes |= {
-            f"blocks.{i}.{name}": shape
-            for name, shape in {
-                **{f"{norm}.{end}": (width,) for norm in ("norm1", "norm2") for end in ("weight", "bias")},
-                "attn.qkv.weight": (3 * width, width),
-                "attn.qkv.bias": (3 * width,),
-                "attn.proj.weight": (width, width),
-                "attn.proj.bias": (width,),
-                "ls1.gamma": (width,),
-                "ls2.gamma": (width,),
-                "mlp.fc1.weight": (4 * width, width),
-                "mlp.fc1.bias": (4 * width,),
-                "mlp.fc2.weight": (width, 4 * width),
-                "mlp.fc2.bias": (width,),
-            }.items()
-        }
-    return {name: torch.randn(shape, generator=draws) * 0.1 for name, shape in shapes.items()}
-
-
-def test_the_teacher_is_the_published_transformer():
-    """Against torch's own attention, convolution and norms."""
-    width = 128
-    tensors = dinov2_tensors(width)
-    images = torch.randn(2, 3, SIDE, SIDE)
-    seen = F.conv2d(images, tensors["patch_embed.proj.weight"], tensors["patch_embed.proj.bias"], stride=14)
-    positions = tensors["pos_embed"]
-    grid = positions[:, 1:].reshape(1, 5, 5, width).permute(0, 3, 1, 2)
-    grid = F.interpolate(grid, (16, 16), mode="bicubic", antialias=True).permute(0, 2, 3, 1)
-    tokens = seen.flatten(2).mT + grid.reshape(1, -1, width)
-    x = torch.cat([(tensors["cls_token"] + positions[:, :1]).expand(2, -1, -1), tokens], dim=1)
-    for i in range(2):
-        part = {name.split(".", 2)[2]: t for name, t in tensors.items() if name.startswith(f"blocks.{i}.")}
-        attention = nn.MultiheadAttention(width, 2, batch_first=True)
-        with torch.no_grad():
-            attention.in_proj_weight.copy_(part["attn.qkv.weight"])
-            attention.in_proj_bias.copy_(part["attn.qkv.bias"])
-            attention.out_proj.weight.copy_(part["attn.proj.weight"])
-            attention.out_proj.bias.copy_(part["attn.proj.bias"])
-        y = F.layer_norm(x, (width,), part["norm1.weight"], part["norm1.bias"], 1e-6)
-        x = x + part["ls1.gamma"] * attention(y, y, y)[0]
-        y = F.layer_norm(x, (width,), part["norm2.weight"], part["norm2.bias"], 1e-6)
-        y = F.gelu(F.linear(y, part["mlp.fc1.weight"], part["mlp.fc1.bias"]))
-        x = x + part["ls2.gamma"] * F.linear(y, part["mlp.fc2.weight"], part["mlp.fc2.bias"])
-    expected = F.layer_norm(x, (width,), tensors["norm.weight"], tensors["norm.bias"], 1e-6)
-    teacher = Teacher(tensors)
-    torch.testing.assert_close(teacher(images), expected, rtol=1e-4, atol=1e-4)
-    assert not any(parameter.requires_grad for parameter in teacher.parameters())
-    low = teacher(images, dtype=torch.bfloat16)
-    assert low.dtype == torch.float32
-    assert 0 < (low - expected).abs().max() < 0.1
-
-
 def test_teachers_that_do_not_fit_are_told_in_a_line():
     tensors = dinov2_tensors()
     without = {name: value for name, value in tensors.items() if name != "blocks.1.mlp.fc2.bias"}
     with pytest.raises(
         UserError, match=r"fixtures\.teacher: not .* its blocks\.1\.mlp\.fc2\.bias is missing"
     ):
-        Teacher(without)
+        teacher_of(without)
     with pytest.raises(UserError, match="it has no cls_token"):
-        Teacher({"weight": torch.zeros(3)})
+        teacher_of({"weight": torch.zeros(3)})
     with pytest.raises(UserError, match="its pos_embed has 7 tokens"):
-        Teacher({**tensors, "pos_embed": torch.zeros(1, 7, 64)})
+        teacher_of({**tensors, "pos_embed": torch.zeros(1, 7, 64)})
     family = tiny_family("gat", alignment_weight=1.0)
     with pytest.raises(UserError, match=r"fixtures\.teacher: its tokens have 64 features; allowed: 768"):
         family.needs.fixtures["teacher"](tensors)

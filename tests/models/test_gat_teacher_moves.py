@@ -7,9 +7,9 @@ import math
 import torch
 
 from pipeline.contracts import ImageSpec
+from pipeline.dinov2 import SIDE
 from pipeline.models.augment import DiffAugment
 from pipeline.models.gat.alignment import Alignment
-from pipeline.models.gat.teacher import SIDE
 from pipeline.randomness import SampleRandomness
 from tests.tiny_families import tiny_family
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from pipeline.dinov2 import DinoV2
 from pipeline.errors import UserError
 from pipeline.evaluation.features.vgg16 import as_imagenet
 from pipeline.evaluation.features.weights import (
@@ -26,45 +28,39 @@ DINOV2 = Published(
     OPTION,
     WITHOUT,
 )
-_CODE, _MODEL = "facebookresearch_dinov2_main", "dinov2_vitl14"
+_DEPTH = 24  # blocks of the ViT-L
 
 
 class DinoV2Extractor:
-    """Class tokens of DINOv2's ViT-L/14 (Oquab et al. 2023). The code is read from torch hub's folder, where
-    `torch.hub` puts it; the weights are verified."""
+    """Class tokens of DINOv2's ViT-L/14 (Oquab et al. 2023)."""
 
     name, size, has_logits = "dinov2", 1024, False
     resize = "bilinear to 224 as TensorFlow 1 did, without antialiasing"
 
     def __init__(self, choice: ExtractorChoice, device: torch.device) -> None:
-        code = _code()
         path, data = read_checked(DINOV2, choice.path, choice.sha256)
         self.digest, self.device = (choice.sha256 or DINOV2.sha256).lower(), device
-        network = torch.hub.load(str(code), _MODEL, source="local", pretrained=False)  # type: ignore[no-untyped-call]
-        try:
-            network.load_state_dict(parse_tensors(DINOV2, path, data))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: DINOv2 weights: not of {_MODEL} ({reason})") from error
-        self._network: nn.Module = network.to(device).eval().requires_grad_(False)
+        self._network = _network(path, parse_tensors(DINOV2, path, data)).to(device)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> tuple[Tensor, None]:
         """uint8 RGB [N, 3, H, W] -> features [N, 1024] float32 on the CPU."""
-        return self._network(as_imagenet(images.to(self.device))).float().cpu(), None
+        return self._network(as_imagenet(images.to(self.device)))[:, 0].cpu(), None
 
 
-def _code() -> Path:
-    folder = Path(torch.hub.get_dir()) / _CODE
-    if not (folder / "hubconf.py").is_file():
+def _network(path: Path, tensors: Mapping[str, Tensor]) -> DinoV2:
+    try:
+        network = DinoV2(tensors, resampling="published")
+    except ValueError as error:
+        raise UserError(f"{path}: DINOv2 weights: not those of its ViT-L/14: {error}") from error
+    if (network.width, len(network.blocks)) != (DinoV2Extractor.size, _DEPTH):
         raise UserError(
-            f"{folder}: DINOv2's code is not there; on a machine with network access: git clone --depth 1 "
-            f"https://github.com/facebookresearch/dinov2 {folder}; {WITHOUT}"
+            f"{path}: DINOv2 weights: {len(network.blocks)} blocks of width {network.width}; allowed: "
+            f"{_DEPTH} of {DinoV2Extractor.size}, those of its ViT-L/14"
         )
-    return folder
+    return network
 
 
 def fetch(choice: ExtractorChoice) -> None:
-    """Ensures that code and weights are present."""
-    _code()
+    """Ensures that the weights are present."""
     read_checked(DINOV2, choice.path, choice.sha256)

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.contracts import Terms
+from pipeline.dinov2 import GRID, SIDE
 from pipeline.losses import Play
 from pipeline.models.augment import Retouched
 from pipeline.models.gat.noise import reduced
 from pipeline.models.gat.shape import Shape
-from pipeline.models.gat.teacher import GRID, SIDE, as_imagenet
+from pipeline.models.gat.teacher import as_imagenet
 
 TEACHER = "teacher"
 """The name of the fixture."""

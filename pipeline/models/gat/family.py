@@ -22,6 +22,7 @@ from pipeline.contracts import (
     Randomness,
     Stage,
 )
+from pipeline.dinov2 import DinoV2
 from pipeline.errors import UserError
 from pipeline.losses import Extra
 from pipeline.models.augment import DiffAugment
@@ -31,7 +32,7 @@ from pipeline.models.gat.game import GATGame
 from pipeline.models.gat.generator import Generator
 from pipeline.models.gat.sampler import GATSampler
 from pipeline.models.gat.shape import shape_of
-from pipeline.models.gat.teacher import Teacher
+from pipeline.models.gat.teacher import teacher_of
 from pipeline.models.phases import lazy_factors
 from pipeline.models.plain import PlainFamily
 from pipeline.models.schedule import ConstantSchedule
@@ -114,8 +115,8 @@ class GAT(PlainFamily):
             extras["generator"].append(Consistency(config.consistency_weight, self.shape.scales))
         return extras
 
-    def _teacher(self, tensors: Mapping[str, Tensor]) -> Teacher:
-        teacher, wanted = Teacher(tensors), self.config.alignment_features
+    def _teacher(self, tensors: Mapping[str, Tensor]) -> DinoV2:
+        teacher, wanted = teacher_of(tensors), self.config.alignment_features
         if teacher.width != wanted:
             raise UserError(
                 f"fixtures.{TEACHER}: its tokens have {teacher.width} features; allowed: {wanted}, which "

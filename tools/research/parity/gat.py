@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from pipeline.config.families import GATConfig
 from pipeline.contracts import Batch, ImageSpec, Net, Networks
+from pipeline.dinov2 import DinoV2
 from pipeline.models.gat import GAT
 from pipeline.models.gat.alignment import TEACHER
 from pipeline.models.gat.noise import amounts_of, noised
-from pipeline.models.gat.teacher import Teacher
 from tools.research.parity import GRADIENT, ParityRow, apart, whole
 from tools.research.parity.filling import Rule, drawn
 from tools.research.parity.gat_code import (
@@ -224,7 +224,7 @@ def _noises(made: Any) -> ParityRow:
     return ParityRow("noise", "all levels", apart(torch.stack(ours), wanted), OUTPUT)
 
 
-def _teacher(width: int) -> Teacher:
+def _teacher(width: int) -> DinoV2:
     """A DINOv2 of one block, with weights that `filling` draws."""
     block = {
         **{f"norm{k}.{kind}": (width,) for k in (1, 2) for kind in ("weight", "bias")},
@@ -244,7 +244,8 @@ def _teacher(width: int) -> Teacher:
         **{f"blocks.0.{name}": shape for name, shape in block.items()},
     }
     rules: list[Rule] = [(r"norm\d?\.weight|gamma", 0.1, 1.0), (r"weight", 0.1, 0.0)]
-    return Teacher({name: drawn(f"teacher.{name}", shape, rules) for name, shape in shapes.items()})
+    tensors = {name: drawn(f"teacher.{name}", shape, rules) for name, shape in shapes.items()}
+    return DinoV2(tensors, resampling="filtered")
 
 
 _TINY = {"name": GATConfig().name, "width": 32, "depth": 4, "heads": 2, "label_dim": 48}
