@@ -6,7 +6,11 @@ import json
 
 import pytest
 
-from tools.bench.penalties import counted, time_rows
+from launch.assembly.trainer import family_of
+from pipeline.config.load import load_config
+from pipeline.config.shipped import shipped
+from pipeline.contracts import ImageSpec
+from tools.bench.penalties import TIMED, counted, time_rows
 from tools.research import penalties
 
 SMALL = ["family.widths=[16,16,8,8]", "family.cardinalities=[4,4,2,2]", "family.label_dim=4"]
@@ -26,8 +30,13 @@ def test_differences_hold_less_and_least_where_blocks_compute_again():
     assert kept_again == pytest.approx(kept, rel=0.1)  # second derivatives need what was computed again
 
 
+@pytest.mark.parametrize("name", TIMED)
+def test_timed_batches_are_such_as_the_networks_take(name):
+    family_of(load_config(shipped(name)), ImageSpec(64, 64, 3)).check_batch(TIMED[name])
+
+
 def test_a_row_has_the_time_of_both_ways(capsys):
-    (row,) = time_rows("r3gan-32.yaml", range(3), 32, 4, SMALL)
+    (row,) = time_rows("r3gan-32.yaml", range(3), 4, 32, SMALL)
     assert set(row["phases_seconds"]) == set(row["phases_seconds_exact"]) == {"discriminator", "generator"}
     assert row["vs_reference"] == pytest.approx(row["ms"] / row["floor_ms"])
     assert "s/kimg against" in capsys.readouterr().out

@@ -32,7 +32,7 @@ from tools.research.scale.counting import Linear
 from tools.research.scale.tally import Tally
 
 WAYS = {"exact": "exact", "differences": "finite_difference"}
-_TIMED, _SIDE, _BATCH = ("r3gan-ffhq-64.yaml", "stylegan2-256.yaml"), 64, 4
+TIMED, _SIDE = {"r3gan-ffhq-64.yaml": 4, "stylegan2-256.yaml": 8}, 64  # batches of whole groups
 _COUNTED = {"r3gan-ffhq-256.yaml": 256, "stylegan2-256.yaml": 256, "stylegan2-1024.yaml": 1024}
 _PRECISIONS, _RECOMPUTE, _FEW = ("float32", "bfloat16"), ("off", "blocks"), 8
 _GROWN = 10**9  # images seen: every schedule has ended
@@ -62,7 +62,7 @@ class Timed:
 
 
 def time_rows(
-    name: str, rounds: Iterable[int], side: int = _SIDE, batch: int = _BATCH, overrides: Sequence[str] = ()
+    name: str, rounds: Iterable[int], batch: int, side: int = _SIDE, overrides: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """A row for the way by differences, with the exact one as its reference."""
     full_float32()
@@ -148,14 +148,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     add_minutes(parser, 2)
     options = parser.parse_args()
-    names = [*(f"time of {name}" for name in _TIMED), *(f"memory of {name}" for name in _COUNTED)]
+    names = [*(f"time of {name}" for name in TIMED), *(f"memory of {name}" for name in _COUNTED)]
     budget, rows = Budget(options.minutes, names), []
     for name, resolution in _COUNTED.items():
         if budget.begins(f"memory of {name}"):
             rows += count_rows(name, resolution)
-    for name in _TIMED:
+    for name, batch in TIMED.items():
         if budget.begins(f"time of {name}"):
-            rows += time_rows(name, budget.turns(options.rounds + 1, least=2))
+            rows += time_rows(name, budget.turns(options.rounds + 1, least=2), batch)
     budget.report()
     write_rows(options.json, rows)
 
