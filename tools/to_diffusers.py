@@ -46,7 +46,7 @@ def described(network: Autoencoder, side: int) -> dict[str, Any]:
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "mid_block_add_attention": shape.attention,
         "act_fn": "silu",
-        "norm_num_groups": 32,
+        "norm_num_groups": shape.groups,
         "sample_size": side,
         "scaling_factor": float(network.scale),
     }

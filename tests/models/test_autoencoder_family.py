@@ -243,7 +243,7 @@ def test_images_that_do_not_fit_are_refused(spec, changes, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"base_channels": 48}, "allowed: multiples of 32"),
+        ({"base_channels": 48}, "allowed: multiples of norm_groups=32"),
         ({"channel_multipliers": []}, "allowed: one number a level"),
         ({"likelihood": "bernoulli", "learned_scale": True}, "has no width; allowed: false"),
         ({"loss": "relativistic"}, "allowed: the others"),

@@ -63,7 +63,7 @@ def test_halving_sees_pixels_to_the_right_and_below() -> None:
 
 def test_attention_is_softmax_over_all_positions_as_written_out() -> None:
     torch.manual_seed(1)
-    layer = Attention(32)
+    layer = Attention(32, 32)
     x = torch.randn(2, 32, 3, 4)
 
     def sums(conv: nn.Conv2d, h: Tensor) -> Tensor:
@@ -130,6 +130,24 @@ def test_log_variances_are_clamped() -> None:
 def test_tensors_tell_the_shape(shape: Shape) -> None:
     with torch.device("meta"):
         assert shape_of(Autoencoder(shape).state_dict()) == shape
+
+
+def test_a_number_among_the_tensors_tells_the_groups_that_are_not_the_published_ones() -> None:
+    shape = Shape(3, 4, (16, 24), 1, groups=8)
+    tensors = Autoencoder(shape).state_dict()
+    assert shape_of(tensors) == shape
+    assert autoencoder_from(tensors).decoder.trunk.norm.num_groups == 8
+    for wrong in (0.0, 5.0):
+        with pytest.raises(UserError, match=f"allowed: multiples of {wrong:.0f}, the groups of"):
+            shape_of({**tensors, "norm_groups": torch.tensor(wrong)})
+
+
+def test_groups_of_one_channel_hide_what_all_of_a_channel_has_in_common() -> None:
+    """Why the number of groups is a setting: the last convolution sees a channel without its mean."""
+    x, brighter = torch.randn(1, 16, 4, 4), torch.linspace(-1, 1, 16).view(1, 16, 1, 1)
+    for groups, same in ((16, True), (4, False)):
+        norm = Autoencoder(Shape(3, 2, (16,), 1, groups=groups)).decoder.trunk.norm
+        assert torch.allclose(norm(x + brighter), norm(x), atol=1e-4) == same
 
 
 def test_a_file_of_tensors_gives_the_same_network_frozen(small: Autoencoder) -> None:

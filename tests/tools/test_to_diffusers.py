@@ -31,6 +31,13 @@ def test_a_published_file_comes_back_as_it_was(tmp_path: Path) -> None:
     assert (config["latent_channels"], config["scaling_factor"]) == (4, 0.25)
 
 
+def test_the_groups_of_normalisations_are_told(tmp_path: Path) -> None:
+    to_diffusers.write(Autoencoder(Shape(3, 4, (16,), 1, groups=4)), 8, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["norm_num_groups"] == 4
+    names = load_file(tmp_path / "diffusion_pytorch_model.safetensors")
+    assert all(name.startswith(("encoder.", "decoder.", "quant_conv", "post_quant_conv")) for name in names)
+
+
 def test_what_diffusers_does_not_have_is_refused(tmp_path: Path) -> None:
     for more in ({"distributions": False}, {"bounded": True}):
         with pytest.raises(UserError, match="has a distribution of latents and images without bounds"):

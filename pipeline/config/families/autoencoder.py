@@ -22,7 +22,7 @@ class AutoencoderConfig(Optimisation):
     latent_channels: Whole = 4
     """Channels of the latents."""
     base_channels: Whole = 128
-    """Channels next to the image; a multiple of 32."""
+    """Channels next to the image; a multiple of `norm_groups`."""
     channel_multipliers: tuple[Whole, ...] = (1, 2, 4, 4)
     """Channels of each level, as multiples of `base_channels`. Between two levels the resolution halves: four
     levels make latents of an eighth of the image's side (f8), three of a quarter (f4)."""
@@ -30,6 +30,11 @@ class AutoencoderConfig(Optimisation):
     """Residual blocks of each level of the encoder; the decoder has one more."""
     attention: bool = True
     """Self-attention at the resolution of the latents."""
+
+    norm_groups: Whole = 32
+    """Groups of every normalisation. As it takes away the mean of each group, a group needs several channels
+    for the colour of the whole image to reach the latents: base_channels / norm_groups is 4 in published
+    autoencoders."""
 
     likelihood: Literal["laplace", "gaussian", "bernoulli"] = "laplace"
     """The distribution of pixels around a reconstruction, whose negative logarithm is the loss. laplace: the
@@ -79,8 +84,10 @@ class AutoencoderConfig(Optimisation):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.base_channels % 32:
-            raise ValueError(f"base_channels is {self.base_channels}; allowed: multiples of 32")
+        if self.base_channels % self.norm_groups:
+            raise ValueError(
+                f"base_channels is {self.base_channels}; allowed: multiples of norm_groups={self.norm_groups}"
+            )
         if not self.channel_multipliers:
             raise ValueError("channel_multipliers is empty; allowed: one number a level")
         if self.likelihood == "bernoulli" and self.learned_scale:

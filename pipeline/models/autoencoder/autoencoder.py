@@ -13,7 +13,7 @@ import ops
 from pipeline.errors import UserError
 from pipeline.models.autoencoder.layers import Doubling, Halving, Level, Middle, Norm, conv3
 from pipeline.models.autoencoder.moments import Moments, certain, moments_of
-from pipeline.models.autoencoder.shape import BOUNDED, Shape, shape_of
+from pipeline.models.autoencoder.shape import BOUNDED, GROUPS, NORM_GROUPS, Shape, shape_of
 from pipeline.models.layers import Compilable
 
 
@@ -34,6 +34,8 @@ class Autoencoder(nn.Module):
         self.shape = shape
         self.encoder, self.decoder = Encoder(shape), Decoder(shape)
         self.register_buffer("scale", torch.ones([]))
+        if shape.groups != GROUPS:
+            self.register_buffer(NORM_GROUPS, torch.tensor(float(shape.groups)))
         if learns_scale:
             self.log_scale = nn.Parameter(torch.zeros([]))
         else:
@@ -59,11 +61,13 @@ class Encoder(Compilable):
         widths, deepest = shape.widths, shape.widths[-1]
         self.first = conv3(shape.image_channels, widths[0])
         self.levels = nn.ModuleList(
-            Level(inputs, outputs, shape.blocks, Halving(outputs) if i < len(widths) - 1 else None)
+            Level(
+                inputs, outputs, shape.blocks, shape.groups, Halving(outputs) if i < len(widths) - 1 else None
+            )
             for i, (inputs, outputs) in enumerate(pairwise((widths[0], *widths)))
         )
-        self.middle = Middle(deepest, attention=shape.attention)
-        self.norm = Norm(deepest)
+        self.middle = Middle(deepest, shape.groups, attention=shape.attention)
+        self.norm = Norm(deepest, shape.groups)
         numbers = shape.latent_channels * (2 if shape.distributions else 1)
         self.last = conv3(deepest, numbers)
         self.moments = nn.Conv2d(numbers, numbers, 1)
@@ -102,12 +106,18 @@ class DecoderTrunk(Compilable):
         super().__init__()
         widths = shape.widths[::-1]
         self.first = conv3(shape.latent_channels, widths[0])
-        self.middle = Middle(widths[0], attention=shape.attention)
+        self.middle = Middle(widths[0], shape.groups, attention=shape.attention)
         self.levels = nn.ModuleList(
-            Level(inputs, outputs, shape.blocks + 1, Doubling(outputs) if i < len(widths) - 1 else None)
+            Level(
+                inputs,
+                outputs,
+                shape.blocks + 1,
+                shape.groups,
+                Doubling(outputs) if i < len(widths) - 1 else None,
+            )
             for i, (inputs, outputs) in enumerate(pairwise((widths[0], *widths)))
         )
-        self.norm = Norm(widths[-1])
+        self.norm = Norm(widths[-1], shape.groups)
 
     def compute(self, codes: Tensor, *, exact: bool = False) -> Tensor:
         x = self.middle(self.first(codes))

@@ -160,6 +160,7 @@ def shape_for(config: AutoencoderConfig, spec: ImageSpec) -> Shape:
         attention=config.attention,
         distributions=config.distribution,
         bounded=config.likelihood == "bernoulli",
+        groups=config.norm_groups,
     )
 
 

@@ -60,6 +60,7 @@ def _config(shape: Shape) -> AutoencoderConfig:
         "base_channels": base,
         "channel_multipliers": tuple(width // base for width in shape.widths),
         "blocks": shape.blocks,
+        "norm_groups": shape.groups,
         "attention": shape.attention,
         "distribution": shape.distributions,
     }

@@ -5,17 +5,16 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.models.autoencoder.shape import GROUPS
 from pipeline.models.layers import Recomputable
 
 _EPS = 1e-6
 
 
 class Norm(nn.GroupNorm):
-    """Group normalisation (Wu and He 2018) of [N, C, H, W] in groups of C / 32 channels."""
+    """Group normalisation (Wu and He 2018) of [N, C, H, W]."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(GROUPS, channels, eps=_EPS)
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__(groups, channels, eps=_EPS)
 
 
 def conv3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -27,10 +26,10 @@ class Block(Recomputable):
     """x + conv(swish(norm(conv(swish(norm(x)))))): [N, Cin, H, W] -> [N, Cout, H, W]. If the number of
     channels changes, x passes through a 1x1 convolution."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, groups: int) -> None:
         super().__init__()
-        self.norm1, self.conv1 = Norm(inputs), conv3(inputs, outputs)
-        self.norm2, self.conv2 = Norm(outputs), conv3(outputs, outputs)
+        self.norm1, self.conv1 = Norm(inputs, groups), conv3(inputs, outputs)
+        self.norm2, self.conv2 = Norm(outputs, groups), conv3(outputs, outputs)
         self.skip = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def compute(self, x: Tensor) -> Tensor:
@@ -44,9 +43,9 @@ class Attention(Recomputable):
     """x + self-attention with one head between all positions (Esser et al. 2021): [N, C, H, W] -> the
     same."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm = Norm(channels)
+        self.norm = Norm(channels, groups)
         self.query, self.key, self.value, self.out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
     def compute(self, x: Tensor) -> Tensor:
@@ -65,11 +64,11 @@ def _sequence(x: Tensor) -> Tensor:
 class Middle(nn.Module):
     """A block, self-attention if there is any, and a block, at the resolution of the latents."""
 
-    def __init__(self, channels: int, *, attention: bool) -> None:
+    def __init__(self, channels: int, groups: int, *, attention: bool) -> None:
         super().__init__()
-        self.first = Block(channels, channels)
-        self.attention = Attention(channels) if attention else None
-        self.second = Block(channels, channels)
+        self.first = Block(channels, channels, groups)
+        self.attention = Attention(channels, groups) if attention else None
+        self.second = Block(channels, channels, groups)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
@@ -103,9 +102,13 @@ class Doubling(nn.Conv2d):
 class Level(nn.Module):
     """Blocks of one width, and then the resampling to the next level; None at the last one."""
 
-    def __init__(self, inputs: int, outputs: int, blocks: int, resample: nn.Module | None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, blocks: int, groups: int, resample: nn.Module | None
+    ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(Block(inputs if i == 0 else outputs, outputs) for i in range(blocks))
+        self.blocks = nn.ModuleList(
+            Block(inputs if i == 0 else outputs, outputs, groups) for i in range(blocks)
+        )
         self.resample = resample
 
     def forward(self, x: Tensor) -> Tensor:

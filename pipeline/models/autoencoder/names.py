@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline.models.autoencoder.shape import NORM_GROUPS
+
 _Pairs = tuple[tuple[str, str], ...]
 
 _SHARED: _Pairs = (
@@ -107,11 +109,11 @@ class Names:
         return {**renamed, "scale": torch.ones([]), "log_scale": torch.zeros([])}
 
     def theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Returns our tensors, without the scales, under the project's names."""
+        """Returns our tensors, without the scales and the number of groups, under the project's names."""
         count = len({name.split(".")[3] for name in tensors if name.startswith("decoder.trunk.levels.")})
         renamed = {}
         for name, tensor in tensors.items():
-            if name in ("scale", "log_scale"):
+            if name in ("scale", "log_scale", NORM_GROUPS):
                 continue
             square = self.flat and ".attention." in name and tensor.ndim == 4
             renamed[_renamed(name, self.pairs, count)] = tensor[:, :, 0, 0] if square else tensor

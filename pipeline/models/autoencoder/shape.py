@@ -12,7 +12,9 @@ from pipeline.errors import UserError
 BOUNDED = "decoder.bounded"
 """The name of an empty tensor that decoders have whose images are bounded."""
 GROUPS = 32
-"""The groups of every normalisation; the channels of every level are a multiple of it."""
+"""The groups of normalisations unless a tensor says otherwise, as in every published autoencoder."""
+NORM_GROUPS = "norm_groups"
+"""The name of that tensor, a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Shape:
     residual blocks in each level of the encoder; the decoder has one more. attention: whether there is
     self-attention at the resolution of the latents. distributions: whether latents have a variance, which the
     encoder then tells. bounded: whether a hyperbolic tangent ends the decoder, so that images are in (-1, 1).
+    groups: those of every normalisation; the channels of every level are a multiple of it.
     """
 
     image_channels: int
@@ -33,6 +36,7 @@ class Shape:
     attention: bool = True
     distributions: bool = True
     bounded: bool = False
+    groups: int = GROUPS
 
     @property
     def factor(self) -> int:
@@ -59,14 +63,14 @@ def shape_of(tensors: Mapping[str, Tensor]) -> Shape:
             attention="encoder.middle.attention.query.weight" in tensors,
             distributions=tensors["encoder.moments.weight"].shape[0] != last.shape[1],
             bounded=BOUNDED in tensors,
+            groups=int(tensors[NORM_GROUPS]) if NORM_GROUPS in tensors else GROUPS,
         )
     except (KeyError, IndexError) as error:
         raise UserError(f"these are not the weights of an autoencoder: {error.args[0]} is missing") from error
-    wrong = [width for width in widths if width <= 0 or width % GROUPS]
-    if wrong or not widths:
+    if shape.groups <= 0 or not widths or any(width <= 0 or width % shape.groups for width in widths):
         raise UserError(
             f"these are not the weights of an autoencoder: levels of {list(widths)} channels; allowed: "
-            f"multiples of {GROUPS}"
+            f"multiples of {shape.groups}, the groups of normalisations"
         )
     return shape
 
