@@ -101,9 +101,9 @@ class _Panel:
         corners = (self._across.start, self._up.end, self._across.end, self._up.start)
         self._draw.rectangle(corners, outline=_PALE)
         for y in self._up.thirds():
-            self._text((self._x + 4, self._up(y) - _TEXT / 2), f"{y:.4g}", _DARK)
+            self._text((self._x + 4, self._up(y) - _TEXT / 2), _told(y), _DARK)
         for x in ticks:
-            self._text((self._across(x) - _TEXT, self._up.start + 4), f"{x:.4g}", _DARK)
+            self._text((self._across(x) - _TEXT, self._up.start + 4), _told(x), _DARK)
 
     def _level(self, value: float, name: str) -> None:
         down = self._up(value)
@@ -147,3 +147,7 @@ class _Axis:
         """The values at both ends and in the middle; one if all are the same."""
         shares = (0.0, 0.5, 1.0) if self._reach else (0.0,)
         return [self._back(self._first + share * self._reach) for share in shares]
+
+
+def _told(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
