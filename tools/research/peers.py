@@ -271,7 +271,7 @@ class AliasFree(Peer):
     def __init__(self, checkout: Path, device: str) -> None:
         with set_aside("torch_utils", "dnnlib"), importing(checkout, device, stand_ins=("requests",)):
             self._op = importlib.import_module("torch_utils.ops.filtered_lrelu")
-            self._impl = "cuda" if device == "cuda" else "ref"
+            self._impl = "cuda" if device == "cuda" and self._op._init() else "ref"  # which compiles it
 
     def filtered_lrelu(self, filters: tuple[Tensor, Tensor], **settings: Any) -> Forms:
         """Its activation between filters: on a CPU its plain form, the only one there."""

@@ -102,15 +102,17 @@ void run_lrelu_tiles(const LreluArguments<T>& whole, Launch launch) {
   });
 }
 
-// Filters of alias-free networks, and what their gradients make of them, have kernels of their own.
+// Filters of alias-free networks have kernels of their own, and so have those of their gradients. Gradients of
+// gradients do not: no phase of training has them.
 template <Slope slope, typename T, class Launch>
 void run_filtered_lrelu(const LreluArguments<T>& a, Launch launch) {
   if constexpr (sizeof(T) <= 4) {
     if (run_lrelu_strips<2, 2, false, false, slope>(a, launch)) return;
-    if (run_lrelu_strips<4, 2, false, false, slope>(a, launch)) return;
-    if (run_lrelu_strips<2, 2, false, true, slope>(a, launch)) return;
-    if (run_lrelu_strips<4, 2, false, true, slope>(a, launch)) return;
-    if constexpr (slope == Slope::of_sign) {
+    if constexpr (slope == Slope::of_value) {
+      if (run_lrelu_strips<4, 2, false, false, slope>(a, launch)) return;
+      if (run_lrelu_strips<2, 2, false, true, slope>(a, launch)) return;
+      if (run_lrelu_strips<4, 2, false, true, slope>(a, launch)) return;
+    } else {
       if (run_lrelu_strips<2, 4, false, false, slope>(a, launch)) return;
       if (run_lrelu_strips<2, 2, true, false, slope>(a, launch)) return;
       if (run_lrelu_strips<2, 4, true, false, slope>(a, launch)) return;
