@@ -26,8 +26,8 @@ struct LreluShape {
   static constexpr int kOutWidth = (kWidth - kDownTaps + 1) / kColumns * kEach;
   static constexpr int kSamplesEach = ((kEach - 1) * down + kDownTaps + 3) / 4 * 4;  // that they meet, in vectors
   static constexpr int kPitch = kWidth - kColumns + kSamplesEach;
-  // Pixels after which window and sums are where they were.
-  static constexpr int kPeriod = down > up ? 2 * kReach : kReach;
+  // Outputs that begin while the window goes round once: the sums have gone round then, or half.
+  static constexpr int kBegun = kReach * up / down;
 };
 
 // Where strips begin, the same for all of them.
@@ -240,7 +240,7 @@ struct LreluWarp {
     signs += a.x_axis.signed_samples;
   }
 
-  // Row `t` of samples, counted from a whole number of periods, joins the outputs that meet it; `ended`: that
+  // Row `t` of samples, counted from where the window went round, joins the outputs that meet it; `ended`: that
   // of the output which ends with it, if one does.
   __device__ __forceinline__ void lower(int t, int ended, const float (&u)[kColumns]) {
     float met[radial_down ? S::kSamplesEach : kColumns];
@@ -269,6 +269,19 @@ struct LreluWarp {
     }
 #pragma unroll
     for (int m = 0; m < kReach; ++m) add(m, sums[(t / down + kReach - m) % kReach]);
+  }
+
+  // After half a round, so that sums are where code without indices looks for them.
+  __device__ __forceinline__ void turn_sums() {
+#pragma unroll
+    for (int k = 0; k < kReach / 2; ++k) {
+#pragma unroll
+      for (int i = 0; i < int(sizeof(sums[k]) / sizeof(float)); ++i) {
+        const float value = sums[k][i];
+        sums[k][i] = sums[k + kReach / 2][i];
+        sums[k + kReach / 2][i] = value;
+      }
+    }
   }
 
   // Each lane gives its columns, and gets those that its outputs meet.
@@ -304,7 +317,7 @@ struct LreluWarp {
 
 // Grid: all strips, four a block, side by side first. `pairs`: rows of outputs start on whole vectors.
 template <int up, int down, bool radial_up, bool radial_down, Slope slope, typename T>
-__global__ void __launch_bounds__(kLreluWarps* kLanes, 4)
+__global__ void __launch_bounds__(kLreluWarps* kLanes, radial_up ? 3 : 4)
     lrelu_strip_kernel(const LreluArguments<T> a, const LreluPlan plan, const bool pairs) {
   using S = LreluShape<up, down>;
   using Warp = LreluWarp<up, down, radial_up, radial_down, slope, T>;
@@ -356,9 +369,9 @@ __global__ void __launch_bounds__(kLreluWarps* kLanes, 4)
   w.fetch();
 #pragma unroll
   for (int r = 0; r < kReach - 1; ++r) w.advance(r, r % 2);
-  for (int done = 0;; done += S::kPeriod) {
+  for (int done = 0;; done += kReach) {
 #pragma unroll
-    for (int i = 0; i < S::kPeriod; ++i) {
+    for (int i = 0; i < kReach; ++i) {
       if ((done + i) * up >= rows) return;
       w.advance((i + kReach - 1) % kReach, (i + 1) % 2);
 #pragma unroll
@@ -370,6 +383,7 @@ __global__ void __launch_bounds__(kLreluWarps* kLanes, 4)
         w.lower(t, (done * up + t) / down - kReach - plan.skipped, u);
       }
     }
+    if constexpr (S::kBegun % kReach != 0) w.turn_sums();
   }
 }
 
