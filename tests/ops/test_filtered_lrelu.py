@@ -145,7 +145,7 @@ def test_two_bits_a_sample_and_the_filters_are_all_that_is_kept():
 
 def test_nothing_is_kept_where_no_gradient_is_wanted():
     signs = torch.ops.hrgan.filtered_lrelu(
-        draw(1, 2, 4, 4), exact(SHORT), exact(SHORT), None, 1, 1, [2] * 4, False, 1.0, 0.2, -1.0, False
+        draw(1, 2, 4, 4), exact(SHORT), exact(SHORT), None, 1, 1, [3] * 4, False, 1.0, 0.2, -1.0, False
     )[1]
     assert signs.numel() == 0
 

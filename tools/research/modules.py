@@ -1,4 +1,4 @@
-"""Modules of other checkouts that have the same names."""
+"""Modules that other checkouts share the names of, or need and lack."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 import sys
 import types
 from collections.abc import Iterator
+from typing import Any
+
+from torch.torch_version import TorchVersion
 
 
 @contextlib.contextmanager
@@ -23,3 +26,16 @@ def set_aside(*packages: str) -> Iterator[None]:
     finally:
         taken()
         sys.modules.update(others)
+
+
+@contextlib.contextmanager
+def comparing_versions() -> Iterator[None]:
+    """Stands in for pkg_resources, which newer setuptools lack, with its comparison of versions alone."""
+    stand_in: Any = types.ModuleType("pkg_resources")
+    stand_in.parse_version = TorchVersion
+    missing = sys.modules.setdefault("pkg_resources", stand_in) is stand_in
+    try:
+        yield
+    finally:
+        if missing:
+            del sys.modules["pkg_resources"]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.errors import UserError
-from tools.research.modules import set_aside
+from tools.research.modules import comparing_versions, set_aside
 
 Forms = dict[str, Callable[..., Tensor]]
 TAPS = [1, 3, 3, 1]
@@ -269,7 +269,8 @@ class AliasFree(Peer):
     landmark = "torch_utils/ops/filtered_lrelu.py"
 
     def __init__(self, checkout: Path, device: str) -> None:
-        with set_aside("torch_utils", "dnnlib"), importing(checkout, device, stand_ins=("requests",)):
+        others = set_aside("torch_utils", "dnnlib")
+        with others, comparing_versions(), importing(checkout, device, stand_ins=("requests",)):
             self._op = importlib.import_module("torch_utils.ops.filtered_lrelu")
             self._impl = "cuda" if device == "cuda" and self._op._init() else "ref"  # which compiles it
 

@@ -15,7 +15,7 @@ namespace {
 using at::Tensor;
 using Optional = std::optional<Tensor>;
 
-constexpr int64_t kMostTaps = 32, kMostRate = 4, kTileRows = 128, kTileColumns = 256;
+constexpr int64_t kMostTaps = 32, kMostRate = 4, kTileRows = 128, kTileColumns = 32;
 
 // Sizes along both axes: `up` from the image to the samples, `down` from these to the result.
 struct Geometry {
@@ -240,9 +240,9 @@ class Sweep {
   SignExchange<kLanes> bits_;
   int64_t slots_, ready_ = 0, known_ = -1;
   // Rings of rows: of the image, of samples (one row if the filter is separable), of these filtered along x.
-  std::vector<S> image_, middle_, samples_, narrow_, result_;
-  std::vector<uint8_t> bytes_;
-  S bias_[kLanes] = {};
+  Buffer<S> image_, middle_, samples_, narrow_, result_;
+  Buffer<uint8_t> bytes_;
+  alignas(64) S bias_[kLanes] = {};
 };
 
 // Tiles depend on sizes alone. A band begins where signs begin a byte.

@@ -2,6 +2,7 @@
 // and the slopes that such bits stand for. Four rows share their bytes; registration.cpp has the layout.
 #pragma once
 
+#include <cstring>
 #include <limits>
 
 #include "lanes.h"
@@ -82,7 +83,7 @@ struct Pieces {
 // Bytes of signs of several planes, [columns][lanes] here and in the layout of images outside.
 template <int64_t lanes>
 struct SignExchange {
-  std::vector<int32_t> fours, lines;  // four neighbours in one number: [columns / 4][lanes] and [lanes][pitch]
+  Buffer<int32_t> fours, lines;  // four neighbours in one number: [columns / 4][lanes] and [lanes][pitch]
   int64_t pitch;
 
   explicit SignExchange(int64_t columns) : pitch((columns + 3) / 4) {
