@@ -34,6 +34,12 @@ def test_the_hot_path_is_the_short_way_round_the_loop():
     assert [i.address for i in hot] == [0x10, 0x20, 0x30, 0x40, 0x50, 0x90, 0xA0, 0xB0]
 
 
+def test_a_warp_that_has_come_apart_is_not_on_it():
+    meeting = LOOP.replace("FADD R20, R11, R7 ;\n        /*0050*/", "BRA.DIV ~URZ, 0xd0 ;\n        /*0050*/")
+    assert "BRA.DIV" in meeting
+    assert len(sass.hot_path(sass.instructions(meeting))) == 8
+
+
 def test_without_a_loop_it_leads_to_the_last_end():
     straight = LOOP.replace("@P3 BRA 0x10", "    FADD R1, R1, R1")
     hot = sass.hot_path(sass.instructions(straight))

@@ -5,7 +5,17 @@ Seconds are limits and add up to nine minutes; see `runner` for what becomes of 
 
 from __future__ import annotations
 
-from tools.gpu_check import ceilings, commands, convolutions, exchange, kernels, peer, replay, training
+from tools.gpu_check import (
+    alias_free,
+    ceilings,
+    commands,
+    convolutions,
+    exchange,
+    kernels,
+    peer,
+    replay,
+    training,
+)
 from tools.gpu_check.step import Step
 
 _PLAIN = ["family.ada.mode=off"]  # as the peer's phases are timed
@@ -15,6 +25,7 @@ _SMALL = ["family.channel_base=256", "family.channel_max=16", "family.z_dim=16",
 _TINY_RUNS = [("stylegan2-1024.yaml", 32, 4, [*_PLAIN, *_SMALL, "data.resolution=32"])]
 _BATCH_4 = ("stylegan2-1024.yaml", 1024, 4, _PLAIN)
 _PIXELS_256 = ("stylegan2-256.yaml", 256, 8, _PLAIN)
+_OPERATIONS = ["tests/gpu/test_ops_gpu.py", "tests/gpu/test_filtered_lrelu_gpu.py"]
 _AUGMENTED = ("stylegan2-1024.yaml", 1024, 4, ["family.ada.mode=fixed", "family.ada.p=0.2"])
 
 STEPS: tuple[Step, ...] = (
@@ -29,7 +40,7 @@ STEPS: tuple[Step, ...] = (
         {"side": 8192, "products": 30}, {"side": 64, "products": 2},
     ),
     Step(
-        "convolutions", 30, "layout, TF32 and cudnn.benchmark", convolutions.convolutions,
+        "convolutions", 25, "layout, TF32 and cudnn.benchmark", convolutions.convolutions,
         {"shapes": [(4, 32, 1024), (4, 64, 512), (4, 128, 256), (4, 512, 64), (4, 512, 16)], "rounds": 10},
         {"shapes": [(1, 8, 16)], "rounds": 2},
     ),
@@ -40,17 +51,25 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         "training", 40, "are steps right, finite and bitwise", commands.tests,
-        {"arguments": ["-m", "gpu", "tests/gpu", "--ignore=tests/gpu/test_ops_gpu.py"], "workers": 3},
+        {"arguments": ["-m", "gpu", "tests/gpu", *(f"--ignore={path}" for path in _OPERATIONS)],
+         "workers": 3},
         {"arguments": ["tests/tools/test_tf32.py"], "workers": 1},
     ),
     Step("syncs", 15, "where a step makes the host wait", training.syncs, {"steps": 3}, {"steps": 1}),
     Step(
         "operations", 65, "are the compiled operations right", commands.tests,
-        {"arguments": ["-m", "gpu", "tests/gpu/test_ops_gpu.py"], "workers": 6},
+        {"arguments": ["-m", "gpu", *_OPERATIONS], "workers": 6},
         {"arguments": ["tests/test_randomness.py"], "workers": 2},
     ),
     Step(
-        "full-size", 95, "s/kimg and memory at full size", training.full_size,
+        "activations", 15, "what one pass saves between filters", alias_free.activations,
+        {"layers": list(alias_free.LAYERS), "images": 2, "types": ["float16", "float32"], "rounds": 5,
+         "most_channels": 1024, "most_side": 2048},
+        {"layers": ["T 276 up", "R 148"], "images": 1, "types": ["float32"], "rounds": 1,
+         "most_channels": 2, "most_side": 24},
+    ),
+    Step(
+        "full-size", 88, "s/kimg and memory at full size", training.full_size,
         {"runs": [_BATCH_4, _PIXELS_256, _AUGMENTED, ("stylegan2-1024.yaml", 1024, 16, _PLAIN),
                   ("stylegan2-1024.yaml", 1024, 32, _PLAIN)]},
         {"runs": _TINY_RUNS},
@@ -72,7 +91,7 @@ STEPS: tuple[Step, ...] = (
         {"images": 2, "channels": 8, "side": 8, "type": "float32"},
     ),
     Step(
-        "replay", 25, "what a graph saves", replay.replay,
+        "replay", 22, "what a graph saves", replay.replay,
         {"runs": [_PIXELS_256, _BATCH_4], "rounds": 10}, {"runs": _TINY_RUNS, "rounds": 2},
     ),
     Step(

@@ -62,8 +62,8 @@ class Instruction:
 
     @property
     def ends(self) -> bool:
-        """True if what follows is not run after it."""
-        always = not self.guard and not re.match(r"!?U?P\d", self.operands)
+        """True if what follows is not run after it. BRA.DIV leaves only with a warp that has come apart."""
+        always = not self.guard and not re.match(r"!?U?P\d", self.operands) and self.name != "BRA.DIV"
         return always and self.name.split(".")[0] in ("BRA", "EXIT", "RET")
 
 

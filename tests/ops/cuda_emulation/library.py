@@ -22,7 +22,7 @@ BUILT = HERE.parents[2] / "build" / "cuda_emulation"
 # An index past the end of an array, or a vector that is not aligned, ends the process with a message.
 FLAGS = ["-std=c++20", "-O1", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-DHRGAN_EMULATED"]
 CHECKS = ["-fsanitize=bounds,alignment,shift", "-fno-sanitize-recover=all"]
-UNITS = ("threads", "affine", "filters", "norms", "warps")
+UNITS = ("threads", "affine", "filters", "lrelu", "norms", "warps")
 TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 ACTS = ("linear", "relu", "lrelu", "tanh", "sigmoid", "softplus", "swish")
 AFFINE_OPS = {"forward": 0, "backward": 1, "backward_backward": 2}

@@ -17,6 +17,7 @@
 #define __global__
 #define __shared__ static
 #define __launch_bounds__(...)
+#define __forceinline__ inline
 
 struct dim3 {
   unsigned x, y, z;
@@ -78,6 +79,7 @@ struct Launch {
 }  // namespace emulation
 
 inline void __syncthreads() { emulation::meet(); }
+inline void __syncwarp() { emulation::exchange(0, 0); }
 
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int offset) {
