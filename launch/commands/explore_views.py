@@ -172,15 +172,16 @@ def slit(context: typer.Context, options: SlitOptions) -> int:
       hrgan explore runs/faces slit moved.png --seeds 0-3 --over translate --by 0.25,0
     """
     from launch.assembly.exploring import points_of, subject_of, translation_by
-    from pipeline.exploration.motions import rotation
+    from pipeline.exploration.motions import Motion, rotation
+    from pipeline.exploration.routes import Way
     from pipeline.exploration.views import slit as seen_through
 
     over, steps = options.over, options.steps
-    motions = {
-        "translate": lambda: translation_by(options.by, steps),
-        "rotate": lambda: rotation(options.degrees, steps),
-    }
-    way = motions[over]() if over in motions else "w"
+    way: Motion | Way = "w"
+    if over == "translate":
+        way = translation_by(options.by, steps)
+    elif over == "rotate":
+        way = rotation(options.degrees, steps)
     subject = subject_of(context, options.compute, tool=over)
     points = points_of(subject, options.points)
     seen_through(subject, options.out, points, way, steps=steps, height=options.height)

@@ -222,7 +222,8 @@ def slit(
         ends = [route.steady([pair], steps, loop=False) for pair in pairwise(range(len(seeds)))]
         flat = [place for places in ends for place in places]
         codes = route.between(*(list(part) for part in zip(*flat, strict=True)))
-        images = subject.images(codes, "slit", rows=rows).unflatten(0, (len(ends), steps))
+        images = subject.images(codes, "slit", rows=rows)
+        images = images.view(len(ends), steps, *images.shape[1:])
     pictures = images[:, :, :, 0].transpose(1, 2)  # [columns, C, steps, W]
     Sheet(pictures, [""], columns, f"row {line} of pixels, {title}{_of(subject)}").write(out)
 
@@ -235,7 +236,7 @@ def _moved(subject: Subject, codes: Tensor, motion: Motion, rows: slice = slice(
     count, steps = len(codes), len(motion.moves)
     moves = motion.moves.repeat(count, 1, 1)
     images = subject.images(codes.repeat_interleave(steps, 0), "motion", moves=moves, rows=rows)
-    return images.unflatten(0, (count, steps))
+    return images.view(count, steps, *images.shape[1:])
 
 
 def _of(subject: Subject) -> str:
