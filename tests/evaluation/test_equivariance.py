@@ -29,6 +29,7 @@ from pipeline.evaluation.settings import Asked, Settings
 from pipeline.latents import MovableSpace, moves_of
 from tests.evaluation.movable import RampSpace, WaveSpace
 from tests.evaluation.worlds import SmoothSampler
+from tests.tiny_families import seeded_networks, tiny_family
 
 RECORDED = json.loads((Path(__file__).parent / "equivariance.json").read_text())
 NAMES = ("eqt", "eqt_frac", "eqr")
@@ -151,3 +152,12 @@ def test_generators_that_cannot_be_moved_are_refused() -> None:
 
 def test_no_difference_is_one_of_rounding() -> None:
     assert decibels(torch.tensor([[0.0, 10.0]])) == pytest.approx(144.5, abs=0.01)
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("stylegan3", 50, 145), ("stylegan2", 0, 25)])
+def test_networks_that_are_built_to_be_equivariant_are(name: str, least: float, most: float) -> None:
+    family = tiny_family(name, ImageSpec(SIDE, SIDE, 1))
+    space = family.sampler(seeded_networks(family).generator.eval().requires_grad_(False))
+    assert isinstance(space, MovableSpace)
+    figures = Moved(space, ("whole", "fraction")).errors(range(2), None)
+    assert all(least < decibels(figures[:, i]) < most for i in range(2))
