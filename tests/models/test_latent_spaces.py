@@ -16,6 +16,7 @@ SEES = {
     "dcgan": ("project",),
     "mlp": ("body.0",),
     "stylegan2": ("affine",),
+    "stylegan3": ("affine",),
 }
 """The layers that see codes, by the end of their name, in the families where these are linear alone."""
 
@@ -92,7 +93,7 @@ def test_a_class_is_no_direction(name):
         of_class[: generator.z_dim] = False
     for weight in space.code_weights():
         assert weight.shape[1] == width
-        if name not in ("gat", "stylegan2"):
+        if name not in ("gat", "stylegan2", "stylegan3"):
             assert not weight[:, of_class].any()
         assert weight[:, ~of_class].abs().sum() > 0
 
