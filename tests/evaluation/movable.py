@@ -21,6 +21,7 @@ class WaveSpace:
     equivariant exactly. `asked` keeps the moves."""
 
     device, classes, layers, truncates = torch.device("cpu"), 0, 1, False
+    channels = 1
 
     def __init__(self, side: int = 32, most: float = 0.1) -> None:
         self.side, self.most = side, most
@@ -48,7 +49,8 @@ class WaveSpace:
         y, x = torch.meshgrid(line, line, indexing="ij")
         places = torch.stack([x, y, torch.ones_like(x)], dim=-1)
         moved = torch.einsum("nij,hwj->nhwi", moves.double(), places)
-        return self.at(codes, moved[..., 0], moved[..., 1]).float()[:, None]
+        values = self.at(codes, moved[..., 0], moved[..., 1]).float()
+        return values[:, None].repeat(1, self.channels, 1, 1)
 
     def at(self, codes: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Values at places in image widths, [N, H, W]."""
@@ -59,17 +61,14 @@ class WaveSpace:
 
 
 class RampSpace(WaveSpace):
-    """Images that grow by `slope` a pixel to the right. With `locked`, they are the same wherever the input
-    is moved."""
+    """Images that grow by `slope` a pixel to the right, wherever their input is moved."""
 
-    def __init__(self, side: int = 32, slope: float = 0.01, *, locked: bool = True) -> None:
+    channels = 2
+
+    def __init__(self, side: int = 32, slope: float = 0.01) -> None:
         super().__init__(side)
-        self.slope, self.locked = slope, locked
+        self.slope = slope
 
     def at(self, codes: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        if self.locked:
-            x = self._line().expand_as(x)
-        return self.slope * self.side * x
-
-    def _line(self) -> Tensor:
-        return (torch.arange(self.side).double() + 0.5) / self.side - 0.5
+        line = torch.arange(self.side).double() + 0.5 - self.side / 2
+        return self.slope * line.expand_as(x)

@@ -59,7 +59,7 @@ def test_what_does_not_move_errs_by_the_shift() -> None:
     assert shifts[:, 0].equal(shifts[:, 0].round())
     for shift, (squared, values) in zip(shifts[:, 0], errors[:, 0], strict=True):
         x, y = shift.abs().tolist()
-        assert values == (SIDE - x) * (SIDE - y)
+        assert values == 2 * (SIDE - x) * (SIDE - y)
         assert float(squared) == pytest.approx(float(values) * (0.01 * x) ** 2, rel=1e-4, abs=1e-9)
     for shift, (squared, values) in zip(shifts[:, 1], errors[:, 1], strict=True):
         # Lanczos weights that sum to 1 shift a ramp by a few hundredths of a pixel more or less.
