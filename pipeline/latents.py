@@ -89,7 +89,7 @@ class MovableSpace(LatentSpace, Protocol):
 
         moves: [3, 3] or [N, 3, 3] float; they take places (x, y, 1) of the output to places of the input, in
         image widths, with the origin in the middle, x to the right and y downwards. To see the image shifted
-        by t, ask for a shift by -t.
+        by t, ask for a shift by -t; `moves_of` makes the moves of what is to be seen.
         """
         ...
 
@@ -103,6 +103,22 @@ class LinearSpace(LatentSpace, Protocol):
         """Returns the weights of these linear layers, [outputs, dim] for each layer of the code; they are 0
         for the dimensions that hold the embedding of the class."""
         ...
+
+
+def moves_of(shift: Tensor, angle: Tensor) -> Tensor:
+    """Returns the moves [N, 3, 3] under which a `MovableSpace` shows its images turned about the middle by
+    `angle` [N] (radians, counter-clockwise), then shifted by `shift` [N, 2] (image widths, to the right and
+    downwards). Computed in float64, returned in the dtype of `shift`."""
+    x, y = shift.double().unbind(1)
+    cosine, sine = angle.double().cos(), angle.double().sin()
+    nothing = torch.zeros_like(x)
+    # The way back from a place that is seen: first the shift, then the turn.
+    rows = (
+        (cosine, -sine, sine * y - cosine * x),
+        (sine, cosine, -sine * x - cosine * y),
+        (nothing, nothing, nothing + 1),
+    )
+    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1).to(shift.dtype)
 
 
 def lerp(first: Tensor, second: Tensor, at: Tensor) -> Tensor:

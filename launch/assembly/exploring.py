@@ -13,6 +13,7 @@ from launch.options.explore import ComputeOptions, DirectionOptions, ImageOption
 from pipeline.errors import UserError
 from pipeline.exploration.directions import between_classes, between_groups
 from pipeline.exploration.groups import labelled_groups, listed_groups, scored_groups
+from pipeline.exploration.motions import Motion, translation
 from pipeline.exploration.numbers import parse_seeds, parse_values
 from pipeline.exploration.subject import Subject, space_for
 from pipeline.exploration.vectors import check_vectors
@@ -21,15 +22,17 @@ from pipeline.generation.classes import parse_classes
 from pipeline.storage.snapshots import open_snapshot
 
 
-def subject_of(context: typer.Context, compute: ComputeOptions, out: Path | None = None) -> Subject:
-    """What the tool named by `context` explores. `out` is a picture beside which vectors will be saved.
-    UserError if the generator lacks what the tool needs, or if another tool's vectors would be
-    overwritten."""
+def subject_of(
+    context: typer.Context, compute: ComputeOptions, out: Path | None = None, tool: str | None = None
+) -> Subject:
+    """What the tool named by `context` explores. `out` is a picture beside which vectors will be saved;
+    `tool` another whose needs it has. UserError if the generator lacks what the tool needs, or if another
+    tool's vectors would be overwritten."""
     if out is not None:
         check_vectors(out, str(context.info_name))
     device, snapshot = choose_device(compute.device), open_snapshot(context.obj)
     sampler = sampler_of(snapshot, device)
-    space = space_for(str(context.info_name), sampler, snapshot.family.name)
+    space = space_for(tool or str(context.info_name), sampler, snapshot.family.name)
     return Subject(snapshot, space, compute.batch, sys.stderr.isatty())
 
 
@@ -39,6 +42,14 @@ def points_of(subject: Subject, options: ImageOptions) -> LatentPoints:
     if isinstance(options, PointOptions):
         (psi,) = parse_values(str(options.truncation), "--truncation", -2, 2)
     return LatentPoints(parse_seeds(options.seeds), classes_of(subject, options.classes), psi)
+
+
+def translation_by(text: str, steps: int) -> Motion:
+    """The motion that `--by` describes."""
+    values = parse_values(text, "--by", -4, 4)
+    if len(values) != 2:
+        raise UserError(f"--by {text}: allowed: two numbers, to the right and downwards, such as 0.25,0")
+    return translation(*values, steps)
 
 
 def classes_of(subject: Subject, classes: str | None) -> tuple[int, ...]:

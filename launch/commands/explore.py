@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from launch.commands.explore_directions import direction, project, sefa
-from launch.commands.explore_views import interpolate, mix, truncation, walk
+from launch.commands.explore_views import interpolate, mix, rotate, slit, translate, truncation, walk
 from pipeline.errors import UserError
 
 
@@ -51,9 +51,10 @@ def _source(
       hrgan explore runs/faces truncation psi.png --seeds 0-7 --psi 0,0.5,0.7,1
       hrgan explore runs/faces interpolate between.gif --seeds 0-4 --loop
       hrgan explore runs/faces project face.png --photo me.jpg
+      hrgan explore runs/faces rotate turned.gif --seeds 0-3 --steps 60
     """
     context.obj = source
 
 
-for _tool in (truncation, interpolate, mix, direction, sefa, walk, project):
+for _tool in (truncation, interpolate, mix, direction, sefa, walk, project, translate, rotate, slit):
     explore.command(no_args_is_help=False)(_tool)

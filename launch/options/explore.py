@@ -19,6 +19,15 @@ Film = Annotated[
     Path,
     typer.Argument(metavar="OUT", help="A picture (.png, .jpg) or animation (.gif, .apng, .webp, .mp4)."),
 ]
+Plain = Annotated[Path, typer.Argument(metavar="OUT", help="A picture (.png, .jpg, .webp).")]
+By = Annotated[
+    str,
+    typer.Option(metavar="X,Y", help="How far to go, in image widths: to the right and downwards."),
+]
+Degrees = Annotated[
+    float,
+    typer.Option(min=-3600.0, max=3600.0, help="How far to turn, in degrees counter-clockwise."),
+]
 Layers = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="Layers, from the lowest resolution on, such as 4-7."),
@@ -91,6 +100,10 @@ class InterpolateOptions:
         bool, typer.Option("--grid", help="Fill a square between four points, one at each corner.")
     ] = False
     loop: Annotated[bool, typer.Option("--loop", help="Go from the last point back to the first.")] = False
+    steady: Annotated[
+        bool,
+        typer.Option("--steady", help="Keep one speed: equal distances from picture to picture, in w."),
+    ] = False
     fps: PerSecond = 20.0
     compute: ComputeOptions = ComputeOptions()
 
@@ -125,6 +138,49 @@ class WalkOptions:
     steps: Steps = 7
     fps: PerSecond = 10.0
     points: PointOptions = PointOptions()
+    compute: ComputeOptions = ComputeOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateOptions:
+    """What `hrgan explore RUN translate` is asked for."""
+
+    out: Film
+    points: PointOptions = PointOptions()
+    by: By = "0.25,0"
+    steps: Steps = 8
+    fps: PerSecond = 20.0
+    compute: ComputeOptions = ComputeOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotateOptions:
+    """What `hrgan explore RUN rotate` is asked for."""
+
+    out: Film
+    points: PointOptions = PointOptions()
+    degrees: Degrees = 360.0
+    steps: Steps = 8
+    fps: PerSecond = 20.0
+    compute: ComputeOptions = ComputeOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlitOptions:
+    """What `hrgan explore RUN slit` is asked for."""
+
+    out: Plain
+    points: PointOptions = PointOptions()
+    over: Annotated[
+        Literal["interpolate", "translate", "rotate"],
+        typer.Option(help="What time does: it goes from seed to seed, or moves each image."),
+    ] = "interpolate"
+    height: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Where the row is: 0 at the top, 1 at the bottom.")
+    ] = 0.5
+    by: By = "0.25,0"
+    degrees: Degrees = 360.0
+    steps: Steps = 128
     compute: ComputeOptions = ComputeOptions()
 
 

@@ -120,8 +120,8 @@ class DataSource:
         where, walks = self.where, sorted(name for name in settings.metrics if METRICS[name].generator)
         if walks:
             raise UserError(
-                f"--metrics {','.join(walks)}: walks the latent space of a generator, and {where} is a data "
-                "set; leave it out, or evaluate the snapshot"
+                f"--metrics {','.join(walks)}: works on a generator itself, and {where} is a data set; "
+                "leave it out, or evaluate the snapshot"
             )
         again = _reconstructing(settings)
         if again:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.exploration.subject import Subject
 from pipeline.latents import Latents, lerp, slerp
+
+_FINE = 64  # places in a segment at which its length is taken
 
 Way = Literal["w", "z"]
 """w: straight lines between codes. z: great circles between z, and straight lines between classes."""
@@ -39,6 +42,21 @@ class Route:
             return self.subject.map(Latents(z, None), self.psi)
         ends = [self.subject.map(Latents(z, self.start.labels[end]), self.psi) for end in (a, b)]
         return lerp(ends[0], ends[1], places)
+
+    def steady(
+        self, ends: Sequence[tuple[int, int]], count: int, *, loop: bool
+    ) -> list[tuple[int, int, float]]:
+        """`count` places on the way through the segments `ends` with equal distances between their codes, as
+        a segment and a fraction of it each. With `loop`, the last is one distance before the end."""
+        places = [i / _FINE for i in range(_FINE + 1)]
+        flat = [(a, b, t) for a, b in ends for t in places]
+        codes = self.between(*(list(part) for part in zip(*flat, strict=True)))
+        lengths = codes.double().view(len(ends), _FINE + 1, -1).diff(dim=1).norm(dim=2).flatten().cpu()
+        gone = np.concatenate([[0.0], lengths.cumsum(0).numpy()])
+        wanted = gone[-1] * (np.arange(count) / (count if loop else count - 1))
+        found = np.interp(wanted, gone, np.arange(len(gone)) / _FINE)
+        numbers = np.minimum(found.astype(int), len(ends) - 1)
+        return [(*ends[n], float(at - n)) for n, at in zip(numbers, found, strict=True)]
 
     def corners(self, down: Sequence[float], across: Sequence[float]) -> Tensor:
         """Codes [down * across, layers, dim] between four points: 0 and 1 at the top, 2 and 3 at the

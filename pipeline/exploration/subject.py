@@ -13,7 +13,7 @@ from pipeline.contracts import Sampler
 from pipeline.errors import UserError
 from pipeline.float32 import full_float32
 from pipeline.images.pictures import to_uint8
-from pipeline.latents import Latents, LatentSpace, LinearSpace, StyledSpace
+from pipeline.latents import Latents, LatentSpace, LinearSpace, MovableSpace, StyledSpace
 from pipeline.storage.snapshots import Snapshot
 
 NEEDS: dict[str, tuple[type, str]] = {
@@ -24,6 +24,9 @@ NEEDS: dict[str, tuple[type, str]] = {
     "sefa": (LinearSpace, "linear layers that see latents"),
     "walk": (LatentSpace, "latents to start from"),
     "project": (StyledSpace, "styles of each layer, to project into"),
+    "translate": (MovableSpace, "input that can be moved"),
+    "rotate": (MovableSpace, "input that can be moved"),
+    "slit": (LatentSpace, "latents to start from"),
 }
 """What each tool needs from a generator: a type, and how to say that the generator lacks it."""
 
@@ -66,12 +69,23 @@ class Subject:
         return self.map(self.start(seeds, classes, psi), psi)
 
     @torch.no_grad()
-    def images(self, codes: Tensor, what: str = "images") -> Tensor:
-        """The images [N, C, H, W] uint8, on the CPU, of codes [N, layers, dim]."""
-        made = []
+    def images(
+        self, codes: Tensor, what: str = "images", *, moves: Tensor | None = None, rows: slice = slice(None)
+    ) -> Tensor:
+        """The images [N, C, H, W] uint8, on the CPU, of codes [N, layers, dim].
+
+        moves: [N, 3, 3], for generators whose input can be moved, see `latents.MovableSpace`. rows: which
+        rows of pixels to keep.
+        """
+        made, space = [], self.space
         with tqdm(total=len(codes), unit="img", desc=what, disable=not self.progress) as bar:
             for part in self._parts(len(codes)):
-                made.append(to_uint8(self.space.synthesise(codes[part])).cpu())
+                if moves is None:
+                    images = space.synthesise(codes[part])
+                else:
+                    assert isinstance(space, MovableSpace), "checked by `space_for`"
+                    images = space.synthesise_moved(codes[part], moves[part].to(codes))
+                made.append(to_uint8(images[:, :, rows]).cpu())
                 bar.update(len(made[-1]))
         return torch.cat(made)
 

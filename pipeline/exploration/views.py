@@ -1,9 +1,11 @@
-"""The tools that show what latents look like: truncation sweeps, interpolations, style mixing, walks."""
+"""The tools that show what latents look like: truncation sweeps, interpolations, style mixing, walks,
+motions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.exploration.animation import check_animation, is_animation, write_animation
+from pipeline.exploration.motions import Motion
 from pipeline.exploration.numbers import listed, parse_layers, shown
 from pipeline.exploration.routes import Route, Way, segments
 from pipeline.exploration.sheet import Sheet, check_sheet, enlarged, factor
@@ -49,10 +52,19 @@ def sweep(subject: Subject, out: Path, points: LatentPoints, values: Sequence[fl
 
 
 def interpolate(
-    subject: Subject, out: Path, points: LatentPoints, *, way: Way, steps: int, loop: bool, per_second: float
+    subject: Subject,
+    out: Path,
+    points: LatentPoints,
+    *,
+    way: Way,
+    steps: int,
+    loop: bool,
+    per_second: float,
+    steady: bool = False,
 ) -> Path:
     """Interpolates along the points: a strip for each pair of neighbours or, if `out` has the file extension
-    of an animation, an animation through all of them. Saves the codes."""
+    of an animation, an animation through all of them. With `steady`, codes follow each other at equal
+    distances in a strip or animation. Saves the codes."""
     seeds, start = _paired(subject, points)
     if len(seeds) < 2:
         raise UserError("interpolate: needs two points or more: several --seeds, or several --classes")
@@ -65,17 +77,22 @@ def interpolate(
         _check_frames(subject, out, sum(len(t) for _, _, t in ways), 1)
     else:
         _check(subject, out, len(ways), steps)
+    route = Route(subject, start, points.psi, way)
     flat = [(a, b, t) for a, b, places in ways for t in places]
-    codes = Route(subject, start, points.psi, way).between(*(list(part) for part in zip(*flat, strict=True)))
+    if steady and moving:
+        flat = route.steady([(a, b) for a, b, _ in ways], len(flat), loop=loop)
+    elif steady:
+        flat = [place for a, b, _ in ways for place in route.steady([(a, b)], steps, loop=False)]
+    codes = route.between(*(list(part) for part in zip(*flat, strict=True)))
     images = subject.images(codes, "interpolate")
     if moving:
         _write_frames(out, images[:, None], per_second)
     else:
         names = subject.names(seeds, start)
         rows = [f"{names[a]} to {names[b]}" for a, b, _ in ways]
-        title = f"{_WAYS[way]}{_of(subject)}"
+        title = f"{_WAYS[way]}{', steady' if steady else ''}{_of(subject)}"
         Sheet(images, rows, [shown(t) for t in ways[0][2]], title).write(out)
-    about = {"seeds": seeds, "way": way, "psi": points.psi}
+    about = {"seeds": seeds, "way": way, "psi": points.psi, "steady": steady}
     return save_vectors(out, {"codes": codes}, subject.snapshot, tool="interpolate", **about)
 
 
@@ -159,7 +176,67 @@ def walk(
         Sheet(images, way.names, columns, f"{title}{_of(subject)}").write(out)
 
 
+def move(
+    subject: Subject, out: Path, points: LatentPoints, motion: Motion, *, per_second: float = 10.0
+) -> None:
+    """Shows each point at each place of a motion: as a sheet with a row for each point or, if `out` has the
+    file extension of an animation, as an animation of all of them side by side. One that does not end where
+    it began goes there and back."""
+    seeds, start = _paired(subject, points)
+    count, steps, moving = len(seeds), len(motion.moves), is_animation(out)
+    if moving:
+        _check_frames(subject, out, steps if motion.closed else 2 * steps, count)
+    else:
+        _check(subject, out, count, steps)
+    images = _moved(subject, subject.map(start, points.psi), motion)
+    if moving:
+        frames = images.transpose(0, 1)
+        back = frames[:0] if motion.closed else frames.flip(0)[1:-1]
+        _write_frames(out, torch.cat([frames, back]), per_second)
+    else:
+        names = subject.names(seeds, start)
+        Sheet(images.flatten(0, 1), names, motion.names, f"{motion.title}{_of(subject)}").write(out)
+
+
+def slit(
+    subject: Subject, out: Path, points: LatentPoints, over: Motion | Way, *, steps: int, height: float
+) -> None:
+    """One row of pixels over time, which goes downwards: for each point over a motion, or for each pair of
+    neighbours over the steady way between them (after Karras et al. 2021, figure 1). What sticks to its
+    pixels makes vertical lines.
+
+    steps: the number of images over time. height: where the row is, from 0 at the top to 1.
+    """
+    seeds, start = _paired(subject, points)
+    names, spec, moving = subject.names(seeds, start), subject.snapshot.spec, isinstance(over, Motion)
+    if not moving and len(seeds) < 2:
+        raise UserError("slit: needs two points or more to go between: several --seeds, or several --classes")
+    columns = names if moving else [f"{a} to {b}" for a, b in pairwise(names)]
+    check_sheet(out, 1, len(columns), steps, spec.width)
+    line = min(int(height * spec.height), spec.height - 1)
+    rows = slice(line, line + 1)
+    if isinstance(over, Motion):
+        title, images = over.title, _moved(subject, subject.map(start, points.psi), over, rows)
+    else:
+        route, title = Route(subject, start, points.psi, over), _WAYS[over]
+        ends = [route.steady([pair], steps, loop=False) for pair in pairwise(range(len(seeds)))]
+        flat = [place for places in ends for place in places]
+        codes = route.between(*(list(part) for part in zip(*flat, strict=True)))
+        images = subject.images(codes, "slit", rows=rows)
+        images = images.view(len(ends), steps, *images.shape[1:])
+    pictures = images[:, :, :, 0].transpose(1, 2)  # [columns, C, steps, W]
+    Sheet(pictures, [""], columns, f"row {line} of pixels, {title}{_of(subject)}").write(out)
+
+
 _WAYS: dict[str, str] = {"w": "linear in w", "z": "spherical in z"}
+
+
+def _moved(subject: Subject, codes: Tensor, motion: Motion, rows: slice = slice(None)) -> Tensor:
+    """The images [N, steps, C, H, W] uint8 of codes [N, layers, dim] at each place of a motion."""
+    count, steps = len(codes), len(motion.moves)
+    moves = motion.moves.repeat(count, 1, 1)
+    images = subject.images(codes.repeat_interleave(steps, 0), "motion", moves=moves, rows=rows)
+    return images.view(count, steps, *images.shape[1:])
 
 
 def _of(subject: Subject) -> str:

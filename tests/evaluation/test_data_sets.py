@@ -129,7 +129,7 @@ def test_each_pair_of_sets_has_a_result_of_its_own_until_the_set_is_another(tmp_
     [
         (
             {"metrics": ("ppl-z", "ppl-w")},
-            "--metrics ppl-w,ppl-z: walks the latent space of a generator, and",
+            "--metrics ppl-w,ppl-z: works on a generator itself, and",
         ),
         ({"metrics": ("swd",), "seeds": 2}, "--seeds 2: .*set is a single set of images; allowed: 1"),
         ({"metrics": ("swd",), "count": 21}, "--count 21: .*set holds 20 images"),
@@ -198,4 +198,4 @@ def test_the_command_measures_what_generate_made(tmp_path: Path, capsys: pytest.
     assert "truncation: 0.7, classes: by seed, realism: at least 1\n" in said
     assert main([*words, "--metrics", "ppl-z"]) == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("hrgan: error: --metrics ppl-z: walks the latent space of a generator")
+    assert told.startswith("hrgan: error: --metrics ppl-z: works on a generator itself")

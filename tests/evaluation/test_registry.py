@@ -43,6 +43,9 @@ KNOWN: dict[str, tuple[str, int, dict[str, Any]]] = {
     "cmmd": (LOWER, 1, {**SETS, **BY, "count": 50_000}),
     "ppl-z": (LOWER, 16, {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False}),
     "ppl-w": (LOWER, 16, {"seeds": 1, "count": 50_000, "sampling": "end", "crop": False}),
+    "eqt": (HIGHER, 16, {"seeds": 1, "count": 50_000}),
+    "eqt_frac": (HIGHER, 16, {"seeds": 1, "count": 50_000}),
+    "eqr": (HIGHER, 16, {"seeds": 1, "count": 50_000}),
     "swd": (LOWER, 16, {**SETS, "count": 1797, "seed": 0}),
     "msssim": (NEAR, 11, {**SETS, "count": 2000}),
     "class_accuracy": (HIGHER, 1, {**SETS, "count": 10_000, "classifier": 1}),
@@ -103,7 +106,7 @@ def test_a_metric_is_whole(name: str) -> None:
     assert set(metric.moved_by) <= {*identity(name, Settings((name,))), "perceptual"}
     more = metric.generator or metric.labels or metric.reconstructs
     assert metric.plain == (not metric.weights and not more)
-    assert bool(metric.weights) == (isinstance(metric, FeatureMetric) or metric.generator or name == "rlpips")
+    assert bool(metric.weights) == (isinstance(metric, FeatureMetric) or name in ("ppl-z", "ppl-w", "rlpips"))
     assert isinstance(metric, FeatureMetric) == (metric.extractor_in(Settings((name,))) is not None)
 
 
@@ -131,7 +134,8 @@ def test_help_names_each_once() -> None:
         assert re.findall(r"[\w-]+", counts_help()).count(name) == 1
     assert "8,192 for swd, 2,000 for msssim" in counts_help()
     assert "fid,kid,is" in counts_help()
-    assert "ppl-z,ppl-w (VGG16 and LPIPS weights), swd,msssim, class_accuracy (classes of" in names_help()
+    assert "ppl-z,ppl-w (VGG16 and LPIPS weights), eqt,eqt_frac,eqr (a generator whose" in names_help()
+    assert "moved), swd,msssim, class_accuracy (classes of" in names_help()
 
 
 def test_names_are_known_without_torch() -> None:

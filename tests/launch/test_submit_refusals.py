@@ -116,7 +116,7 @@ FAULTS = {
     EVALUATE + " --each --widths 0.1": "--each: submits a job for each snapshot; not allowed with --all",
     EVALUATE + " --each": "--each: {tmp}/r is not a run with snapshots",
     DATA_SET + " --all": "--all: selects a run's snapshots, and {home}/shards is a data set",
-    DATA_SET + " --metrics ppl-z": "--metrics ppl-z: walks the latent space of a generator",
+    DATA_SET + " --metrics ppl-z": "--metrics ppl-z: works on a generator itself",
     DATA_SET + " --each": "--each: {home}/shards is not a run with snapshots",
     PICTURE + " --nodes 2": "--nodes 2: one process makes a picture (--grid); allowed: 1",
     EVALUATE + " --count 3": "--count 3: must be at least 10",

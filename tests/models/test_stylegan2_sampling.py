@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from pipeline.contracts import ImageSpec
 from pipeline.errors import UserError
+from pipeline.latents import MovableSpace, moves_of
 from pipeline.randomness import SampleRandomness
 from tests.small_stylegan2 import tiny
 
@@ -129,3 +131,28 @@ def test_the_stage_is_the_same_throughout_but_for_the_average():
     assert (early.resolution, early.fade, early.batch_size, early.growth) == (16, 1.0, 8, 0)
     assert replace(early, ema_beta=0) == replace(late, ema_beta=0)
     assert early.ema_beta < late.ema_beta
+
+
+@pytest.mark.parametrize("spec", [ImageSpec(16, 16, 3), ImageSpec(16, 32, 3)], ids=["square", "wide"])
+def test_moving_moves_the_constant_and_leaves_the_noise(spec):
+    """By one of its pixels, by half a turn, and by half a pixel: a mean of two."""
+    family, networks = tiny(spec)
+    generator = networks.generator.eval().requires_grad_(False)
+    for conv in generator.synthesis.convolutions:
+        conv.noise_strength.fill_(0.3)
+    sampler = family.sampler(generator)
+    assert isinstance(sampler, MovableSpace)
+    codes = sampler.map(*sampler.latents([3, 4]))
+    const = generator.synthesis.const
+    width = const.shape[2]
+    beside = torch.nn.functional.pad(const, (1, 0))[..., :-1]
+    above = torch.nn.functional.pad(const, (0, 0, 0, 1))[:, 1:]
+    cases = [((0, 0), 0, const.clone()), ((1, 0), 0, beside), ((0, -1), 0, above)]
+    cases += [((0, 0), math.pi, const.flip(1, 2)), ((0.5, 0), 0, (const + beside) / 2)]
+    begin = const.clone()
+    for (x, y), angle, expected in cases:
+        moves = moves_of(torch.tensor([[x / width, y / width]]), torch.tensor([float(angle)]))
+        const.copy_(begin)
+        moved = sampler.synthesise_moved(codes, moves[0])
+        const.copy_(expected)
+        torch.testing.assert_close(moved, sampler.synthesise(codes), atol=1e-5, rtol=1e-4)

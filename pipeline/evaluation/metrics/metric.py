@@ -54,8 +54,8 @@ class Metric(ABC):
 
     name: its name in options and results. title: its name in words. shown: see `Shown`. weights: the networks
     whose weights it needs, in words; empty if none. standard: how many fakes it takes unless told. whole:
-    whether it takes all images of a data set instead of at most `standard`. generator: whether it walks
-    through a generator's latents and compares with no reals. labels: whether the model and the reals must
+    whether it takes all images of a data set instead of at most `standard`. generator: whether it works
+    on a generator itself and compares with no reals. labels: whether the model and the reals must
     both have classes. reconstructs: whether it measures a model's reconstructions of the reals in the place
     of fakes. logits: whether it uses the extractor's logits. by_class: whether it can be computed within each
     class. shared: whether all processes work on its figure. moved_by: the keys of `identity` that change the

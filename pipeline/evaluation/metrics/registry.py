@@ -11,6 +11,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.metrics.by_features import FeatureMetric
 from pipeline.evaluation.metrics.class_accuracy import ClassAccuracy
 from pipeline.evaluation.metrics.cmmd import ClipDiscrepancy
+from pipeline.evaluation.metrics.equivariance import EQUIVARIANCE
 from pipeline.evaluation.metrics.fid import FrechetDistance
 from pipeline.evaluation.metrics.inception_score import InceptionScore
 from pipeline.evaluation.metrics.kid import KernelDistance
@@ -41,6 +42,7 @@ METRICS: Mapping[str, Metric] = {
         ClipDiscrepancy(),
         PathLength("z"),
         PathLength("w"),
+        *EQUIVARIANCE,
         SlicedWasserstein(),
         PairSimilarity(),
         ClassAccuracy(),

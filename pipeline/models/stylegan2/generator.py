@@ -53,8 +53,9 @@ class SynthesisBlock(Recomputable):
     ) -> tuple[Tensor, Tensor | None]:
         """Returns the features and the image at this resolution.
 
-        x: features [N, C, H/2, W/2], or None at 4px. image: the sum of the image outputs so far, or None. ws:
-        [N, convs + 1, w_dim]. noise: one tensor per convolution, or None.
+        x: features [N, C, H/2, W/2]; at 4px None, or what takes the place of the constant, [N, C, H, W].
+        image: the sum of the image outputs so far, or None. ws: [N, convs + 1, w_dim]. noise: one tensor per
+        convolution, or None.
         """
         dtype = torch.float32 if exact else self.dtype
         if x is None:
@@ -94,12 +95,15 @@ class Synthesis(Compilable):
             shape.size(r) for r, count in zip(shape.resolutions, counts, strict=True) for _ in range(count)
         ]
 
-    def compute(self, ws: Tensor, noise: Noise = "const", *, exact: bool = False) -> Tensor:
+    def compute(
+        self, ws: Tensor, noise: Noise = "const", *, begin: Tensor | None = None, exact: bool = False
+    ) -> Tensor:
         """Makes images [N, C, H, W] float32 from ws [N, layers, w_dim].
 
-        exact: whether to compute in float32 throughout.
+        begin: what to begin with at 4px instead of the learned constant, [N, C, H, W]. exact: whether to
+        compute in float32 throughout.
         """
-        x: Tensor | None = None
+        x = begin
         image: Tensor | None = None
         start = 0
         for block, count in zip(self.blocks, self.counts, strict=True):
@@ -108,6 +112,13 @@ class Synthesis(Compilable):
             start += count
         assert image is not None
         return image
+
+    @property
+    def const(self) -> Tensor:
+        """The learned constant at 4px, [C, H, W]."""
+        first = self.blocks[0]
+        assert isinstance(first, SynthesisBlock)
+        return first.const
 
     @property
     def convolutions(self) -> list[ModulatedConv2d]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.contracts import PIXELS, Codec
@@ -18,8 +19,8 @@ class StyleGAN2Sampler(LatentSampler):
 
     Truncation moves w towards w_avg or, with classes, towards the mean w of its class, because w_avg, the
     mean over all classes, belongs to none of them. The mean of a class is computed when it is first needed,
-    from the generator as it is then. Codes are w of each layer. Implements latents.StyledSpace and
-    latents.LinearSpace.
+    from the generator as it is then. Codes are w of each layer. Implements latents.StyledSpace,
+    latents.LinearSpace and latents.MovableSpace.
     """
 
     def __init__(self, generator: Generator, codec: Codec = PIXELS) -> None:
@@ -56,13 +57,24 @@ class StyleGAN2Sampler(LatentSampler):
     def synthesise_with(self, codes: Tensor, noise: Sequence[Tensor]) -> Tensor:
         return self._codec.decode(self._images(codes, noise if noise else "none"))
 
+    def synthesise_moved(self, codes: Tensor, moves: Tensor) -> Tensor:
+        """Moves the constant at 4px, bilinear between its pixels and 0 beyond them, which is what its
+        convolutions see there. The noise stays where it is."""
+        const = self.generator.synthesis.const
+        height, width = const.shape[1:]
+        scale = torch.tensor([2.0, 2.0 * width / height, 1.0], device=const.device)[:, None]  # from widths
+        turns = scale * moves.expand(len(codes), 3, 3) / scale.T
+        grid = F.affine_grid(turns[:, :2], [len(codes), 1, height, width], align_corners=False)
+        begin = F.grid_sample(const.expand(len(codes), *const.shape), grid, align_corners=False)
+        return self._codec.decode(self._images(codes, "const", begin))
+
     def code_weights(self) -> list[Tensor]:
         """Returns the weights of the linear layers that take w and scale the inputs of convolutions."""
         fed = self.generator.synthesis.fed
         return [torch.cat([a.weight * a.weight_gain for a in affines]).detach() for affines in fed]
 
-    def _images(self, codes: Tensor, noise: Noise) -> Tensor:
-        images: Tensor = self.generator.synthesis(codes, noise, exact=True)
+    def _images(self, codes: Tensor, noise: Noise, begin: Tensor | None = None) -> Tensor:
+        images: Tensor = self.generator.synthesis(codes, noise, begin=begin, exact=True)
         return images
 
     def _known(self, z: Tensor, codes: Tensor) -> Tensor:
