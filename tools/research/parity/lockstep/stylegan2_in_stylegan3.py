@@ -10,9 +10,9 @@ import torch
 from tools.research.parity.lockstep import stylegan2_ada
 from tools.research.parity.lockstep.nvidia import Course, train_alone
 from tools.research.parity.lockstep.ours import After, LoopSetting, Step
-from tools.research.parity.stylegan3 import with_versions
-from tools.research.peers import isolated
+from tools.research.parity.stylegan3_code import importing
 
+PEER = "stylegan2-in-stylegan3"
 LAWS = (
     *(law for law in stylegan2_ada.LAWS if not law.startswith("w_avg")),
     "what a turn sends no gradient to (biases of images and logits, in path length and R1): theirs leaves "
@@ -36,11 +36,11 @@ class _Laws(stylegan2_ada.Laws):
 
 def run(checkout: Path, setting: LoopSetting, *, aligned: bool, step: Step, after: After) -> None:
     """Their loop; `step` makes ours go on by one step, and is called before each of theirs."""
-    with with_versions(), isolated(checkout, stand_ins=("requests",)):
+    with importing(checkout):
         stylegan2_ada.run_loop(setting, _Laws(aligned), step, after, networks="training.networks_stylegan2")
 
 
 def alone(checkout: Path, setting: LoopSetting, course: Course) -> None:
     """Their loop as it stands, by its own laws and numbers."""
-    with with_versions(), isolated(checkout, stand_ins=("requests",)):
+    with importing(checkout):
         train_alone(stylegan2_ada.options_of(setting, "training.networks_stylegan2"), course)

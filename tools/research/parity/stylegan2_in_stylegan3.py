@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.torch_version import TorchVersion
 
 from tools.research.parity import ParityRow
 from tools.research.parity.stylegan2 import Inputs
 from tools.research.parity.stylegan2_ada import AdaLosses, ConstantNoise, rows
-from tools.research.peers import isolated
+from tools.research.parity.stylegan3_code import importing
 
+PEER = "stylegan2-in-stylegan3"
 LANDMARK = "training/networks_stylegan2.py"
 
 
 def compare(checkout: Path) -> list[ParityRow]:
     """As with stylegan2-ada-pytorch."""
-    with with_versions(), isolated(checkout, stand_ins=("requests",)):
+    with importing(checkout):
         return rows("training.networks_stylegan2", _Losses)
-
-
-@contextmanager
-def with_versions() -> Iterator[None]:
-    """Of pkg_resources, which newer setuptools lack, it needs the comparison of versions alone."""
-    stand_in: Any = ModuleType("pkg_resources")
-    stand_in.parse_version = TorchVersion
-    missing = sys.modules.setdefault("pkg_resources", stand_in) is stand_in
-    try:
-        yield
-    finally:
-        if missing:
-            del sys.modules["pkg_resources"]
 
 
 class _Losses(AdaLosses):
