@@ -5,6 +5,7 @@
 
 from ops._library import Backend, NativeOpsMissing, OpState, backend, loaded, prepare, state, use
 from ops.activation import affine_act, bias_act
+from ops.alias_free import filtered_lrelu
 from ops.filtering import blur_act, upfirdn2d
 from ops.layout import arranged
 from ops.memory import keep_memory, memory_state
@@ -31,6 +32,7 @@ __all__ = [
     "conv2d_resample",
     "downsample2d",
     "filter2d",
+    "filtered_lrelu",
     "keep_memory",
     "loaded",
     "memory_state",

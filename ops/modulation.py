@@ -22,6 +22,7 @@ def modulated_conv2d(
     padding: int = 0,
     resample_filter: Tensor | None = None,
     demodulate: bool = True,
+    scale: Tensor | None = None,
     fused: bool = False,
     act: Activation = "linear",
     gain: float | None = None,
@@ -29,24 +30,26 @@ def modulated_conv2d(
     eps: float = 1e-8,
 ) -> Tensor:
     """Returns clamp(gain * act(convolution + noise + bias)), where the weight of the convolution is scaled by
-    each sample's style (Karras et al. 2020a, eqs. 1 and 3).
+    each sample's style (Karras et al. 2020a, eqs. 1 and 3), and then by `scale`.
 
     x: [N, Cin, H, W]. weight: [Cout, Cin, k, k] float32. styles: [N, Cin] float32. noise: is broadcast to
     [N, 1, H', W']. bias: [Cout]. demodulate: whether to divide by the norm of the scaled weights.
-    fused: whether to scale weights and run one grouped convolution, which needs less memory. Otherwise
+    scale: 0-d, which demodulation does not cancel (Karras et al. 2021, appendix C); None for 1. fused: whether to scale weights and run one grouped convolution, which needs less memory. Otherwise
     activations are scaled before and after one ordinary convolution, which is equivalent, and faster for more
     than one sample on a CPU.
     """
     if demodulate and x.dtype in (torch.float16, torch.bfloat16):
         weight, styles = _normalised(weight, styles)
-    scale = _demodulation(weight, styles, eps) if demodulate else None  # [N, Cout]
+    factors = _demodulation(weight, styles, eps) if demodulate else None  # [N, Cout]
+    if scale is not None:
+        factors, styles = (None, styles * scale) if factors is None else (factors * scale, styles)
     if fused:
-        y = _fused(x, weight, styles, scale, resample_filter, up, down, padding)
+        y = _fused(x, weight, styles, factors, resample_filter, up, down, padding)
         return affine_act(y, None, bias, noise, act=act, gain=gain, clamp=clamp)
     return conv2d_act(
         affine_act(x, styles),
         weight.to(x.dtype),
-        scale,
+        factors,
         bias,
         noise,
         f=resample_filter,

@@ -32,6 +32,24 @@ TORCH_LIBRARY(hrgan, m) {
       "blur_act(Tensor x, Tensor f, int[4] pads, bool flip, float filter_gain, Tensor? scale, Tensor? shift, "
       "Tensor? noise, str act, float alpha, float gain, float clamp) -> Tensor");
 
+  // y = down(c(up(x + bias))), Karras et al. 2021, appendix D: up is upfirdn2d with up_filter, `up`, pads and a
+  // gain of up^2, c(u) = clamp(gain * lrelu(u)) with a slope (clamp < 0: none), down is upfirdn2d with
+  // down_filter and `down`. Filters as in upfirdn2d, at most 32 taps a side; up, down: 1 to 4, along both axes.
+  // bias: [C].
+  // Second result: c'(u) of every sample of u = up(x + bias), if `signs` or a gradient will be wanted, else [0].
+  // uint8 [N, C, ceil(H_u / 4), W_u] in the layout of x; the two bits of u[n, c, i, j] are those from 2 * (i % 4)
+  // on of byte [n, c, i / 4, j]: 0, c' = 0 (clamped: not |c(u)| <= clamp); 1, gain (u > 0); 2, gain * slope. Bits
+  // of rows past H_u are 0. H_u = H * up + top + bottom - up_taps_y + 1, and likewise W_u.
+  m.def(
+      "filtered_lrelu(Tensor x, Tensor up_filter, Tensor down_filter, Tensor? bias, int up, int down, int[4] pads, "
+      "bool flip, float gain, float slope, float clamp, bool signs) -> (Tensor, Tensor)");
+  // gain * down(m * up(x)), where up has no gain of its own and m[i, j] is 0, 1 or slope for signs 0, 1 or 2 of
+  // sample (i + offset[0], j + offset[1]), and 0 where there is none. This is the derivative of filtered_lrelu
+  // and, with up, down and filters exchanged, its own. signs: of images as many and with as many channels.
+  m.def(
+      "filtered_by_signs(Tensor x, Tensor up_filter, Tensor down_filter, Tensor signs, int up, int down, "
+      "int[4] pads, int[2] offset, bool flip, float gain, float slope) -> Tensor");
+
   // The vectors that the CPU kernels were compiled for: AVX512, AVX2 or DEFAULT.
   m.def("cpu_capability() -> str");
   // From now on large CPU tensors of this process are made in memory that is kept and reused.

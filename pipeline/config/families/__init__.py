@@ -28,9 +28,11 @@ from pipeline.config.families.shared import (
     Strict,
 )
 from pipeline.config.families.stylegan2 import StyleGAN2Config
+from pipeline.config.families.stylegan3 import StyleGAN3Config
 
 FamilyConfig = Annotated[
     StyleGAN2Config
+    | StyleGAN3Config
     | BigGANConfig
     | ProGANConfig
     | R3GANConfig
@@ -65,4 +67,5 @@ __all__ = [
     "R3GANConfig",
     "Strict",
     "StyleGAN2Config",
+    "StyleGAN3Config",
 ]
