@@ -25,10 +25,13 @@ FOLLOWED, EQUAL = stylegan2_ada.FOLLOWED - {"w_avg_decay"}, stylegan2_ada.EQUAL
 samples = stylegan2_ada.samples
 
 
-class _Laws(stylegan2_ada.Laws):
+class Laws(stylegan2_ada.Laws):
+    """Those of stylegan3's loop."""
+
     tracks_every_pass = False
 
     def after_turn(self, loss: Any, phase: str) -> None:
+        """Zero where nothing came."""
         for parameter in (loss.G if phase.startswith("G") else loss.D).parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -37,7 +40,7 @@ class _Laws(stylegan2_ada.Laws):
 def run(checkout: Path, setting: LoopSetting, *, aligned: bool, step: Step, after: After) -> None:
     """Their loop; `step` makes ours go on by one step, and is called before each of theirs."""
     with importing(checkout):
-        stylegan2_ada.run_loop(setting, _Laws(aligned), step, after, networks="training.networks_stylegan2")
+        stylegan2_ada.run_loop(setting, Laws(aligned), step, after, networks="training.networks_stylegan2")
 
 
 def alone(checkout: Path, setting: LoopSetting, course: Course) -> None:
