@@ -30,11 +30,12 @@ def modulated_conv2d(
     eps: float = 1e-8,
 ) -> Tensor:
     """Returns clamp(gain * act(convolution + noise + bias)), where the weight of the convolution is scaled by
-    each sample's style (Karras et al. 2020a, eqs. 1 and 3), and then by `scale`.
+    each sample's style (Karras et al. 2020a, eqs. 1 and 3).
 
     x: [N, Cin, H, W]. weight: [Cout, Cin, k, k] float32. styles: [N, Cin] float32. noise: is broadcast to
-    [N, 1, H', W']. bias: [Cout]. demodulate: whether to divide by the norm of the scaled weights.
-    scale: 0-d, which demodulation does not cancel (Karras et al. 2021, appendix C); None for 1. fused: whether to scale weights and run one grouped convolution, which needs less memory. Otherwise
+    [N, 1, H', W']. bias: [Cout]. demodulate: whether to divide by the norm of the scaled weights. scale: a
+    factor on the convolution, 0-d, which demodulation does not cancel; None for 1.
+    fused: whether to scale weights and run one grouped convolution, which needs less memory. Otherwise
     activations are scaled before and after one ordinary convolution, which is equivalent, and faster for more
     than one sample on a CPU.
     """

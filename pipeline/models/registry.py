@@ -18,9 +18,11 @@ from pipeline.models.mlp import MLP
 from pipeline.models.progan import ProGAN
 from pipeline.models.r3gan import R3GAN
 from pipeline.models.stylegan2 import StyleGAN2
+from pipeline.models.stylegan3 import StyleGAN3
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "stylegan2": StyleGAN2,
+    "stylegan3": StyleGAN3,
     "biggan": BigGAN,
     "progan": ProGAN,
     "r3gan": R3GAN,

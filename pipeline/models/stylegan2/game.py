@@ -16,30 +16,11 @@ from pipeline.models.stylegan2.generator import Generator
 
 
 @dataclass(frozen=True)
-class StyleGAN2Game(PlainGame):
-    """The game of one micro-batch. mixing: the probability that a fake mixes the styles of two latents.
-    noising: draws noise that the discriminator is told of, which comes after the augmentation; `judge_shown`
-    judges images as they are and tells it of none."""
+class ToldGame(PlainGame):
+    """A game of StyleGAN2's discriminator. noising: draws noise that it is told of, which comes after the
+    augmentation; `judge_shown` judges images as they are and tells it of none."""
 
-    mixing: float = 0.0
     noising: Callable[[Randomness], Noised] | None = None
-
-    def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
-        """Generates fakes whose latents are the w of each layer, [count, layers, w_dim].
-
-        Layer 0 always has the style of the first latent.
-        """
-        generator = self.networks.generator
-        assert isinstance(generator, Generator)
-        randomness = self.randomness.first(count)
-        z = randomness.normal(generator.z_dim)
-        labels = labels_for(generator.classes, labels, randomness)
-        if self.mixing > 0 and generator.layers > 1:
-            ws = _mixed(generator, z, labels, randomness, self.mixing)
-        else:
-            ws = generator.mapping(z, labels)[:, None].expand(-1, generator.layers, -1)
-        noise = _noise(generator, randomness)
-        return Fakes(generator.synthesis(ws, noise, exact=exact), labels, ws)
 
     def _judge(self, count: int) -> PlainJudge:
         plain = super()._judge(count)
@@ -61,6 +42,30 @@ class StyleGAN2Game(PlainGame):
         discriminator = self.networks.discriminator
         assert isinstance(discriminator, Discriminator)
         return discriminator.group
+
+
+@dataclass(frozen=True)
+class StyleGAN2Game(ToldGame):
+    """The game of one micro-batch. mixing: the probability that a fake mixes the styles of two latents."""
+
+    mixing: float = 0.0
+
+    def generate(self, count: int, labels: Tensor | None = None, *, exact: bool = False) -> Fakes:
+        """Generates fakes whose latents are the w of each layer, [count, layers, w_dim].
+
+        Layer 0 always has the style of the first latent.
+        """
+        generator = self.networks.generator
+        assert isinstance(generator, Generator)
+        randomness = self.randomness.first(count)
+        z = randomness.normal(generator.z_dim)
+        labels = labels_for(generator.classes, labels, randomness)
+        if self.mixing > 0 and generator.layers > 1:
+            ws = _mixed(generator, z, labels, randomness, self.mixing)
+        else:
+            ws = generator.mapping(z, labels)[:, None].expand(-1, generator.layers, -1)
+        noise = _noise(generator, randomness)
+        return Fakes(generator.synthesis(ws, noise, exact=exact), labels, ws)
 
 
 def _mixed(

@@ -46,8 +46,7 @@ class FourierInput(nn.Module):
         moved = x[:, None] * transform[:, None, 0] + y[:, None] * transform[:, None, 1]  # [N, C, 3]
         along_x, along_y, shift = moved.unbind(2)
         waves = self._waves(along_x, along_y, self.phases + shift)
-        weight = (self.weight * self.weight_gain)[:, :, None, None]
-        return F.conv2d(waves, weight)
+        return F.conv2d(waves, (self.weight * self.weight_gain)[:, :, None, None])
 
     def _waves(self, along_x: Tensor, along_y: Tensor, phases: Tensor) -> Tensor:
         """Returns waves [N, C, size, size] of frequencies and phases [N, C]. Those that the sampling rate
@@ -67,7 +66,8 @@ def _in_unit_disc(count: int) -> Tensor:
     exponentially distributed, so that 1 - exp(-r^2 / 2) is uniform; so is exp(-r^2 / 2)."""
     normal = torch.randn(count, 2)
     lengths = normal.norm(dim=1, keepdim=True)
-    return normal / lengths * (-lengths.square() / 4).exp()
+    points: Tensor = normal / lengths * (-lengths.square() / 4).exp()
+    return points
 
 
 def _turned_and_shifted(learnt: Tensor) -> Tensor:

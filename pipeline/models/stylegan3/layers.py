@@ -68,7 +68,7 @@ class SynthesisLayer(Recomputable):
 
     def _activated(self, x: Tensor) -> Tensor:
         step = self.step
-        return filtered_lrelu(
+        return ops.filtered_lrelu(
             x,
             self.up_filter,
             self.down_filter,
@@ -78,23 +78,6 @@ class SynthesisLayer(Recomputable):
             padding=step.padding * 2,
             clamp=self.clamp,
         )
-
-
-def filtered_lrelu(
-    x: Tensor,
-    up_filter: Tensor | None,
-    down_filter: Tensor | None,
-    bias: Tensor,
-    *,
-    up: int,
-    down: int,
-    padding: tuple[int, ...],
-    clamp: float | None,
-) -> Tensor:
-    x = ops.bias_act(x, bias)
-    x = ops.upfirdn2d(x, up_filter, up=up, padding=padding, gain=up**2)
-    x = ops.bias_act(x, act="lrelu", clamp=clamp)
-    return ops.upfirdn2d(x, down_filter, down=down)
 
 
 def _mean_square(x: Tensor) -> Tensor:

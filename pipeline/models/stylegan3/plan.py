@@ -126,7 +126,7 @@ def _check(config: StyleGAN3Config, resolution: int) -> None:
         )
     if config.first_cutoff >= resolution / 2:
         raise UserError(
-            f"family.first_cutoff: {config.first_cutoff:g} cycles are no less than images of {resolution} pixels have; "
+            f"family.first_cutoff: images of {resolution} pixels have no {config.first_cutoff:g} cycles; "
             f"allowed: below {resolution / 2:g}"
         )
     if config.channel_base < resolution:

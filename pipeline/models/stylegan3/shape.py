@@ -32,8 +32,9 @@ _OF_THE_DISCRIMINATOR = (
 class Shape:
     """What data and config determine about the networks.
 
-    resolution: the side of the images. channels: those of the images. classes: 0 if unlabelled. low_precision:
-    the type of activations at the highest `config.low_precision_levels` rates; None for float32 everywhere.
+    resolution: the side of the images. channels: those of the images. classes: 0 if unlabelled.
+    low_precision: the type of activations at the highest `config.low_precision_levels` rates; None for
+    float32 everywhere.
     """
 
     config: StyleGAN3Config
