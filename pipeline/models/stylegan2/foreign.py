@@ -181,6 +181,8 @@ def ada_discriminator(part: Part, clamp: float | None) -> tuple[Weights, dict[st
     group = part.settings.get("b4.mbstd.group_size", 4)
     if not isinstance(group, int):
         raise UserError("a discriminator whose minibatch-stddev group is the whole batch; allowed: a number")
+    if "head.conv.weight" not in weights:
+        raise UserError("its discriminator does not fit ours: head.conv.weight is missing")
     layers = len([name for name in weights if re.fullmatch(r"mapping\.layers\.\d+\.weight", name)])
     return weights, {
         "minibatch_stddev_group": group,

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from pipeline.config.families import StyleGAN3Config
 from pipeline.contracts import ImageSpec
@@ -38,9 +37,11 @@ _OF_A_LAYER = ("weight", "bias", "affine.weight", "affine.bias")
 _INPUT = {"weight": "weight", "affine.weight": "affine.weight", "affine.bias": "affine.bias",
     "freqs": "frequencies", "phases": "phases"}  # fmt: skip
 _CLASSES = {"Generator", "Discriminator", "AugmentPipe", ""}
+_MOST = 10_000
+"""The largest number that a layer or the whole network may note of itself."""
 _ROUNDING = 1e-6
-"""How far stored filters may be from designed ones, relative to their largest tap: both are rounded to float32
-(6e-8), and libraries differ in the last bits of Bessel functions."""
+"""How far stored filters may be from designed ones, relative to their largest tap: both are rounded to
+float32 (6e-8), and libraries differ in the last bits of Bessel functions. The same of the plan's numbers."""
 
 
 def stylegan3_name(theirs: str) -> str | None:
@@ -79,8 +80,7 @@ def from_stylegan3(parts: Parts, discriminator: bool) -> Imported:
         if "D" not in parts:
             raise UserError("--discriminator: it holds no discriminator; leave the option out")
         other, settings = ada_discriminator(parts["D"], fields["clamp"])
-        widths = _widths_of(other)
-        fields |= {**settings, **{f"discriminator_{key}": value for key, value in widths.items()}}
+        fields |= {**settings, **_widths_of(other)}
     config = _config(fields)
     spec = _spec(part)
     steps = steps_of(config, spec.height, spec.channels)
@@ -91,45 +91,75 @@ def from_stylegan3(parts: Parts, discriminator: bool) -> Imported:
 
 def _layers(part: Part) -> list[str]:
     """Returns the full names of their layers, "synthesis.L0_36_512" first."""
-    found = {int(m[1]): name.removesuffix(f".{m[4]}") for name in part.tensors if (m := _LAYER.fullmatch(name))}
+    found = {
+        int(m[1]): name.removesuffix(f".{m[4]}") for name in part.tensors if (m := _LAYER.fullmatch(name))
+    }
     if sorted(found) != list(range(len(found))) or len(found) < 2:
         raise UserError("its generator does not fit ours: layers are missing")
     return [found[number] for number in range(len(found))]
 
 
 def _fields(part: Part, names: list[str]) -> dict[str, Any]:
-    """Returns the settings of the generator: what its modules note of themselves, and else what it was made
+    """Returns the settings of the generator: what its tensors and modules tell, and else what it was made
     with or, where it was not told, the authors' defaults."""
-    noted, first = part.settings, names[0]
-    defaults = StyleGAN3Config()
+    noted, first, defaults = part.settings, names[0], StyleGAN3Config()
+    weights = {key: _matrix(part, f"mapping.{key}.weight") for key in ("embed", "fc0")}
+    w_dim = weights["fc0"][0]
     try:
-        taps, up = noted[f"{first}.up_taps"], noted[f"{first}.up_factor"]
         fields = {
-            "z_dim": noted["z_dim"],
-            "w_dim": noted["w_dim"],
-            "mapping_layers": len([name for name in part.tensors if _MAPPING.fullmatch(name)]),
             "mapping_rate": noted["mapping.fc0.bias_gain"],
-            "layers": len(names) - 1,
-            "critical_layers": noted["synthesis.num_critical"],
-            "kernel": noted[f"{first}.conv_kernel"],
             "radial": any(noted[f"{name}.down_radial"] for name in names),
-            "margin": noted["synthesis.margin_size"],
-            "filter_size": taps // up,
             "output_scale": noted["synthesis.output_scale"],
-            "low_precision_levels": noted["synthesis.num_fp16_res"],
             **settings_of_clamp(noted[f"{first}.conv_clamp"]),
         }
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise UserError(f"its generator does not say what it is: {error.args[0]} is missing or odd") from error
+    except KeyError as error:
+        raise _unsaid(error.args[0]) from error
     told = ("channel_base", "channel_max", "first_cutoff", "first_stopband", "last_stopband_rel")
-    return fields | {key: noted.get(f"init.{key}", getattr(defaults, key)) for key in told}
+    return {
+        **fields,
+        **{key: noted.get(f"init.{key}", getattr(defaults, key)) for key in told},
+        "z_dim": weights["fc0"][1] - weights["embed"][0],
+        "w_dim": w_dim,
+        "mapping_layers": len([name for name in part.tensors if _MAPPING.fullmatch(name)]),
+        "layers": len(names) - 1,
+        "critical_layers": _whole(part, "synthesis.num_critical"),
+        "kernel": _whole(part, f"{first}.conv_kernel"),
+        "margin": _whole(part, "synthesis.margin_size"),
+        "filter_size": _whole(part, f"{first}.up_taps") // max(_whole(part, f"{first}.up_factor"), 1),
+        "low_precision_levels": _whole(part, "synthesis.num_fp16_res"),
+    }
+
+
+def _matrix(part: Part, name: str) -> tuple[int, int]:
+    """Returns the shape of a matrix; of none, (0, 0)."""
+    shape = part.tensors[name].shape if name in part.tensors else (0, 0)
+    if len(shape) != 2:
+        raise UserError(f"its generator does not fit ours: {name} has shape {list(shape)}")
+    return shape[0], shape[1]
+
+
+def _whole(part: Part, key: str) -> int:
+    """Returns a whole number that a module notes, up to `_MOST`."""
+    found = part.settings.get(key)
+    if type(found) is not int or not 0 <= found <= _MOST:
+        raise _unsaid(key)
+    return found
+
+
+def _unsaid(key: str) -> UserError:
+    return UserError(f"its generator does not say what it is: {key} is missing or odd")
 
 
 def _widths_of(discriminator: Weights) -> dict[str, int]:
-    last = [discriminator["head.conv.weight"].shape[0]]
+    """Returns the settings of the discriminator's channels."""
     levels = len([name for name in discriminator if re.fullmatch(r"blocks\.\d+\.conv0\.weight", name)])
-    last += [discriminator[f"blocks.{level}.conv0.weight"].shape[0] for level in range(levels)]
-    return channels_of(last)
+    names = ["head.conv.weight", *(f"blocks.{level}.conv0.weight" for level in range(levels))]
+    if missing := [name for name in names if name not in discriminator]:
+        raise UserError(f"its discriminator does not fit ours: {missing[0]} is missing")
+    return {
+        f"discriminator_{key}": width
+        for key, width in channels_of([discriminator[name].shape[0] for name in names]).items()
+    }
 
 
 def _config(fields: Mapping[str, Any]) -> StyleGAN3Config:
@@ -142,13 +172,8 @@ def _config(fields: Mapping[str, Any]) -> StyleGAN3Config:
 
 
 def _spec(part: Part) -> ImageSpec:
-    side, channels, classes = (part.settings.get(key) for key in ("img_resolution", "img_channels", "c_dim"))
-    if not all(type(number) is int for number in (side, channels, classes)):
-        raise UserError("its generator does not say what it is: img_resolution, img_channels or c_dim is missing")
-    assert isinstance(side, int)
-    assert isinstance(channels, int)
-    assert isinstance(classes, int)
-    return ImageSpec(side, side, channels, classes)
+    side, channels = _whole(part, "img_resolution"), _whole(part, "img_channels")
+    return ImageSpec(side, side, channels, _matrix(part, "mapping.embed.weight")[1])
 
 
 def _check_plan(part: Part, names: list[str], steps: list[Step]) -> None:
@@ -156,14 +181,26 @@ def _check_plan(part: Part, names: list[str], steps: list[Step]) -> None:
     for number, (name, step) in enumerate(zip(names, steps, strict=True)):
         planned = f"L{number}_{step.target.size}_{step.target.channels}"
         if name.removeprefix("synthesis.") != planned:
-            raise UserError(f"its layer {name.removeprefix('synthesis.')} is not of our plan, which has {planned}")
-        for key, wanted in _noted(step).items():
+            raise UserError(
+                f"its layer {name.removeprefix('synthesis.')} is not of our plan, which has {planned}"
+            )
+        for key, wanted in noted_of(step).items():
             found = part.settings.get(f"{name}.{key}")
-            if not isinstance(found, int | float) or not math.isclose(found, wanted, rel_tol=_ROUNDING):
-                raise UserError(f"its layer {planned} is not of our plan: {key} is {found!r}, not {wanted:.6g}")
+            if not _is_close(found, wanted):
+                shown = ascii(found)[:40]
+                raise UserError(f"its layer {planned} is not of our plan: {key} is {shown}, not {wanted:.6g}")
 
 
-def _noted(step: Step) -> dict[str, float]:
+def _is_close(found: Any, wanted: float) -> bool:
+    # The bound keeps whole numbers from overflowing as floats.
+    return (
+        isinstance(found, int | float)
+        and abs(found) <= _MOST
+        and math.isclose(found, wanted, rel_tol=_ROUNDING)
+    )
+
+
+def noted_of(step: Step) -> dict[str, float]:
     """Returns what their layers note of their place in the plan."""
     rows = {"in": step.source, "out": step.target}
     noted: dict[str, float] = {}
@@ -200,7 +237,7 @@ def _check_filters(part: Part, names: list[str], steps: list[Step], radial: bool
 
 def _other_filter(name: str, end: str, why: str) -> UserError:
     shown = f"{name.removeprefix('synthesis.')}.{end}_filter"
-    return UserError(f"its filter {shown} is not the one that the plan of layers asks for: {why}")
+    return UserError(f"its filter {shown} is not the one that the plan asks for: {why}")
 
 
 def _generator(part: Part) -> Weights:

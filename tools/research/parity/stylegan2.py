@@ -203,6 +203,7 @@ def rows_of_gradients(name: str, turn: str, pairs: Mapping[str, tuple[Tensor, Te
 def gradients_of(
     ours: Mapping[str, nn.Parameter], theirs: nn.Module, rename: Rename
 ) -> dict[str, tuple[Tensor, Tensor]]:
+    """Both gradients of each parameter, by their names, in our shapes; zeros where there are none."""
     pairs = {}
     for name, parameter in theirs.named_parameters():
         own = ours[str(rename(name))]

@@ -66,14 +66,23 @@ class Size:
     config: StyleGAN3Config = field(init=False)
 
     def __post_init__(self) -> None:
-        told = {"minibatch_stddev_group": self.images, "magnitude_half_life_images": 200, "blur_sigma": self.sigma}
+        told = {
+            "minibatch_stddev_group": self.images,
+            "magnitude_half_life_images": 200,
+            "blur_sigma": self.sigma,
+        }
         object.__setattr__(self, "config", StyleGAN3Config(**{**told, **self.changes}))
 
 
 SIZES = (
     Size("T, 32px, 5 classes, clamp 2", {**SMALL, "clamp": 2.0}, ImageSpec(32, 32, 3, 5), images=4),
-    Size("R, 32px, blur 1.5", {**SMALL, **R, "channel_base": 512, "channel_max": 32}, ImageSpec(32, 32, 1),
-        sigma=1.5, images=4),  # fmt: skip
+    Size(
+        "R, 32px, blur 1.5",
+        {**SMALL, **R, "channel_base": 512, "channel_max": 32},
+        ImageSpec(32, 32, 1),
+        sigma=1.5,
+        images=4,
+    ),
     Size("T, 1024px", T, ImageSpec(1024, 1024, 3)),
     Size("R, 1024px, blur 10", R, ImageSpec(1024, 1024, 3), sigma=10),
 )
@@ -106,7 +115,10 @@ def _moved(size: Size, theirs: Theirs, networks: Networks) -> ParityRow:
     wanted = theirs.images(z, labels, 1.0)
     place.copy_(torch.eye(3))
     return ParityRow(
-        size.name, "images, input moved", apart(networks.generator(z, labels, moves=moves, exact=True), wanted), FORWARD
+        size.name,
+        "images, input moved",
+        apart(networks.generator(z, labels, moves=moves, exact=True), wanted),
+        FORWARD,
     )
 
 
@@ -149,10 +161,15 @@ def _turns(size: Size, theirs: Theirs, family: Any, networks: Networks) -> Itera
         own = dict(networks[phase.trains].named_parameters())
         yield from rows_of_gradients(size.name, phase.name, gradients_of(own, sides[phase.trains], rename))
         if phase.name == "discriminator":
-            after = [theirs.generator.mapping.w_avg, torch.stack([x.magnitude_ema for x in magnitudes.layers])]
+            after = [
+                theirs.generator.mapping.w_avg,
+                torch.stack([x.magnitude_ema for x in magnitudes.layers]),
+            ]
             pairs = zip(_remembered(networks), after, before, strict=True)
             for what, (ours, wanted, old) in zip(("w_avg", "magnitudes"), pairs, strict=True):
-                yield ParityRow(size.name, f"movement of {what}", whole([(ours - old, wanted - old)]), GRADIENT)
+                yield ParityRow(
+                    size.name, f"movement of {what}", whole([(ours - old, wanted - old)]), GRADIENT
+                )
 
 
 def _remembered(networks: Networks) -> list[Tensor]:
@@ -187,7 +204,9 @@ _RECORDED: tuple[tuple[str, Mapping[str, Any], int, Any, list[int]], ...] = (
 
 
 @torch.no_grad()
-def _recorded(name: str, changes: Mapping[str, Any], classes: int, net: Any, shape: list[int]) -> RecordedNetwork:
+def _recorded(
+    name: str, changes: Mapping[str, Any], classes: int, net: Any, shape: list[int]
+) -> RecordedNetwork:
     family = {"name": StyleGAN3Config().name, "clamp_everywhere": True, "clamp": 2.0, **changes}
     spec = {"height": 32, "width": 32, "channels": 3, "classes": classes}
     call = {"truncation": PSI} if net == "generator" else {}

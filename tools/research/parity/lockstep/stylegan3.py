@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from pipeline.config.families import StyleGAN3Config
 from pipeline.models.stylegan2.foreign import ada_name
@@ -42,12 +41,15 @@ EQUAL: tuple[tuple[str, str], ...] = ()
 
 ORDER = ("generator", "discriminator", "r1")
 _LOSS = "training.loss.StyleGAN2Loss"
-_GENERATOR, _DISCRIMINATOR = "training.networks_stylegan3.Generator", "training.networks_stylegan2.Discriminator"
+_GENERATOR, _DISCRIMINATOR = (
+    "training.networks_stylegan3.Generator",
+    "training.networks_stylegan2.Discriminator",
+)
 samples = stylegan2_in_stylegan3.samples
 
 
 def setting(*, small: bool, aligned: bool) -> LoopSetting:
-    """Config R with a blur that goes within 48 images, at 16px with 5 classes, or T at 64px."""
+    """Config R with a blur that goes within 16 images, at 16px with 5 classes, or T at 64px."""
     family: dict[str, Any] = {
         "name": StyleGAN3Config().name,
         "clamp": None,
@@ -58,9 +60,13 @@ def setting(*, small: bool, aligned: bool) -> LoopSetting:
         "ada": {"mode": "adaptive", "p": 0.3, "adjust_images": 400, "kinds": AGREE if aligned else ALL},
     }
     if small:
-        family |= {"kernel": 1, "radial": True, "blur_sigma": 1.5, "blur_images": 48, "r1_every": 4}
+        family |= {"kernel": 1, "radial": True, "blur_sigma": 1.6, "blur_images": 16, "r1_every": 4}
         family |= {"z_dim": 24, "w_dim": 16, "layers": 4, "margin": 4, "channel_base": 128, "channel_max": 16}
-        family |= {"discriminator_channel_base": 128, "discriminator_channel_max": 16, "label_mapping_layers": 2}
+        family |= {
+            "discriminator_channel_base": 128,
+            "discriminator_channel_max": 16,
+            "label_mapping_layers": 2,
+        }
         family["ada"] |= {"every": 2}
         return LoopSetting(family, {"height": 16, "width": 16, "channels": 3, "classes": 5}, 4, RULES, ORDER)
     family |= {"channel_base": 1024, "channel_max": 64}
@@ -88,9 +94,7 @@ def run(checkout: Path, setting: LoopSetting, *, aligned: bool, step: Step, afte
         return after(_state(variables))
 
     with importing(checkout):
-        drive(
-            _options(setting), reals=Reals(setting.spec, batches), supply=supply, made=made, after=ended
-        )
+        drive(_options(setting), reals=Reals(setting.spec, batches), supply=supply, made=made, after=ended)
 
 
 def alone(checkout: Path, setting: LoopSetting, course: Course) -> None:
