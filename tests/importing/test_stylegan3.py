@@ -160,3 +160,10 @@ def test_what_does_not_fit_is_said_in_a_line(pairs, tmp_path, capsys, name):
     assert message in said
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_what_grew_from_it_is_told_apart(pairs, tmp_path, capsys):
+    pair = pairs["T"]
+    write_stylegan3(tmp_path / "a.pkl", pair.networks, pair.config, pair.spec, judge="ProjectedDiscriminator")
+    assert main(["import", str(tmp_path / "a.pkl"), str(tmp_path / "out")]) == 2
+    assert "a StyleGAN-XL .pkl, which is not taken here" in capsys.readouterr().err

@@ -263,8 +263,11 @@ def _stylegan3_filters(row) -> dict[str, torch.Tensor]:
     return filters
 
 
-def write_stylegan3(path: Path, networks, config, spec: ImageSpec, *, spoil=lambda generator: None) -> None:
-    """A network-snapshot .pkl of stylegan3. spoil: changes the generator before it is written."""
+def write_stylegan3(
+    path: Path, networks, config, spec: ImageSpec, *, spoil=lambda generator: None, judge="Discriminator"
+) -> None:
+    """A network-snapshot .pkl of stylegan3. spoil: changes the generator before it is written. judge: the
+    class of the discriminator."""
     with their_modules() as (kind, easy_dict):
         plan = stylegan3_plan(config, spec.height, spec.channels)
         names = [f"L{number}_{row['size']}_{row['channels']}" for number, row in enumerate(plan)]
@@ -296,7 +299,7 @@ def write_stylegan3(path: Path, networks, config, spec: ImageSpec, *, spoil=lamb
             num_fp16_res=4,
         )
         discriminator = _ada_module(
-            kind, "Discriminator", networks.discriminator, _ada_discriminator_name, config.clamp
+            kind, judge, networks.discriminator, _ada_discriminator_name, config.clamp
         )
         discriminator.b4.mbstd = kind("MinibatchStdLayer")
         discriminator.b4.mbstd.group_size = config.minibatch_stddev_group
