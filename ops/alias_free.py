@@ -1,4 +1,4 @@
-"""The activation of alias-free networks: a leaky ReLU between filters that sample up and down, in one pass."""
+"""The activation of alias-free networks: a leaky ReLU between filters that sample up and down."""
 
 from __future__ import annotations
 

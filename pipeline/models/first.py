@@ -43,6 +43,10 @@ _SHIPPED: Mapping[str, Mapping[int, Mapping[int, str]]] = {
     "progan": {0: {32: "progan-32"}, 1: {1024: "progan-1024-1gpu"}},
     "biggan": {0: {32: "biggan-32"}, 1: {128: "biggan-128", 256: "biggan-256", 512: "biggan-512"}},
     "r3gan": {0: {32: "r3gan-32"}, 1: {64: "r3gan-ffhq-64", 256: "r3gan-ffhq-256"}},
+    "stylegan3": {
+        0: {32: "stylegan3-t-32"},
+        1: {256: "stylegan3-t-256", 512: "stylegan3-t-512", 1024: "stylegan3-t-1024"},
+    },
     "gat": {0: {32: "gat-32"}, 1: {32: "gat-32"}},
     "dcgan": {0: {32: "dcgan-32", 64: "dcgan-64"}, 1: {64: "dcgan-64"}},
     "mlp": {0: {32: "mlp-32"}, 1: {32: "mlp-32"}},
@@ -177,7 +181,7 @@ def network_settings(family: Any) -> Reasoned:
     neither losses nor rates. family: the family section of its configuration."""
     schemas = (Objectives, Optimisation, FewImages)
     training = {*(key for schema in schemas for key in schema.model_fields), "name", "ada", "auto_gpus"}
-    training.add("freeze_discriminator")
+    training |= {"freeze_discriminator", "blur_sigma", "blur_images"}
     dumped = family.model_dump(mode="json")
     return {
         key: (dumped[key], "")

@@ -27,7 +27,8 @@ class Settling(Protocol):
 def settle(family: Family, generator: nn.Module, stage: Stage) -> None:
     """Computes what follows from the parameters of `generator` anew: the buffers of `Settling` layers (power
     iterations, the mean of w), then the running statistics of batch normalisation, over 1,024 images of fixed
-    seeds. Other buffers, such as noise constants, stay as they are. Leaves the generator in eval mode.
+    seeds. Other buffers, such as noise constants and magnitudes, stay as they are. Leaves the generator in
+    eval mode.
 
     stage: the one that the generator has reached.
     """

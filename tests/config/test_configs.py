@@ -101,6 +101,9 @@ AUTHORS = {
     "stylegan2-512": (True, None),
     "stylegan2-1024": (True, None),
     "stylegan2-auto": (False, None),
+    **{f"stylegan3-{variant}-{side}": (True, None) for variant in "tr" for side in (512, 1024)},
+    "stylegan3-t-256": (True, "lanczos"),
+    "stylegan3-r-256": (True, "lanczos"),
     "progan-1024": (True, None),
     "progan-1024-1gpu": (True, None),
     "biggan-128": (False, "bilinear"),
@@ -158,6 +161,42 @@ def test_a_transfer_by_these_settings_is_the_public_codes(name: str) -> None:
     config = load_config(CONFIGS / f"stylegan2-{name}.yaml", ["start.source=x"]).begun(transfer=True)
     family = with_auto_settings(config, ImageSpec(256, 256, 3)).family
     assert (family.ada.mode, family.ada.adjust_images, family.ema_ramp) == ("adaptive", 100_000, None)
+
+
+# Karras et al. 2021, tables of settings: batch, width of G and of D, R1 gamma, rate of D, whether ADA is on.
+STYLEGAN3 = {
+    "t-256": (64, 16384, 16384, 1, 0.0025, False),
+    "r-256": (64, 32768, 16384, 1, 0.0025, False),
+    "t-512": (32, 32768, 32768, 8.2, 0.002, True),
+    "r-512": (32, 65536, 32768, 16.4, 0.002, True),
+    "t-1024": (32, 32768, 32768, 32.8, 0.002, False),
+    "r-1024": (32, 65536, 32768, 32.8, 0.002, False),
+}
+
+
+@pytest.mark.parametrize("name", STYLEGAN3)
+def test_published_settings_of_stylegan3(name: str) -> None:
+    config = load_config(CONFIGS / f"stylegan3-{name}.yaml")
+    family, batch = config.family, config.batch.size
+    assert STYLEGAN3[name] == (
+        batch,
+        family.channel_base,
+        family.discriminator_channel_base,
+        family.r1_gamma,
+        family.discriminator_rate,
+        family.ada.mode == "adaptive",
+    )
+    turns = name.startswith("r")
+    blur = (10, batch * 200_000 // 32) if turns else (0, 200_000)
+    assert (family.blur_sigma, family.blur_images) == blur
+    assert (family.kernel, family.radial, family.channel_max) == (
+        (1, True, 1024) if turns else (3, False, 512)
+    )
+    assert (config.length.images, family.ema_half_life_images) == (25_000_000, batch * 10_000 // 32)
+    assert (family.generator_rate, family.ema_ramp, family.ada.target) == (0.0025, 0.05, 0.6)
+    side = config.data.resolution
+    rules = build_family(family, ImageSpec(side, side, 3), batch_size=batch).optimizers
+    assert (rules["generator"].beta2, rules["discriminator"].beta2) == (0.99, 0.99 ** (16 / 17))
 
 
 def test_the_small_settings() -> None:

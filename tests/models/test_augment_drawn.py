@@ -28,6 +28,7 @@ KINDS = ("blit", "geometry", "color", "filter", "noise", "cutout")
 N, SIDE = 4, 16
 AUGMENTED = {
     "stylegan2": {"ada": {"mode": "fixed", "p": 0.8, "kinds": ["blit", "color", "noise"]}},
+    "stylegan3": {"ada": {"mode": "fixed", "p": 0.8, "kinds": ["blit", "color", "noise"]}},
     "r3gan": {"augment_kinds": ["blit", "color", "cutout"], "augment_p": 0.8},
     "gat": {},
 }
@@ -37,6 +38,7 @@ BARE = {
     "r3gan": {"augment_p_end": 0.0},
     "mlp": {"diffusion": {"mode": "off"}},
     "gat": {"diffaugment": [], "flip_p": 0.0},
+    "stylegan3": {"blur_sigma": 0.0},
     "autoencoder": {},
 }
 

@@ -35,6 +35,8 @@ from tests.tiny_families import (
 EVERY = sorted(FAMILIES)
 WITHOUT_BLOCKS = ("autoencoder", "dcgan", "mlp")
 """In both networks, or in the discriminator."""
+ADAPTIVE = ("stylegan2", "stylegan3")
+"""Families with adaptive augmentation."""
 SPECS = pytest.mark.parametrize("spec", [DIGITS, PLAIN], ids=["classes", "plain"])
 each_family = pytest.mark.parametrize("name", EVERY)
 CLASSES = sorted(set(EVERY) - set(WITHOUT_CLASSES))
@@ -202,7 +204,7 @@ def joined(seen: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
 @each_family
 def test_a_sample_has_the_same_latents_and_augmentation_in_any_split(name):
     """Micro-batches hold every second sample."""
-    changes = {"ada": {"mode": "fixed", "p": 0.7}} if name == "stylegan2" else {}
+    changes = {"ada": {"mode": "fixed", "p": 0.7}} if name in ADAPTIVE else {}
     family = tiny_family(name, **changes)
     networks = seeded_networks(family)
     images = DigitStream().draw(BATCH)[0].images
@@ -221,7 +223,7 @@ def test_a_sample_has_the_same_latents_and_augmentation_in_any_split(name):
     split = zip(play(range(0, BATCH, 2)), play(range(1, BATCH, 2)), strict=True)
     for together, (even, odd) in zip(whole, split, strict=True):
         torch.testing.assert_close(torch.stack([even, odd], dim=1).flatten(0, 1), together)
-    if name in ("stylegan2", "r3gan", "gat"):
+    if name in (*ADAPTIVE, "r3gan", "gat"):
         assert not torch.equal(whole[-1], images)  # as it is augmented
 
 
@@ -280,7 +282,7 @@ def test_a_step_that_is_not_finite_moves_no_memory(name):
     assert before.keys() == trainer.family.memory.state_dict().keys()
 
 
-@pytest.mark.parametrize("name", ["biggan", "progan"])
+@pytest.mark.parametrize("name", ["biggan", "progan", "stylegan3"])
 def test_images_that_are_not_square_are_refused_by_that_word(name):
     """Those that take them: test_rectangles.py."""
     with pytest.raises(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.latents import LatentSpace, LinearSpace, StyledSpace
+from pipeline.latents import LatentSpace, LinearSpace, MovableSpace, StyledSpace
 from pipeline.models.registry import FAMILIES
 from tests.models.test_every_family import stir
 from tests.tiny_families import DIGITS, PLAIN, seeded_networks, tiny_family
@@ -16,6 +16,7 @@ SEES = {
     "dcgan": ("project",),
     "mlp": ("body.0",),
     "stylegan2": ("affine",),
+    "stylegan3": ("affine",),
 }
 """The layers that see codes, by the end of their name, in the families where these are linear alone."""
 
@@ -35,6 +36,7 @@ def test_drawing_in_steps_is_drawing(name, spec):
     assert isinstance(space, LatentSpace)
     assert isinstance(space, LinearSpace) == (name != "autoencoder")  # whose latents have places
     assert isinstance(space, StyledSpace) == (name == "stylegan2")
+    assert isinstance(space, MovableSpace) == (name == "stylegan3")
     psi = 0.6 if space.truncates else 1.0
     if space.classes:
         drawn = space.draw([7, 3], classes=[1, 0], truncation=psi)
@@ -91,7 +93,7 @@ def test_a_class_is_no_direction(name):
         of_class[: generator.z_dim] = False
     for weight in space.code_weights():
         assert weight.shape[1] == width
-        if name not in ("gat", "stylegan2"):
+        if name not in ("gat", "stylegan2", "stylegan3"):
             assert not weight[:, of_class].any()
         assert weight[:, ~of_class].abs().sum() > 0
 

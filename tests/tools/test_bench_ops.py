@@ -10,7 +10,8 @@ import torch
 
 import ops
 from tools.bench import ops as bench_ops
-from tools.bench.op_rows import SIZES, cases, demand
+from tools.bench.op_races import demand
+from tools.bench.op_rows import SIZES, cases
 from tools.bench.ops import SpeedTarget
 from tools.bench.timing import Contestant, race
 

@@ -18,7 +18,7 @@ SMALL = ["family.channel_base=256", "family.channel_max=16", "family.ada.mode=of
 SMALL += ["family.minibatch_stddev_group=4", "family.mapping_layers=1", "family.w_dim=16"]
 
 
-@pytest.mark.parametrize("name", ["biggan", "gat", "progan", "r3gan", "stylegan2"])
+@pytest.mark.parametrize("name", ["biggan", "gat", "progan", "r3gan", "stylegan2", "stylegan3"])
 def test_counted_peaks_are_those_of_a_real_step(name, tmp_path):
     plain = tiny_trainer(tiny_family(name, PLAIN))
     stream = NoiseStream(plain.family.spec, 8, torch.device("cpu"))

@@ -14,9 +14,6 @@ import torch
 from torch import Tensor
 
 import ops
-from tools.bench.allocator import Allocators
-from tools.bench.timing import Contestant, Floor, Race, clock_of, race
-from tools.research.peers import Forms, Peer
 
 TAPS = (1, 3, 3, 1)
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
@@ -32,12 +29,33 @@ class Sizes:
     filtered: tuple[int, int, int, int]
     convolved: tuple[int, int, int, int]
     vectors: tuple[int, int] = (32, 512)
+    most_channels: int = 512  # of alias-free layers
 
+
+@dataclass(frozen=True)
+class AliasFreeLayer:
+    """A layer of a 1024px alias-free generator: its convolution's channels and side, the side of its result,
+    factors, padding of the up-sampled image before and after, and whether it filters down in the plane."""
+
+    name: str
+    channels: int
+    sides: tuple[int, int]
+    rates: tuple[int, int]
+    padding: tuple[int, int]
+    plane: bool = False
+
+
+ALIAS_FREE = (
+    AliasFreeLayer("T", 512, (150, 148), (2, 2), (9, 8)),
+    AliasFreeLayer("T", 203, (278, 276), (2, 2), (9, 8)),
+    AliasFreeLayer("T", 323, (150, 276), (4, 2), (-6, -9)),
+    AliasFreeLayer("R", 512, (148, 148), (2, 2), (11, 10), plane=True),
+)
 
 SIZES = {
     "cpu": Sizes((8, 64, 256, 256), (8, 64, 128, 128), (8, 64, 128, 128)),
     "cuda": Sizes((4, 32, 1024, 1024), (4, 64, 512, 512), (4, 64, 512, 512)),  # the top of a 1024px network
-    "quick": Sizes((2, 16, 32, 32), (2, 16, 32, 32), (2, 16, 32, 32), (4, 32)),
+    "quick": Sizes((2, 16, 32, 32), (2, 16, 32, 32), (2, 16, 32, 32), (4, 32), 2),
 }
 
 
@@ -47,7 +65,7 @@ class OperationCase:
 
     inputs: float32; all take gradients. The first is converted to the variant's type and layout for our
     operation, and stays as it is for peers. results: elements of the output per element of the first input.
-    flops: those of the forward pass; the backward pass takes twice as many. peer: the peer's operation and
+    flops: those of the forward pass. peer: the peer's operation and
     its settings. kept: how many full-size tensors the derivative must read besides dy (1: the output or the
     input).
     """
@@ -59,6 +77,7 @@ class OperationCase:
     results: float = 1.0
     kept: int = 1
     flops: float = 0.0
+    backward: float = 2.0
     variants: Sequence[tuple[torch.dtype, str]] = field(default_factory=lambda: VARIANTS)
     size: str = ""
 
@@ -76,6 +95,8 @@ def cases(sizes: Sizes, device: str) -> Iterator[OperationCase]:
     yield pixel_norm_case(sizes.vectors, device)
     yield pixel_norm_case(sizes.filtered, device)
     yield minibatch_stddev_case(sizes.filtered, device)
+    for layer in ALIAS_FREE:
+        yield filtered_lrelu_case(layer, sizes.most_channels, device)
 
 
 def bias_act_case(shape: tuple[int, ...], device: str, clamp: float | None) -> OperationCase:
@@ -183,149 +204,30 @@ def minibatch_stddev_case(shape: tuple[int, ...], device: str) -> OperationCase:
     )
 
 
-@dataclass(frozen=True)
-class BenchSettings:
-    """What all rows of a run have in common.
-
-    native: the backend that is used for our operations. seconds: how long new rounds may begin.
-    """
-
-    device: str
-    rounds: int
-    floor: Floor
-    peers: Sequence[Peer]
-    native: ops.Backend
-    memory: Allocators
-    seconds: Callable[[], float] = lambda: float("inf")
-
-    def ours(self, call: Callable[[], object]) -> Contestant:
-        """`call` with compiled operations, where there are any."""
-        return Contestant(call, lambda: switch(self.native, self.memory.ours))
-
-    def reference(self, call: Callable[[], object]) -> Contestant:
-        """`call` with plain ones."""
-        return Contestant(call, lambda: switch("reference", self.memory.others))
-
-    def peer(self, call: Callable[[], object]) -> Contestant:
-        """`call` of another project."""
-        return Contestant(call, self.memory.others)
-
-
-def switch(backend: ops.Backend, memory: Callable[[], object]) -> None:
-    """Which operations run, and where large tensors are made, from now on."""
-    ops.use(backend)
-    memory()
-
-
-def rows_of(case: OperationCase, setting: BenchSettings) -> Iterator[dict[str, Any]]:
-    """Yields a row for each variant, pass and peer."""
-    peers: Sequence[Peer | None] = [p for p in setting.peers if case.peer and p.forms(*case.peer)] or [None]
-    for dtype, layout in case.variants:
-        if dtype not in setting.floor.rates:  # this machine has no instructions for it
-            continue
-        for mode in ("fwd", "fwd+bwd"):
-            for peer in peers:
-                yield row_of(case, setting, dtype, layout, mode, peer)
-
-
-def row_of(
-    case: OperationCase, setting: BenchSettings, dtype: torch.dtype, layout: str, mode: str, peer: Peer | None
-) -> dict[str, Any]:
-    """Returns the row of one comparison."""
-    torch.manual_seed(0)
-    inputs = case.inputs()
-    mine = inputs if inputs[0].ndim < 4 else (inputs[0].to(dtype, memory_format=LAYOUTS[layout]), *inputs[1:])
-    run = passes(case.ours, mine, mode)
-    contestants = {"ours": setting.ours(run), "reference": setting.reference(run)}
-    difference: dict[str, float] = {}
-    form = ""
-    if peer is not None and case.peer is not None:
-        # The same values in float32, so that rounding of the image itself is no difference.
-        theirs = (mine[0].to(torch.float32, memory_format=torch.contiguous_format), *inputs[1:])
-        forms = {name: passes(call, theirs, mode) for name, call in peer.forms(*case.peer).items()}
-        form = fastest(forms, setting.device)
-        contestants["peer"] = setting.peer(forms[form])
-        difference = disagreement(contestants, run, forms[form])
-    result = race(contestants, setting.rounds, clock_of(setting.device), setting.seconds())
-    return {
-        "op": case.op,
-        "size": case.size or "x".join(str(n) for n in inputs[0].shape),
-        "mode": mode,
-        **figures(result, setting.floor.ms(*demand(case, mine[0], mode), dtype)),
-        "peer": peer.name if peer else None,
-        "peer_form": form,
-        "dtype": str(dtype).removeprefix("torch."),
-        "layout": layout if inputs[0].ndim == 4 else "rows",
-        **difference,
+def filtered_lrelu_case(layer: AliasFreeLayer, most_channels: int, device: str) -> OperationCase:
+    """The activation of a layer, one image. A filter has six taps for each step up or down; what it
+    multiplies is counted in the cheapest order, without inserted zeros. Two bits a sample are left out."""
+    channels, (up, down), (before, after) = min(layer.channels, most_channels), layer.rates, layer.padding
+    taps_up, taps_down = 6 * up, 6 * down
+    low_pass = {
+        n: ops.setup_filter(torch.hann_window(n + 2)[1:-1], device=device) for n in (taps_up, taps_down)
     }
-
-
-def figures(result: Race, floor_ms: float | None, scale: float = 1.0) -> dict[str, Any]:
-    """Returns the result of a race as keys of a row; ratios say how many times faster ours is."""
-    ms, ratios = scale * result.ms("ours"), {"reference": None, "peer": None}
-    others = {name: scale * result.ms(name) for name in ratios if name in result.seconds}
-    spread = {name: [scale * t for t in result.spread_ms(name)] for name in result.seconds}
-    return {
-        "ms": ms,
-        "vs_reference": others["reference"] / ms if "reference" in others else None,
-        "vs_peer": others["peer"] / ms if "peer" in others else None,
-        "floor_ms": floor_ms,
-        "reference_ms": others.get("reference"),
-        "peer_ms": others.get("peer"),
-        "spread_ms": spread,
-        "cpu_ms": scale * result.core_ms("ours"),
-        **{f"cpu_vs_{name}": result.core_ms(name) / result.core_ms("ours") for name in others},
-        "others_cores": round(result.others, 2),
-    }
-
-
-def demand(case: OperationCase, x: Tensor, mode: str) -> tuple[float, float]:
-    """Returns the bytes that must be moved and the FLOPs that must be computed.
-
-    Forward reads x and writes y; backward reads dy and what was kept, and writes dx.
-    """
-    given, made = x.numel() * x.element_size(), case.results * x.numel() * x.element_size()
-    forward = given + made
-    if mode == "fwd":
-        return forward, case.flops
-    return 2 * forward + case.kept * min(given, made), 3 * case.flops
-
-
-def passes(call: Callable[..., Tensor], inputs: tuple[Tensor, ...], mode: str) -> Callable[[], Any]:
-    """Returns a function that runs the forward pass, or the forward pass and the gradients of all inputs, and
-    returns the results."""
-    if mode == "fwd":
-        return torch.no_grad()(lambda: (call(*inputs),))
-    leaves = [value.detach().requires_grad_() for value in inputs]
-    with torch.no_grad():
-        y = call(*inputs)
-    dy = torch.randn(y.shape, generator=torch.Generator(y.device).manual_seed(0), device=y.device)
-    dy = torch.empty_like(y).copy_(dy)
-
-    def both() -> tuple[Tensor, ...]:
-        result = call(*leaves)
-        return (result, *torch.autograd.grad(result, leaves, dy))
-
-    return both
-
-
-def fastest(forms: Forms | Mapping[str, Callable[[], Any]], device: str) -> str:
-    """Returns the name of the form that computes fastest; each is called three times."""
-    if len(forms) == 1:
-        return next(iter(forms))
-    result = race({name: Contestant(call) for name, call in forms.items()}, 2, clock_of(device))
-    return min(forms, key=lambda name: min(result.seconds[name]))
-
-
-def disagreement(
-    contestants: Mapping[str, Contestant], ours: Callable[[], Any], theirs: Callable[[], Any]
-) -> dict[str, float]:
-    """Returns the largest difference of the results and their largest magnitude. For the gradients of the
-    image, it is the norm of the difference over the norm, as rounding moves single values over an
-    activation's kink."""
-    contestants["ours"].prepare()
-    (a, *grads), (b, *their_grads) = ours(), theirs()
-    apart = {"difference": float((a - b).detach().abs().max()), "magnitude": float(b.detach().abs().max())}
-    if grads:
-        apart["gradient_difference"] = float((grads[0] - their_grads[0]).norm() / their_grads[0].norm())
-    return apart
+    narrow = low_pass[taps_down]
+    filters = low_pass[taps_up], torch.outer(narrow, narrow) if layer.plane else narrow
+    side, result = layer.sides
+    sampled = side * up + before + after - taps_up + 1
+    products = sampled * (side + sampled) * taps_up // up
+    products += result * result * taps_down**2 if layer.plane else result * (sampled + result) * taps_down
+    settings = {"up": up, "down": down, "padding": [before, after] * 2, "clamp": 256.0}
+    return OperationCase(
+        f"filtered_lrelu {layer.name}",
+        lambda: (torch.randn(1, channels, side, side, device=device), torch.randn(channels, device=device)),
+        lambda x, b: ops.filtered_lrelu(x, *filters, b, **settings),
+        peer=("filtered_lrelu", {"filters": filters, **settings}),
+        results=(result / side) ** 2,
+        kept=0,
+        flops=2.0 * channels * products,
+        backward=1.0,
+        variants=[*BOTH, (torch.bfloat16, "channels-last")],
+        size=f"{channels} {side}->{result}px up{up} down{down}",
+    )

@@ -26,7 +26,8 @@ from pipeline.kernels import choose_kernels
 from tools.bench.allocator import Allocators, Memory
 from tools.bench.budget import Budget
 from tools.bench.machine import write_rows
-from tools.bench.op_rows import SIZES, BenchSettings, cases, rows_of
+from tools.bench.op_races import BenchSettings, rows_of
+from tools.bench.op_rows import SIZES, cases
 from tools.bench.timing import DISTURBED, Floor, measure_floor
 from tools.bench.whole_rows import generator_rows, training_rows, update_rows
 from tools.research.peers import PEERS, load_peer
@@ -57,6 +58,7 @@ TARGETS = (
     SpeedTarget("upfirdn2d up2", 20),
     SpeedTarget("upfirdn2d down2", 20),
     SpeedTarget("modulated_conv2d 3x3 up2", 5),
+    SpeedTarget("filtered_lrelu", 20, peer="stylegan3"),
     SpeedTarget("training step", 2.5, size="256px"),
     SpeedTarget("generator forward", 2, mode="fwd", size="1024px"),
     SpeedTarget("generator forward", 3.5, mode="fwd", dtype="bfloat16", size="1024px"),

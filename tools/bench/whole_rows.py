@@ -19,7 +19,7 @@ from pipeline.contracts import Batch, ImageSpec, Process
 from pipeline.models.registry import build_family
 from pipeline.randomness import SampleRandomness
 from pipeline.training.trainer import only_trainable
-from tools.bench.op_rows import BenchSettings, fastest, figures
+from tools.bench.op_races import BenchSettings, fastest, figures
 from tools.bench.timing import Contestant, Race, clock_of, race
 from tools.research.peers import Peer
 

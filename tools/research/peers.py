@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pipeline.config.families import StyleGAN2Config
 from pipeline.errors import UserError
+from tools.research.modules import set_aside
 
 Forms = dict[str, Callable[..., Tensor]]
 TAPS = [1, 3, 3, 1]
@@ -261,7 +262,24 @@ class Rosinality(Peer):
         return {"": lambda z: network([z], randomize_noise=False)[0]}
 
 
-PEERS: dict[str, type[Any]] = {peer.name: peer for peer in (Ada, Rosinality)}
+class AliasFree(Peer):
+    """stylegan3."""
+
+    name = "stylegan3"
+    landmark = "torch_utils/ops/filtered_lrelu.py"
+
+    def __init__(self, checkout: Path, device: str) -> None:
+        with set_aside("torch_utils", "dnnlib"), importing(checkout, device, stand_ins=("requests",)):
+            self._op = importlib.import_module("torch_utils.ops.filtered_lrelu")
+            self._impl = "cuda" if device == "cuda" else "ref"
+
+    def filtered_lrelu(self, filters: tuple[Tensor, Tensor], **settings: Any) -> Forms:
+        """Its activation between filters: on a CPU its plain form, the only one there."""
+        function, impl = self._op.filtered_lrelu, self._impl
+        return {"": lambda x, b: function(x, *filters, b, **settings, impl=impl)}
+
+
+PEERS: dict[str, type[Any]] = {peer.name: peer for peer in (Ada, Rosinality, AliasFree)}
 
 
 def load_peer(argument: str, device: str) -> Peer:

@@ -14,29 +14,6 @@ namespace {
 using at::Tensor;
 using Optional = std::optional<Tensor>;
 
-// The filter as the loops want it: for a correlation, its gain included. Separable: x [taps], y [taps];
-// else y is empty and x holds [taps_y, taps_x].
-template <typename S>
-struct Filter {
-  int64_t height, width;
-  bool separable;
-  std::vector<S> x, y;
-
-  Filter(const Tensor& f, bool flip, double gain)
-      : height(f.size(0)), width(f.size(f.dim() - 1)), separable(f.dim() == 1) {
-    Tensor dense = f.to(c10::CppTypeToScalarType<S>::value).contiguous();
-    const S* taps = dense.const_data_ptr<S>();
-    x.assign(taps, taps + dense.numel());
-    if (!flip) {
-      std::reverse(x.begin(), x.end());
-    }
-    y = separable ? x : std::vector<S>();
-    for (S& tap : separable ? y : x) {
-      tap = static_cast<S>(tap * gain);
-    }
-  }
-};
-
 // What becomes of a filtered value. Plain: nothing.
 template <typename S>
 struct Plain {
@@ -194,16 +171,9 @@ struct Geometry {
 
   Geometry(const Tensor& x, const Tensor& f, at::IntArrayRef up, at::IntArrayRef down, at::IntArrayRef pads) {
     TORCH_CHECK(x.dim() == 4, "upfirdn2d takes [N, C, H, W], not ", x.sizes());
-    TORCH_CHECK(f.dim() == 1 || f.dim() == 2, "a filter has shape [w] or [h, w], not ", f.sizes());
-    TORCH_CHECK(f.numel() > 0 && f.size(0) <= 64, "a filter has 1 to 64 taps a side, not ", f.sizes());
-    ax = axis(x.size(3), f.size(f.dim() - 1), up[1], down[1], pads[0], pads[1]);
-    ay = axis(x.size(2), f.size(0), up[0], down[0], pads[2], pads[3]);
-  }
-  static Axis axis(int64_t in, int64_t taps, int64_t up, int64_t down, int64_t before, int64_t after) {
-    TORCH_CHECK(up >= 1 && down >= 1, "up and down are at least 1, not ", up, " and ", down);
-    int64_t room = in * up + before + after - taps;
-    TORCH_CHECK(room >= 0, "padded image smaller than the filter");
-    return {in, room / down + 1, taps, up, down, before};
+    check_filter(f, 64);
+    ax = make_axis(x.size(3), f.size(f.dim() - 1), up[1], down[1], pads[0], pads[1]);
+    ay = make_axis(x.size(2), f.size(0), up[0], down[0], pads[2], pads[3]);
   }
   Tensor output(const Tensor& x) const {
     return at::empty({x.size(0), x.size(1), ay.out, ax.out}, x.options().memory_format(x.suggest_memory_format()));

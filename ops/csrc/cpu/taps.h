@@ -1,6 +1,9 @@
 // One-dimensional filtering with resampling: which input pixels an output pixel sees, and rows of them.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -25,6 +28,41 @@ struct Axis {
     int64_t from = (start + first) / up;
     int64_t fit = first < taps ? (taps - first + up - 1) / up : 0;
     return {first, std::max<int64_t>(0, std::min(fit, in - from)), from};
+  }
+};
+
+inline Axis make_axis(int64_t in, int64_t taps, int64_t up, int64_t down, int64_t before, int64_t after) {
+  TORCH_CHECK(up >= 1 && down >= 1, "up and down are at least 1, not ", up, " and ", down);
+  int64_t room = in * up + before + after - taps;
+  TORCH_CHECK(room >= 0, "padded image smaller than the filter");
+  return {in, room / down + 1, taps, up, down, before};
+}
+
+inline void check_filter(const at::Tensor& f, int64_t most) {
+  TORCH_CHECK(f.dim() == 1 || f.dim() == 2, "a filter has shape [w] or [h, w], not ", f.sizes());
+  TORCH_CHECK(f.numel() > 0 && f.size(0) <= most, "a filter has 1 to ", most, " taps a side, not ", f.sizes());
+}
+
+// The filter as the loops want it: for a correlation, its gain included. Separable: x [taps], y [taps];
+// else y is empty and x holds [taps_y, taps_x].
+template <typename S>
+struct Filter {
+  int64_t height, width;
+  bool separable;
+  std::vector<S> x, y;
+
+  Filter(const at::Tensor& f, bool flip, double gain)
+      : height(f.size(0)), width(f.size(f.dim() - 1)), separable(f.dim() == 1) {
+    at::Tensor dense = f.to(c10::CppTypeToScalarType<S>::value).contiguous();
+    const S* taps = dense.const_data_ptr<S>();
+    x.assign(taps, taps + dense.numel());
+    if (!flip) {
+      std::reverse(x.begin(), x.end());
+    }
+    y = separable ? x : std::vector<S>();
+    for (S& tap : separable ? y : x) {
+      tap = static_cast<S>(tap * gain);
+    }
   }
 };
 

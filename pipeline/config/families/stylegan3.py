@@ -55,7 +55,7 @@ class StyleGAN3Config(FewImages, Objectives, Optimisation):
     margin: Annotated[int, Field(ge=0)] = 10
     """Samples by which features reach beyond the image on each side, so that nothing depends on where it
     ends."""
-    filter_size: Annotated[int, Field(ge=2, multiple_of=2)] = 6
+    filter_size: Annotated[int, Field(ge=2, le=8, multiple_of=2)] = 6
     """Taps of resampling filters for each sample of their lower rate."""
     output_scale: Positive = 0.25
     """Factor on the generator's output."""

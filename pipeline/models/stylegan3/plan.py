@@ -4,6 +4,7 @@ is (Karras et al. 2021, section 3.2 and appendix C)."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipeline.config.families import StyleGAN3Config
 from pipeline.errors import UserError
@@ -88,6 +89,12 @@ def rows_of(config: StyleGAN3Config, resolution: int, channels: int) -> list[Row
 def steps_of(config: StyleGAN3Config, resolution: int, channels: int) -> list[Step]:
     """Returns the steps of the layers and, last, of the image output; raises as `rows_of`."""
     rows = rows_of(config, resolution, channels)
+    steepest = max(later.rate // row.rate for row, later in pairwise(rows))
+    if steepest > 2:
+        raise UserError(
+            f"family.layers: with {config.layers} one would raise the sampling rate {steepest} times at "
+            f"{resolution} pixels; allowed: so many that none more than doubles it"
+        )
     return [_step(config, rows, number) for number in range(len(rows))]
 
 
