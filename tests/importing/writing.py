@@ -143,7 +143,7 @@ def _ada_module(kind, name, network, rename, clamp):
         module.conv_clamp, module.activation, module.bias_gain = clamp, "lrelu", 0.01
         module.weight_gain = np.float64(0.25)  # numpy's numbers stand among their attributes
         value = _mirrored(key, tensor)
-        if last in ("noise_const", "w_avg"):
+        if last in ("noise_const", "w_avg", "freqs", "phases", "magnitude_ema"):
             module.register_buffer(last, value)
         else:
             module.register_parameter(last, nn.Parameter(value, requires_grad=False))

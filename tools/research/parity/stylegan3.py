@@ -110,16 +110,13 @@ def _moved(size: Size, theirs: Theirs, networks: Networks) -> ParityRow:
     """Images whose input a user turns, shifts and enlarges."""
     moves = torch.tensor([[0.8, -0.3, 0.1], [0.4, 0.7, -0.2], [0.0, 0.0, 1.0]])
     z, labels = drawn("input.0", (size.images, size.config.z_dim)), labels_of(size.images, size.spec)
-    place = theirs.generator.synthesis.input.transform
+    generator: Any = theirs.generator
+    place = generator.synthesis.input.transform
     place.copy_(moves)
     wanted = theirs.images(z, labels, 1.0)
     place.copy_(torch.eye(3))
-    return ParityRow(
-        size.name,
-        "images, input moved",
-        apart(networks.generator(z, labels, moves=moves, exact=True), wanted),
-        FORWARD,
-    )
+    ours = networks.generator(z, labels, moves=moves, exact=True)
+    return ParityRow(size.name, "images, input moved", apart(ours, wanted), FORWARD)
 
 
 class _Latents:
@@ -142,40 +139,45 @@ def _turns(size: Size, theirs: Theirs, family: Any, networks: Networks) -> Itera
     z = drawn("input.0", (count, size.config.z_dim))
     images = drawn("input.1", (count, spec.channels, spec.height, spec.width))
     reals = Batch(images, labels_of(count, spec))
-    loss, magnitudes = _their_loss(size, theirs), Magnitudes(theirs.generator)
     labels = one_hot(reals.labels, count, spec)
-    sides = {"generator": theirs.generator, "discriminator": theirs.discriminator}
+    loss, magnitudes = _their_loss(size, theirs), Magnitudes(theirs.generator)
+    sides = Networks(theirs.generator, theirs.discriminator)
     for phase in family.phases:
-        for net, module in networks.items():
-            for network in (module, sides[net]):
-                network.requires_grad_(net == phase.trains).zero_grad(set_to_none=True)
-        before = _remembered(networks)
+        for net, module in (*networks.items(), *sides.items()):
+            module.requires_grad_(net == phase.trains).zero_grad(set_to_none=True)
+        before = _remembered(networks.generator)
         terms = phase.objective(family.game(networks, family.schedule.at(0), _Latents(z), reals), reals)
         terms.loss.mean().backward()
         family.observe(networks, terms.stats, count)
         loss.accumulate_gradients(
             phase=TURNS[phase.name], real_img=images, real_c=labels, gen_z=z, gen_c=labels, gain=1, cur_nimg=0
         )
-        magnitudes.move()
         rename = theirs.rename if phase.trains == "generator" else ada_name
         own = dict(networks[phase.trains].named_parameters())
         yield from rows_of_gradients(size.name, phase.name, gradients_of(own, sides[phase.trains], rename))
         if phase.name == "discriminator":
-            after = [
-                theirs.generator.mapping.w_avg,
-                torch.stack([x.magnitude_ema for x in magnitudes.layers]),
-            ]
-            pairs = zip(_remembered(networks), after, before, strict=True)
-            for what, (ours, wanted, old) in zip(("w_avg", "magnitudes"), pairs, strict=True):
-                yield ParityRow(
-                    size.name, f"movement of {what}", whole([(ours - old, wanted - old)]), GRADIENT
-                )
+            magnitudes.move()
+            yield from _movements(size.name, before, networks.generator, theirs.generator)
 
 
-def _remembered(networks: Networks) -> list[Tensor]:
-    generator: Any = networks.generator
+Remembered = dict[str, Tensor]
+
+
+def _remembered(generator: Any) -> Remembered:
     magnitudes = [layer.magnitude for layer in generator.synthesis.layers]
-    return [generator.mapping.w_avg.clone(), torch.stack(magnitudes)]
+    return {"w_avg": generator.mapping.w_avg.clone(), "magnitudes": torch.stack(magnitudes)}
+
+
+def _movements(name: str, before: Remembered, ours: Any, theirs: Any) -> Iterator[ParityRow]:
+    """How far what is remembered moved in a turn."""
+    layers = [getattr(theirs.synthesis, layer) for layer in theirs.synthesis.layer_names]
+    wanted = {
+        "w_avg": theirs.mapping.w_avg,
+        "magnitudes": torch.stack([layer.magnitude_ema for layer in layers]),
+    }
+    for what, now in _remembered(ours).items():
+        far = whole([(now - before[what], wanted[what] - before[what])])
+        yield ParityRow(name, f"movement of {what}", far, GRADIENT)
 
 
 def _their_loss(size: Size, theirs: Theirs) -> Any:
@@ -208,7 +210,7 @@ def _recorded(
     name: str, changes: Mapping[str, Any], classes: int, net: Any, shape: list[int]
 ) -> RecordedNetwork:
     family = {"name": StyleGAN3Config().name, "clamp_everywhere": True, "clamp": 2.0, **changes}
-    spec = {"height": 32, "width": 32, "channels": 3, "classes": classes}
+    spec: dict[str, Any] = {"height": 32, "width": 32, "channels": 3, "classes": classes}
     call = {"truncation": PSI} if net == "generator" else {}
     case = RecordedNetwork(name, family, spec, net, RULES, [shape], bool(classes), call)
     theirs = their_networks(StyleGAN3Config(**family), ImageSpec(**spec), shape[0])

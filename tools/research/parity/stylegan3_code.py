@@ -64,7 +64,7 @@ def in_slices() -> Iterator[None]:
 def _sliced(whole: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def run(x: Tensor, *, b: Tensor, up: int, **rest: Any) -> Tensor:
         width = max(_AT_ONCE // (x[:, :1].numel() * up * up), 1)
-        pairs = zip(x.split(width, 1), b.split(width), strict=True)
+        pairs = zip(torch.split(x, width, dim=1), torch.split(b, width), strict=True)
         parts = [
             checkpoint(lambda x, b: whole(x=x, b=b, up=up, **rest), *pair, use_reentrant=False)
             for pair in pairs
