@@ -46,7 +46,8 @@ def modulated_conv2d(
         factors, styles = (None, styles * scale) if factors is None else (factors * scale, styles)
     if fused:
         y = _fused(x, weight, styles, factors, resample_filter, up, down, padding)
-        return affine_act(y, None, bias, noise, act=act, gain=gain, clamp=clamp)
+        plain = bias is None and noise is None and act == "linear" and gain is None and clamp is None
+        return y if plain else affine_act(y, None, bias, noise, act=act, gain=gain, clamp=clamp)
     return conv2d_act(
         affine_act(x, styles),
         weight.to(x.dtype),

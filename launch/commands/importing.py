@@ -32,9 +32,9 @@ def import_weights(
 ) -> int:
     """Make a snapshot of another project's weights.
 
-    It reads a .pkl of stylegan2-ada-pytorch, a StyleGAN2 .pkl of stylegan3, a .pt of rosinality's
-    stylegan2-pytorch, a G_ema.pth of BigGAN-PyTorch and the .safetensors of a KL autoencoder, as diffusers or
-    the authors' code name its weights. Nothing in the file is run: anything that is neither
+    It reads a .pkl of stylegan2-ada-pytorch or stylegan3 (StyleGAN2, StyleGAN3-T and -R), a .pt of
+    rosinality's stylegan2-pytorch, a G_ema.pth of BigGAN-PyTorch and the .safetensors of a KL autoencoder, as
+    diffusers or the authors' code name its weights. Nothing in the file is run: anything that is neither
     a tensor nor plain data is refused by name. The weights tell the shape of the networks. OUT can then be
     used like any other snapshot.
 

@@ -30,8 +30,8 @@ _LEGACY = 0x1950A86A20F9469CFC6C  # the number at the start of torch.save's olde
 _LEGACY_VERSION = 1001
 _LONGEST_NAME, _MOST_MEMBERS = 1000, 100_000
 FORMATS = (
-    "a .pkl of StyleGAN2 by stylegan2-ada-pytorch or stylegan3, a .pt of rosinality's stylegan2-pytorch, "
-    "a G.pth or G_ema.pth of BigGAN-PyTorch, a .safetensors of a KL autoencoder"
+    "a .pkl of StyleGAN2 by stylegan2-ada-pytorch or stylegan3, a .pkl of StyleGAN3, a .pt of rosinality's "
+    "stylegan2-pytorch, a G.pth or G_ema.pth of BigGAN-PyTorch, a .safetensors of a KL autoencoder"
 )
 
 

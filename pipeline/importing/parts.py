@@ -39,7 +39,8 @@ class Tensors(Mapping[str, Tensor]):
 @dataclass(frozen=True)
 class Part:
     """One network or state dict. kind: the name of its class, or "" if it has none. settings: numbers and
-    texts by dotted name, such as "synthesis.b4.conv1.activation"."""
+    texts by dotted name, such as "synthesis.b4.conv1.activation"; what a persistent network was made with
+    stands under "init", such as "init.channel_base"."""
 
     kind: str
     tensors: Mapping[str, Tensor]
@@ -92,7 +93,7 @@ def _network(record: ForeignObject, budget: Budget) -> Part:
         prefix, module, depth = waiting.pop()
         if depth > _DEEPEST:
             raise Refused("networks nested deeper than any that is known")
-        budget.spend(module.state, *(module.state.get(group) for group in _PARTS), steps=1)
+        budget.spend(module.state, *(module.state.get(group) for group in (*_PARTS, "_init_kwargs")), steps=1)
         own, below, plain = _contents(module)
         tensors.update({prefix + name: tensor for name, tensor in own.items()})
         settings.update({prefix + name: item for name, item in plain.items()})
@@ -111,6 +112,9 @@ def _contents(
     tensors = {name: x for name, x in named.items() if isinstance(x, StoredTensor)}
     below = {name: x for name, x in named.items() if isinstance(x, ForeignObject)}
     plain = {str(k): x for k, x in module.state.items() if _is_plain(x) and not str(k).startswith("_")}
+    made_with = module.state.get("_init_kwargs")
+    if isinstance(made_with, dict):
+        plain |= {f"init.{k}": x for k, x in made_with.items() if _is_plain(x)}
     return tensors, below, plain
 
 

@@ -48,7 +48,6 @@ STRANGERS: tuple[Stranger, ...] = (
         "a StyleGAN-XL .pkl",
         _all(_generator(_ALIAS_FREE), _kind("ProjectedDiscriminator", "SuperresGenerator")),
     ),
-    ("a StyleGAN3 .pkl, whose generator is of another kind than StyleGAN2's", _generator(_ALIAS_FREE)),
     ("an EG3D .pkl", _generator(r"(backbone|superresolution|decoder\.net)\.")),
     ("a Projected GAN .pkl", _kind("ProjectedDiscriminator")),
     ("an R3GAN .pkl", _generator(r"Model\.MainLayers\.")),

@@ -113,8 +113,6 @@ def content(data: bytes):
 SAFETENSORS = json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
 STATE = {"epoch": 3, "state_dict": {"weight": torch.ones(2)}}
 BROUGHT = {
-    "stylegan3": (nvidia(("Generator", "synthesis.L0_36_512.weight")), "a StyleGAN3 .pkl"),
-    "stylegan3 by its input": (nvidia(("Generator", "synthesis.input.weight")), "a StyleGAN3 .pkl"),
     "stylegan-xl": (
         nvidia(("SuperresGenerator", "synthesis.L0_36_512.weight"), ("ProjectedDiscriminator", "x.weight")),
         "a StyleGAN-XL .pkl",

@@ -11,7 +11,7 @@ import torch
 from launch.main import main
 from pipeline.contracts import ImageSpec
 from pipeline.models.registry import build_family
-from pipeline.models.stylegan2.foreign import _channels
+from pipeline.models.stylegan2.foreign import channels_of
 from pipeline.storage.snapshots import open_snapshot
 from pipeline.storage.start import load_start
 from tests.importing.writing import (
@@ -187,9 +187,9 @@ def test_what_does_not_fit_is_said_in_a_line(tmp_path, capsys, name):
 @pytest.mark.parametrize("base", [16384, 32768, 512])
 @pytest.mark.parametrize("most", [16, 512])
 @pytest.mark.parametrize("levels", [1, 4, 9])
-def test_channels_are_found_from_widths(base, most, levels):
+def testchannels_of_are_found_from_widths(base, most, levels):
     widths = [min(base // (4 << level), most) for level in range(levels)]
-    found = _channels(widths)
+    found = channels_of(widths)
     assert [min(found["channel_base"] // (4 << n), found["channel_max"]) for n in range(levels)] == widths
 
 

@@ -17,6 +17,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from scipy import signal, special
 from torch import nn
 
 from pipeline.contracts import ImageSpec
@@ -142,7 +143,7 @@ def _ada_module(kind, name, network, rename, clamp):
         module.conv_clamp, module.activation, module.bias_gain = clamp, "lrelu", 0.01
         module.weight_gain = np.float64(0.25)  # numpy's numbers stand among their attributes
         value = _mirrored(key, tensor)
-        if last in ("noise_const", "w_avg"):
+        if last in ("noise_const", "w_avg", "freqs", "phases", "magnitude_ema"):
             module.register_buffer(last, value)
         else:
             module.register_parameter(last, nn.Parameter(value, requires_grad=False))
@@ -208,3 +209,100 @@ def write_rosinality(path: Path, networks, *, legacy: bool = False, **more) -> N
     optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(2))]).state_dict()
     content = {**rosinality_state(networks), "g_optim": optimizer, "args": Namespace(size=16, path="lmdb")}
     torch.save({**content, **more}, path, _use_new_zipfile_serialization=not legacy)
+
+
+def stylegan3_plan(config, side: int, channels: int) -> list[dict[str, float]]:
+    """What each of stylegan3's layers notes of its place, by the paper's equations (Karras et al. 2021,
+    appendix C)."""
+    count = config.layers
+    share = np.minimum(np.arange(count + 1) / (count - config.critical_layers), 1)
+    cutoff = config.first_cutoff * (side / 2 / config.first_cutoff) ** share
+    last = side / 2 * config.last_stopband_rel
+    stopband = config.first_stopband * (last / config.first_stopband) ** share
+    rate = 2.0 ** np.ceil(np.log2(np.minimum(2 * stopband, side)))
+    half_width = np.maximum(stopband, rate / 2) - cutoff
+    size, width = (
+        rate + 2 * config.margin,
+        np.rint(np.minimum(config.channel_base / 2 / cutoff, config.channel_max)),
+    )
+    size[-2:], width[-1] = side, channels
+    plan = []
+    for number in range(count + 1):
+        before, image = max(number - 1, 0), number == count
+        work = max(rate[before], rate[number]) * (1 if image else 2)
+        up, down = int(work / rate[before]), int(work / rate[number])
+        plan.append({
+            "size": int(size[number]), "channels": int(width[number]),
+            "is_torgb": image, "is_critically_sampled": number >= count - config.critical_layers,
+            "in_sampling_rate": int(rate[before]), "out_sampling_rate": int(rate[number]),
+            "tmp_sampling_rate": int(work), "in_cutoff": cutoff[before], "out_cutoff": cutoff[number],
+            "in_half_width": half_width[before], "out_half_width": half_width[number],
+            "up_factor": up, "down_factor": down,
+            "up_taps": config.filter_size * up if up > 1 and not image else 1,
+            "down_taps": config.filter_size * down if down > 1 and not image else 1,
+            "down_radial": config.radial and number < count - config.critical_layers,
+            "conv_kernel": 1 if image else config.kernel, "conv_clamp": config.clamp,
+        })  # fmt: skip
+    return plan
+
+
+def _stylegan3_filters(row) -> dict[str, torch.Tensor]:
+    filters = {}
+    for end, start in (("up", "in"), ("down", "out")):
+        taps, cutoff, width = row[f"{end}_taps"], row[f"{start}_cutoff"], 2 * row[f"{start}_half_width"]
+        if taps == 1:
+            continue
+        taken = signal.firwin(taps, cutoff, width=width, fs=row["tmp_sampling_rate"])
+        if end == "down" and row["down_radial"]:
+            places = (np.arange(taps) - (taps - 1) / 2) / row["tmp_sampling_rate"]
+            radius = np.hypot(places, places[:, None])
+            beta = signal.kaiser_beta(signal.kaiser_atten(taps, width / row["tmp_sampling_rate"] * 2))
+            window = signal.windows.kaiser(taps, beta)
+            taken = special.j1(2 * np.pi * cutoff * radius) / radius * np.outer(window, window)
+        filters[f"{end}_filter"] = torch.tensor(taken / taken.sum(), dtype=torch.float32)
+    return filters
+
+
+def write_stylegan3(
+    path: Path, networks, config, spec: ImageSpec, *, spoil=lambda generator: None, judge="Discriminator"
+) -> None:
+    """A network-snapshot .pkl of stylegan3. spoil: changes the generator before it is written. judge: the
+    class of the discriminator."""
+    with their_modules() as (kind, easy_dict):
+        plan = stylegan3_plan(config, spec.height, spec.channels)
+        names = [f"L{number}_{row['size']}_{row['channels']}" for number, row in enumerate(plan)]
+
+        def rename(ours: str) -> str:
+            ours = re.sub(r"mapping\.layers\.(\d)", r"mapping.fc\1", ours).replace("frequencies", "freqs")
+            ours = re.sub(r"layers\.(\d+)", lambda m: names[int(m[1])], ours)
+            return re.sub("magnitude$", "magnitude_ema", ours)
+
+        generator = _ada_module(kind, "Generator", networks.generator, rename, config.clamp)
+        del generator._buffers["resample_filter"]
+        for name, row in zip(names, plan, strict=True):
+            layer = generator.synthesis._modules[name]
+            layer.__dict__.update(row)
+            layer.padding, layer.in_size = [1, 2], np.broadcast_to(np.asarray(3), [2])  # as theirs have them
+            for key, taps in _stylegan3_filters(row).items():
+                layer.register_buffer(key, taps)
+        generator.synthesis.input.register_buffer("transform", torch.eye(3))
+        told = ("channel_base", "channel_max", "first_cutoff", "first_stopband", "last_stopband_rel")
+        generator._init_kwargs = easy_dict(
+            {key: getattr(config, key) for key in told}, mapping_kwargs=easy_dict()
+        )
+        noted = {"img_resolution": spec.height, "img_channels": spec.channels, "c_dim": spec.classes}
+        generator.__dict__.update(noted, z_dim=config.z_dim, w_dim=config.w_dim)
+        generator.synthesis.__dict__.update(
+            num_critical=config.critical_layers,
+            margin_size=config.margin,
+            output_scale=config.output_scale,
+            num_fp16_res=4,
+        )
+        discriminator = _ada_module(
+            kind, judge, networks.discriminator, _ada_discriminator_name, config.clamp
+        )
+        discriminator.b4.mbstd = kind("MinibatchStdLayer")
+        discriminator.b4.mbstd.group_size = config.minibatch_stddev_group
+        spoil(generator)
+        content = {"G": generator, "D": discriminator, "G_ema": generator, "augment_pipe": None}
+        path.write_bytes(pickle.dumps({**content, "training_set_kwargs": easy_dict(path="shards.zip")}))

@@ -48,16 +48,27 @@ CHANGES = {
     "ada": ({"mode": "adaptive", "p": 0.3, "every": 2, "adjust_images": 404}, "ada p after step 2"),
 }
 
+ALIAS_FREE_CHANGES = {
+    "magnitude_half_life_images": (201, "magnitudes after step 1"),
+    "blur_sigma": (1.61, "discriminator, exp_avg after step 1"),
+    "blur_images": (17, "discriminator, exp_avg after step 2"),
+}
+LAWS = [
+    *(("stylegan2", key, *change) for key, change in CHANGES.items()),
+    *(("stylegan3", key, *change) for key, change in ALIAS_FREE_CHANGES.items()),
+]
 
-@pytest.mark.parametrize("key", CHANGES)
-def test_another_law_shows_at_once(key):
-    value, where = CHANGES[key]
-    record = load(FILES[0].with_name("stylegan2.json"))
+
+@pytest.mark.parametrize(
+    ("family", "key", "value", "where"), LAWS, ids=[f"{family}-{key}" for family, key, *_ in LAWS]
+)
+def test_another_law_shows_at_once(family, key, value, where):
+    record = load(FILES[0].with_name(f"{family}.json"))
     if key == "ada":
         value = {**record.setting.family[key], **value}
-    family = {**record.setting.family, key: value}
+    changed = {**record.setting.family, key: value}
     early = [kept for kept in record.digests if kept.step <= int(where[-1])]
-    found = far(replace(record, setting=replace(record.setting, family=family), digests=early))
+    found = far(replace(record, setting=replace(record.setting, family=changed), digests=early))
     assert where in [line.partition(":")[0] for line in found]
 
 

@@ -106,7 +106,10 @@ def test_waves_that_the_rate_cannot_hold_fade_out():
     layer = FourierInput(Row(2.0, 4.0, 8, 8, 1), 2).double()
     layer.frequencies.copy_(torch.tensor([[2.0, 0.0]]))
     w = torch.zeros(1, 2, dtype=torch.float64)
-    sums = {scale: float(layer(w, move([scale, 0, 0], [0, 1, 0])).square().mean()) for scale in (1, 1.5, 2)}
+    sums = {
+        scale: float(layer(w, move([scale, 0, 0], [0, 1, 0])).detach().square().mean())
+        for scale in (1, 1.5, 2)
+    }
     assert sums[2] == 0
     assert sums[1.5] == pytest.approx(sums[1] / 4, rel=0.2)
 
@@ -202,7 +205,7 @@ def test_measured_squares_are_those_of_each_layers_input(changes):
 def test_an_image_does_not_depend_on_its_neighbours():
     generator = small()
     z = torch.randn(3, 12)
-    torch.testing.assert_close(generator(z)[:1], generator(z[:1]), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(generator(z)[:1], generator(z[:1]), rtol=1e-5, atol=1e-5)
 
 
 # ---- precision and memory

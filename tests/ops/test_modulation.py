@@ -58,7 +58,8 @@ def sample_by_sample(x, weight, styles, *, demodulate, up, f):
 @pytest.mark.parametrize("up", [1, 2])
 @pytest.mark.parametrize("demodulate", [True, False])
 @pytest.mark.parametrize("fused", [True, False])
-def test_modulated_conv2d_is_one_convolution_a_sample(kernel, up, demodulate, fused):
+@pytest.mark.parametrize("scale", [None, 0.7])
+def test_modulated_conv2d_is_one_convolution_a_sample(kernel, up, demodulate, fused, scale):
     g = torch.Generator().manual_seed(0)
     x = torch.randn(3, 4, 5, 5, dtype=torch.float64, generator=g)
     weight = torch.randn(6, 4, kernel, kernel, dtype=torch.float64, generator=g)
@@ -74,9 +75,11 @@ def test_modulated_conv2d_is_one_convolution_a_sample(kernel, up, demodulate, fu
         padding=kernel // 2,
         resample_filter=f,
         demodulate=demodulate,
+        scale=None if scale is None else torch.tensor(scale, dtype=torch.float64),
         fused=fused,
     )
-    want = sample_by_sample(x, weight, styles, demodulate=demodulate, up=up, f=f) + noise
+    want = sample_by_sample(x, weight, styles, demodulate=demodulate, up=up, f=f)
+    want = want * (scale or 1) + noise
     torch.testing.assert_close(got, want)
 
 

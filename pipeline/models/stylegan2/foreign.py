@@ -122,7 +122,10 @@ def _rosinality_discriminator(theirs: str, levels: int) -> str | None:
 
 
 def _is_ada(parts: Parts) -> bool:
-    return "G_ema" in parts and "mapping.fc0.weight" in parts["G_ema"].tensors
+    """StyleGAN3 and what grew from it have the same mapping network, but no `synthesis.b4`."""
+    if "G_ema" not in parts or "mapping.fc0.weight" not in parts["G_ema"].tensors:
+        return False
+    return not any(re.match(r"synthesis\.(input\.|L\d)", name) for name in parts["G_ema"].tensors)
 
 
 def _is_rosinality(parts: Parts) -> bool:
@@ -133,22 +136,24 @@ def from_ada(parts: Parts, discriminator: bool) -> Imported:
     """Converts stylegan2-ada-pytorch's G_ema and, if asked for, D. Raises UserError for networks that differ
     from ours."""
     part = parts["G_ema"]
-    _check_layers(part, "generator")
-    weights = _renamed(part.tensors, ada_name, "generator")
+    check_layers(part, "generator")
+    weights = renamed(part.tensors, ada_name, "generator")
     resolution = _resolution(weights)
     fields = _common(weights, resolution)
     rate = part.settings.get("mapping.fc0.bias_gain", 0.01)
     fields |= {
         "mapping_rate": rate,
         "generator_architecture": _ada_architecture(weights, resolution),
-        **_clamp(part.settings.get("synthesis.b4.conv1.conv_clamp")),
+        **settings_of_clamp(part.settings.get("synthesis.b4.conv1.conv_clamp")),
     }
     other = None
     if discriminator:
         if "D" not in parts:
             raise UserError("--discriminator: it holds no discriminator; leave the option out")
-        other = _renamed(parts["D"].tensors, ada_name, "discriminator")
-        fields |= _ada_discriminator_fields(parts["D"], other, fields)
+        other, settings = ada_discriminator(parts["D"], fields["clamp"])
+        if settings.get("label_mapping_layers") == fields["mapping_layers"]:
+            del settings["label_mapping_layers"]  # null: as many
+        fields |= settings
     return _imported(fields, weights, other, resolution)
 
 
@@ -160,30 +165,36 @@ def _ada_architecture(weights: Weights, resolution: int) -> str:
     return "skip"
 
 
-def _clamp(clamp: Any) -> dict[str, Any]:
+def settings_of_clamp(clamp: Any) -> dict[str, Any]:
     """Returns the settings of clamping: theirs applies to every layer that trains in low precision, whatever
     the precision of a pass."""
     return {"clamp": clamp, "clamp_everywhere": clamp is not None}
 
 
-def _ada_discriminator_fields(part: Part, weights: Weights, generator: Mapping[str, Any]) -> dict[str, Any]:
-    _check_layers(part, "discriminator")
-    if part.settings.get("b4.conv.conv_clamp") != generator["clamp"]:
+def ada_discriminator(part: Part, clamp: float | None) -> tuple[Weights, dict[str, Any]]:
+    """Returns the weights of their discriminator, and the settings that it tells. Raises UserError if it
+    differs from ours, or clamps otherwise than its generator."""
+    weights = renamed(part.tensors, ada_name, "discriminator")
+    check_layers(part, "discriminator")
+    if part.settings.get("b4.conv.conv_clamp") != clamp:
         raise UserError("a discriminator with another clamp than the generator's; allowed: the same in both")
     group = part.settings.get("b4.mbstd.group_size", 4)
     if not isinstance(group, int):
         raise UserError("a discriminator whose minibatch-stddev group is the whole batch; allowed: a number")
+    if "head.conv.weight" not in weights:
+        raise UserError("its discriminator does not fit ours: head.conv.weight is missing")
     layers = len([name for name in weights if re.fullmatch(r"mapping\.layers\.\d+\.weight", name)])
-    return {
+    return weights, {
         "minibatch_stddev_group": group,
         "minibatch_stddev_channels": weights["head.conv.weight"].shape[1]
         - weights["head.conv.weight"].shape[0],
         "discriminator_architecture": "residual" if "blocks.0.skip.weight" in weights else "skip",
-        **({"label_mapping_layers": layers} if layers and layers != generator["mapping_layers"] else {}),
+        **({"label_mapping_layers": layers} if layers else {}),
     }
 
 
-def _check_layers(part: Part, name: str) -> None:
+def check_layers(part: Part, name: str) -> None:
+    """Raises UserError for a network of another activation than ours."""
     wrong = {
         str(value)
         for key, value in part.settings.items()
@@ -201,7 +212,7 @@ def from_rosinality(parts: Parts, discriminator: bool) -> Imported:
     def rename(theirs: str) -> str | None:
         return rosinality_name(theirs, levels)
 
-    weights = _renamed(parts["g_ema"].tensors, rename, "generator")
+    weights = renamed(parts["g_ema"].tensors, rename, "generator")
     resolution = _resolution(weights)
     weights = {name: _squeezed(name, tensor) for name, tensor in weights.items()}
     fields = _common(weights, resolution)
@@ -215,7 +226,7 @@ def from_rosinality(parts: Parts, discriminator: bool) -> Imported:
     if discriminator:
         if "d" not in parts:
             raise UserError("--discriminator: it holds no discriminator; leave the option out")
-        other = _renamed(parts["d"].tensors, rename, "discriminator")
+        other = renamed(parts["d"].tensors, rename, "discriminator")
     return _imported(fields, weights, other, resolution, notes)
 
 
@@ -244,7 +255,7 @@ def _average_latent(weights: Weights, fields: Mapping[str, Any]) -> Tensor:
     return w.double().mean(dim=0).float()
 
 
-def _renamed(tensors: Mapping[str, Tensor], rename: Any, name: str) -> Weights:
+def renamed(tensors: Mapping[str, Tensor], rename: Any, name: str) -> Weights:
     """Returns the tensors under our names, as float32; filters are checked and left out."""
     weights: Weights = {}
     for theirs, tensor in tensors.items():
@@ -294,10 +305,10 @@ def _common(weights: Weights, resolution: int) -> dict[str, Any]:
                 for level in range((resolution // 4).bit_length())]  # fmt: skip
     except (KeyError, IndexError) as error:
         raise UserError(f"its generator does not fit ours: {error.args[0]} is missing or odd") from error
-    return {**fields, **_channels([tensor.numel() for tensor in last])}
+    return {**fields, **channels_of([tensor.numel() for tensor in last])}
 
 
-def _channels(widths: list[int]) -> dict[str, int]:
+def channels_of(widths: list[int]) -> dict[str, int]:
     """Returns channel_base and channel_max from the widths at 4, 8, ... pixels; UserError if none fit."""
     most, top = max(widths), 4 << (len(widths) - 1)
     narrow = [(4 << level, width) for level, width in enumerate(widths) if width < most]

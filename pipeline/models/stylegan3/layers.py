@@ -63,7 +63,9 @@ class SynthesisLayer(Recomputable):
                 clamp=self.clamp,
             )
             return image, square
-        x = ops.modulated_conv2d(x, self.weight, styles, padding=self.step.kernel - 1, scale=gain)
+        # Alone, an image's weights are scaled rather than its features.
+        alone, padding = len(x) == 1, self.step.kernel - 1
+        x = ops.modulated_conv2d(x, self.weight, styles, padding=padding, scale=gain, fused=alone)
         return self._activated(x), square
 
     def _activated(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +30,8 @@ RULES: tuple[Rule, ...] = (
     (r"(w_avg|bias)$", 0.3, 0.0),
 )
 PSI = 0.7
+PLAIN_TURNS = {"path_length_shrink": 1, "style_mixing": 0.0}
+"""What turns of StyleGAN2 are compared with."""
 PATH_MEAN, R1_GAMMA = 0.5, 10.0
 
 Rename = Callable[[str], str | None]
@@ -56,12 +58,12 @@ def as_theirs(ours: str, tensor: Tensor, shape: torch.Size) -> Tensor:
 
 
 @torch.no_grad()
-def fill(network: nn.Module, rename: Rename) -> None:
+def fill(network: nn.Module, rename: Rename, rules: Sequence[Rule] = RULES) -> None:
     """Their network with the weights that `filling` draws by our names."""
     for name, tensor in network.state_dict(keep_vars=True).items():
         ours = rename(name)
         if ours is not None:
-            tensor.copy_(as_theirs(ours, drawn(ours, tensor.shape, RULES), tensor.shape))
+            tensor.copy_(as_theirs(ours, drawn(ours, tensor.shape, rules), tensor.shape))
 
 
 def plain_settings(network: nn.Module) -> dict[str, Any]:
@@ -74,10 +76,13 @@ def plain_settings(network: nn.Module) -> dict[str, Any]:
     }
 
 
-def converted(theirs: Theirs, known: Format) -> tuple[Any, Networks]:
-    """Our family and networks from theirs, by the way that `hrgan import` goes."""
+def converted(
+    theirs: Theirs, known: Format, changes: Mapping[str, Any] = PLAIN_TURNS
+) -> tuple[Any, Networks]:
+    """Our family and networks from theirs, by the way that `hrgan import` goes. changes: to the settings that
+    it finds."""
     _, imported = convert(theirs.parts(), (known,), discriminator=True)
-    config = imported.family.model_copy(update={"path_length_shrink": 1, "style_mixing": 0.0})
+    config = imported.family.model_copy(update=dict(changes))
     family = build_family(config, imported.spec, batch_size=imported.batch_size)
     networks = family.networks()
     networks.generator.load_state_dict(imported.generator)
@@ -86,10 +91,16 @@ def converted(theirs: Theirs, known: Format) -> tuple[Any, Networks]:
     return family, networks
 
 
-@torch.no_grad()
 def forward_rows(name: str, theirs: Theirs, known: Format, *, images: int, judged: int) -> list[ParityRow]:
     """Mapping, images with and without truncation, and logits."""
-    family, networks = converted(theirs, known)
+    return output_rows(name, theirs, *converted(theirs, known), images=images, judged=judged)
+
+
+@torch.no_grad()
+def output_rows(
+    name: str, theirs: Theirs, family: Any, networks: Networks, *, images: int, judged: int
+) -> list[ParityRow]:
+    """As `forward_rows`, of networks of ours that are made already."""
     generator: Any = networks.generator
     spec = family.spec
     z, labels = drawn("input.0", (images, generator.z_dim)), labels_of(images, spec)
@@ -174,12 +185,12 @@ def gradient_rows(
         with given_noise(inputs.noise):
             their_losses(phase.name, inputs)
         own = dict(networks[phase.trains].named_parameters())
-        pairs = _gradients(own, sides[phase.trains], theirs.rename)
-        rows += _gradient_rows(name, phase.name, pairs)
+        pairs = gradients_of(own, sides[phase.trains], theirs.rename)
+        rows += rows_of_gradients(name, phase.name, pairs)
     return rows
 
 
-def _gradient_rows(name: str, turn: str, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[ParityRow]:
+def rows_of_gradients(name: str, turn: str, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[ParityRow]:
     """The whole gradient, and the worst of the weights by itself. Biases and noise strengths are sums over
     all pixels, which may cancel: by themselves they would show rounding."""
     weights = [whole([pair]) for pair in pairs.values() if pair[1].ndim > 1 and pair[1].any()]
@@ -189,9 +200,10 @@ def _gradient_rows(name: str, turn: str, pairs: Mapping[str, tuple[Tensor, Tenso
     ]
 
 
-def _gradients(
+def gradients_of(
     ours: Mapping[str, nn.Parameter], theirs: nn.Module, rename: Rename
 ) -> dict[str, tuple[Tensor, Tensor]]:
+    """Both gradients of each parameter, by their names, in our shapes; zeros where there are none."""
     pairs = {}
     for name, parameter in theirs.named_parameters():
         own = ours[str(rename(name))]

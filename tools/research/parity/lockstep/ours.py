@@ -193,7 +193,12 @@ class Ours:
     def _remembered(self) -> State:
         memory, generator = self.family.memory, self.networks.generator
         buffers = {**dict(memory.named_buffers()), **dict(generator.named_buffers())}
-        return {what: {"": buffers[name]} for what, name in REMEMBERED.items() if name in buffers}
+        of_layers = {
+            what: {name: buffer for name, buffer in buffers.items() if name.endswith(end)}
+            for what, end in REMEMBERED_BY_LAYERS.items()
+        }
+        single = {what: {"": buffers[name]} for what, name in REMEMBERED.items() if name in buffers}
+        return {**single, **{what: found for what, found in of_layers.items() if found}}
 
     def _batch(self, count: int) -> Batch:
         spec, number = self.setting.spec, self._batches
@@ -208,6 +213,8 @@ class Ours:
 MOMENTS = ("exp_avg", "exp_avg_sq")
 REMEMBERED = {"ada p": "ada.p", "path-length mean": "path_length_mean", "w_avg": "mapping.w_avg"}
 """Quantities beside weights, by the buffers that hold them here."""
+REMEMBERED_BY_LAYERS = {"magnitudes": ".magnitude"}
+"""The same of those that layers have, by the ends of their names."""
 
 
 @torch.no_grad()

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.families import StyleGAN2Config
+from pipeline.config.families.shared import AdaConfig
 from pipeline.models.stylegan2.foreign import ada_name
 from tools.research.parity.lockstep.nvidia import MULTIPLIERS, Course, Reals, drive, train_alone
-from tools.research.parity.lockstep.ours import After, LoopSetting, State, Step, TurnInputs
+from tools.research.parity.lockstep.ours import MOMENTS, After, LoopSetting, State, Step, TurnInputs
 from tools.research.parity.lockstep.stylegan2 import Drawn, noise_shapes
 from tools.research.parity.lockstep.supply import Supply
-from tools.research.parity.stylegan2 import RULES, as_theirs, fill
+from tools.research.parity.stylegan2 import RULES, Rename, as_theirs, fill
 from tools.research.peers import isolated
 
 PEER = "stylegan2-ada-pytorch"
@@ -203,8 +204,6 @@ def options_of(setting: LoopSetting, networks: str) -> dict[str, Any]:
     layers = {"num_layers": config.mapping_layers}
     nested = networks == "training.networks"
     adam = {"class_name": "torch.optim.Adam", "betas": [config.adam_beta1, config.adam_beta2]}
-    ada, multipliers = config.ada, {name: 1 for kind in config.ada.kinds for name in MULTIPLIERS[kind]}
-    augment = {"class_name": "training.augment.AugmentPipe", **multipliers}
     return {
         "G_kwargs": {
             "class_name": f"{networks}.Generator",
@@ -229,11 +228,7 @@ def options_of(setting: LoopSetting, networks: str) -> dict[str, Any]:
             "pl_decay": config.path_length_decay,
             "pl_weight": config.path_length_weight,
         },
-        "augment_kwargs": None if ada.mode == "off" else augment,
-        "augment_p": 0 if ada.mode == "off" else ada.p,
-        "ada_target": ada.target if ada.mode == "adaptive" else None,
-        "ada_interval": ada.every,
-        "ada_kimg": ada.adjust_images / 1000,
+        **augmenting(config.ada),
         "G_reg_interval": config.path_length_every,
         "D_reg_interval": config.r1_every,
         "ema_kimg": config.ema_half_life_images / 1000,
@@ -243,14 +238,27 @@ def options_of(setting: LoopSetting, networks: str) -> dict[str, Any]:
     }
 
 
+def augmenting(ada: AdaConfig) -> dict[str, Any]:
+    """What of their loop's settings is of the augmentation."""
+    multipliers = {name: 1 for kind in ada.kinds for name in MULTIPLIERS[kind]}
+    augment = {"class_name": "training.augment.AugmentPipe", **multipliers}
+    return {
+        "augment_kwargs": None if ada.mode == "off" else augment,
+        "augment_p": 0 if ada.mode == "off" else ada.p,
+        "ada_target": ada.target if ada.mode == "adaptive" else None,
+        "ada_interval": ada.every,
+        "ada_kimg": ada.adjust_images / 1000,
+    }
+
+
 def _state(variables: Mapping[str, Any]) -> State:
     generator, discriminator = variables["G"], variables["D"]
     optimizers = {phase["name"]: phase["opt"] for phase in variables["phases"]}
     mean = variables["loss"].pl_mean
     return {
-        "generator": _ours(generator.named_parameters()),
-        "discriminator": _ours(discriminator.named_parameters()),
-        "average": _ours(variables["G_ema"].named_parameters()),
+        "generator": as_ours(generator.named_parameters()),
+        "discriminator": as_ours(discriminator.named_parameters()),
+        "average": as_ours(variables["G_ema"].named_parameters()),
         **moments("generator", generator, optimizers["Gmain"]),
         **moments("discriminator", discriminator, optimizers["Dmain"]),
         "ada p": {"": variables["augment_pipe"].p},
@@ -259,23 +267,27 @@ def _state(variables: Mapping[str, Any]) -> State:
     }
 
 
-def moments(net: str, network: nn.Module, optimizer: Any) -> State:
+def moments(net: str, network: nn.Module, optimizer: Any, rename: Rename = ada_name) -> State:
     """Adam's two, by our names."""
     return {
-        f"{net}, {moment}": _ours(
-            (name, optimizer.state[parameter][moment])
-            for name, parameter in network.named_parameters()
-            if parameter in optimizer.state
+        f"{net}, {moment}": as_ours(
+            (
+                (name, optimizer.state[parameter][moment])
+                for name, parameter in network.named_parameters()
+                if parameter in optimizer.state
+            ),
+            rename,
         )
-        for moment in ("exp_avg", "exp_avg_sq")
+        for moment in MOMENTS
     }
 
 
-def _ours(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    return dict(_renamed(named))
+def as_ours(named: Iterable[tuple[str, Tensor]], rename: Rename = ada_name) -> dict[str, Tensor]:
+    """Their parameters, gradients or moments by our names."""
+    return dict(_renamed(named, rename))
 
 
-def _renamed(named: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+def _renamed(named: Iterable[tuple[str, Tensor]], rename: Rename) -> Iterator[tuple[str, Tensor]]:
     for name, tensor in named:
-        own = str(ada_name(name))
+        own = str(rename(name))
         yield own, as_theirs(own, tensor.detach(), tensor.shape)
