@@ -58,10 +58,12 @@ quick: lint
 native: $(INSTALLED)
 	$(BIN)/python -m ops.build --cpu --cuda --arch "$(ARCH)" --report
 
-# A test may be skipped for want of a GPU, and for nothing else.
+# What is not a test runs beside the tests, in the time that they leave: many wait for processes to end. A test may be
+# skipped for want of a GPU, and for nothing else.
 check: setup
-	$(MAKE) -j2 --output-sync native lint docs
-	$(MAKE) test STRICT=--strict-skips
+	@nice -n 19 $(MAKE) -j2 --output-sync native lint docs & beside=$$!; \
+		$(MAKE) test STRICT=--strict-skips; tests=$$?; \
+		wait $$beside && exit $$tests
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
