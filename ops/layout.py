@@ -28,8 +28,14 @@ def _prefers_channels_last(device: str, dtype: torch.dtype) -> bool:
     return device == "cpu" or dtype in (torch.bfloat16, torch.float16) or _uses_tf32()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _uses_tf32() -> bool:
     """Returns whether float32 convolutions on a GPU use tensor cores now (`pipeline.float32`); if not, they
-    are faster with channels first. torch guards a compiled graph by the switch itself."""
+    are faster with channels first."""
     return bool(torch.backends.cudnn.allow_tf32)
+
+
+def settle_for_graphs() -> None:
+    """Makes `arranged` traceable: to be called before `torch.compile`. TF32's switch is a constant to a
+    compiled graph, which torch guards by the switch itself."""
+    # Not a decorator: it loads the compiler, for seconds, also where nothing is compiled.
+    torch.compiler.assume_constant_result(_uses_tf32)  # type: ignore[no-untyped-call]

@@ -57,27 +57,30 @@ def wants_gpu(marks: str) -> bool:
 
 
 _TESTS = Path(__file__).parent
-# Folders whose tests share what takes long to make: a worker of pytest-xdist takes a whole file of them, or
-# the whole folder, and they begin first, so that none is left over for one worker at the end.
-_BY_FILE = ("distributed", "restart", "launch", "packaging", "stored", "tools")
+# Folders that begin first, so that none of their files is left over for one worker of pytest-xdist;
+# what tests of some share, they share as a folder.
+_FIRST = ("distributed", "restart", "launch", "packaging", "stored", "tools", "slurm")
 _BY_FOLDER = ("slurm",)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts tests that share fixtures together; skips, by name, what needs a missing CUDA device."""
-    groups = {item: group for item in items if (group := _group(item.path))}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item not in groups)
+    """A worker takes a whole file or folder, so that fixtures, compiled kernels and imported libraries serve
+    all of its tests; long ones first. Skips, by name, what needs a missing CUDA device."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+    items.sort(key=lambda item: (_folder(item.path) not in _FIRST, item.path not in long))
     _skip_without_gpu(items)
 
 
-def _group(path: Path) -> str | None:
-    folder = path.relative_to(_TESTS).parts[0] if path.is_relative_to(_TESTS) else ""
-    if folder in _BY_FOLDER:
-        return folder
-    return f"{folder}/{path.stem}" if folder in _BY_FILE else None
+def _folder(path: Path) -> str:
+    return path.relative_to(_TESTS).parts[0] if path.is_relative_to(_TESTS) else ""
+
+
+def _group(path: Path) -> str:
+    folder = _folder(path)
+    return folder if folder in _BY_FOLDER else f"{folder}/{path.stem}"
 
 
 def _skip_without_gpu(items: list[pytest.Item]) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 
-from tests.warm import run_warm
+from tests.warm import Started, run_warm, start_warm
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,14 +56,11 @@ def hrgan(*arguments: object, timeout: float = 240) -> subprocess.CompletedProce
     return done
 
 
-def start_hrgan(*arguments: object) -> subprocess.Popen:
-    command = [sys.executable, "-m", "launch.main", *map(str, arguments)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+def start_hrgan(*arguments: object) -> Started:
+    return start_warm(("-m", "launch.main", *map(str, arguments)), environment(), ROOT)
 
 
-def wait_for(process: subprocess.Popen, text: str) -> list[str]:
+def wait_for(process: subprocess.Popen | Started, text: str) -> list[str]:
     """Reads the process's lines up to one with `text`; AssertionError if it ends before."""
     lines = []
     for line in process.stderr:

@@ -115,6 +115,8 @@ CONFINED = {
     "webdataset": ("pipeline.data", "tools"),
     "fsspec": ("pipeline.data",),
 }
+# Seconds, which every command would take.
+SLOW = ("accelerate", "deepspeed", "torch._dynamo", "torch._inductor", "torch.compiler")
 KNOW_FAMILIES = ("pipeline.config.families", "pipeline.models")
 KNOW_METRICS = ("pipeline.evaluation.metrics", "pipeline.evaluation.arithmetic")
 LONGEST_FUNCTION, LONGEST_FILE, MEDIAN_FUNCTION = 80, 350, 12
@@ -231,6 +233,33 @@ def test_functions_are_short_on_the_whole() -> None:
     assert statistics.median(lengths) <= MEDIAN_FUNCTION
 
 
+def loading_faults(source: Source) -> list[str]:
+    """What takes long to load and is loaded with the file, be it by a decorator."""
+    loaded = {name for name in imports(Source(source.module, _outside_functions(source))) if _is_slow(name)}
+    decorators = [
+        ast.unparse(decorator)
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        for decorator in node.decorator_list
+    ]
+    return [f"{source.module}: {name}" for name in [*loaded, *filter(_is_slow, decorators)]]
+
+
+def _outside_functions(source: Source) -> str:
+    statements = [node for node in source.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return "\n".join(map(ast.unparse, statements))
+
+
+def _is_slow(name: str) -> bool:
+    return any(within(name, slow) for slow in SLOW)
+
+
+def test_what_takes_long_to_load_is_loaded_where_it_is_used() -> None:
+    assert [
+        fault for source in sources("ops", "pipeline", "launch") for fault in loading_faults(source)
+    ] == []
+
+
 def test_no_folder_for_leftovers() -> None:
     names = {part for source in sources(*PRODUCT) for part in source.module.split(".")}
     assert names.isdisjoint({"utils", "util", "helpers", "common", "misc", "core"})
@@ -314,6 +343,9 @@ def test_the_other_rules_catch() -> None:
     long = "def f():\n" + "    pass\n" * LONGEST_FUNCTION
     assert size_faults(Source("m", long)) == [f"m.f: {LONGEST_FUNCTION + 1} lines"]
     assert size_faults(Source("m", "\n" * (LONGEST_FILE + 1)))
+    for text in ("from accelerate import PartialState", "@torch.compiler.disable\ndef f():\n    pass"):
+        assert len(loading_faults(Source("m", text))) == 1
+    assert not loading_faults(Source("m", "def f():\n    from accelerate import PartialState"))
 
 
 def test_the_plan_for_newcomers_shows_every_room():

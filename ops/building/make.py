@@ -106,7 +106,7 @@ def _compile(recipe: Recipe, cache: Cache, tell: Callable[[str], None], verbose:
             raise _failed(recipe, cache, log)
         if content(recipe.root, recipe.kind) != recipe.identity["sources"]:
             raise CannotBuild(f"{recipe.root}: sources changed while they were compiled: try again")
-        for path in (*folder.glob("*.o"), *folder.glob(".ninja*")):
+        for path in (*folder.glob("*.o"), *folder.glob("*.gch"), *folder.glob(".ninja*")):
             path.unlink()
         seconds = time.monotonic() - start
         path = cache.publish(

@@ -19,6 +19,8 @@ from ops.building.tools import CannotBuild, Tool
 
 Kind = Literal["cpu", "cuda"]
 SOURCES = Path(__file__).parents[1] / "csrc"
+PRELUDE = "prelude.h"
+"""A header that is compiled once, ahead of a CPU library's sources, all of which begin with it."""
 _TORCH = Path(torch.__file__).parent
 _WARNINGS = ("-Wall", "-Wno-unknown-pragmas")
 
@@ -81,9 +83,13 @@ class Recipe:
         """Returns the text of build.ninja, which makes every object beside it and then the library."""
         objects = [f"{source.as_posix().replace('/', '.')}.o" for source in self.sources]
         lines = ["ninja_required_version = 1.5", *_rules(self)]
+        after = ""
+        if _has_prelude(self):
+            lines.append(f"build {PRELUDE}.gch: prelude {_path(str(self.root / PRELUDE))}")
+            after = f" | {PRELUDE}.gch"
         for source, made in zip(self.sources, objects, strict=True):
             rule = "nvcc" if source.suffix == ".cu" else "cxx"
-            lines.append(f"build {_path(made)}: {rule} {_path(str(self.root / source))}")
+            lines.append(f"build {_path(made)}: {rule} {_path(str(self.root / source))}{after}")
         lines.append(f"build {self.library}: link {' '.join(_path(made) for made in objects)}")
         return "\n".join([*lines, f"default {self.library}", ""])
 
@@ -168,11 +174,21 @@ def _gencode(archs: Sequence[str]) -> list[str]:
     return flags
 
 
+def _has_prelude(recipe: Recipe) -> bool:
+    return recipe.kind == "cpu" and (recipe.root / PRELUDE).is_file()
+
+
 def _rules(recipe: Recipe) -> list[str]:
     include = " ".join(_word(flag) for flag in [f"-I{recipe.root}", *_includes(recipe)])
     cxx = _word(recipe.cxx.path if recipe.cxx else "c++")
     flags = " ".join(recipe.compile_flags())
-    lines = _rule("cxx", f"{cxx} {flags} {include} -c $in -o $out")
+    lines: list[str] = []
+    begin = ""
+    if _has_prelude(recipe):
+        lines = _rule("prelude", f"{cxx} {flags} {include} -x c++-header $in -o $out")
+        # Looked for where the compiler runs, which is where its compiled form is, then at the root.
+        begin = f"-Winvalid-pch -include {PRELUDE} "
+    lines += _rule("cxx", f"{cxx} {flags} {include} {begin}-c $in -o $out")
     if recipe.nvcc:
         passed = " ".join(flag for flag in recipe.compile_flags() if flag != "-fPIC")
         more = " ".join(_word(flag) for flag in ("-Xcompiler", "-fPIC", *recipe.nvcc_flags()))

@@ -12,7 +12,6 @@ from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
-from accelerate import PartialState
 
 from pipeline.contracts import Process
 from pipeline.engines.devices import gpu_name, own_device
@@ -40,6 +39,8 @@ def start_process(
     expected = number("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
     if expected == 1:
         return Process(device=torch.device("cpu") if on_cpu else own_device(0))
+    from accelerate import PartialState  # half a second, for several processes alone
+
     own = torch.device("cpu") if on_cpu else own_device(number("LOCAL_RANK"))
     gpu = None if on_cpu or share_gpus else gpu_name(own)
     # Before there is a group, which reads them once; what a person has set stays.

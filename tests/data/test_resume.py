@@ -66,7 +66,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bytes(tmp_path: Path) -> No
     source, out = _crowd(tmp_path), tmp_path / "out"
     whole = prepare(source, tmp_path / "whole", Asked(resolution=16, shard_size=5, seed=3), workers=1)
     dice, kills, resumed = random.Random(1), 0, 0
-    for turn in range(12):
+    for turn in range(6):
         command = [sys.executable, "-c", _SLOW, str(source), str(out), str(1 + turn % 2)]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
             before = _shards(out)

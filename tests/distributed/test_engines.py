@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from tests.distributed.engine_ranks import KINDS, SAVERS
+from tests.distributed.engine_ranks import KINDS, SAVERS, successors
 from tests.distributed.gang import run_gang
 
 pytestmark = [
@@ -73,8 +73,21 @@ def test_a_bad_gradient_on_one_rank_skips_the_update_on_all(out, kind, world):
         assert name == "figures" or "memory" in name or torch.isfinite(value).all(), name
 
 
-@pytest.mark.parametrize(("saver", "saved"), SAVERS)
-@pytest.mark.parametrize(("kind", "world"), [("replicated", 1), *OTHERS])
+CONTINUED = [
+    (saver, saved, kind, world)
+    for number, (saver, saved) in enumerate(SAVERS)
+    for world in WORLDS
+    for kind in successors(number, world)
+]
+
+
+def test_every_saver_meets_every_engine_and_every_number_of_ranks():
+    met = [{(*one[:2], one[place]) for one in CONTINUED} for place in (2, 3)]
+    assert [len(pairs) for pairs in met] == [len(SAVERS) * len(KINDS), len(SAVERS) * len(WORLDS)]
+    assert {one[2:] for one in CONTINUED} == {("replicated", 1), *OTHERS}
+
+
+@pytest.mark.parametrize(("saver", "saved", "kind", "world"), CONTINUED)
 def test_a_checkpoint_of_any_engine_goes_on_under_any_other(out, saver, saved, kind, world):
     straight = load(out, "toy-replicated-x1")
     ours = load(out, f"from-{saver}-x{saved}-into-{kind}-x{world}")

@@ -19,7 +19,7 @@ from tests.evaluation.worlds import SmoothSampler
 
 def main(data: str, run: str, seconds: str, hang_at: str = "-1") -> None:
     def sampler(snapshot: Snapshot) -> Sampler:
-        print(f"draws {snapshot.images_seen}", flush=True)
+        print(f"draws {snapshot.images_seen}", file=sys.stderr, flush=True)
         time.sleep(1000 if snapshot.images_seen == int(hang_at) else float(seconds))
         return SmoothSampler(snapshot.spec, rough=0.5 / (1 + snapshot.images_seen))
 

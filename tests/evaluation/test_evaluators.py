@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,25 +16,17 @@ from pipeline.storage.claims import Claims
 from pipeline.storage.job import Job, write_job
 from tests.evaluation.worlds import write_shards, write_toy_snapshot
 from tests.small_run import ROOT, environment
+from tests.warm import Started, start_warm
 
 
-def start(root: Path, *more: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.evaluation.evaluator",
-        str(root / "data"),
-        str(root / "run"),
-        *more,
-    ]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+def start(root: Path, *more: str) -> Started:
+    program = ("-m", "tests.evaluation.evaluator", str(root / "data"), str(root / "run"), *more)
+    return start_warm(program, environment(), ROOT)
 
 
-def drawn(process: subprocess.Popen[str]) -> list[str]:
-    text = process.communicate(timeout=240)[0]
-    assert process.returncode == 0, text
+def drawn(process: Started) -> list[str]:
+    text = process.communicate()[1]
+    assert process.wait(60) == 0, text
     return [line.split()[1] for line in text.splitlines() if line.startswith("draws ")]
 
 
@@ -47,9 +37,8 @@ def test_several_share_a_run_and_take_over_from_one_that_was_killed(tmp_path: Pa
     for images_seen in range(0, 48, 8):
         write_toy_snapshot(tmp_path / "run", images_seen)
     doomed = start(tmp_path, "0", "8")
-    assert doomed.stdout is not None
-    assert doomed.stdout.readline().strip() == "draws 0"
-    assert doomed.stdout.readline().strip() == "draws 8"  # and there it hangs
+    assert doomed.stderr.readline().strip() == "draws 0"
+    assert doomed.stderr.readline().strip() == "draws 8"  # and there it hangs
     others = [start(tmp_path, "0.3") for _ in range(4)]
     write_toy_snapshot(tmp_path / "run", 48)
     write_job(tmp_path / "run", Job("finished"))

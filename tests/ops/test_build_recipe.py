@@ -37,6 +37,22 @@ def test_what_decides_the_library_decides_the_digest(source, monkeypatch):
     assert len({base, header, *changed}) == 7
 
 
+def test_a_prelude_is_compiled_once_and_every_source_begins_with_it(source, root):
+    (source / "prelude.h").write_text("constexpr int kOne = 1;\n")
+    (source / "cpu/count.h").write_text("")
+    made = build.obtain("cpu", print, root=source)
+    log = made.log.read_text()
+    assert log.count("-x c++-header") == 1
+    assert log.count("-include prelude.h") == 2
+    assert "warning" not in log  # as there would be of one that cannot be read
+    assert {path.name for path in made.path.parent.iterdir()} >= {made.path.name, "manifest.json"}
+    assert not list(made.path.parent.glob("*.gch"))
+    # Its text is a source like others, and stands in for what a compiler cannot make of it.
+    (source / "prelude.h").write_text("constexpr int kTwo = 2;\n")
+    with pytest.raises(CannotBuild, match="kOne"):
+        build.obtain("cpu", print, root=source)
+
+
 def test_the_instruction_set_is_the_widest_this_cpu_has(monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     three = tools.LEVELS["x86-64-v3"]

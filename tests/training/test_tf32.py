@@ -164,6 +164,7 @@ def test_a_compiled_graph_follows_the_switch() -> None:
     def ask(x: torch.Tensor) -> torch.Tensor:
         return x + 1 if layout._uses_tf32() else x
 
+    layout.settle_for_graphs()
     compiled = torch.compile(ask, backend="eager", fullgraph=True)
     found = []
     for exact in (True, False, True, False):

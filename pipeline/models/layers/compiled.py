@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ops.layout import settle_for_graphs
+
 
 class Compilable(nn.Module):
     """A module whose `compute(..., exact=False)` runs compiled after `compile_main` was called.
@@ -27,6 +29,7 @@ class Compilable(nn.Module):
 
     def compile_main(self, backend: Any = "inductor") -> None:
         """Makes later calls without `exact` run compiled; the first one for each shape takes minutes."""
+        settle_for_graphs()
         self._main = torch.compile(self.compute, backend=backend)
 
 

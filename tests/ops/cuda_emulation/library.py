@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import functools
 import hashlib
 import os
@@ -60,19 +61,25 @@ class FilterCall(ctypes.Structure):
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """Compiled once for each state of the sources, and kept."""
+    """Compiled once for each state of the sources, and kept; a worker waits for the one that compiles it."""
     sources = [*sorted(KERNELS.glob("*.cuh")), *sorted(HERE.glob("*.h")), *(HERE / f"{u}.cpp" for u in UNITS)]
     state = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     built = BUILT / f"{state}.so"
-    if not built.exists():
-        BUILT.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=BUILT) as aside:
-            with ThreadPoolExecutor(len(UNITS)) as pool:
-                objects = list(pool.map(lambda unit: _compile(unit, Path(aside)), UNITS))
-            made = Path(aside) / "made.so"
-            _run(["g++", "-shared", *CHECKS, *objects, "-o", str(made)])
-            os.replace(made, built)
+    BUILT.mkdir(parents=True, exist_ok=True)
+    with (BUILT / f"{state}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            _build(built)
     return ctypes.CDLL(str(built))
+
+
+def _build(built: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=BUILT) as aside:
+        with ThreadPoolExecutor(len(UNITS)) as pool:
+            objects = list(pool.map(lambda unit: _compile(unit, Path(aside)), UNITS))
+        made = Path(aside) / "made.so"
+        _run(["g++", "-shared", *CHECKS, *objects, "-o", str(made)])
+        os.replace(made, built)
 
 
 def _compile(unit: str, aside: Path) -> str:
