@@ -218,7 +218,7 @@ def filtered_lrelu_case(layer: AliasFreeLayer, most_channels: int, device: str) 
     sampled = side * up + before + after - taps_up + 1
     products = sampled * (side + sampled) * taps_up // up
     products += result * result * taps_down**2 if layer.plane else result * (sampled + result) * taps_down
-    settings = {"up": up, "down": down, "padding": [before, after] * 2, "clamp": 256.0}
+    settings: dict[str, Any] = {"up": up, "down": down, "padding": [before, after] * 2, "clamp": 256.0}
     return OperationCase(
         f"filtered_lrelu {layer.name}",
         lambda: (torch.randn(1, channels, side, side, device=device), torch.randn(channels, device=device)),
