@@ -58,7 +58,7 @@ TARGETS = (
     SpeedTarget("upfirdn2d up2", 20),
     SpeedTarget("upfirdn2d down2", 20),
     SpeedTarget("modulated_conv2d 3x3 up2", 5),
-    SpeedTarget("filtered_lrelu", 20, peer="stylegan3"),
+    SpeedTarget("filtered_lrelu", 20, peer="nvlabs-stylegan3"),
     SpeedTarget("training step", 2.5, size="256px"),
     SpeedTarget("generator forward", 2, mode="fwd", size="1024px"),
     SpeedTarget("generator forward", 3.5, mode="fwd", dtype="bfloat16", size="1024px"),

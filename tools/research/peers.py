@@ -265,7 +265,7 @@ class Rosinality(Peer):
 class AliasFree(Peer):
     """stylegan3."""
 
-    name = "stylegan3"
+    name = "nvlabs-stylegan3"
     landmark = "torch_utils/ops/filtered_lrelu.py"
 
     def __init__(self, checkout: Path, device: str) -> None:
