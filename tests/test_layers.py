@@ -25,6 +25,7 @@ BASE = {"pipeline.contracts", "pipeline.latents", "pipeline.config"}
 DATA = {"pipeline.data.shards", "pipeline.data.streaming", "pipeline.data.stores"}
 SHOWN = {"pipeline.images", "pipeline.board"}
 LAUNCHED = {"launch.options", "launch.cluster", "launch.failures"}
+FROZEN = {"pipeline.perceptual", "pipeline.dinov2"}
 # Room -> the rooms it may import, besides itself and FREE. The longest matching name is a file's room.
 ROOMS: dict[str, set[str]] = {
     "ops": set(),
@@ -65,13 +66,9 @@ ROOMS: dict[str, set[str]] = {
     "pipeline.engines": BASE,
     "pipeline.losses": {"pipeline.contracts", "ops"},
     "pipeline.models.layers": {"pipeline.contracts", "ops"},
-    "pipeline.models": BASE
-    | {"pipeline.losses", "pipeline.models.layers", "pipeline.perceptual", "pipeline.dinov2", "ops"},
+    "pipeline.models": BASE | FROZEN | {"pipeline.losses", "pipeline.models.layers", "ops"},
     "pipeline.training": BASE | SHOWN | DATA | {"pipeline.engines", "pipeline.storage"},
-    "pipeline.evaluation": BASE
-    | SHOWN
-    | DATA
-    | {"pipeline.storage", "pipeline.perceptual", "pipeline.dinov2"},
+    "pipeline.evaluation": BASE | SHOWN | DATA | FROZEN | {"pipeline.storage"},
     "pipeline.generation": BASE | SHOWN | DATA | {"pipeline.storage", "pipeline.evaluation"},
     "pipeline.exploration": BASE
     | SHOWN
@@ -255,9 +252,7 @@ def _is_slow(name: str) -> bool:
 
 
 def test_what_takes_long_to_load_is_loaded_where_it_is_used() -> None:
-    assert [
-        fault for source in sources("ops", "pipeline", "launch") for fault in loading_faults(source)
-    ] == []
+    assert [f for source in sources("ops", "pipeline", "launch") for f in loading_faults(source)] == []
 
 
 def test_no_folder_for_leftovers() -> None:
