@@ -26,13 +26,11 @@ help:
 setup: $(INSTALLED)
 	@$(BIN)/python -m ops.build
 
-# Python compiles what is imported, when it is, instead of 18,000 files here. An older pip reads the metadata of all
-# packages again for each. EXTRAS: more of them, such as ",nvcc".
+# Python compiles what is imported, when it is, instead of 18,000 files here.
 $(INSTALLED): pyproject.toml tools/constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -q --upgrade pip -c tools/constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-compile \
-		-e '.[eval,demo,heic,sources,cloud,deepspeed,slurm,dev,docs$(EXTRAS)]' -c tools/constraints.txt
+		-e '.[eval,demo,heic,sources,cloud,deepspeed,slurm,dev,docs]' -c tools/constraints.txt
 	@touch $@
 
 # Each step goes on where it was stopped, and passes over what is done.
