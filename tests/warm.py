@@ -82,6 +82,10 @@ class Started:
         self.stderr.close()
         self.wait()
 
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
     def send_signal(self, number: int) -> None:
         if self._process.exitcode is None:  # the number of one that has ended may be another program's by now
             os.kill(self.pid, number)

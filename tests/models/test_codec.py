@@ -44,6 +44,7 @@ SIDE, COUNT = 16, 12
 PLAIN16 = ImageSpec(SIDE, SIDE, 1)
 EVALUATION = ["--count", 32, "--metrics", "swd,msssim", "--device", "cpu"]
 DIRECTION = ["--plus", "3-5", "--minus", "8,9", "--steps", 3, "--seeds", 3]
+PIXELS_ALONE = {"autoencoder", "progan", "stylegan3"}
 KINDS = {"pixels": InPixels, "latents": InLatents}
 FAMILY = {
     "name": "mlp",
@@ -212,7 +213,7 @@ class Halved:
         return F.interpolate(latents, scale_factor=2, mode="nearest")
 
 
-@pytest.mark.parametrize("name", sorted(set(TINY) - {"autoencoder", "progan"}))  # which are made for pixels
+@pytest.mark.parametrize("name", sorted(set(TINY) - PIXELS_ALONE))
 def test_any_family_plays_in_latents_and_draws_pixels(name):
     known = registry.FAMILIES[name]
     family = type("InHalves", (known,), {"codec": Halved()})(tiny_config(name), PLAIN16, batch_size=8)

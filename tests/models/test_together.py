@@ -20,7 +20,7 @@ from tests.tiny_families import (
     tiny_game,
 )
 
-ONE_PASS = {"autoencoder", "progan", "stylegan2", "r3gan", "mlp"}
+ONE_PASS = {"autoencoder", "progan", "stylegan2", "stylegan3", "r3gan", "mlp"}
 ADA = {"ada": {"mode": "fixed", "p": 0.7, "kinds": ["blit", "color", "noise"]}}
 
 
