@@ -97,7 +97,8 @@ def test_all_of_it_at_random_and_retries_are_counted(
     from pipeline.data.streaming.stream import ImageStream
 
     with FaultyStore(root, at_random(1, 0.5)) as store:
-        index = opened(store, tmp_path)
+        # So long that a busy machine's silence is not taken for the store's, which would be a retry too many.
+        index = opened(store, tmp_path, silence_seconds=3)
         before = store.faults.total() - store.faults["redirect"] - store.faults["no-range"]
         config = DataConfig(workers=1, lanes=8, mirror=True)
         with ImageStream(index, config, seed=5, process=Process(), images_seen=0, labels=True) as stream:
