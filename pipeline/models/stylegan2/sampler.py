@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,23 +15,25 @@ from pipeline.models.stylegan2.generator import Generator, Noise
 from pipeline.randomness import SampleRandomness
 
 
-class StyleGAN2Sampler(LatentSampler):
-    """Draws images with the stored noise constants, in float32.
+class MappedSampler(LatentSampler):
+    """Draws images from w, the same for each layer unless codes say otherwise.
 
     Truncation moves w towards w_avg or, with classes, towards the mean w of its class, because w_avg, the
     mean over all classes, belongs to none of them. The mean of a class is computed when it is first needed,
-    from the generator as it is then. Codes are w of each layer. Implements latents.StyledSpace,
-    latents.LinearSpace and latents.MovableSpace.
+    from the generator as it is then. Codes are w of each layer.
+
+    generator: has `mapping`, `z_dim`, `classes` and `layers`.
     """
 
-    def __init__(self, generator: Generator, codec: Codec = PIXELS) -> None:
+    def __init__(self, generator: Any, codec: Codec = PIXELS) -> None:
         super().__init__(generator, generator.classes, codec)
         self.generator = generator
         self._means = MeanCodes(generator.mapping, generator.z_dim)
 
     @property
     def layers(self) -> int:
-        return self.generator.layers
+        layers: int = self.generator.layers
+        return layers
 
     def _random(self, randomness: SampleRandomness, truncation: float) -> Tensor:
         return randomness.normal(self.generator.z_dim)
@@ -40,12 +43,22 @@ class StyleGAN2Sampler(LatentSampler):
         mean = None
         if truncation != 1 and labels is not None and len(labels):
             mean = self._means.of(labels, labels.device)
-        w = mapping.truncate(mapping(z, labels), truncation, mean)
+        w: Tensor = mapping.truncate(mapping(z, labels), truncation, mean)
         return w[:, None].expand(-1, self.layers, -1)
 
     def class_mean(self, label: int) -> Tensor:
         """Returns the mean w of a class, [w_dim]."""
         return self._means.mean(label, self.device)
+
+    def _known(self, z: Tensor, codes: Tensor) -> Tensor:
+        return codes
+
+
+class StyleGAN2Sampler(MappedSampler):
+    """Draws images with the stored noise constants, in float32. Implements latents.StyledSpace,
+    latents.LinearSpace and latents.MovableSpace."""
+
+    generator: Generator
 
     def _made(self, codes: Tensor) -> Tensor:
         return self._images(codes, "const")
@@ -76,6 +89,3 @@ class StyleGAN2Sampler(LatentSampler):
     def _images(self, codes: Tensor, noise: Noise, begin: Tensor | None = None) -> Tensor:
         images: Tensor = self.generator.synthesis(codes, noise, begin=begin, exact=True)
         return images
-
-    def _known(self, z: Tensor, codes: Tensor) -> Tensor:
-        return codes
