@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pickle
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.torch_version import TorchVersion
 from torch.utils.checkpoint import checkpoint
 
 from pipeline.config.families import StyleGAN3Config
@@ -24,6 +21,7 @@ from pipeline.contracts import ImageSpec
 from pipeline.importing import Part, parts_of, read_weights
 from pipeline.models.stylegan2.foreign import ada_name
 from pipeline.models.stylegan3.foreign import stylegan3_name
+from tools.research.modules import comparing_versions
 from tools.research.parity.filling import Rule
 from tools.research.parity.stylegan2 import Theirs, fill
 from tools.research.peers import isolated
@@ -35,21 +33,8 @@ _AT_ONCE = 1 << 24
 @contextmanager
 def importing(checkout: Path) -> Iterator[None]:
     """Use it around all that calls their code."""
-    with _with_versions(), isolated(checkout, stand_ins=("requests",)):
+    with comparing_versions(), isolated(checkout, stand_ins=("requests",)):
         yield
-
-
-@contextmanager
-def _with_versions() -> Iterator[None]:
-    """Of pkg_resources, which newer setuptools lack, it needs the comparison of versions alone."""
-    stand_in: Any = ModuleType("pkg_resources")
-    stand_in.parse_version = TorchVersion
-    missing = sys.modules.setdefault("pkg_resources", stand_in) is stand_in
-    try:
-        yield
-    finally:
-        if missing:
-            del sys.modules["pkg_resources"]
 
 
 @contextmanager
