@@ -95,6 +95,24 @@ class MovableSpace(LatentSpace, Protocol):
 
 
 @runtime_checkable
+class OrbitedSpace(LatentSpace, Protocol):
+    """A latent space of scenes that a camera sees, which can stand elsewhere."""
+
+    @property
+    def azimuths(self) -> tuple[float, float]:
+        """From where to where the camera has stood around the scenes in training, in degrees."""
+        ...
+
+    def seen_from(self, codes: Tensor, azimuths: Tensor, polars: Tensor | None = None) -> Tensor:
+        """Returns the codes of the same scenes as seen from elsewhere.
+
+        azimuths: [N], in degrees, that the camera stands around the pole. polars: [N], in degrees, its angles
+        from the pole; None for those that the codes have.
+        """
+        ...
+
+
+@runtime_checkable
 class LinearSpace(LatentSpace, Protocol):
     """A latent space whose codes enter linear layers, whose weights show which directions change images most
     (Shen and Zhou 2021)."""

@@ -21,7 +21,18 @@ OnFault = Literal["skip", "error"]
 _CHANGING = (
     *("filter", "fit", "align", "range", "background", "alpha", "format", "quality", "shard_size", "seed"),
     *("count", "min_side", "max_aspect", "min_sharpness", "duplicates", "duplicate_bits", "hold_out"),
-    *("on_absent", "class_names", "caption_column", "image_column", "every", "follow_links", "no_report"),
+    *(
+        "on_absent",
+        "class_names",
+        "caption_column",
+        "image_column",
+        "every",
+        "follow_links",
+        "no_report",
+        "pairs",
+        "maps",
+        "fields",
+    ),
 )
 """Options that have no meaning for shards that stay as they are."""
 
@@ -136,6 +147,23 @@ class PrepareOptions:
             "that the source brings along or is, or in tars txt or a key of the .json.",
         ),
     ] = None
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INPUTS|left|right",
+            help="Pairs for models that make images of images: SOURCE has what they are to make, INPUTS, a "
+            "source of any kind, what they make it of, under the same names. left, right: pictures hold both "
+            "side by side, and this half is the input. It becomes the field `input`.",
+        ),
+    ] = None
+    maps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MAPS",
+            help="A source of label maps under the same names, pictures of one channel whose values are "
+            "codes. They become the field `map`.",
+        ),
+    ] = None
     class_names: Annotated[
         Path | None,
         typer.Option(
@@ -152,6 +180,14 @@ class PrepareOptions:
         float,
         typer.Option(min=0, metavar="SECONDS", help="Seconds between frames taken of a video; 0 takes all."),
     ] = 1.0
+    fields: Annotated[
+        str | None,
+        typer.Option(
+            metavar="edges,parts,text,scene",
+            help="Of demo:faces, what is stored beside each portrait: its contours, a mask of its parts, a "
+            "sentence about it, a graph of its objects. One or several, with commas.",
+        ),
+    ] = None
     on_absent: Annotated[
         OnFault,
         typer.Option(help="What to do about a row of FILE whose picture is not in SOURCE: skip it, or stop."),
@@ -259,6 +295,9 @@ class PrepareOptions:
             choice=Choice(self.min_side, self.max_aspect, self.min_sharpness),
             duplicates=self.duplicates,
             duplicate_bits=self.duplicate_bits,
+            pairs=self.pairs,
+            maps=self.maps,
+            fields=tuple(name.strip() for name in self.fields.split(",")) if self.fields is not None else (),
         )
 
     @property

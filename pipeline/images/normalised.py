@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, get_args
 
+import numpy as np
 from PIL import Image, ImageOps, features
 
 from pipeline.images.codec import MODES, FormatName
@@ -69,6 +70,17 @@ def read_picture(data: bytes, reading: Reading = PLAIN) -> Plain:
         made = plain(upright, reading, deep_pixels(data, picture, upright, unpacked))
         made = replace(made, turned=turned)
         return replace(made, remarks=made.remarks | {"frames"}) if more else made
+
+
+def read_codes(data: bytes) -> Image.Image:
+    """A picture of one channel of 8 bits as L, whose values are its own or those of its palette's entries.
+    Unreadable for any other."""
+    with _opened(data) as picture:
+        _check_size(picture)
+        if picture.mode not in ("L", "P", "1"):
+            raise Unreadable(f"has mode {picture.mode}; a label map has one channel of 8 bits")
+        picture.load()
+        return Image.fromarray(np.asarray(picture).astype(np.uint8))
 
 
 def load(data: bytes) -> Image.Image:

@@ -12,7 +12,8 @@ from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.sink import ShardSink
-from pipeline.data.streaming.stream import ImageStream, read_uint8
+from pipeline.data.streaming.numbered import read_uint8
+from pipeline.data.streaming.stream import ImageStream
 from tests.data.feeds import file
 
 COUNT, SIDE = 43, 32

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.verify import verify
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import RunFailed, UserError
 from tests.data.sets import draw_global, make_set, numbers
 

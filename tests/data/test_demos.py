@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -16,8 +17,43 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.sources.faces.portrait import portrait
 from pipeline.data.sources.faces.traits import HAIRS, traits
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import UserError
+
+
+def test_digits_on_photographs_are_what_digits_and_crops_differ_by(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("sklearn.datasets")
+    prepare("demo:digits-on-photographs", tmp_path, workers=1)
+    index = ShardIndex.read(tmp_path)
+    assert (index.count, index.classes) == (1797, tuple("0123456789"))
+    assert (index.height, index.width, index.channels) == (32, 32, 3)
+    photographs = [
+        np.asarray(Image.fromarray(datasets.load_sample_image(name)).reduce(2), np.int16)
+        for name in ("china.jpg", "flower.jpg")
+    ]
+    images, labels, _ = next(read_uint8(index, batch_size=20))
+    assert labels is not None
+    digits = datasets.load_digits()
+    with ShardReader(index) as reader:
+        for n in range(20):
+            number = int(reader.read(0, n).meta["source"].removeprefix("digit-"))
+            assert digits.target[number] == labels[n]
+            grey = Image.fromarray(np.round(digits.images[number] * 255 / 16).astype(np.uint8))
+            digit = np.asarray(grey.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS), np.int16)
+            found = images[n].permute(1, 2, 0).numpy()
+            assert any(lies_in(digit, found, photograph) for photograph in photographs)
+
+
+def lies_in(
+    digit: npt.NDArray[np.int16], found: npt.NDArray[np.uint8], photograph: npt.NDArray[np.int16]
+) -> bool:
+    """Whether |digit - crop| is what was found for some crop of the photograph, by its corner pixel first."""
+    inner = photograph[: photograph.shape[0] - 31, : photograph.shape[1] - 31]
+    for top, left in np.argwhere((np.abs(digit[0, 0] - inner) == found[0, 0]).all(axis=2)):
+        crop = photograph[top : top + 32, left : left + 32]
+        if np.array_equal(np.abs(digit - crop), found):
+            return True
+    return False
 
 
 def test_digits(tmp_path: Path) -> None:

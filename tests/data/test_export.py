@@ -14,7 +14,7 @@ from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.export import class_folders, export
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_samples
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import UserError
 from tests.evaluation.worlds import write_shards
 

@@ -20,7 +20,8 @@ from pipeline.data.shards.reader import read_samples
 from pipeline.data.shards.rewrite import keep_samples
 from pipeline.data.shards.sink import ShardSink
 from pipeline.data.shards.verify import verify
-from pipeline.data.streaming.stream import ImageStream, read_uint8
+from pipeline.data.streaming.numbered import read_uint8
+from pipeline.data.streaming.stream import ImageStream
 from pipeline.errors import UserError
 from tests.data.fields import FIELDS, beside, grey, make_fields_set
 from tests.data.sets import make_set, numbers, png

@@ -26,7 +26,8 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_keys, read_labels, read_samples
 from pipeline.data.shards.verify import verify
 from pipeline.data.streaming.lanes import Order
-from pipeline.data.streaming.stream import ImageStream, read_uint8
+from pipeline.data.streaming.numbered import read_uint8
+from pipeline.data.streaming.stream import ImageStream
 from pipeline.errors import UserError
 from tests.data.foreign import counting, encoded, in_place, in_place_of, photo, write_shards
 from tests.data.sets import CLASSES, draw_global, make_set, png

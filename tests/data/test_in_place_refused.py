@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, ImageCms
 from pipeline.data.preparing import survey
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_labels
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import UserError
 from pipeline.images.pixels import Plain
 from tests.data.foreign import counting, encoded, in_place, in_place_of, photo, write_shards

@@ -23,7 +23,7 @@ from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.places import Place, pack_places, parse_places, place_in, read_places
 from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.verify import verify
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import Damaged, RunFailed, UserError
 from tests.data.foreign import counting, in_place, write_shards
 from tests.data.sets import draw_global, numbers

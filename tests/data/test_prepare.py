@@ -178,9 +178,14 @@ def _raw(name: str, data: bytes) -> Callable[[Path], Path]:
 A = {"a.png": plain(1)}
 WRONG: dict[str, tuple[Callable[[Path], str | Path], dict[str, Any], str]] = {
     "no such source": (lambda _: "/no/such", {}, "no such source; allowed: a folder, .zip, .tar, .* demo:"),
-    "no such demo": (lambda _: "demo:cats", {}, "demo:cats: no such demo; allowed: demo:digits, demo:faces"),
+    "no such demo": (lambda _: "demo:cats", {}, "demo:cats: no such demo; allowed: demo:digits, "),
     "columns of a folder": (_files(A), {"image_column": "x"}, "--image-column x: .*in is no table; leave"),
     "seconds of a folder": (_files(A), {"every": 2.0}, "--every 2: .*in is no video; leave the option out"),
+    "fields of a folder": (_files(A), {"fields": ("edges",)}, "--fields edges: .*in draws no such.*leave"),
+    "unknown field": (
+        lambda _: "demo:faces", {"fields": ("parts", "part")},
+        "--fields part: demo:faces draws no such field; allowed: edges, parts, text, scene",
+    ),
     "empty folder": (_files({"x/readme.txt": b""}), {}, "in: holds no images"),
     "none readable": (_files({"a.png": b"x"}), {}, "none of its images can be read.*a.png: not an image"),
     "no resolution": (

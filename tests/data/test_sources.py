@@ -17,7 +17,7 @@ from pipeline.data.archives import zips
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import RunFailed, UserError
 from tests.data.feeds import call, file, folder, labels_of, noise, plain, stored
 

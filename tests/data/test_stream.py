@@ -17,7 +17,8 @@ from pipeline.config.run import DataConfig
 from pipeline.contracts import Process
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.lanes import Order
-from pipeline.data.streaming.stream import ImageStream, read_uint8
+from pipeline.data.streaming.numbered import read_uint8
+from pipeline.data.streaming.stream import ImageStream
 from pipeline.data.streaming.workers import WorkerDied
 from pipeline.errors import UserError
 from pipeline.randomness import derive_seed

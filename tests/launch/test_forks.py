@@ -29,7 +29,7 @@ from pipeline.storage.snapshots import open_snapshot
 from pipeline.training.state import take
 from tests.launch.clusters import cluster_file
 from tests.small_run import hrgan, logged, write_config
-from tests.tiny_families import BATCH, DIGITS, TINY, tiny_config, tiny_family, tiny_trainer
+from tests.tiny_families import BATCH, DIGITS, FIELDS, TINY, tiny_config, tiny_family, tiny_trainer
 from tools.compare_runs import differences
 
 LENGTH, HALF = 96, 48
@@ -264,8 +264,9 @@ def test_what_every_family_leaves_fits_itself_and_nothing_else(tmp_path, name):
     store = CheckpointStore(tmp_path / "a", 1)
     store.save(take(trainer), images_seen=8, step=1, world_size=1, config_digest="")
     again = config.model_copy(update={"start": StartConfig(source=str(tmp_path / "a"), keep="all")})
-    check_fork(again, tmp_path / "b", DIGITS)
-    coloured = dataclasses.replace(DIGITS, channels=3)
+    digits = dataclasses.replace(DIGITS, fields=FIELDS.get(name, ()))
+    check_fork(again, tmp_path / "b", digits)
+    coloured = dataclasses.replace(digits, channels=3)
     with pytest.raises(
         UserError, match=r"^start\.keep=all: .*: does not fit .* in the checkpoint, .* here; allow"
     ):

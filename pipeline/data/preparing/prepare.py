@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ from pipeline.data.sources.class_names import called
 from pipeline.data.sources.classes import MODES, class_names, labelling
 from pipeline.data.sources.layouts import refuse_whole
 from pipeline.data.sources.opening import source_kind
+from pipeline.data.sources.pairs import HALVES, INPUT, MAP, HalvedSource, PairedSource
 from pipeline.data.sources.source import Source, Wanted
 from pipeline.data.sources.tables import Labelling
 from pipeline.errors import UserError
@@ -76,6 +78,7 @@ def prepare(
         return _add_pyramid(Path(source), Path(out), asked.pyramid, workers, progress, began)
     asked.check()
     kind = source_kind(str(source))
+    kind.check_fields(str(source), asked.fields)
     if str(asked.labels) == "auto":
         refuse_whole(str(source))
     size = asked.size(kind.side)
@@ -84,6 +87,7 @@ def prepare(
     wanted = _wanted(asked, size and max(size))
     refuse_strangers(Path(out))
     with one_of_writers(Path(out)), opened(kind, str(source), wanted, Path(out), progress) as pictures:
+        pictures = _in_pairs(pictures, asked, wanted)
         report = _make(pictures, str(source), Path(out), asked, size, workers, progress, say, about)
     if asked.pyramid:
         for root in (Path(out) / HELD_OUT, Path(out)) if report.held_out else (Path(out),):
@@ -104,7 +108,23 @@ def _wanted(asked: Asked, side: int | None) -> Wanted:
         caption_column=asked.caption_column if str(asked.labels) in MODES else None,
         image_column=asked.image_column,
         every=asked.every,
+        fields=asked.fields,
     )
+
+
+def _in_pairs(pictures: Source, asked: Asked, wanted: Wanted) -> Source:
+    """The pictures with what they are to be made of beside them, if it was asked for."""
+    if asked.pairs in HALVES:
+        pictures = HalvedSource(pictures, asked.pairs)
+    elif asked.pairs is not None:
+        pictures = _paired(pictures, asked.pairs, INPUT, wanted)
+    return pictures if asked.maps is None else _paired(pictures, asked.maps, MAP, wanted)
+
+
+def _paired(pictures: Source, others: str, name: str, wanted: Wanted) -> Source:
+    wanted = replace(wanted, label_column=None, caption_column=None)
+    source = source_kind(others).open(others, wanted)
+    return PairedSource(pictures, source, name, listing_digest(source.listing, None))
 
 
 def _refuse_unused(asked: Asked, depends: Mapping[str, object], source: str) -> None:

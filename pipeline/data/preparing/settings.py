@@ -40,7 +40,9 @@ class Asked:
     pictures, by the hash of their content, that go into a data set of their own, OUT/held-out. fit: how
     pictures of another shape come to this one. align: a file of landmarks, by which faces come to one
     place instead. choice: what a picture must be like. duplicates: what becomes of near-duplicates,
-    which differ in at most `duplicate_bits` of 64 bits.
+    which differ in at most `duplicate_bits` of 64 bits. pairs: what each picture is to be made of: a
+    source with pictures of the same names, or the half, left or right, of pictures that hold both. maps: a
+    source with label maps of the same names. fields: as `Wanted` has them.
     """
 
     resolution: int | None = None
@@ -71,6 +73,9 @@ class Asked:
     choice: Choice = ALL
     duplicates: Duplicates = "keep"
     duplicate_bits: int = 2
+    pairs: str | None = None
+    maps: str | None = None
+    fields: tuple[str, ...] = ()
 
     @property
     def sized(self) -> bool:

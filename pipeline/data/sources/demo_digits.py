@@ -14,17 +14,18 @@ _NAME = "demo:digits"
 class DigitsSource:
     """Handwritten digits, ten classes, white on black."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = _NAME) -> None:
+        """Raises UserError without scikit-learn."""
         try:
             from sklearn.datasets import load_digits
         except ImportError as error:
             raise UserError(
-                f"{_NAME}: needs scikit-learn, which is not installed; pip install 'hrgan[demo]'"
+                f"{title}: needs scikit-learn, which is not installed; pip install 'hrgan[demo]'"
             ) from error
         digits = load_digits()
         # Stored as counts of ink in 4x4 blocks of a bitmap: 0 to 16.
         self._images = np.round(digits.images * (255 / 16)).astype(np.uint8)
-        self.title = _NAME
+        self.title = title
         names = [f"digit-{i:04d}" for i in range(len(self._images))]
         self.listing = Listing(names, [64] * len(names), [str(label) for label in digits.target])
 

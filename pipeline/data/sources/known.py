@@ -24,8 +24,12 @@ KNOWN: Mapping[str, str] = {
     "`/PATH` and `:SPLIT`",
     "demo:digits": "scikit-learn's 1,797 handwritten digits, enlarged to 32 pixels, in ten classes (extra "
     "`demo`)",
+    "demo:digits-on-photographs": "the same digits, each blended with a crop of one of two photographs, in "
+    "colour, at 8 to 256 pixels",
     "demo:faces": "portraits that are drawn by the program, at 16 to 1024 pixels, with the colour of the "
     "hair as the class",
+    "demo:heads": "heads in three dimensions, seen from all around at 16 to 1024 pixels, with the camera's "
+    "azimuth and polar angle in degrees as the field `pose` and the colour of the hair as the class",
 }
 """The words of each kind in the table `SOURCES` of `opening`, and remarks on it in Markdown."""
 

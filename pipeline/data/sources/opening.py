@@ -9,6 +9,8 @@ from pipeline.data.sources import (
     cifar,
     demo_digits,
     demo_faces,
+    demo_heads,
+    demo_photographs,
     folder,
     hub,
     idx,
@@ -37,7 +39,9 @@ SOURCES: tuple[SourceKind, ...] = (
     video.KIND,
     hub.KIND,
     demo_digits.KIND,
+    demo_photographs.KIND,
     demo_faces.KIND,
+    demo_heads.KIND,
 )
 """The first kind that fits is taken, so that what is more special stands before a folder."""
 

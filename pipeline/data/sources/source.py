@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.contracts import Field
 from pipeline.errors import UserError
 from pipeline.images.kinds import Others
-from pipeline.images.normalised import MOST_PIXELS, PLAIN, Unreadable, read_picture, size_of
+from pipeline.images.normalised import MOST_PIXELS, PLAIN, Unreadable, read_codes, read_picture, size_of
 from pipeline.images.pixels import Reading, Remark
 from pipeline.storage.faults import machine_explained
 
@@ -96,7 +96,7 @@ class Wanted:
     links that lead out of it. label_column: which of several labels that a source itself has;
     caption_column: where in it the pictures' texts are. found: is told now and then how many files were
     listed so far. image_column: of a table; None: the only one. every: seconds between the frames that are
-    taken of a video; 0: all frames.
+    taken of a video; 0: all frames. fields: what a demo draws beside each picture.
     """
 
     count: int | None = None
@@ -109,6 +109,7 @@ class Wanted:
     found: Callable[[int], object] = lambda count: None
     image_column: str | None = None
     every: float = 1.0
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ class SourceKind:
 
     words: its name in help and errors, as `known` has it. fits: whether what the user gave as SOURCE is of
     this kind. side: pixels a side of a kind whose pictures have no size of their own. reopen: opens a source
-    that another process has listed, if its listing is all that it has to know.
+    that another process has listed, if its listing is all that it has to know. fields: what it draws beside
+    each picture if it is asked to.
     """
 
     words: str
@@ -125,6 +127,14 @@ class SourceKind:
     open: Callable[[str, Wanted], Source]
     side: int | None = None
     reopen: Callable[[str, Wanted, Listing], Source] | None = None
+    fields: tuple[str, ...] = ()
+
+    def check_fields(self, source: str, asked: Sequence[str]) -> None:
+        """Raises UserError unless all that is asked for is among `fields`."""
+        for name in asked:
+            if name not in self.fields:
+                instead = f"allowed: {', '.join(self.fields)}" if self.fields else "leave the option out"
+                raise UserError(f"--fields {name}: {source} draws no such field; {instead}")
 
 
 class FileSource(ABC):
@@ -141,6 +151,11 @@ class FileSource(ABC):
 
     def size(self, number: int) -> tuple[int, int]:
         return size_of(self._bytes(number))
+
+    def codes(self, number: int) -> Image.Image:
+        """Picture `number` as a label map: one channel, whose values count and not what they look like.
+        Unreadable, with the reason."""
+        return read_codes(self._bytes(number))
 
     @abstractmethod
     def _bytes(self, number: int) -> bytes:

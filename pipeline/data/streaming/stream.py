@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from types import TracebackType
 
 import torch
@@ -14,11 +12,8 @@ from torch import Tensor
 
 from pipeline.config.run import DataConfig
 from pipeline.contracts import Batch, ImageSpec, Process
-from pipeline.data.shards.decode import decode_sample
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.levels import level_sizes, open_level
-from pipeline.data.shards.reader import ShardReader
-from pipeline.data.shards.samples import no_damage
 from pipeline.data.stores.patience import AGAIN
 from pipeline.data.streaming.ahead import Stride
 from pipeline.data.streaming.chunks import Decoder, Notes, chunk_size
@@ -290,57 +285,3 @@ class ImageStream:
         view, skip = self._view, self._config.on_damage == "skip"
         decoder = Decoder(view.index, self._order, skip=skip, factor=view.factor, fields=self._fields)
         return decoder.brought_along(self._stride)
-
-
-def read_uint8(
-    index: ShardIndex, start: int = 0, stop: int | None = None, batch_size: int = 64
-) -> Iterator[tuple[Tensor, list[int] | None, list[str]]]:
-    """Samples [start, stop) as stored, unflipped: (images [N, C, H, W] uint8, labels or None, keys).
-
-    Raises UserError for a damaged sample, naming shard and key.
-    """
-    with UnflippedReader(index) as reader:
-        end = index.count if stop is None else min(stop, index.count)
-        for first in range(start, end, batch_size):
-            yield reader.read(range(first, min(first + batch_size, end)))
-
-
-class UnflippedReader:
-    """Reads samples as they are stored, unflipped, by their number in the data set."""
-
-    def __init__(self, index: ShardIndex) -> None:
-        self._index, self._reader = index, ShardReader(index)
-        self._starts = list(accumulate((shard.count for shard in index.shards), initial=0))
-
-    def read(self, numbers: Sequence[int]) -> tuple[Tensor, list[int] | None, list[str]]:
-        """(images [N, C, H, W] uint8, labels or None, keys). UserError for a damaged sample, naming shard
-        and key."""
-        with no_damage():
-            return _read_batch(self._index, self._reader, [self._place(number) for number in numbers])
-
-    def image(self, number: int) -> Tensor:
-        """One image [C, H, W] uint8; errors as `read`."""
-        return self.read([number])[0][0]
-
-    def _place(self, number: int) -> tuple[int, int]:
-        shard = bisect_right(self._starts, number) - 1
-        return shard, number - self._starts[shard]
-
-    def __enter__(self) -> UnflippedReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._reader.close()
-
-
-def _read_batch(
-    index: ShardIndex, reader: ShardReader, places: list[tuple[int, int]]
-) -> tuple[Tensor, list[int] | None, list[str]]:
-    images, labels, keys = [], [], []
-    for shard, member in places:
-        sample = reader.read(shard, member)
-        images.append(decode_sample(index, shard, sample))
-        labels.append(sample.label)
-        keys.append(sample.key)
-    known = [label for label in labels if label is not None]
-    return torch.stack(images).permute(0, 3, 1, 2).contiguous(), known if index.classes else None, keys

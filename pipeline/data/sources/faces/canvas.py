@@ -11,27 +11,39 @@ import numpy.typing as npt
 Plane = npt.NDArray[Any]  # of float32
 
 
+PARTS = (
+    *("background", "hair", "face", "ears", "neck", "clothes", "eyes"),
+    *("irises", "brows", "nose", "mouth", "beard", "glasses"),
+)
+"""What a pixel may show; its code is its place here. Eyes are without irises."""
+CODES = {name: code for code, name in enumerate(PARTS)}
+
+
 class Canvas:
-    """A square picture [S, S, 3] float32 in [0, 1]; x and y run from -1 to 1, right and down."""
+    """A square picture [S, S, 3] float32 in [0, 1]; x and y run from -1 to 1, right and down. codes: what
+    each pixel shows, uint8 [S, S] (`PARTS`)."""
 
     def __init__(self, side: int) -> None:
         self.side = side
         self.pixel = 2.0 / side
         self.rgb: Plane = np.zeros((side, side, 3), np.float32)
+        self.codes: npt.NDArray[np.uint8] = np.zeros((side, side), np.uint8)
         self._axis = ((np.arange(side, dtype=np.float32) + 0.5) * self.pixel - 1).astype(np.float32)
 
     def patch(self, left: float = -1, top: float = -1, right: float = 1, bottom: float = 1) -> Patch:
         """The part of the canvas within these bounds."""
         rows = slice(*np.searchsorted(self._axis, (top, bottom)).tolist())
         columns = slice(*np.searchsorted(self._axis, (left, right)).tolist())
-        return Patch(self.rgb[rows, columns], self._axis[None, columns], self._axis[rows, None], self.pixel)
+        axes = self._axis[None, columns], self._axis[rows, None]
+        return Patch(self.rgb[rows, columns], self.codes[rows, columns], *axes, self.pixel)
 
 
 @dataclass
 class Patch:
-    """A view of a canvas: `rgb` [h, w, 3], x [1, w], y [h, 1], `pixel`: the width of one."""
+    """A view of a canvas: `rgb` [h, w, 3], codes [h, w], x [1, w], y [h, 1], `pixel`: the width of one."""
 
     rgb: Plane
+    codes: npt.NDArray[np.uint8]
     x: Plane
     y: Plane
     pixel: float
@@ -39,6 +51,10 @@ class Patch:
     def paint(self, cover: Plane, colour: object) -> None:
         """Lays `colour` (three numbers, or [h, w, 3]) over the picture where `cover` [h, w] is 1."""
         self.rgb += cover[..., None] * (np.asarray(colour, np.float32) - self.rgb)
+
+    def mark(self, cover: Plane, part: str) -> None:
+        """Says that what is shown where `cover` is more than half is this part."""
+        self.codes[cover > 0.5] = CODES[part]
 
     def darken(self, cover: Plane, tint: object = (0.0, 0.0, 0.0)) -> None:
         """Multiplies by `tint` where `cover` is 1."""

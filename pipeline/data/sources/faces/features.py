@@ -32,6 +32,7 @@ def _eye(canvas: Canvas, head: Head, side: int) -> None:
     opening = inside(upper - v, soft) * inside(v - lower, soft) * inside(np.abs(u) - 0.98, soft)
     white = 0.93 - 0.35 * smooth(np.abs(u), 0.3, 1.0) - 0.40 * inside(v - upper - 0.14, 0.25)
     patch.paint(opening, np.stack([white, white * 0.965, white * 0.95], -1))
+    patch.mark(opening, "eyes")
     _iris(patch, head, u, v, soft, opening)
     brown = 0.35 * hair_colour(traits) * 0.5 + 0.02
     lash = inside(np.abs(v - upper) - 0.055 - 0.035 * side * u, 0.6 * soft + 0.05) * inside(
@@ -53,7 +54,9 @@ def _iris(patch: Patch, head: Head, u: Plane, v: Plane, soft: float, opening: Pl
     angle = np.arctan2(gy, gx)
     fibres = 0.16 * wave(angle, traits.grain, octaves=4, base=7.0) * smooth(radius, 0.12, 0.3)
     glow = 0.75 + 0.55 * smooth(gy, -0.25, 0.4) + fibres - 0.55 * smooth(radius, 0.32, 0.43)
-    patch.paint(opening * inside(radius - 0.43, soft), np.asarray(traits.eyes, np.float32) * glow[..., None])
+    disc = opening * inside(radius - 0.43, soft)
+    patch.paint(disc, np.asarray(traits.eyes, np.float32) * glow[..., None])
+    patch.mark(disc, "irises")
     patch.paint(opening * inside(radius - 0.19, soft + 0.02), (0.02, 0.02, 0.025))
     patch.darken(0.45 * opening * inside(v + 0.36, 0.30))
     lamp = inside(ellipse(gx - 0.16 * math.copysign(1, traits.light), gy + 0.17, 0.095, 0.085), soft + 0.02)
@@ -75,6 +78,7 @@ def brows(canvas: Canvas, head: Head) -> None:
         cover = inside(np.abs(y - arc) - thick + hairs, 0.022 + 2 * patch.pixel) * inside(np.abs(u) - 1, 0.22)
         colour = 0.62 * hair_colour(traits) + 0.10 * skin_colour(traits)
         patch.paint(0.82 * cover, colour)
+        patch.mark(cover, "brows")
 
 
 def nose(canvas: Canvas, head: Head) -> None:
@@ -84,6 +88,8 @@ def nose(canvas: Canvas, head: Head) -> None:
     x, y = head.at(patch)
     y = y - head.lift
     middle = head.across(0.0)
+    tip = ellipse(x - middle - 0.05 * traits.yaw, y - 0.32, 0.165 * traits.nose, 0.105)
+    patch.mark(inside(np.minimum(tip, _ridge(head, x, y)), 2 * patch.pixel), "nose")
     shadow = bell(x - middle + 0.05 * traits.light, y - 0.425, 0.13 * traits.nose, 0.035)
     patch.darken(0.36 * shadow, (0.45, 0.25, 0.20))
     for side in (-1, 1):
@@ -97,6 +103,11 @@ def nose(canvas: Canvas, head: Head) -> None:
         patch.darken(0.36 * edge, (0.48, 0.28, 0.22))
     shine = bell(x - middle - 0.03 * math.copysign(1, traits.light), y - 0.275, 0.035, 0.035)
     patch.paint(0.16 * shine, (1.0, 0.98, 0.95))
+
+
+def _ridge(head: Head, x: Plane, y: Plane) -> Plane:
+    """Distance from the ridge of the nose; negative inside."""
+    return ellipse(x - head.across(0.0), y - 0.16, 0.085 * head.traits.nose, 0.21)
 
 
 def mouth(canvas: Canvas, head: Head) -> None:
@@ -122,6 +133,7 @@ def mouth(canvas: Canvas, head: Head) -> None:
     patch.paint(0.16 * lower * bell(u - 0.15 * traits.light, v - gap - 0.035, 0.35, 0.018), (1.0, 0.95, 0.93))
     between = inside(-v, soft) * inside(v - gap, soft) * ends
     _teeth(patch, u, v, between, gap)
+    patch.mark(np.maximum(np.maximum(upper, lower), between), "mouth")
     line = inside(np.abs(v) - 0.004, 0.014 + 2 * patch.pixel) * inside(np.abs(u) - 1.04, 0.1)
     patch.darken(0.62 * line * (gap < 0.004), (0.35, 0.12, 0.12))
     corners = bell(np.abs(u) - 1.03, v, 0.10, 0.022)
@@ -163,6 +175,7 @@ def beard(canvas: Canvas, head: Head) -> None:
     cover = np.clip(np.maximum(jaw, lip) * free * rough, 0, 1) * inside(np.sqrt(radius) - 1.02, 0.05)
     shade = 0.75 + 0.35 * smooth(straight * math.copysign(1, head.traits.light), -1, 1)
     patch.paint(0.80 * cover, np.clip(hair_colour(head.traits) * shade[..., None], 0, 1))
+    patch.mark(cover, "beard")
 
 
 def glasses(canvas: Canvas, head: Head) -> None:
@@ -191,6 +204,7 @@ def glasses(canvas: Canvas, head: Head) -> None:
     frame = np.maximum(frame, bridge * inside(np.abs(x - head.across(0)) - near, soft))
     patch.darken(0.18 * np.roll(frame, max(1, int(0.02 / patch.pixel)), axis=0), (0.3, 0.2, 0.2))
     patch.paint(frame, (0.10, 0.09, 0.10) if traits.grain % 2 else (0.34, 0.20, 0.12))
+    patch.mark(frame, "glasses")
 
 
 def _patch(canvas: Canvas, head: Head, x: float, y: float, wide: float, tall: float) -> Patch:

@@ -29,7 +29,9 @@ def behind(canvas: Canvas, head: Head) -> None:
         edge = ellipse(x, y + 0.16, 1.34, 1.16) + 0.045 * wave(angle, traits.grain, 3, 9.0)
         light = _curls(head, x, y)
     light = light * (0.62 + 0.20 * smooth(-y, -1.0, 0.6))
-    patch.paint(inside(edge, 0.02 + 3 * patch.pixel), np.clip(hair_colour(traits) * light[..., None], 0, 1))
+    cover = inside(edge, 0.02 + 3 * patch.pixel)
+    patch.paint(cover, np.clip(hair_colour(traits) * light[..., None], 0, 1))
+    patch.mark(cover, "hair")
 
 
 def front(canvas: Canvas, head: Head) -> None:
@@ -53,6 +55,7 @@ def front(canvas: Canvas, head: Head) -> None:
     shadow = inside(opening + 0.06, 0.10) * inside(-opening - 0.10, 0.10) * inside(np.abs(x) - 0.95, 0.1)
     patch.darken(0.22 * shadow * inside(y - 0.2, 0.3), (0.55, 0.38, 0.32))
     patch.paint(cover, np.clip(hair_colour(traits) * light[..., None], 0, 1))
+    patch.mark(cover, "hair")
 
 
 def _opening(head: Head, x: Plane, y: Plane) -> Plane:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.data.sources.faces.canvas import Canvas, Patch, Plane, bell, ellipse, inside, smooth
-from pipeline.data.sources.faces.traits import HAIRS, SKINS, Traits
+from pipeline.data.sources.faces.traits import CLOTHES, HAIRS, SKINS, Traits
 
 CENTRE_Y = -0.06
 HALF_WIDTH, HALF_HEIGHT = 0.42, 0.56
@@ -80,8 +80,9 @@ def shoulders(canvas: Canvas, traits: Traits) -> None:
     cover = inside(slope - patch.y, 2 * patch.pixel)
     fold = 0.06 * np.sin(patch.x * 9 + 3 * patch.y) * np.sin(patch.y * 7 + traits.light)
     light = 0.82 + 0.22 * patch.x * traits.light + fold - 0.35 * smooth(np.abs(patch.x), 0.35, 1.0)
-    cloth = np.asarray(traits.clothes, np.float32) * light[..., None]
+    cloth = np.asarray(CLOTHES[traits.clothes], np.float32) * light[..., None]
     patch.paint(cover, np.clip(cloth, 0, 1))
+    patch.mark(cover, "clothes")
     collar = inside(np.abs(patch.y - slope - 0.02) - 0.012, 0.02) * inside(np.abs(patch.x) - 0.27, 0.10)
     patch.darken(0.22 * collar * cover)
 
@@ -99,6 +100,7 @@ def neck(canvas: Canvas, traits: Traits) -> None:
     light = np.clip(light, 0, 1) * (1 - 0.42 * (1 - smooth(patch.y, 0.42, 0.72)))
     tint = np.stack([light, light**1.12, light**1.2], -1)
     patch.paint(cover, np.clip(skin_colour(traits) * tint, 0, 1))
+    patch.mark(cover, "neck")
 
 
 def ears(canvas: Canvas, head: Head) -> None:
@@ -113,6 +115,7 @@ def ears(canvas: Canvas, head: Head) -> None:
         inner = inside(ellipse(lean - 0.02 * side, y - 0.03, 0.062, 0.14), 0.10)
         light = np.float32(0.80 + 0.12 * side * head.traits.light)
         patch.paint(outer, colour * np.asarray((light, light * 0.92, light * 0.90)))
+        patch.mark(outer, "ears")
         patch.darken(0.35 * inner * outer, (0.55, 0.35, 0.30))
 
 
@@ -128,6 +131,7 @@ def skin(canvas: Canvas, head: Head) -> None:
     tint = np.stack([light**0.86, light, light**1.08], -1)
     shaded = colour * tint + 0.10 * gloss[..., None]
     patch.paint(cover, np.clip(shaded, 0, 1))
+    patch.mark(cover, "face")
 
 
 def _light(head: Head, x: Plane, y: Plane, radius: Plane, relief: Plane) -> tuple[Plane, Plane]:

@@ -33,15 +33,15 @@ EYES: tuple[Colour, ...] = (
     (0.28, 0.46, 0.30),
     (0.42, 0.48, 0.52),
 )
-CLOTHES: tuple[Colour, ...] = (
-    (0.20, 0.27, 0.42),
-    (0.55, 0.20, 0.22),
-    (0.22, 0.40, 0.34),
-    (0.85, 0.83, 0.78),
-    (0.16, 0.16, 0.18),
-    (0.72, 0.55, 0.25),
-    (0.47, 0.36, 0.55),
-)
+CLOTHES: dict[str, Colour] = {
+    "blue": (0.20, 0.27, 0.42),
+    "red": (0.55, 0.20, 0.22),
+    "green": (0.22, 0.40, 0.34),
+    "white": (0.85, 0.83, 0.78),
+    "black": (0.16, 0.16, 0.18),
+    "yellow": (0.72, 0.55, 0.25),
+    "purple": (0.47, 0.36, 0.55),
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Traits:
     light: float  # angle of the key light, negative from the left
     tone: float
     eyes: Colour
-    clothes: Colour
+    clothes: str
     backdrop: tuple[Colour, Colour]
     grain: int
 
@@ -142,7 +142,7 @@ def traits(seed: int, number: int) -> Traits:
         light=dice.uniform(-1.0, 1.0),
         tone=1 + dice.bell(0.03),
         eyes=EYES[dice.choice((1.4, 1, 0.9, 0.5, 0.4))],
-        clothes=CLOTHES[dice.choice([1] * len(CLOTHES))],
+        clothes=tuple(CLOTHES)[dice.choice([1] * len(CLOTHES))],
         backdrop=(_hue(hue, 0.34, dice.uniform(0.55, 0.95)), _hue(hue + 0.08, 0.42, dice.uniform(0.25, 0.6))),
         grain=derive_seed(seed, "grain", number) % (1 << 31),
     )

@@ -1,0 +1,1 @@
+"""Heads of ellipsoids, as a camera sees them from around."""
