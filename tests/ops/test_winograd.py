@@ -65,8 +65,14 @@ def seen(x, weight, **settings) -> set[str]:
     return set(mode.names)
 
 
-def test_large_convolutions_take_it_in_both_derivatives_and_others_do_not():
-    assert seen(drawn(*LARGE), drawn(64, 64, 3, 3), padding=1) == {"winograd", "winograd_weight"}
+@pytest.mark.parametrize(("outputs", "padding"), [(64, 1), (75, 1), (64, 2), (75, 2)])
+def test_large_convolutions_take_it_in_both_derivatives(outputs, padding):
+    taken = {"winograd", "winograd_weight"}
+    assert seen(drawn(*LARGE), drawn(outputs, 64, 3, 3), padding=padding) == taken
+    assert seen(drawn(8, 75, 8, 9), drawn(outputs, 75, 3, 3), padding=padding) == taken
+
+
+def test_other_convolutions_do_not_take_it():
     planes = torch.contiguous_format
     others = [
         (drawn(*LARGE, layout=planes), drawn(64, 64, 3, 3, layout=planes), {"padding": 1}),
@@ -76,20 +82,26 @@ def test_large_convolutions_take_it_in_both_derivatives_and_others_do_not():
         (drawn(*LARGE), drawn(64, 64, 3, 3), {"padding": 1, "stride": 2}),
         (drawn(*LARGE), drawn(64, 32, 3, 3), {"padding": 1, "groups": 2}),
         (drawn(*LARGE), drawn(64, 64, 1, 1), {}),
-        (drawn(*LARGE), drawn(60, 64, 3, 3), {"padding": 1}),
+        (drawn(*LARGE), drawn(30, 64, 3, 3), {"padding": 1}),
+        (drawn(*LARGE), drawn(64, 64, 3, 3), {"padding": 3}),
         (drawn(1, 64, 8, 8), drawn(64, 64, 3, 3), {"padding": 1}),
     ]
     for x, weight, settings in others:
         assert not [name for name in seen(x, weight, **settings) if "winograd" in name]
 
 
+@pytest.mark.parametrize("channels", [(64, 64), (75, 90)])
+@pytest.mark.parametrize("padding", [1, 2])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_derivatives_of_both_orders_through_it(transposed):
-    x, weight, dy = drawn(*LARGE), drawn(64, 64, 3, 3, seed=1), drawn(*LARGE, seed=2)
+def test_derivatives_of_both_orders_through_it(transposed, padding, channels):
+    inputs, outputs = channels
+    more = (1 - padding if transposed else padding - 1) * 2
+    x, dy = drawn(8, inputs, 8, 9), drawn(8, outputs, 8 + more, 9 + more, seed=2)
+    weight = drawn(*((inputs, outputs) if transposed else (outputs, inputs)), 3, 3, seed=1)
 
     def derivatives(conv, dtype):
         a, w = (t.to(dtype, copy=True).requires_grad_() for t in (x, weight))
-        y = conv(a, w, padding=1)
+        y = conv(a, w, padding=padding)
         first = torch.autograd.grad((y * dy).sum() + y.square().mean(), [a, w], create_graph=True)
         second = torch.autograd.grad(sum(g.square().mean() for g in first), [a, w])
         return y, *first, *second

@@ -41,7 +41,7 @@ constexpr int64_t kProducts = 0;
 
 inline bool winograd_pays(const Tensor& image, at::IntArrayRef weight, const Setting& s, const Least& least) {
 #if defined(CPU_CAPABILITY_AVX512) || defined(CPU_CAPABILITY_AVX2)
-  return is_plain(image, weight, s, 1, 1) && weight[0] % 16 == 0 && weight[1] % 16 == 0 &&
+  return (is_plain(image, weight, s, 1, 1) || is_plain(image, weight, s, 1, 2)) &&
          std::min(weight[0], weight[1]) >= 32 && weight[0] * weight[1] >= least.channels &&
          image.sym_size(0) * image.sym_size(2) * image.sym_size(3) >= least.pixels;
 #else
@@ -51,22 +51,50 @@ inline bool winograd_pays(const Tensor& image, at::IntArrayRef weight, const Set
 
 using Product = Tensor(const Tensor&, const Tensor&);
 
-inline Tensor winograd(const Tensor& x, const Tensor& weight) {
-  static auto op = c10::Dispatcher::singleton().findSchemaOrThrow("hrgan::winograd", "").typed<Product>();
-  return op.call(x, weight);
+// Winograd's form takes whole vectors of channels: how many are missing.
+inline int64_t missing(int64_t channels) { return (16 - channels % 16) % 16; }
+
+// An image with a border of zeros and, after its channels, those that are missing.
+inline Tensor filled(const Tensor& x, int64_t border) {
+  int64_t more = missing(x.size(1));
+  return border == 0 && more == 0 ? x : at::constant_pad_nd(x, {border, border, border, border, 0, more});
 }
 
-inline Tensor winograd_weight(const Tensor& x, const Tensor& dy) {
-  static auto op = c10::Dispatcher::singleton().findSchemaOrThrow("hrgan::winograd_weight", "").typed<Product>();
-  return op.call(x, dy);
+// What lies inside a border, of the channels that were there.
+inline Tensor inside(const Tensor& x, int64_t channels, int64_t border) {
+  int64_t rows = x.size(2) - 2 * border, columns = x.size(3) - 2 * border;
+  Tensor part = x.narrow(1, 0, channels).narrow(2, border, rows).narrow(3, border, columns);
+  return part.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+// A convolution that keeps the size.
+inline Tensor winograd(const Tensor& x, const Tensor& weight) {
+  static auto op = c10::Dispatcher::singleton().findSchemaOrThrow("hrgan::winograd", "").typed<Product>();
+  int64_t outputs = missing(weight.size(0)), inputs = missing(weight.size(1));
+  return op.call(x, outputs + inputs == 0 ? weight : at::constant_pad_nd(weight, {0, 0, 0, 0, 0, inputs, 0, outputs}));
+}
+
+// With a padding of 1 or 2; the latter adds a border whose results stay.
+inline Tensor winograd(const Tensor& x, const Tensor& weight, int64_t padding) {
+  return inside(winograd(filled(x, padding - 1), weight), weight.size(0), 0);
 }
 
 // The weight of the adjoint of a convolution that keeps the size.
 inline Tensor mirrored(const Tensor& weight) { return weight.flip({2, 3}).transpose(0, 1); }
 
+inline Tensor winograd_adjoint(const Tensor& y, const Tensor& weight, int64_t padding) {
+  return inside(winograd(filled(y, 0), mirrored(weight)), weight.size(1), padding - 1);
+}
+
+inline Tensor winograd_weight(const Tensor& x, const Tensor& dy, int64_t padding) {
+  static auto op = c10::Dispatcher::singleton().findSchemaOrThrow("hrgan::winograd_weight", "").typed<Product>();
+  Tensor dw = op.call(filled(x, padding - 1), filled(dy, 0));
+  return dw.narrow(0, 0, dy.size(1)).narrow(1, 0, x.size(1)).contiguous();
+}
+
 inline Tensor convolve(const Tensor& x, const Tensor& weight, const Setting& s) {
   if (winograd_pays(x, weight.sizes(), s, kImage)) {
-    return winograd(x, s.transposed ? mirrored(weight) : weight);
+    return s.transposed ? winograd_adjoint(x, weight, s.padding) : winograd(x, weight, s.padding);
   }
   Pair stride{s.stride, s.stride}, padding{s.padding, s.padding}, dilation{1, 1};
   return at::convolution(x, weight, {}, stride, padding, dilation, s.transposed, s.extra, s.groups);
@@ -122,7 +150,7 @@ inline bool splits(const Tensor& large, const Tensor& small, at::IntArrayRef wei
 inline Tensor own_weight_gradient(const Tensor& dy, const Tensor& x, at::IntArrayRef weight, const Setting& s) {
   const Tensor &large = s.transposed ? dy : x, &small = s.transposed ? x : dy;
   if (winograd_pays(large, weight, s, kWeight)) {
-    return winograd_weight(large, small);
+    return winograd_weight(large, small, s.padding);
   }
   if (!splits(large, small, weight, s)) {
     return {};
@@ -137,7 +165,7 @@ inline std::pair<Tensor, Tensor> gradients(
     const Tensor& dy, const Tensor& x, const Tensor& weight, const Setting& s, bool needs_x, bool needs_weight) {
   Tensor dx, dw;
   if (needs_x && winograd_pays(x, weight.sizes(), s, kImage)) {
-    dx = winograd(dy, s.transposed ? weight : mirrored(weight));
+    dx = s.transposed ? winograd(dy, weight, s.padding) : winograd_adjoint(dy, weight, s.padding);
   }
   if (needs_weight) {
     dw = own_weight_gradient(dy, x, weight.sizes(), s);

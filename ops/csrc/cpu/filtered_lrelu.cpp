@@ -17,6 +17,8 @@ using Optional = std::optional<Tensor>;
 
 constexpr int64_t kMostTaps = 32, kMostRate = 4, kTileRows = 128, kTileColumns = 32;
 
+int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+
 // Sizes along both axes: `up` from the image to the samples, `down` from these to the result.
 struct Geometry {
   Axis up_x, up_y, down_x, down_y;
@@ -26,8 +28,11 @@ struct Geometry {
     TORCH_CHECK(x.dim() == 4, "filtered_lrelu takes [N, C, H, W], not ", x.sizes());
     TORCH_CHECK(up <= kMostRate && down <= kMostRate, "up and down are at most 4, not ", up, " and ", down);
     check_filter(up_filter, kMostTaps), check_filter(down_filter, kMostTaps);
-    up_x = make_axis(x.size(3), up_filter.size(-1), up, 1, pads[0], pads[1]);
-    up_y = make_axis(x.size(2), up_filter.size(0), up, 1, pads[2], pads[3]);
+    // The first filter is filled up with zeros, so that every sample sees as many pixels.
+    int64_t width = up_filter.size(-1), height = up_filter.size(0);
+    int64_t wider = ceil_div(width, up) * up, higher = ceil_div(height, up) * up;
+    up_x = make_axis(x.size(3), wider, up, 1, pads[0], pads[1] + wider - width);
+    up_y = make_axis(x.size(2), higher, up, 1, pads[2], pads[3] + higher - height);
     down_x = make_axis(up_x.out, down_filter.size(-1), 1, down, 0, 0);
     down_y = make_axis(up_y.out, down_filter.size(0), 1, down, 0, 0);
   }
@@ -37,37 +42,35 @@ struct Geometry {
   }
 };
 
-int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
-
-// The taps that meet pixels, not inserted zeros: for each phase along y and x those with that remainder.
+// The taps of the up-sampling filter that meet pixels, not inserted zeros. `up` samples in a row see the same pixels;
+// for each of these samples, in their order, its taps.
 template <typename S>
 struct Phases {
-  struct Part {
-    int64_t height, width;
-    std::vector<S> taps;  // [height][width]
-  };
-  int64_t up;
-  std::vector<Part> parts;  // [up][up] of a plane; of a separable filter [up] along y, then [up] along x
+  int64_t up, height, width;  // pixels that a sample sees
+  std::vector<S> y, x;        // separable: y [up][height] and x [up][width]; else y is empty, x [up][up][height][width]
 
-  Phases(const Filter<S>& f, int64_t up) : up(up) {
-    if (f.separable) {
-      for (int64_t q = 0; q < up; ++q) parts.push_back(cut(f.y, f.height, 1, q, 0));
-      for (int64_t q = 0; q < up; ++q) parts.push_back(cut(f.x, 1, f.width, 0, q));
-    } else {
-      for (int64_t q = 0; q < up * up; ++q) parts.push_back(cut(f.x, f.height, f.width, q / up, q % up));
+  Phases(const Filter<S>& f, int64_t up)
+      : up(up), height(ceil_div(f.height, up)), width(ceil_div(f.width, up)) {
+    for (int64_t s = 0; s < up; ++s) {
+      if (f.separable) {
+        cut(f.y.data(), f.height, s, y);
+        cut(f.x.data(), f.width, s, x);
+        continue;
+      }
+      for (int64_t t = 0; t < up; ++t) {
+        for (int64_t r = up - 1 - s; r < height * up; r += up) {
+          cut(r < f.height ? f.x.data() + r * f.width : nullptr, f.width, t, x);
+        }
+      }
     }
   }
-  const Part& along_y(int64_t q) const { return parts[q]; }
-  const Part& along_x(int64_t q) const { return parts[up + q]; }
-  const Part& at(int64_t qy, int64_t qx) const { return parts[qy * up + qx]; }
 
  private:
-  Part cut(const std::vector<S>& taps, int64_t height, int64_t width, int64_t top, int64_t left) const {
-    Part part{0, std::max<int64_t>(0, ceil_div(width - left, up)), {}};
-    for (int64_t r = top; r < height; r += up, ++part.height) {
-      for (int64_t k = left; k < width; k += up) part.taps.push_back(taps[r * width + k]);
+  // The taps of sample s, counted from the first one that sees these pixels; zeros in place of none.
+  void cut(const S* taps, int64_t count, int64_t s, std::vector<S>& to) const {
+    for (int64_t k = up - 1 - s; k < ceil_div(count, up) * up; k += up) {
+      to.push_back(taps != nullptr && k < count ? taps[k] : S(0));
     }
-    return part;
   }
 };
 
@@ -123,12 +126,14 @@ class Sweep {
         to_(job.y.template mutable_data_ptr<T>(), job.y, from_.last, group, kLanes),
         pixels_(std::max(xs.pixels(), xs.results())),
         bits_(xs.samples()),
-        slots_(std::max<int64_t>(1, ceil_div(g_.up_y.taps, job.phases.up))),
-        image_((slots_ + 1) * xs.pixels() * kLanes, S(0)),
-        middle_(xs.pixels() * kLanes),
-        samples_((job.down.separable ? 1 : g_.down_y.taps) * xs.samples() * kLanes),
-        narrow_(job.down.separable ? g_.down_y.taps * xs.results() * kLanes : 0),
-        result_(xs.results() * kLanes),
+        groups_(xs.pixels() - job.phases.width + 1),
+        lead_(xs.sample - g_.up_x.before - (xs.pixel - 1) * job.phases.up - 1),
+        spanned_(g_.down_y.taps + g_.down_y.down),
+        image_((job.phases.height + 1) * xs.pixels() * kLanes, S(0)),
+        middle_(job.phases.up * xs.pixels() * kLanes),
+        samples_((job.down.separable ? 1 : spanned_) * groups_ * job.phases.up * kLanes),
+        narrow_(job.down.separable ? spanned_ * xs.results() * kLanes : 0),
+        results_(2 * xs.results() * kLanes),
         bytes_((xs.samples() + 4) * kLanes) {
     for (int64_t l = 0; l < from_.count && job.bias != nullptr; ++l) {
       bias_[l] = job.bias[(from_.first + l) % from_.channels];
@@ -137,54 +142,87 @@ class Sweep {
 
   void run() {
     ready_ = ys_.inside;
+    int64_t next = ys_.first;  // row of the result
     for (int64_t i = ys_.sample; i < ys_.sample_end; ++i) {
-      S* row = samples_of(i);
-      sample(i, row);
-      job_.given ? slopes(i, row) : activate(i, row);
+      sample(i);
+      job_.given ? slopes(i, samples_of(i)) : activate(i, samples_of(i));
       if (job_.down.separable) {
-        const S* only = row;
-        fir(&only, 1, job_.down.x.data(), g_.down_x.taps, 0, g_.down_x.down, narrow_of(i), 1, xs_.results());
+        const S* row = samples_of(i);
+        Filters<S> across{job_.down.x.data(), 1, g_.down_x.taps, 0, 0, narrow_of(i), 0, 1};
+        down(across, &row, 1);
       }
-      int64_t start = i - g_.down_y.taps + 1;
-      if (start >= ys_.sample && start % g_.down_y.down == 0 && start / g_.down_y.down < ys_.last) {
-        finish(start);
+      // Two rows see most samples in common.
+      int64_t rows = std::min<int64_t>(2, ys_.last - next), last = (next + rows - 1) * g_.down_y.down;
+      if (rows > 0 && i == last + g_.down_y.taps - 1) {
+        finish(next, rows);
+        next += rows;
       }
     }
   }
 
  private:
   S* samples_of(int64_t i) {
-    return samples_.data() + (job_.down.separable ? 0 : i % g_.down_y.taps * xs_.samples() * kLanes);
+    int64_t slot = job_.down.separable ? 0 : i % spanned_;
+    return samples_.data() + (slot * groups_ * job_.phases.up + lead_) * kLanes;
   }
-  S* narrow_of(int64_t i) { return narrow_.data() + i % g_.down_y.taps * xs_.results() * kLanes; }
+  S* narrow_of(int64_t i) { return narrow_.data() + i % spanned_ * xs_.results() * kLanes; }
 
   // A row of the image in a slot of its own; the last slot holds zeros, as the margins of all do.
   const S* image_of(int64_t row) {
+    int64_t slots = job_.phases.height;
     bool inside = row >= 0 && row < g_.up_y.in;
-    S* slot = image_.data() + (inside ? row % slots_ : slots_) * xs_.pixels() * kLanes;
+    S* slot = image_.data() + (inside ? row % slots : slots) * xs_.pixels() * kLanes;
     for (; inside && ready_ <= row; ++ready_) {
-      S* to = image_.data() + ready_ % slots_ * xs_.pixels() * kLanes + (xs_.inside - xs_.pixel) * kLanes;
+      S* to = image_.data() + (ready_ % slots * xs_.pixels() + xs_.inside - xs_.pixel) * kLanes;
       pixels_.read(from_, ready_, xs_.inside, xs_.inside_end - xs_.inside, bias_, to);
     }
     return slot;
   }
 
-  // Row i of the up-sampled image.
-  void sample(int64_t i, S* to) {
+  // Row i of the up-sampled image, with the samples before and after it that see the same pixels.
+  void sample(int64_t i) {
     const Phases<S>& phases = job_.phases;
-    int64_t up = phases.up, start = i - g_.up_y.before, from = ceil_div(start, up), qy = from * up - start;
-    int64_t height = job_.up.separable ? phases.along_y(qy).height : phases.at(qy, 0).height;
+    int64_t up = phases.up, start = i - g_.up_y.before, from = ceil_div(start, up), s = start - (from - 1) * up - 1;
+    S* to = samples_of(i) - lead_ * kLanes;
     const S* rows[kMostTaps];
-    for (int64_t r = 0; r < height; ++r) rows[r] = image_of(from + r);
     if (job_.up.separable) {
-      fir(rows, height, phases.along_y(qy).taps.data(), 1, 0, 1, middle_.data(), 1, xs_.pixels());
-      rows[0] = middle_.data(), height = 1;
+      if (from != seen_) {
+        seen_ = from;
+        for (int64_t r = 0; r < phases.height; ++r) rows[r] = image_of(from + r);
+        up_by(Filters<S>{phases.y.data(), phases.height, 1, phases.height, 0, middle_.data(), xs_.pixels() * kLanes, 1},
+              rows, xs_.pixels());
+      }
+      rows[0] = middle_.data() + s * xs_.pixels() * kLanes;
+      up_by(Filters<S>{phases.x.data(), 1, phases.width, phases.width, 0, to, kLanes, up}, rows, groups_);
+    } else {
+      for (int64_t r = 0; r < phases.height; ++r) rows[r] = image_of(from + r);
+      int64_t each = phases.height * phases.width;
+      up_by(Filters<S>{phases.x.data() + s * up * each, phases.height, phases.width, each, 0, to, kLanes, up}, rows,
+            groups_);
     }
-    for (int64_t r = 0; r < std::min(up, xs_.samples()); ++r) {
-      int64_t left = xs_.sample + r - g_.up_x.before, column = ceil_div(left, up), qx = column * up - left;
-      const auto& part = job_.up.separable ? phases.along_x(qx) : phases.at(qy, qx);
-      fir(rows, height, part.taps.data(), part.width, column - xs_.pixel, 1, to + r * kLanes, up,
-          ceil_div(xs_.samples() - r, up));
+  }
+
+  // `up` samples from each pixel.
+  void up_by(const Filters<S>& filters, const S* const* rows, int64_t count) const {
+    switch (job_.phases.up) {
+      case 1: return filters.template run<1, 1>(rows, count);
+      case 2: return filters.template run<2, 1>(rows, count);
+      case 3: return filters.template run<3, 1>(rows, count);
+      default: return filters.template run<4, 1>(rows, count);
+    }
+  }
+
+  // A row of the result's columns, or two, from samples.
+  void down(const Filters<S>& filters, const S* const* rows, int results) const {
+    auto run = [&](auto step) {
+      results == 1 ? filters.template run<1, step>(rows, xs_.results())
+                   : filters.template run<2, step>(rows, xs_.results());
+    };
+    switch (g_.down_x.down) {
+      case 1: return run(std::integral_constant<int, 1>());
+      case 2: return run(std::integral_constant<int, 2>());
+      case 3: return run(std::integral_constant<int, 3>());
+      default: return run(std::integral_constant<int, 4>());
     }
   }
 
@@ -215,19 +253,25 @@ class Sweep {
     job_.pieces.apply(row, xs_.samples(), bytes_.data(), 2 * (at % 4));
   }
 
-  // The row of the result whose first sample is in row `start`.
-  void finish(int64_t start) {
-    const S* rows[kMostTaps];
-    int64_t height = g_.down_y.taps;
-    for (int64_t r = 0; r < height; ++r) {
-      rows[r] = job_.down.separable ? narrow_of(start + r) : samples_of(start + r);
+  // One row of the result, or two at once.
+  void finish(int64_t first, int64_t count) {
+    const S* rows[kMostTaps + kMostRate];
+    int64_t step = g_.down_y.down, lag = count == 1 ? 0 : step, across = xs_.results() * kLanes;
+    for (int64_t r = 0; r < g_.down_y.taps + lag; ++r) {
+      rows[r] = job_.down.separable ? narrow_of(first * step + r) : samples_of(first * step + r);
     }
+    const S* taps = job_.down.separable ? job_.down.y.data() : job_.down.x.data();
+    int64_t width = job_.down.separable ? 1 : g_.down_x.taps;
+    Filters<S> filters{taps, g_.down_y.taps, width, 0, lag, results_.data(), across, 1};
     if (job_.down.separable) {
-      fir(rows, height, job_.down.y.data(), 1, 0, 1, result_.data(), 1, xs_.results());
+      count == 1 ? filters.template run<1, 1>(rows, xs_.results())
+                 : filters.template run<2, 1>(rows, xs_.results());
     } else {
-      fir(rows, height, job_.down.x.data(), g_.down_x.taps, 0, g_.down_x.down, result_.data(), 1, xs_.results());
+      down(filters, rows, count);
     }
-    pixels_.write(result_.data(), to_, start / g_.down_y.down, xs_.first, xs_.results());
+    for (int64_t r = 0; r < count; ++r) {
+      pixels_.write(results_.data() + r * across, to_, first + r, xs_.first, xs_.results());
+    }
   }
 
   const Job<T>& job_;
@@ -238,9 +282,11 @@ class Sweep {
   Planes<T> to_;
   Exchange<S> pixels_;
   SignExchange<kLanes> bits_;
-  int64_t slots_, ready_ = 0, known_ = -1;
+  // Columns of pixels that samples are made from, `up` of each; how many samples they begin before the first one; rows
+  // that two rows of the result see; the next row of the image, and what rows of `middle_` and of signs were made of.
+  int64_t groups_, lead_, spanned_, ready_ = 0, seen_ = std::numeric_limits<int64_t>::min(), known_ = -1;
   // Rings of rows: of the image, of samples (one row if the filter is separable), of these filtered along x.
-  Buffer<S> image_, middle_, samples_, narrow_, result_;
+  Buffer<S> image_, middle_, samples_, narrow_, results_;
   Buffer<uint8_t> bytes_;
   alignas(64) S bias_[kLanes] = {};
 };
@@ -252,14 +298,17 @@ void Job<T>::run() const {
   int64_t bands = ceil_div(dy.out, kTileRows), rows = ceil_div(ceil_div(dy.out, bands), 4) * 4;
   int64_t strips = ceil_div(dx.out, kTileColumns), columns = ceil_div(dx.out, strips);
   bands = ceil_div(dy.out, rows), strips = ceil_div(dx.out, columns);
-  int64_t groups = Planes<T>::groups(Images(x), Vec<S>::size()), work = rows * columns * Vec<S>::size();
-  bool writes = !given && signs.numel() > 0;
-  at::parallel_for(0, groups * bands * strips, std::max<int64_t>(1, 8192 / work), [&](int64_t begin, int64_t end) {
+  int64_t tiles = bands * strips, groups = Planes<T>::groups(Images(x), Vec<S>::size());
+  bool writes = !given && signs.numel() > 0, last = Images(x).last;
+  int64_t work = rows * columns * Vec<S>::size();
+  at::parallel_for(0, groups * tiles, std::max<int64_t>(1, 8192 / work), [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      int64_t top = task / strips % bands * rows, left = task % strips * columns;
+      // What lies side by side in memory is done in a row: channels of a pixel, or tiles of a plane.
+      int64_t tile = last ? task / groups : task % tiles, group = last ? task % groups : task / tiles;
+      int64_t top = tile / strips * rows, left = tile % strips * columns;
       Span ys(g.up_y, dy, top, std::min(dy.out, top + rows), writes);
       Span xs(g.up_x, dx, left, std::min(dx.out, left + columns), writes);
-      Sweep<T>(*this, task / strips / bands, ys, xs).run();
+      Sweep<T>(*this, group, ys, xs).run();
     }
   });
 }

@@ -21,8 +21,13 @@ struct Pieces {
         low(static_cast<S>(gain * slope)),
         clamp(clamp < 0 ? std::numeric_limits<S>::infinity() : static_cast<S>(clamp)) {}
 
+#if defined(CPU_CAPABILITY_AVX2) && !defined(CPU_CAPABILITY_AVX512)
+  static __m256 code(int bits) { return _mm256_castsi256_ps(_mm256_set1_epi32(bits)); }
+#endif
+
   // In place. bytes [count][lanes]: where bits go, from `shift` on; for shift 0 what was there is forgotten.
   void activate(S* row, int64_t count, uint8_t* bytes, int shift) const {
+    const auto [high, low, clamp] = *this;  // a copy, as the row might be thought to hold the original
     for (int64_t p = 0; p < count; ++p) {
       uint8_t* to = bytes == nullptr ? nullptr : bytes + p * kLanes;
 #if defined(CPU_CAPABILITY_AVX512)
@@ -44,6 +49,23 @@ struct Pieces {
         _mm512_storeu_ps(row + p * kLanes, v);
         continue;
       }
+#elif defined(CPU_CAPABILITY_AVX2)
+      if constexpr (std::is_same_v<S, float>) {
+        __m256 u = _mm256_loadu_ps(row + p * kLanes), most = _mm256_set1_ps(clamp), none = _mm256_set1_ps(-0.0f);
+        __m256 positive = _mm256_cmp_ps(u, _mm256_setzero_ps(), _CMP_GT_OQ);
+        __m256 v = _mm256_mul_ps(u, _mm256_blendv_ps(_mm256_set1_ps(low), _mm256_set1_ps(high), positive));
+        if (to != nullptr) {
+          __m256 free = _mm256_cmp_ps(_mm256_andnot_ps(none, v), most, _CMP_LE_OQ);
+          __m256 codes = _mm256_blendv_ps(code(kNegative << shift), code(kPositive << shift), positive);
+          __m256i wide = _mm256_castps_si256(_mm256_and_ps(free, codes));
+          __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+          __m128i bits = _mm_packus_epi16(half, half), *place = reinterpret_cast<__m128i*>(to);
+          _mm_storel_epi64(place, shift == 0 ? bits : _mm_or_si128(bits, _mm_loadl_epi64(place)));
+        }
+        v = _mm256_min_ps(most, _mm256_max_ps(_mm256_set1_ps(-clamp), v));
+        _mm256_storeu_ps(row + p * kLanes, v);
+        continue;
+      }
 #endif
       S* at = row + p * kLanes;
       uint8_t bits[kLanes];
@@ -58,6 +80,7 @@ struct Pieces {
 
   // In place: times the slopes of bits.
   void apply(S* row, int64_t count, const uint8_t* bytes, int shift) const {
+    const auto [high, low, clamp] = *this;
     for (int64_t p = 0; p < count; ++p) {
 #if defined(CPU_CAPABILITY_AVX512)
       if constexpr (std::is_same_v<S, float>) {
@@ -68,6 +91,19 @@ struct Pieces {
         __m512 v = _mm512_maskz_mul_ps(positive, u, _mm512_set1_ps(high));
         v = _mm512_mask_mul_ps(v, negative, u, _mm512_set1_ps(low));
         _mm512_storeu_ps(row + p * kLanes, v);
+        continue;
+      }
+#elif defined(CPU_CAPABILITY_AVX2)
+      if constexpr (std::is_same_v<S, float>) {
+        __m128i packed = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + p * kLanes));
+        __m256i bits = _mm256_cvtepu8_epi32(packed), one = _mm256_set1_epi32(kPositive << shift);
+        __m256i two = _mm256_set1_epi32(kNegative << shift), kept = _mm256_or_si256(one, two);
+        __m256 positive = _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(bits, one), one));
+        __m256 met = _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_and_si256(bits, kept), _mm256_setzero_si256()));
+        __m256 factor = _mm256_blendv_ps(_mm256_set1_ps(low), _mm256_set1_ps(high), positive);
+        // A product with 0 would keep what is not finite.
+        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(row + p * kLanes), factor);
+        _mm256_storeu_ps(row + p * kLanes, _mm256_and_ps(met, v));
         continue;
       }
 #endif
@@ -107,7 +143,7 @@ struct SignExchange {
             four[l] | four[lanes + l] << 8 | four[2 * lanes + l] << 16 | four[3 * lanes + l] << 24;
       }
     }
-    transpose(fours.data(), lanes, lines.data(), pitch, count, lanes);
+    between<false>(count);
     for (int64_t lane = 0; lane < to.count; ++lane) {
       std::memcpy(to.line(lane, row) + column, lines.data() + lane * pitch, columns);
     }
@@ -127,7 +163,7 @@ struct SignExchange {
       lines[lane * pitch + count - 1] = 0;  // what follows the last column
       std::memcpy(lines.data() + lane * pitch, from.line(lane, row) + column, columns);
     }
-    transpose(lines.data(), pitch, fours.data(), lanes, lanes, count);
+    between<true>(count);
     for (int64_t q = 0; q < count; ++q) {
       for (int64_t k = 0; k < 4; ++k) {
         uint8_t* pixel = to + (q * 4 + k) * lanes;
@@ -137,11 +173,11 @@ struct SignExchange {
   }
 
  private:
-  // Of numbers as wide as a float, which is moved unchanged.
-  static void transpose(const int32_t* from, int64_t from_pitch, int32_t* to, int64_t to_pitch, int64_t rows,
-                        int64_t columns) {
-    at::vec::transpose_mxn<float>(reinterpret_cast<const float*>(from), from_pitch, reinterpret_cast<float*>(to),
-                                  to_pitch, rows, columns);
+  // Numbers as wide as a float are moved as floats, unchanged.
+  template <bool to_pixels>
+  void between(int64_t count) {
+    transpose<to_pixels, lanes>(reinterpret_cast<float*>(lines.data()), pitch, reinterpret_cast<float*>(fours.data()),
+                                count);
   }
 };
 
