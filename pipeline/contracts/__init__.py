@@ -9,6 +9,7 @@ from pipeline.contracts.data import (
     COLOURS,
     SECOND,
     Batch,
+    DataSet,
     Fakes,
     Field,
     FieldKind,
@@ -20,7 +21,18 @@ from pipeline.contracts.data import (
     per_image,
 )
 from pipeline.contracts.engines import Engine, Keep, Process, StepReport
-from pipeline.contracts.families import Evidential, Family, Reconstructor, Sampler
+from pipeline.contracts.families import (
+    Classifier,
+    Conditional,
+    Converging,
+    Evidential,
+    Family,
+    Reconstructor,
+    Sampler,
+    Translation,
+    Translator,
+    TwoWay,
+)
 from pipeline.contracts.optimizers import AdamRule, AdamWRule, RMSPropRule, Rule, SGDRule
 from pipeline.contracts.players import (
     Augmentation,
@@ -49,7 +61,11 @@ __all__ = [
     "Augmentation",
     "AugmentedGame",
     "Batch",
+    "Classifier",
     "Codec",
+    "Conditional",
+    "Converging",
+    "DataSet",
     "Engine",
     "Evidential",
     "Fakes",
@@ -80,6 +96,9 @@ __all__ = [
     "Stage",
     "StepReport",
     "Terms",
+    "Translation",
+    "Translator",
+    "TwoWay",
     "Verdict",
     "per_image",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from torch import Tensor, nn
 
@@ -70,13 +70,15 @@ class Needs:
     fields: the names of the members that samples must have beside their image (`ImageSpec.fields`).
     fixtures: frozen networks by name; the configuration gives a file for each. sampling: the names of those
     fixtures that drawing samples needs too (a codec). second: whether the family trains on a second,
-    unpaired set of images, which is read in an order of its own.
+    unpaired set of images, which is read in an order of its own. upright: whether no sample may be mirrored,
+    since fields say where things are, or which is left of which.
     """
 
     fields: tuple[str, ...] = ()
     fixtures: Mapping[str, Fixture] = field(default_factory=dict)
     sampling: tuple[str, ...] = ()
     second: bool = False
+    upright: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,15 @@ class Batch:
     def tensors(self) -> list[Tensor]:
         """Returns all tensors, always in the same order."""
         return [self.images, *([] if self.labels is None else [self.labels]), *self.extra.values()]
+
+
+class DataSet(Protocol):
+    """The samples of a data set, by their numbers from 0 on."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, numbers: Sequence[int]) -> Batch:
+        """Returns these samples as they are stored, not mirrored, on the CPU."""
 
 
 SECOND = "second"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from pipeline.contracts.codecs import Codec
-from pipeline.contracts.data import Batch, Fakes, ImageSpec, Needs
+from pipeline.contracts.data import Batch, DataSet, Fakes, ImageSpec, Needs
 from pipeline.contracts.optimizers import Rule
 from pipeline.contracts.players import Game, Networks, Phase, Randomness
 from pipeline.contracts.stages import Net, Schedule, Stage
@@ -41,16 +42,108 @@ class Reconstructor(Sampler, Protocol):
 
 
 @runtime_checkable
-class Evidential(Reconstructor, Protocol):
-    """A reconstructor that bounds how likely images are under its model."""
+class Evidential(Sampler, Protocol):
+    """A sampler of a model that tells how likely images are, or a bound of it."""
 
-    def evidence(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Returns an estimate of the evidence lower bound of each image's log-probability, in nats, [N]
+    @property
+    def values(self) -> int:
+        """How many values a number of an image has under the model: 256, or 2 where images are made of
+        two."""
+
+    def evidence(
+        self, images: Tensor, seeds: Sequence[int], *, classes: Sequence[int] | None = None
+    ) -> Tensor:
+        """Returns each image's log-probability in nats, [N], or an estimate of its evidence lower bound
         (Kingma and Welling 2014, eq. 3).
 
         images: of 256 values a number, as [N, C, H, W] in [-1, 1]. seeds: what each image's estimate is drawn
-        from.
+        from. classes: one class number per image, which a conditional model needs.
         """
+
+
+@runtime_checkable
+class Classifier(Sampler, Protocol):
+    """A sampler of a model that tells the classes of images."""
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Returns the logits of each image's classes, [N, classes]. images: [N, C, H, W] in [-1, 1]."""
+
+
+@runtime_checkable
+class Converging(Sampler, Protocol):
+    """A sampler of a model that measures in training how far it has converged.
+
+    convergence: that measure at the snapshot; lower is better. None before the first step.
+    """
+
+    @property
+    def convergence(self) -> float | None: ...
+
+
+@runtime_checkable
+class Conditional(Sampler, Protocol):
+    """A sampler of a model that makes images of something given, not of chance alone: of other images, texts,
+    scenes. Its `draw` raises UserError until it has been told of what: see `over`.
+
+    fields: the names of the fields that what is given must have.
+    """
+
+    @property
+    def fields(self) -> tuple[str, ...]: ...
+
+    def draw_given(self, given: Batch, seeds: Sequence[int]) -> Fakes:
+        """Makes an image of each of N samples of a data set. Image i depends on sample i and seeds[i] alone.
+
+        given: may be on another device.
+        """
+
+    def over(self, samples: DataSet) -> Conditional:
+        """Returns the sampler whose `draw` makes the image of seed s of sample s modulo their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """What a translator is given and makes of it.
+
+    channels: of the images that it takes, 1 or 3. codes: for label maps, whose values are codes below this
+    number, in the place of images; otherwise 0. scale: the side of what it makes, as a multiple of the side
+    of what it is given. divisor: both sides of what it is given must be multiples of it. reach: how many
+    pixels of the input away from its own place, at most, a pixel of the output depends on; None if on all.
+    holes: whether it fills holes, which are given beside the image.
+    """
+
+    channels: int
+    codes: int = 0
+    scale: int = 1
+    divisor: int = 1
+    reach: int | None = None
+    holes: bool = False
+
+
+@runtime_checkable
+class Translator(Conditional, Protocol):
+    """A conditional sampler that makes images of images, of any size."""
+
+    @property
+    def translation(self) -> Translation: ...
+
+    def translate(self, images: Tensor, seeds: Sequence[int], holes: Tensor | None = None) -> Tensor:
+        """Returns images [N, C', H * scale, W * scale] in about [-1, 1]. Image i depends on entry i alone.
+
+        images: [N, C, H, W] in [-1, 1]; of label maps, uint8 [N, 1, H, W]. holes: [N, 1, H, W], 1 where the
+        image is to be made anew, otherwise 0.
+        """
+
+    def shown(self, given: Batch, seeds: Sequence[int]) -> Tensor:
+        """Returns what `draw_given` makes its images of, as pictures of the same shape."""
+
+
+@runtime_checkable
+class TwoWay(Translator, Protocol):
+    """A translator of a model that translates in both directions."""
+
+    def back(self) -> Translator:
+        """Returns the translator of the other direction."""
 
 
 class Family(Protocol):

@@ -13,7 +13,7 @@ from pipeline.losses.slopes import (
     judge_fakes,
     squared_gradients,
 )
-from pipeline.losses.turns import DiscriminatorTurn, Extra, GeneratorTurn, Play, logit_stats
+from pipeline.losses.turns import DiscriminatorTurn, Extra, GeneratorTurn, Play, logit_stats, with_extras
 
 __all__ = [
     "ADVERSARIAL",
@@ -42,4 +42,5 @@ __all__ = [
     "logit_stats",
     "path_lengths",
     "squared_gradients",
+    "with_extras",
 ]

@@ -46,9 +46,13 @@ class GeneratorTurn:
         # This pass keeps no graph: the discriminator is frozen in this turn, and reals need no gradient.
         real = game.judge(reals.images, reals.labels) if self.loss.pairs else None
         compared = fake if real is None else real
-        loss = per_image(list(map(self.loss.generator, compared.heads, fake.heads)))
+        loss = self.compared(game, compared, fake)
         terms = Terms(loss, {"loss/generator": loss.detach().mean()})
         return with_extras(terms, self.extras, Play(game, reals, fakes, real, fake))
+
+    def compared(self, game: Game, real: Verdict, fake: Verdict) -> Tensor:
+        """Returns the adversarial loss of each image, [N]."""
+        return per_image(list(map(self.loss.generator, real.heads, fake.heads)))
 
 
 class DiscriminatorTurn:
@@ -77,11 +81,15 @@ class DiscriminatorTurn:
             fake, real, slopes = self.slopes.judged(game, fakes, reals, self.by)
         else:
             fake, real = game.judge_both(fakes, reals)
-        loss = per_image(list(map(self.loss.discriminator, real.heads, fake.heads)))
+        loss = self.compared(game, real, fake)
         stats = {"loss/discriminator": loss.detach().mean(), **logit_stats(real, fake)}
         measured = {**fakes.stats, **mean_stats(real.stats, fake.stats)}
         terms = Terms(loss, {**stats, **measured, **self.observed(fakes)})
         return with_extras(terms, self.extras, Play(game, reals, fakes, real, fake, slopes))
+
+    def compared(self, game: Game, real: Verdict, fake: Verdict) -> Tensor:
+        """Returns the adversarial loss of each image, [N]."""
+        return per_image(list(map(self.loss.discriminator, real.heads, fake.heads)))
 
 
 def with_extras(terms: Terms, extras: Sequence[Extra], play: Play) -> Terms:

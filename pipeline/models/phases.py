@@ -116,14 +116,15 @@ def discriminator_phases(
     classes: int = 0,
     observed: Callable[[Fakes], dict[str, Tensor]] = lambda fakes: {},
     extras: Iterable[Extra] = (),
+    make_turn: Callable[..., DiscriminatorTurn] = DiscriminatorTurn,
 ) -> list[Phase]:
     """Returns the phase of the discriminator's turn, then one for each penalty that comes less often.
 
     classes: the number of classes of the data, 0 if unlabelled. observed: see `DiscriminatorTurn`. extras: a
-    family's own terms.
+    family's own terms. make_turn: makes the main turn of loss and terms.
     """
     now = [penalty for _, every, penalty in _penalties(config) if every == 1]
-    turn = DiscriminatorTurn(
+    turn = make_turn(
         ADVERSARIAL[config.loss],
         [*_extras(config, memory, classes), *extras, *(penalty.extra for penalty in now)],
         by=[penalty.on for penalty in now if isinstance(penalty, ZeroCentred)],

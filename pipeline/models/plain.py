@@ -32,7 +32,6 @@ from pipeline.contracts import (
     Stage,
     Verdict,
 )
-from pipeline.errors import UserError
 from pipeline.losses import Extra
 from pipeline.models.augment import Chain, DiffAugment
 from pipeline.models.codecs import ThroughCodec
@@ -45,6 +44,7 @@ from pipeline.models.phases import (
     generator_phase,
     lazy_factors,
 )
+from pipeline.models.precision import refuse_low_precision
 from pipeline.models.sampling import LatentSampler
 from pipeline.models.schedule import ConstantSchedule
 from pipeline.models.together import judge_together
@@ -249,11 +249,7 @@ class PlainFamily(ThroughCodec, ABC):
         orthogonal: Callable[[nn.Module], Iterable[Tensor]] | None = None,
         extras: Mapping[Net, Sequence[Extra]] | None = None,
     ) -> None:
-        if low_precision is not None:
-            raise UserError(
-                f"engine.precision=bfloat16: no blocks of {config.name}'s networks compute in it; "
-                "allowed: float32"
-            )
+        refuse_low_precision(config, low_precision)
         self.config, self.spec = config, spec
         self.seen = self.codec.latents(spec)
         self.losses = LossMemory(config, self.heads)

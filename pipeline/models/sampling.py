@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.contracts import PIXELS, Codec, Fakes
+from pipeline.contracts import PIXELS, Batch, Codec, DataSet, Fakes
 from pipeline.errors import UserError
 from pipeline.latents import Latents
 from pipeline.randomness import SampleRandomness, derive_seed, seeded
@@ -146,3 +148,73 @@ def labels_of(
     if wrong:
         raise UserError(f"classes: this model has no class {wrong[0]}; allowed: 0 to {known - 1}")
     return torch.tensor(list(classes), dtype=torch.int64, device=device)
+
+
+class GivenSampler(ABC):
+    """Implements contracts.Conditional for a model without classes; a subclass defines `_made`.
+
+    kind: what the family is called, for errors. fields: the names of the fields that samples must have. data:
+    what `draw` makes its images of; None until `over` tells it.
+    """
+
+    def __init__(
+        self, generator: nn.Module, kind: str, fields: tuple[str, ...], data: DataSet | None = None
+    ) -> None:
+        self._module, self._kind, self._fields, self._data = generator, kind, fields, data
+
+    @property
+    def device(self) -> torch.device:
+        return next(self._module.parameters()).device
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return self._fields
+
+    def over(self, samples: DataSet) -> Self:
+        told = copy(self)
+        told._data = samples
+        return told
+
+    def draw(
+        self,
+        seeds: Sequence[int],
+        *,
+        classes: Sequence[int] | None = None,
+        truncation: float = 1.0,
+    ) -> Fakes:
+        """As `draw_given`, of the data set's samples. Raises UserError without one, and for classes or a
+        truncation."""
+        if classes is not None:
+            raise UserError("classes: this model was trained without labels; leave the classes out")
+        if truncation != 1:
+            raise UserError(f"truncation={truncation}: {self._kind} has nothing to pull towards; allowed: 1")
+        if self._data is None:
+            raise UserError(
+                f"{self._kind} makes images of what it is given, and was given nothing; --inputs names a "
+                "data set; hrgan translate takes pictures, and hrgan generate --text texts"
+            )
+        numbers = [seed % len(self._data) for seed in seeds]
+        return self.draw_given(self._data.batch(numbers), seeds)
+
+    @torch.no_grad()
+    def draw_given(self, given: Batch, seeds: Sequence[int]) -> Fakes:
+        """On a CPU images are made one by one and have the same bits in any batch."""
+        size = 1 if self.device.type == "cpu" else max(len(seeds), 1)
+        parts = []
+        for i in range(0, len(seeds), size):
+            some = given.map(lambda x, i=i: x[i : i + size].to(self.device))  # type: ignore[misc]
+            parts.append(self._made(some, self._randomness(seeds[i : i + size])))
+        labels = [part.labels for part in parts if part.labels is not None]
+        return Fakes(
+            torch.cat([part.images for part in parts]),
+            torch.cat(labels) if labels else None,
+            torch.cat([part.latents for part in parts]),
+        )
+
+    def _randomness(self, seeds: Sequence[int]) -> SampleRandomness:
+        # From the CPU, so that a seed stands for the same image on every kind of device.
+        return SampleRandomness(seeds, self.device, source="cpu")
+
+    @abstractmethod
+    def _made(self, given: Batch, randomness: SampleRandomness) -> Fakes:
+        """Makes an image of each sample. `Fakes.latents` are what they were made of, one entry an image."""

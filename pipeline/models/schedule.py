@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.config.families import Optimisation
 from pipeline.contracts import Net, Stage
@@ -37,6 +37,20 @@ class ConstantSchedule:
 
     def batch_sizes(self) -> tuple[int, ...]:
         return (self.batch_size,)
+
+
+def with_rates(stage: Stage, factor: float) -> Stage:
+    """Returns the stage with its learning rates multiplied by `factor`."""
+    return replace(stage, rates={net: rate * factor for net, rate in stage.rates.items()})
+
+
+def halved(stage: Stage, images_seen: int, every: int | None, floor: float = 0.0) -> Stage:
+    """Returns the stage with its learning rates halved once for each `every` images seen; None: not at all.
+    None is halved to below `floor`, and one that begins there stays."""
+    factor = 1.0 if every is None else 0.5 ** (images_seen // every)
+    return replace(
+        stage, rates={net: max(rate * factor, min(rate, floor)) for net, rate in stage.rates.items()}
+    )
 
 
 def ema_beta(

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from pipeline.config.load import digest
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Process, Reconstructor
+from pipeline.contracts import Classifier, Process, Reconstructor, Translator
 from pipeline.data.shards.index import ShardIndex
+from pipeline.data.streaming.numbered import NumberedSamples, over
 from pipeline.engines.process import from_all
 from pipeline.errors import RunFailed, UserError
 from pipeline.images.pictures import compose_grid, write_picture
@@ -27,7 +28,15 @@ from pipeline.storage.checkpoints import CheckpointStore
 from pipeline.storage.lineage import Lineage
 from pipeline.storage.positions import Position
 from pipeline.storage.snapshots import write_snapshot
-from pipeline.training.pictures import STRIP, draw_grid, draw_pairs, draw_strip, grid_columns, originals
+from pipeline.training.pictures import (
+    STRIP,
+    draw_grid,
+    draw_pairs,
+    draw_strip,
+    draw_translations,
+    grid_columns,
+    originals,
+)
 from pipeline.training.report import Report
 from pipeline.training.state import Groups, RankShare, copied, take
 from pipeline.training.trainer import Trainer
@@ -158,8 +167,12 @@ class RunKeeper:
         count, classes = self.config.snapshots.grid, trainer.family.spec.classes
         stage = trainer.family.schedule.at(images_seen)
         sampler = trainer.family.sampler(trainer.averager.average, stage)
+        unlabelled = self.second if isinstance(sampler, Classifier) else None
+        sampler = over(sampler, unlabelled or self.index)
         picture = compose_grid(draw_grid(sampler, count, classes), grid_columns(count, classes))
         write_picture(self.run / "samples" / f"{images_seen:012d}.png", picture)
+        if isinstance(sampler, Translator):
+            self._translations(sampler, images_seen, report)
         if isinstance(sampler, Reconstructor):
             self._reconstructions(sampler, trainer, report)
         if report is None or not report.has_pictures:
@@ -168,6 +181,14 @@ class RunKeeper:
         strip = draw_strip(sampler, STRIP)
         if strip is not None:
             report.picture("samples/interpolation", compose_grid(strip, STRIP), images_seen)
+
+    def _translations(self, sampler: Translator, images_seen: int, report: Report | None) -> None:
+        count = max(self.config.snapshots.grid // 3, 1)
+        given = NumberedSamples(self.index, sampler.fields).batch(range(min(count, self.index.count)))
+        picture = compose_grid(draw_translations(sampler, given), 3 * math.ceil(math.sqrt(count / 3)))
+        write_picture(self.run / "samples" / f"{images_seen:012d}-translations.png", picture)
+        if report is not None:
+            report.picture("translations", picture, images_seen)
 
     def _reconstructions(self, sampler: Reconstructor, trainer: Trainer, report: Report | None) -> None:
         images_seen, count = trainer.progress.images_seen, max(self.config.snapshots.grid // 2, 1)

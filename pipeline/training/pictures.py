@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config.run import RunConfig
-from pipeline.contracts import Process, Reconstructor, Sampler
+from pipeline.contracts import Batch, Process, Reconstructor, Sampler, Translator, TwoWay
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.streaming.stream import ImageStream
 from pipeline.latents import LatentSpace, slerp
@@ -70,4 +70,19 @@ def draw_pairs(sampler: Reconstructor, images: Tensor) -> Tensor:
         torch.stack([some, sampler.reconstruct(some).float()], dim=1).flatten(0, 1).cpu()
         for some in torch.split(images, _AT_ONCE)
     ]
+    return torch.cat(parts)
+
+
+def draw_translations(sampler: Translator, given: Batch) -> Tensor:
+    """Returns what each image is made of, the image, and the one that was to be made, [3 N, C, H, W]; of a
+    model that translates in both directions, in the place of the last one, what it makes of the image in the
+    other."""
+    parts = []
+    for first in range(0, len(given), _AT_ONCE):
+        seeds = range(first, min(first + _AT_ONCE, len(given)))
+        some = given.map(lambda x, seeds=seeds: x[seeds.start : seeds.stop])  # type: ignore[misc]
+        made = sampler.draw_given(some, seeds).images.float()
+        last = sampler.back().translate(made, seeds) if isinstance(sampler, TwoWay) else some.images
+        rows = [image.float().cpu() for image in (sampler.shown(some, seeds), made, last)]
+        parts.append(torch.stack(rows, dim=1).flatten(0, 1))
     return torch.cat(parts)

@@ -59,6 +59,10 @@ _CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "ADA": {"probability of augmentation": ("state/ada_p",)},
     "APA": {"probability of pseudo reals": ("state/apa_p",)},
+    "equilibrium": {
+        "weight of fakes": ("state/balance",),
+        "measure of convergence": ("state/convergence",),
+    },
     "diffusion": {"steps of noise": ("state/diffusion_steps",)},
     "gradients": {"gradient norms": ("gradient_norm/",), "skipped updates": ("skipped_updates",)},
     "throughput": {

@@ -93,6 +93,29 @@ def test_other_resolutions_and_classes_take_what_fits(trained, spec):
     assert ("fresh: " in line) == (set(taken) != set(new))
 
 
+def test_an_alias_free_generator_at_another_resolution_keeps_its_own_filters(tmp_path):
+    source = tiny_trainer(tiny_family("stylegan3", ImageSpec(8, 8, 1, 10)))
+    for _ in range(2):
+        source.step()
+    run = tmp_path / "run"
+    CheckpointStore(run, 2).save(take(source), images_seen=16, step=2, world_size=1, config_digest="x")
+    trainer = tiny_trainer(tiny_family("stylegan3", ImageSpec(16, 16, 1, 10)), seed=4)
+    filters = {n: t.clone() for n, t in trainer.networks.generator.named_buffers() if "filter" in n}
+    line = begin_with(trainer, load_start(run))
+    assert same(trainer.networks.generator.mapping, source.networks.generator.mapping)
+    after = dict(trainer.networks.generator.named_buffers())
+    assert all(torch.equal(after[name], value) for name, value in filters.items())
+    theirs = dict(source.networks.generator.named_buffers())
+    assert any(
+        theirs[name].shape == value.shape and not torch.equal(theirs[name], value)
+        for name, value in filters.items()
+    )
+    assert "fresh: " in line
+    images = trainer.networks.generator(torch.randn(2, TINY["stylegan3"]["z_dim"]), torch.tensor([0, 1]))
+    assert images.shape == (2, 1, 16, 16)
+    assert images.isfinite().all()
+
+
 def test_what_is_no_source_is_refused(tmp_path, trained):
     _, run = trained
     with pytest.raises(UserError, match=r"start\.source: .*nowhere: no such folder; allowed: a snapshot"):
@@ -167,7 +190,7 @@ def test_a_transfer_goes_on_with_the_sources_average(name):
 def test_nothing_of_a_transferred_average_ramps(name):
     """From the first image on, it decays as at the end."""
     config = tiny_config(name, ema_ramp=0.01, ema_from_images=10_000).transferred()
-    schedule = build_family(config, DIGITS, batch_size=BATCH).schedule
+    schedule = build_family(config, tiny_family(name).spec, batch_size=BATCH).schedule
     late = schedule.at(100_000)
     early = schedule.at(0)
     assert early.ema_beta ** (1 / early.batch_size) == pytest.approx(

@@ -28,13 +28,14 @@ from pipeline.contracts import (
 from pipeline.errors import UserError
 from pipeline.losses import ADVERSARIAL, LIKELIHOODS, Balance, DiscriminatorTurn
 from pipeline.models.autoencoder.autoencoder import Autoencoder
-from pipeline.models.autoencoder.discriminator import PatchDiscriminator, least_side
+from pipeline.models.autoencoder.discriminator import PatchDiscriminator
 from pipeline.models.autoencoder.game import AutoencoderGame
 from pipeline.models.autoencoder.sampler import AutoencoderSampler, VariationalSampler
 from pipeline.models.autoencoder.shape import Shape
 from pipeline.models.autoencoder.turn import ADVERSARIAL_WEIGHT, AutoencoderTurn
 from pipeline.models.groups import check_groups
-from pipeline.models.layers import follow_moments
+from pipeline.models.layers import follow_moments, least_side
+from pipeline.models.precision import refuse_low_precision
 from pipeline.models.schedule import ConstantSchedule
 from pipeline.perceptual import LEAST_SIDE, perceptual_from
 
@@ -167,11 +168,7 @@ def shape_for(config: AutoencoderConfig, spec: ImageSpec) -> Shape:
 def _check(
     config: AutoencoderConfig, spec: ImageSpec, shape: Shape, low_precision: torch.dtype | None
 ) -> None:
-    if low_precision is not None:
-        raise UserError(
-            f"engine.precision=bfloat16: no blocks of {config.name}'s networks compute in it; "
-            "allowed: float32"
-        )
+    refuse_low_precision(config, low_precision)
     size = f"{spec.height}x{spec.width} (height x width)"
     if spec.height % shape.factor or spec.width % shape.factor:
         raise UserError(

@@ -15,8 +15,9 @@ from pipeline.models.autoencoder.game import two_values
 from pipeline.models.sampling import LatentSampler
 from pipeline.randomness import SampleRandomness
 
-_INTERVAL = 2 / 255
-"""The distance between two neighbours of 256 values in [-1, 1]."""
+_VALUES = 256
+_INTERVAL = 2 / (_VALUES - 1)
+"""The distance between two neighbours of these values in [-1, 1]."""
 
 
 class AutoencoderSampler(LatentSampler):
@@ -74,8 +75,14 @@ class VariationalSampler(AutoencoderSampler):
         super().__init__(autoencoder, latents, **how)
         self._likelihood = likelihood
 
+    @property
+    def values(self) -> int:
+        return 2 if self._two_valued else _VALUES
+
     @torch.no_grad()
-    def evidence(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+    def evidence(
+        self, images: Tensor, seeds: Sequence[int], *, classes: Sequence[int] | None = None
+    ) -> Tensor:
         randomness = SampleRandomness(seeds, self.device, source="cpu")
         spread, cells = randomness.uniform(*images.shape[1:]), 0.0
         if self._two_valued:
