@@ -44,7 +44,7 @@ def evaluate(options: EvaluateOptions) -> int:
         job = EvaluationJob(
             options.data,
             replace(settings, device=process.device),
-            lambda snapshot: sampler_of(snapshot, process.device),
+            lambda snapshot: sampler_of(snapshot, process.device, options.data, options.inputs),
             note if process.is_first else keep_quiet,
             peers,
         )
@@ -71,6 +71,7 @@ def settings_of(options: EvaluateOptions) -> Settings:
         inception=chosen_weights(inception.inception_weights, inception.inception_digest),
         paths=PathSettings(options.ppl_sampling, options.ppl_crop, weights),
         per_class=options.per_class,
+        inputs=None if options.inputs is None else ShardIndex.read(options.inputs).digest,
         extractor=chosen_extractor(
             options.extractor, extractor.extractor_weights, extractor.extractor_digest
         ),

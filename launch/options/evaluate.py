@@ -30,6 +30,14 @@ class EvaluateOptions:
     data: Annotated[
         str, typer.Option(metavar="SHARDS", help="Shards of real images to compare with, on disk or by URL.")
     ]
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARDS",
+            help="What a model is given that makes images of others, of texts or of scenes; without it, "
+            "the samples of --data.",
+        ),
+    ] = None
     metrics: Annotated[
         str,
         typer.Option(help=f"Any of {names_help()}."),

@@ -14,7 +14,8 @@ from pipeline.storage.atomic import publish_bytes
 from pipeline.storage.ending import Ending
 
 BEST = "best.json"
-_SAME_WAY = ("data", "count", "seeds", *MOVED_BY)  # the keys of `measure.how_measured` that change a figure
+# The keys of `measure.how_measured` that change a figure.
+_SAME_WAY = ("data", "inputs", "count", "seeds", *MOVED_BY)
 
 
 @dataclass(frozen=True)

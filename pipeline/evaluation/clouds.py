@@ -12,7 +12,7 @@ from pipeline.board.events import EVALUATION
 from pipeline.board.projector import Embedding, publish_points, shown_points
 from pipeline.contracts import Sampler
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import UnflippedReader
+from pipeline.data.streaming.numbered import UnflippedReader
 from pipeline.evaluation.features.extractor import Extractor, as_rgb
 from pipeline.images.pictures import to_uint8
 from pipeline.latents import StyledSpace

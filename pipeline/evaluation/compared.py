@@ -37,7 +37,7 @@ class Compared:
     process. classes: the class number of each fake; None if unknown. reference: what is known about the
     reals. spec: the format of the images. walkable: the generator; None if a data set is measured. kept: what
     `once_a_job` has made. originals: returns the uint8 reals [N, C, H, W] at a range of places, if the fakes
-    are reconstructions of them.
+    are reconstructions of them or there are none.
     """
 
     asked: Asked

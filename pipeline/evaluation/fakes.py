@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from pipeline.contracts import Reconstructor, Sampler
+from pipeline.contracts import Conditional, Reconstructor, Sampler
 from pipeline.images.pictures import from_uint8, to_uint8
 from pipeline.randomness import derive_seed
+
+Images = Callable[[range], Tensor]
+"""Returns the uint8 images [N, C, H, W] at a range of places in a set."""
 
 
 def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) -> Tensor:
@@ -17,11 +22,19 @@ def draw_fakes(sampler: Sampler, seeds: range, labels: list[int] | None = None) 
         return to_uint8(sampler.draw(seeds, classes=classes_of(seeds, labels)).images)
 
 
-def reconstructions(sampler: Sampler, originals: Tensor, device: torch.device) -> Tensor:
-    """What `sampler`, a `Reconstructor`, makes of uint8 images [N, C, H, W], in the same form."""
-    assert isinstance(sampler, Reconstructor), "others are refused before"
+def reconstructs(sampler: Sampler) -> bool:
+    """Whether each of its images can be compared with a real: the one that it encoded, or the one that it was
+    to make of what that sample gives."""
+    return isinstance(sampler, Reconstructor | Conditional)
+
+
+def reconstructions(sampler: Sampler, originals: Images, places: range, device: torch.device) -> Tensor:
+    """What `sampler`, which `reconstructs`, makes of the reals at these places, in their form."""
     with torch.inference_mode():
-        return to_uint8(sampler.reconstruct(from_uint8(originals.to(device))))
+        if isinstance(sampler, Conditional):
+            return to_uint8(sampler.draw(places).images)
+        assert isinstance(sampler, Reconstructor), "others are refused before"
+        return to_uint8(sampler.reconstruct(from_uint8(originals(places).to(device))))
 
 
 def classes_of(seeds: range, labels: list[int] | None) -> list[int] | None:

@@ -190,19 +190,34 @@ class EvaluationJob:
         return {
             self._name(name): {**joined([figures[name] for figures in sets]), **self._how(name, asked)}
             for name in missing
+            if sets[0][name]
         }
 
     def _measure_set(
         self, source: Source, reference: Reference, metrics: tuple[str, ...], number: int
     ) -> dict[str, dict[str, Any]]:
         again = tuple(name for name in metrics if METRICS[name].reconstructs)
-        drawn = tuple(name for name in metrics if name not in again)
+        asking = tuple(name for name in metrics if METRICS[name].rates or METRICS[name].classifies)
+        drawn = tuple(name for name in metrics if name not in (*again, *asking))
         figures = measure(drawn, self._look_at(source, reference, drawn, number)) if drawn else {}
         if again:
             assert isinstance(source, SnapshotSource), "data sets are refused before"
             with self._reconstructed(source, reference, again, number) as compared:
                 figures |= measure(again, compared)
+        if asking:
+            assert isinstance(source, SnapshotSource), "data sets are refused before"
+            with self._asked_about(source, reference, number) as compared:
+                figures |= measure(asking, compared)
         return figures
+
+    @contextmanager
+    def _asked_about(self, source: SnapshotSource, reference: Reference, number: int) -> Iterator[Compared]:
+        """The reals and their classes, for metrics of what the model says of them."""
+        asked, spec = self._asked(source), self._index.spec
+        labels = reference.labels() if source.spec.classes else None
+        walkable = Walkable(source.sampler, number * SEED_STRIDE, labels)
+        with stored_images(self._index) as originals:
+            yield Compared(asked, None, None, reference, self.peers, spec, walkable, self._kept, originals)
 
     @contextmanager
     def _reconstructed(
@@ -218,7 +233,7 @@ class EvaluationJob:
                 spec,
                 self._extractors,
                 settings,
-                lambda places: reconstructions(source.sampler, originals(places), settings.device),
+                lambda places: reconstructions(source.sampler, originals, places, settings.device),
                 self.peers,
                 f"reconstructions, {source.snapshot.age}",
                 originals,

@@ -15,10 +15,12 @@ from pipeline.evaluation.settings import Asked
 
 def how_measured(metric: Metric, asked: Asked, data: str, extractors: Mapping[str, Extractor]) -> Figures:
     """What determines a figure besides the snapshot: the `count` of fakes, the number of sets (`seeds`),
-    `data` (the index's digest), and the metric's own identity."""
+    `data` (the index's digest), `inputs` (that of others which fakes are made of), and the metric's own
+    identity."""
     seeds = asked.settings.seeds
     return {
         **({} if metric.generator else {"data": data}),
+        **({} if asked.settings.inputs is None else {"inputs": asked.settings.inputs}),
         # Older figures over several sets are measured again: those sets were not distinct.
         **{"seeds": seeds, **({"seed_bits": 64} if seeds > 1 else {})},
         **metric.identity(asked, extractors),

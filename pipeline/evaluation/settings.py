@@ -32,7 +32,8 @@ class Settings:
     have the seeds 0 .. count - 1 in any case. seeds: how many sets of fakes are measured, each with seeds of
     its own; figures are then means over the sets, with their spread. batch_size: how many images are
     processed at once. extractor: the one that all metrics of features use; by default each uses its own.
-    per_class: whether metrics that can are also computed within each class.
+    per_class: whether metrics that can are also computed within each class. inputs: the digest of the data
+    set that a model makes its images of; None: of the reals', or of none.
     """
 
     metrics: tuple[str, ...]
@@ -45,6 +46,7 @@ class Settings:
     extractor: ExtractorChoice = field(default_factory=ExtractorChoice)
     paths: PathSettings = field(default_factory=PathSettings)
     per_class: bool = False
+    inputs: str | None = None
 
     @property
     def block(self) -> int:

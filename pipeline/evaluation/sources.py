@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
-from pipeline.contracts import ImageSpec, Reconstructor, Sampler
+from pipeline.contracts import Classifier, Evidential, ImageSpec, Sampler
 from pipeline.data.shards.index import INDEX_NAME, ShardIndex
 from pipeline.data.shards.reader import read_labels
 from pipeline.data.stores.place import Place
-from pipeline.data.streaming.stream import UnflippedReader
+from pipeline.data.streaming.numbered import UnflippedReader
 from pipeline.errors import UserError
-from pipeline.evaluation.fakes import classes_of, draw_fakes, shifted
+from pipeline.evaluation.fakes import Images, classes_of, draw_fakes, reconstructs, shifted
 from pipeline.evaluation.metrics.registry import METRICS
 from pipeline.evaluation.plan import SEED_STRIDE, check_count
 from pipeline.evaluation.results import Result, about_data, result_path, set_result_path
@@ -27,8 +26,6 @@ from pipeline.randomness import derive_seed, seeded
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 
 MakeSampler = Callable[[Snapshot], Sampler]
-Images = Callable[[range], Tensor]
-"""Returns the uint8 images [N, C, H, W] at a range of places in a set."""
 
 
 class Source(Protocol):
@@ -87,10 +84,22 @@ class SnapshotSource:
     def check(self, settings: Settings) -> None:
         """See `Source`."""
         again = _reconstructing(settings)
-        if again and not isinstance(self.sampler, Reconstructor):
+        if again and not reconstructs(self.sampler):
             raise UserError(
                 f"--metrics {','.join(again)}: measures reconstructions, and {self.where} encodes no images; "
                 "leave it out"
+            )
+        rating = _rating(settings)
+        if rating and not isinstance(self.sampler, Evidential):
+            raise UserError(
+                f"--metrics {','.join(rating)}: measures how likely a model finds images, and {self.where} "
+                "tells nothing of that; leave it out"
+            )
+        telling = _classifying(settings)
+        if telling and not isinstance(self.sampler, Classifier):
+            raise UserError(
+                f"--metrics {','.join(telling)}: measures what classes a model takes images for, and "
+                f"{self.where} tells none; leave it out"
             )
 
     @contextmanager
@@ -129,6 +138,20 @@ class DataSource:
                 f"--metrics {','.join(again)}: measures reconstructions, and {where} is a data set; leave it "
                 "out, or evaluate the snapshot"
             )
+        rating = _rating(settings)
+        if rating:
+            raise UserError(
+                f"--metrics {','.join(rating)}: measures how likely a model finds images, and {where} is a "
+                "data set; leave it out, or evaluate the snapshot"
+            )
+        telling = _classifying(settings)
+        if telling:
+            raise UserError(
+                f"--metrics {','.join(telling)}: measures what classes a model takes images for, and {where} "
+                "is a data set; leave it out, or evaluate the snapshot"
+            )
+        if settings.inputs is not None:
+            raise UserError(f"--inputs: {where} is a data set, which is made of nothing else; leave it out")
         if settings.seeds > 1:
             raise UserError(f"--seeds {settings.seeds}: {where} is a single set of images; allowed: 1")
         check_count(settings.count, self._index.count, str(where))
@@ -162,6 +185,14 @@ class DataSource:
 
 def _reconstructing(settings: Settings) -> list[str]:
     return [name for name in settings.metrics if METRICS[name].reconstructs]
+
+
+def _rating(settings: Settings) -> list[str]:
+    return [name for name in settings.metrics if METRICS[name].rates]
+
+
+def _classifying(settings: Settings) -> list[str]:
+    return [name for name in settings.metrics if METRICS[name].classifies]
 
 
 def _goes_by_place(origin: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.sink import ShardSink
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import UserError
 from pipeline.evaluation import reference
 from pipeline.evaluation.arithmetic import classifier

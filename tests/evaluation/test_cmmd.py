@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.evaluation import reference
 from pipeline.evaluation.fakes import draw_fakes
 from pipeline.evaluation.features.weights import ExtractorChoice

@@ -15,7 +15,7 @@ from torch import Tensor
 from launch.main import main
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.sink import ShardSink
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import UserError
 from pipeline.evaluation.fakes import draw_fakes
 from pipeline.evaluation.features.weights import ExtractorChoice

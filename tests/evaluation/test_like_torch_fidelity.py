@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.evaluation import reference
 from pipeline.evaluation.comparison import torch_fidelitys, write_weights
 from pipeline.evaluation.fakes import draw_fakes

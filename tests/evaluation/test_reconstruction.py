@@ -12,6 +12,7 @@ import torch
 
 from pipeline.contracts import Evidential, ImageSpec, Reconstructor
 from pipeline.data.shards.index import ShardIndex
+from pipeline.data.shards.reader import read_labels
 from pipeline.data.shards.sink import ShardSink
 from pipeline.errors import UserError
 from pipeline.evaluation.features.extractor import as_rgb
@@ -33,10 +34,12 @@ COUNT = 12
 class Shifting(SmoothSampler):
     """Gives images back brighter by three of 255 steps; each image's evidence is its mean."""
 
+    values = 256
+
     def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
         return images + 3 * 2 / 255
 
-    def evidence(self, images: torch.Tensor, seeds: range) -> torch.Tensor:
+    def evidence(self, images: torch.Tensor, seeds: range, *, classes=None) -> torch.Tensor:
         assert len(images) == len(seeds)
         return images.flatten(1).mean(dim=1) + torch.tensor([seed % 2**32 for seed in seeds])
 
@@ -60,7 +63,9 @@ def shifted() -> torch.Tensor:
 
 def test_errors_of_each_image_in_closed_form(tmp_path):
     weights = random_perceptual(tmp_path)
-    found = measured(tmp_path, Shifting, "psnr", "rlpips", "elbo", paths=PathSettings(weights=weights))
+    found = measured(
+        tmp_path, Shifting, "psnr", "rlpips", "elbo", "bits_per_dim", paths=PathSettings(weights=weights)
+    )
     x, y = reals().double(), shifted().double()
     errors = (x - y).square().flatten(1).mean(dim=1)
     assert found["psnr"]["value"] == pytest.approx(float((10 * (255**2 / errors).log10()).mean()))
@@ -70,7 +75,7 @@ def test_errors_of_each_image_in_closed_form(tmp_path):
     means = from_uint8(reals()).flatten(1).mean(dim=1) + torch.arange(COUNT)
     assert found["elbo"]["value"] == pytest.approx(float(means.mean()), rel=1e-5)
     bits = -float(means.mean()) / (3 * 32 * 32 * math.log(2))
-    assert found["elbo"]["bits"] == pytest.approx(bits, rel=1e-5)
+    assert found["elbo"]["bits"] == found["bits_per_dim"]["value"] == pytest.approx(bits, rel=1e-5)
     assert found["psnr"]["count"] == COUNT
 
 
@@ -103,6 +108,44 @@ def test_what_reconstructs_nothing_is_refused_by_name(tmp_path):
     index = write_shards(tmp_path / "other", COUNT)
     job = EvaluationJob(tmp_path / "data", Settings(("psnr",)), SmoothSampler, print)
     with pytest.raises(UserError, match=r"--metrics psnr: measures reconstructions, and .* is a data set"):
+        job.evaluate(index)
+
+
+class OfClasses(Shifting):
+    """Each image's evidence is the number of its class."""
+
+    def evidence(self, images: torch.Tensor, seeds: range, *, classes=None) -> torch.Tensor:
+        return torch.tensor(classes, dtype=torch.float32)
+
+
+def test_a_conditional_model_is_told_the_classes_of_the_reals(tmp_path):
+    index = write_shards(tmp_path / "data", COUNT, classes=("a", "b", "c"))
+    snapshot = write_toy_snapshot(tmp_path / "run", 100, classes=("a", "b", "c"))
+    settings = Settings(("elbo",), extractor=OWN)
+    job = EvaluationJob(index.root, settings, lambda opened: OfClasses(opened.spec), print)
+    expected = sum(read_labels(index)) / COUNT
+    assert job.evaluate(snapshot).metrics["elbo"]["value"] == pytest.approx(expected)
+    assert expected > 0
+
+
+class TwoValued(Shifting):
+    """Of images of two values."""
+
+    values = 2
+
+
+def test_what_gives_no_likelihood_of_images_of_256_values_is_refused(tmp_path):
+    with pytest.raises(
+        UserError, match=r"--metrics elbo,bits_per_dim: measures how likely .* tells nothing of"
+    ):
+        measured(tmp_path, SmoothSampler, "elbo", "bits_per_dim")
+    with pytest.raises(
+        UserError, match=r"--metrics bits_per_dim: .* images of 2 values, not 256; allowed: elbo"
+    ):
+        measured(tmp_path / "two", TwoValued, "bits_per_dim")
+    index = write_shards(tmp_path / "other", COUNT)
+    job = EvaluationJob(tmp_path / "data", Settings(("elbo",)), SmoothSampler, print)
+    with pytest.raises(UserError, match=r"--metrics elbo: measures how likely .* is a data set"):
         job.evaluate(index)
 
 

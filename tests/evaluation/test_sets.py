@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipeline.data.shards.reader import read_labels
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.evaluation.fakes import classes_of
 from pipeline.evaluation.job import EvaluationJob
 from pipeline.evaluation.plan import SEED_STRIDE

@@ -24,8 +24,8 @@ class Perceptual(PerceptualDistance):
         vgg, linear = weights.read_vgg(), weights.read_lpips()
         self.digest = perceptual_digest(weights)
         layers = {f"features.{name.split('.', 1)[1]}": p for name, p in self.stages.named_parameters()}
-        _copy(layers, vgg, VGG16)
-        _copy({f"lin{n}.model.1.weight": p for n, p in enumerate(self.weights)}, linear, LPIPS)
+        copy_weights(layers, vgg, VGG16)
+        copy_weights({f"lin{n}.model.1.weight": p for n, p in enumerate(self.weights)}, linear, LPIPS)
         self.eval().requires_grad_(False).to(device)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
@@ -49,7 +49,9 @@ def perceptual_digest(weights: PerceptualWeights) -> str:
     return hashlib.sha256(f"{weights.vgg_sha256} {weights.lpips_sha256}".lower().encode()).hexdigest()
 
 
-def _copy(parameters: Mapping[str, Tensor], tensors: dict[str, Tensor], published: Published) -> None:
+def copy_weights(parameters: Mapping[str, Tensor], tensors: dict[str, Tensor], published: Published) -> None:
+    """Copies tensors to the parameters of the same names. Raises UserError if one is missing or of another
+    shape."""
     for name, parameter in parameters.items():
         if name not in tensors or tensors[name].shape != parameter.shape:
             what = f"{published.names[0]}: {published.what} weights"

@@ -64,6 +64,13 @@ VGG16 = Published(
     "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
     "--vgg-weights FILE",
 )
+VGG19 = Published(
+    "VGG19",
+    ("vgg19-dcbb9e9d.pth",),
+    "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    "",  # whoever gives the file vouches for it
+    "--vgg19 FILE",
+)
 LPIPS = Published(
     "LPIPS",
     ("lpips-vgg-v0.1.pth", "vgg.pth"),

@@ -57,9 +57,10 @@ class Metric(ABC):
     whether it takes all images of a data set instead of at most `standard`. generator: whether it works
     on a generator itself and compares with no reals. labels: whether the model and the reals must
     both have classes. reconstructs: whether it measures a model's reconstructions of the reals in the place
-    of fakes. logits: whether it uses the extractor's logits. by_class: whether it can be computed within each
-    class. shared: whether all processes work on its figure. moved_by: the keys of `identity` that change the
-    figure, besides data, count and sets.
+    of fakes. rates: whether it measures how likely a model finds the reals. classifies: whether it measures
+    what classes a model takes the reals for. logits: whether it uses the
+    extractor's logits. by_class: whether it can be computed within each class. shared: whether all processes
+    work on its figure. moved_by: the keys of `identity` that change the figure, besides data, count and sets.
     """
 
     name: str
@@ -71,6 +72,8 @@ class Metric(ABC):
     generator: ClassVar[bool] = False
     labels: ClassVar[bool] = False
     reconstructs: ClassVar[bool] = False
+    rates: ClassVar[bool] = False
+    classifies: ClassVar[bool] = False
     logits: ClassVar[bool] = False
     by_class: ClassVar[bool] = False
     shared: ClassVar[bool] = False
@@ -78,14 +81,18 @@ class Metric(ABC):
 
     @property
     def plain(self) -> bool:
-        """Whether two sets of images are all that it needs: no weights, generator, encoder or labels."""
-        return not (self.weights or self.generator or self.labels or self.reconstructs)
+        """Whether two sets of images are all that it needs: no weights, model or labels."""
+        return not (self.weights or self.generator or self.labels or self.reconstructs or self.rates)
 
     @property
     def wants(self) -> str:
         """What it needs besides images, in words."""
         if self.reconstructs:
             return f"a model that encodes{f' and {self.weights} weights' if self.weights else ''}"
+        if self.rates:
+            return "a model that gives images a likelihood"
+        if self.classifies:
+            return "a model that tells classes"
         if self.weights:
             return f"{self.weights} weights"
         return "classes of model and reals" if self.labels else "nothing"
@@ -117,8 +124,8 @@ class Metric(ABC):
 
     @abstractmethod
     def figure(self, compared: Compared) -> Figures:
-        """`value`, and what belongs to it. Called on the first process alone, or on all of them if `shared`;
-        what the others return is ignored."""
+        """`value`, and what belongs to it; nothing if there is none, and then no result. Called on the first
+        process alone, or on all of them if `shared`; what the others return is ignored."""
 
     def readers(self, settings: Settings) -> tuple[Callable[[], object], ...]:
         """Functions that read weights of its own, besides an extractor's. They are called before any job

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.evaluation.metrics.fid import FrechetDistance
-from pipeline.evaluation.metrics.metric import STANDARD_COUNT, Figures, Metric, Shown
+from pipeline.evaluation.metrics.metric import Figures, Metric, Shown
 from pipeline.evaluation.metrics.needs import Block, Look, Needs, Rows
 from pipeline.evaluation.metrics.swd import SlicedWasserstein
 
@@ -137,44 +137,3 @@ class ReconstructedWasserstein(Reconstructing, SlicedWasserstein):
 
     name, title = "rswd", "sliced Wasserstein distance of reconstructions"
     shown = Shown("rSWD", "x1000", reals=SlicedWasserstein.shown.reals)
-
-
-class Evidence(Reconstructing):
-    """The mean evidence lower bound of the reals (Kingma and Welling 2014, eq. 3), in nats an image."""
-
-    name, title = "elbo", "evidence lower bound"
-    shown = Shown("ELBO", "nats", better="higher is better")
-    shared = True
-    standard = STANDARD_COUNT
-
-    def figure(self, compared: Compared) -> Figures:
-        """See `Metric`. `bits`: what encoding a number of an image with the model takes at most."""
-        import math
-
-        import torch
-
-        from pipeline.contracts import Evidential
-        from pipeline.errors import UserError
-        from pipeline.evaluation.fakes import shifted
-        from pipeline.evaluation.peers import blocks, in_order
-        from pipeline.images.pictures import from_uint8
-
-        walk, originals = compared.walkable, compared.originals
-        assert walk is not None
-        assert originals is not None
-        sampler = walk.sampler
-        if not isinstance(sampler, Evidential):
-            raise UserError(f"--metrics {self.name}: this model gives images no likelihood; leave it out")
-
-        def work(places: range) -> Tensor:
-            images = from_uint8(originals(places)).to(compared.device)
-            return sampler.evidence(images, shifted(places, walk.origin)).double().cpu()
-
-        parts = blocks(self.count(compared.asked), compared.asked.settings.block)
-        measured = list(in_order(parts, work, compared.peers))
-        if not measured:
-            return {}
-        value = float(torch.cat(measured).mean())
-        spec = compared.spec
-        numbers = spec.channels * spec.height * spec.width
-        return {"value": value, "bits": -value / (numbers * math.log(2))}

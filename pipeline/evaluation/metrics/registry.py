@@ -8,19 +8,21 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+from pipeline.evaluation.metrics.accuracy import Accuracy
 from pipeline.evaluation.metrics.by_features import FeatureMetric
 from pipeline.evaluation.metrics.class_accuracy import ClassAccuracy
 from pipeline.evaluation.metrics.cmmd import ClipDiscrepancy
+from pipeline.evaluation.metrics.convergence import Convergence
 from pipeline.evaluation.metrics.equivariance import EQUIVARIANCE
 from pipeline.evaluation.metrics.fid import FrechetDistance
 from pipeline.evaluation.metrics.inception_score import InceptionScore
 from pipeline.evaluation.metrics.kid import KernelDistance
+from pipeline.evaluation.metrics.likelihood import BitsPerDim, Evidence
 from pipeline.evaluation.metrics.metric import Metric, Shown
 from pipeline.evaluation.metrics.msssim import PairSimilarity
 from pipeline.evaluation.metrics.neighbourhoods import DensityCoverage, PrecisionRecall
 from pipeline.evaluation.metrics.path_length import PathLength
 from pipeline.evaluation.metrics.reconstruction import (
-    Evidence,
     PeakSignal,
     PerceivedError,
     ReconstructedFrechet,
@@ -51,6 +53,9 @@ METRICS: Mapping[str, Metric] = {
         ReconstructedFrechet(),
         ReconstructedWasserstein(),
         Evidence(),
+        BitsPerDim(),
+        Accuracy(),
+        Convergence(),
     )
 }
 """The metrics by name, in the order in which they are measured and shown."""
