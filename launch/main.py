@@ -29,6 +29,7 @@ from launch.commands.prepare import prepare
 from launch.commands.runs import runs
 from launch.commands.submit import submit
 from launch.commands.train import train
+from launch.commands.translate import translate
 from launch.failures import failure_line
 from pipeline.errors import RunFailed, UserError
 from pipeline.reading import shown
@@ -63,7 +64,7 @@ def _options(
     pass
 
 
-for _command in (init, prepare, train, generate, evaluate):
+for _command in (init, prepare, train, generate, translate, evaluate):
     app.command(no_args_is_help=False)(_command)
 app.command(no_args_is_help=False)(average)
 app.command("import", no_args_is_help=False)(import_weights)

@@ -107,8 +107,8 @@ def trained_spec(config: RunConfig, sets: Sets) -> ImageSpec:
 
 
 def check_needs(config: RunConfig, family: Family) -> None:
-    """Raises UserError unless the data have what the family needs, and there is a second data set only if the
-    family uses one."""
+    """Raises UserError unless the data have what the family needs, there is a second data set only if the
+    family uses one, and images are mirrored only if it allows that."""
     name, needs = config.family.name, family.needs
     if needs.second and config.data.second is None:
         raise UserError(
@@ -117,6 +117,11 @@ def check_needs(config: RunConfig, family: Family) -> None:
         )
     if not needs.second and config.data.second is not None:
         raise UserError(f"data.second={config.data.second}: family {name} learns from one set; allowed: null")
+    if needs.upright and config.data.mirror:
+        raise UserError(
+            f"data.mirror=true: family {name} learns where things are, which is not mirrored with images; "
+            "allowed: false"
+        )
     there = [field.name for field in family.spec.fields]
     for field in needs.fields:
         if field not in there:

@@ -13,12 +13,13 @@ from launch.options.explore import ComputeOptions, DirectionOptions, ImageOption
 from pipeline.errors import UserError
 from pipeline.exploration.directions import between_classes, between_groups
 from pipeline.exploration.groups import labelled_groups, listed_groups, scored_groups
-from pipeline.exploration.motions import Motion, translation
+from pipeline.exploration.motions import Motion, Orbit, orbit, translation
 from pipeline.exploration.numbers import parse_seeds, parse_values
 from pipeline.exploration.subject import Subject, space_for
 from pipeline.exploration.vectors import check_vectors
 from pipeline.exploration.views import LatentPoints
 from pipeline.generation.classes import parse_classes
+from pipeline.latents import OrbitedSpace
 from pipeline.storage.snapshots import open_snapshot
 
 
@@ -50,6 +51,13 @@ def translation_by(text: str, steps: int) -> Motion:
     if len(values) != 2:
         raise UserError(f"--by {text}: allowed: two numbers, to the right and downwards, such as 0.25,0")
     return translation(*values, steps)
+
+
+def orbit_by(subject: Subject, degrees: float | None, steps: int) -> Orbit:
+    """The orbit that `--degrees` describes, over all azimuths of training without it."""
+    assert isinstance(subject.space, OrbitedSpace), "checked by `space_for`"
+    first, last = subject.space.azimuths
+    return orbit(first, last - first if degrees is None else degrees, steps)
 
 
 def classes_of(subject: Subject, classes: str | None) -> tuple[int, ...]:

@@ -27,6 +27,7 @@ from pipeline.generation.filters import Filters, parse_filters
 from pipeline.generation.generate import generate_shards, take_folder
 from pipeline.generation.grid import generate_grid
 from pipeline.generation.request import Request
+from pipeline.generation.said import parse_texts
 from pipeline.storage.snapshots import Snapshot, open_snapshot
 from pipeline.words import counted, keep_quiet, note, patiently
 
@@ -95,6 +96,8 @@ def request_of(options: GenerateOptions, snapshot: Snapshot, judges: Judges) -> 
         device=device,
         deterministic=options.deterministic,
         for_shards=not options.is_picture,
+        texts=parse_texts(options.text, options.texts),
+        inputs=None if options.inputs is None else ShardIndex.read(options.inputs).digest,
         filters=Filters(
             **parse_filters(options.filter),
             neighbours=options.neighbours,
@@ -130,7 +133,7 @@ def make_picture(options: GenerateOptions) -> int:
     request = request_of(options, snapshot, judges_of(options, snapshot, choose_device(options.device)))
     generate_grid(
         request,
-        lambda: sampler_of(snapshot, request.device),
+        lambda: sampler_of(snapshot, request.device, inputs=options.inputs),
         options.out,
         columns=options.columns,
         progress=sys.stderr.isatty(),
@@ -157,7 +160,7 @@ def make_shards(options: GenerateOptions) -> int:
     with patiently(f"making {counted(request.count, 'image')}", keep_quiet if silent else note):
         index = generate_shards(
             request,
-            lambda: sampler_of(snapshot, request.device),
+            lambda: sampler_of(snapshot, request.device, inputs=options.inputs),
             out,
             shard_size=shard_size,
             make_panel=lambda: judges.panel(request.filters, out),

@@ -10,7 +10,10 @@ from torch import nn
 from launch.assembly.fixtures import recall_fixtures
 from launch.assembly.operations import use_operations
 from launch.cluster.srun import task_place
-from pipeline.contracts import Family, Sampler
+from pipeline.contracts import Conditional, Family, Sampler
+from pipeline.data.shards.index import ShardIndex
+from pipeline.data.stores.place import Place
+from pipeline.data.streaming.numbered import over
 from pipeline.engines.devices import own_device
 from pipeline.errors import UserError
 from pipeline.models.registry import build_family, low_precision_of
@@ -30,13 +33,23 @@ def own_device_of(name: str) -> torch.device:
     return device if device.type != "cuda" else own_device(task_place(os.environ).local_rank)
 
 
-def sampler_of(snapshot: Snapshot, device: torch.device) -> Sampler:
+def sampler_of(
+    snapshot: Snapshot, device: torch.device, given: str | Place | None = None, inputs: str | None = None
+) -> Sampler:
     """The snapshot's generator with its verified weights, ready to draw on `device`.
 
-    It uses compiled operations where they are available; $HRGAN_OPS_BACKEND can choose others.
+    given: the data set whose samples a model takes that makes images of what it is given; not read for
+    others. inputs: the same in its place, as a person asks for it with --inputs; UserError for others. It
+    uses compiled operations where they are available; $HRGAN_OPS_BACKEND can choose others.
     """
     family, generator = generator_of(snapshot, device)
-    return family.sampler(generator, snapshot.stage)
+    sampler = family.sampler(generator, snapshot.stage)
+    if inputs is not None and not isinstance(sampler, Conditional):
+        raise UserError(f"--inputs {inputs}: this model makes images of nothing that is given; leave it out")
+    samples = given if inputs is None else inputs
+    if samples is None or not isinstance(sampler, Conditional):
+        return sampler
+    return over(sampler, ShardIndex.read(samples))
 
 
 def generator_of(snapshot: Snapshot, device: torch.device) -> tuple[Family, nn.Module]:

@@ -9,7 +9,16 @@ import typer
 from typer.core import TyperGroup
 
 from launch.commands.explore_directions import direction, project, sefa
-from launch.commands.explore_views import interpolate, mix, rotate, slit, translate, truncation, walk
+from launch.commands.explore_views import (
+    interpolate,
+    mix,
+    orbit,
+    rotate,
+    slit,
+    translate,
+    truncation,
+    walk,
+)
 from pipeline.errors import UserError
 
 
@@ -56,5 +65,5 @@ def _source(
     context.obj = source
 
 
-for _tool in (truncation, interpolate, mix, direction, sefa, walk, project, translate, rotate, slit):
+for _tool in (truncation, interpolate, mix, direction, sefa, walk, project, translate, rotate, orbit, slit):
     explore.command(no_args_is_help=False)(_tool)

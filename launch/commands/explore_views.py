@@ -8,6 +8,7 @@ from launch.options.declared import takes_options
 from launch.options.explore import (
     InterpolateOptions,
     MixOptions,
+    OrbitOptions,
     RotateOptions,
     SlitOptions,
     TranslateOptions,
@@ -154,6 +155,28 @@ def rotate(context: typer.Context, options: RotateOptions) -> int:
 
     motion = rotation(options.degrees, options.steps)
     subject = subject_of(context, options.compute)
+    move(subject, options.out, points_of(subject, options.points), motion, per_second=options.fps)
+    typer.echo(f"{options.out}")
+    return 0
+
+
+@takes_options
+def orbit(context: typer.Context, options: OrbitOptions) -> int:
+    """Go around the scene that each image shows, at one speed.
+
+    The way begins at the first azimuth that training has seen. A film of whole turns goes on in one
+    direction; others go there and back.
+
+    \b
+    Examples:
+      hrgan explore runs/heads orbit around.png --seeds 0-3
+      hrgan explore runs/heads orbit around.mp4 --seeds 0-3 --steps 120
+    """
+    from launch.assembly.exploring import orbit_by, points_of, subject_of
+    from pipeline.exploration.views import move
+
+    subject = subject_of(context, options.compute)
+    motion = orbit_by(subject, options.degrees, options.steps)
     move(subject, options.out, points_of(subject, options.points), motion, per_second=options.fps)
     typer.echo(f"{options.out}")
     return 0

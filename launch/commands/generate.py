@@ -20,6 +20,7 @@ def generate(options: GenerateOptions) -> int:
       hrgan generate runs/faces faces.png --count 64 --truncation 0.7
       hrgan generate runs/faces/snapshots/000025000000 more --count 50000 --seed 1000000 --format webp
       hrgan generate runs/faces faces --count 50000 --processes 8 --deterministic
+      hrgan generate runs/scenes drawn --count 1000 --inputs shards
       hrgan generate runs/faces best --count 5000 --filter discriminator:30% --filter duplicates:10
       hrgan generate runs/faces real --count 5000 --filter realism:1 --reference shards --neighbours
     """

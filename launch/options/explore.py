@@ -166,6 +166,23 @@ class RotateOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrbitOptions:
+    """What `hrgan explore RUN orbit` is asked for."""
+
+    out: Film
+    points: PointOptions = PointOptions()
+    degrees: Annotated[
+        float | None,
+        typer.Option(
+            min=-3600.0, max=3600.0, help="How far to go; without it, over all that was seen in training."
+        ),
+    ] = None
+    steps: Steps = 8
+    fps: PerSecond = 20.0
+    compute: ComputeOptions = ComputeOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SlitOptions:
     """What `hrgan explore RUN slit` is asked for."""
 

@@ -54,6 +54,26 @@ class GenerateOptions:
     classes_like: Annotated[
         str | None, typer.Option(metavar="SHARDS", help="Draw classes as often as these shards have them.")
     ] = None
+    text: Annotated[
+        list[str],
+        typer.Option(
+            "--text",
+            metavar="TEXT",
+            help="What a model of texts is to draw. May be repeated; images take the texts in turn.",
+        ),
+    ] = field(default_factory=list)
+    texts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The same, from a file of UTF-8 with a text in each line."),
+    ] = None
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARDS",
+            help="What a model is given that makes images of others, of texts or of scenes: image i is made "
+            "of sample SEED + i, from the first on again after the last.",
+        ),
+    ] = None
     format: Annotated[
         Literal["png", "jpg", "webp"], typer.Option(help="Format of the images in the shards.")
     ] = "png"
@@ -139,6 +159,10 @@ class GenerateOptions:
             raise UserError("--processes: several make shards only; leave it out for one picture (--grid)")
         if self.classes is not None and self.classes_like is not None:
             raise UserError("--classes and --classes-like: give only one of them")
+        if self.text and self.texts is not None:
+            raise UserError("--text and --texts: give only one of them")
+        if self.inputs is not None and (self.text or self.texts is not None):
+            raise UserError("--inputs and --text, --texts: give only one of them")
         if self.deterministic and self.batch is not None:
             raise UserError("--batch: --deterministic fixes the batch size itself; leave one of them out")
 

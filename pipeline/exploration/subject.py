@@ -13,19 +13,20 @@ from pipeline.contracts import Sampler
 from pipeline.errors import UserError
 from pipeline.float32 import full_float32
 from pipeline.images.pictures import to_uint8
-from pipeline.latents import Latents, LatentSpace, LinearSpace, MovableSpace, StyledSpace
+from pipeline.latents import Latents, LatentSpace, LinearSpace, MovableSpace, OrbitedSpace, StyledSpace
 from pipeline.storage.snapshots import Snapshot
 
 NEEDS: dict[str, tuple[type, str]] = {
     "truncation": (LatentSpace, "truncation"),
     "interpolate": (LatentSpace, "latents to start from"),
-    "mix": (StyledSpace, "styles of each layer, to mix"),
+    "mix": (LatentSpace, "styles of each layer, to mix"),
     "direction": (LatentSpace, "latents to start from"),
     "sefa": (LinearSpace, "linear layers that see latents"),
     "walk": (LatentSpace, "latents to start from"),
     "project": (StyledSpace, "styles of each layer, to project into"),
     "translate": (MovableSpace, "input that can be moved"),
     "rotate": (MovableSpace, "input that can be moved"),
+    "orbit": (OrbitedSpace, "camera that can stand elsewhere"),
     "slit": (LatentSpace, "latents to start from"),
 }
 """What each tool needs from a generator: a type, and how to say that the generator lacks it."""
@@ -117,4 +118,5 @@ def space_for(tool: str, sampler: Sampler, family: str) -> LatentSpace:
 
 
 def _has(space: LatentSpace, tool: str) -> bool:
-    return isinstance(space, NEEDS[tool][0]) and (tool != "truncation" or space.truncates)
+    able = {"truncation": space.truncates, "mix": space.layers > 1}
+    return isinstance(space, NEEDS[tool][0]) and able.get(tool, True)

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.exploration.animation import check_animation, is_animation, write_animation
-from pipeline.exploration.motions import Motion
+from pipeline.exploration.motions import Motion, Orbit
 from pipeline.exploration.numbers import listed, parse_layers, shown
 from pipeline.exploration.routes import Route, Way, segments
 from pipeline.exploration.sheet import Sheet, check_sheet, enlarged, factor
 from pipeline.exploration.subject import Subject
 from pipeline.exploration.vectors import save_vectors
 from pipeline.images.pictures import compose_grid
-from pipeline.latents import Latents
+from pipeline.latents import Latents, OrbitedSpace
 
 
 @dataclass(frozen=True)
@@ -177,18 +177,19 @@ def walk(
 
 
 def move(
-    subject: Subject, out: Path, points: LatentPoints, motion: Motion, *, per_second: float = 10.0
+    subject: Subject, out: Path, points: LatentPoints, motion: Motion | Orbit, *, per_second: float = 10.0
 ) -> None:
-    """Shows each point at each place of a motion: as a sheet with a row for each point or, if `out` has the
-    file extension of an animation, as an animation of all of them side by side. One that does not end where
-    it began goes there and back."""
+    """Shows each point at each place of a motion, of the image or of its camera: as a sheet with a row for
+    each point or, if `out` has the file extension of an animation, as an animation of all of them side by
+    side. One that does not end where it began goes there and back."""
     seeds, start = _paired(subject, points)
-    count, steps, moving = len(seeds), len(motion.moves), is_animation(out)
+    count, steps, moving = len(seeds), len(motion.names), is_animation(out)
     if moving:
         _check_frames(subject, out, steps if motion.closed else 2 * steps, count)
     else:
         _check(subject, out, count, steps)
-    images = _moved(subject, subject.map(start, points.psi), motion)
+    codes = subject.map(start, points.psi)
+    images = _along(subject, codes, motion)
     if moving:
         frames = images.transpose(0, 1)
         back = frames[:0] if motion.closed else frames.flip(0)[1:-1]
@@ -236,6 +237,22 @@ def _moved(subject: Subject, codes: Tensor, motion: Motion, rows: slice = slice(
     count, steps = len(codes), len(motion.moves)
     moves = motion.moves.repeat(count, 1, 1)
     images = subject.images(codes.repeat_interleave(steps, 0), "motion", moves=moves, rows=rows)
+    return images.view(count, steps, *images.shape[1:])
+
+
+def _along(subject: Subject, codes: Tensor, motion: Motion | Orbit) -> Tensor:
+    """The images [N, steps, C, H, W] uint8 of codes [N, layers, dim] at each place of a motion."""
+    if isinstance(motion, Orbit):
+        return _orbited(subject, codes, motion)
+    return _moved(subject, codes, motion)
+
+
+def _orbited(subject: Subject, codes: Tensor, orbit: Orbit) -> Tensor:
+    """The images [N, steps, C, H, W] uint8 of codes [N, layers, dim] from each place of an orbit."""
+    space, count, steps = subject.space, len(codes), len(orbit.azimuths)
+    assert isinstance(space, OrbitedSpace), "checked by `space_for`"
+    seen = space.seen_from(codes.repeat_interleave(steps, 0), orbit.azimuths.repeat(count))
+    images = subject.images(seen, "orbit")
     return images.view(count, steps, *images.shape[1:])
 
 

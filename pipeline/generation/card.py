@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.contracts import COLOURS
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import UnflippedReader
+from pipeline.data.streaming.numbered import UnflippedReader
 from pipeline.generation.blocks import Blocks
 from pipeline.generation.request import Request
 from pipeline.generation.selection import Selection

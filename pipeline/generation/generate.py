@@ -169,6 +169,9 @@ class Crew:
         }
         meta |= opinion.scores
         row: dict[str, Any] = {"number": number, **opinion.notes}
+        text = request.text_of(number)
+        if text is not None:
+            meta["text"] = text
         if label is not None:
             meta["class"] = row["class"] = label
         refusal = self.panel.refusal(opinion)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_keys
-from pipeline.data.streaming.stream import UnflippedReader
+from pipeline.data.streaming.numbered import UnflippedReader
 from pipeline.generation.card import reduced
 from pipeline.generation.training_images import TrainingImages
 from pipeline.images.pictures import compose_grid, write_picture

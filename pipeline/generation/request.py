@@ -16,6 +16,7 @@ from pipeline.contracts import Fakes, Sampler
 from pipeline.errors import UserError
 from pipeline.generation.computing import FIXED_BATCH
 from pipeline.generation.filters import Filters
+from pipeline.generation.said import draws_texts, said
 from pipeline.images.codec import FORMATS, FormatName, greys
 from pipeline.randomness import derive_seed
 from pipeline.storage.snapshots import Snapshot
@@ -39,7 +40,9 @@ class Request:
     from the image's seed with these weights. kind, quality: the format of the image files. batch_size: how
     many images are drawn at once. device: where the sampler computes. deterministic: whether a GPU, too,
     gives the same bits at any batch size. for_shards: False for one picture, whose file extension determines
-    the format. filters: what images must satisfy.
+    the format. filters: what images must satisfy. texts: what a model of texts draws, given to images in
+    turn. inputs: the digest of the data set that a model makes its images of, which its sampler has been
+    told; None for others.
     """
 
     snapshot: Snapshot
@@ -56,6 +59,8 @@ class Request:
     deterministic: bool = False
     for_shards: bool = True
     filters: Filters = field(default_factory=Filters)
+    texts: tuple[str, ...] = ()
+    inputs: str | None = None
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -73,6 +78,8 @@ class Request:
     def _check_truncation(self) -> None:
         if not self.psis:
             raise UserError("--truncation: no number given; allowed: one, or several such as 0.5,0.7,1")
+        if self.texts and self.psis != (1.0,):
+            raise UserError("--truncation: not with --text, since no average is pulled towards; allowed: 1")
         for psi in self.psis:
             if not math.isfinite(psi):
                 raise UserError(f"--truncation {psi}: must be a number, usually 0 to 1")
@@ -131,6 +138,10 @@ class Request:
         place = derive_seed("class", self.seed + number) / 2**63 * math.fsum(self.weights)
         return self.classes[min(bisect.bisect_right(self._sums, place), len(self.classes) - 1)]
 
+    def text_of(self, number: int) -> str | None:
+        """The text that image `number` is made of; None if none was given."""
+        return self.texts[number % len(self.texts)] if self.texts else None
+
     @cached_property
     def _sums(self) -> list[float]:
         return list(itertools.accumulate(self.weights))
@@ -176,7 +187,11 @@ class Request:
         filled = [*numbers, *[numbers[-1]] * (size - len(numbers))]
         chosen = [label for number in filled if (label := self.class_of(number)) is not None]
         seeds = [self.seed + number for number in filled]
-        fakes = sampler.draw(seeds, classes=chosen or None, truncation=psi)
+        if self.texts:
+            spoken = [text for number in filled if (text := self.text_of(number)) is not None]
+            fakes = draws_texts(sampler).draw_given(said(spoken, self.snapshot.spec), seeds)
+        else:
+            fakes = sampler.draw(seeds, classes=chosen or None, truncation=psi)
         count = len(numbers)
         labels = None if fakes.labels is None else fakes.labels[:count]
         return Fakes(fakes.images[:count], labels, fakes.latents[:count])
@@ -206,6 +221,10 @@ class Request:
         }
         if len(self.psis) > 1:
             origin["truncation_order"] = self.order
+        if self.texts:
+            origin["texts"] = list(self.texts)
+        if self.inputs is not None:
+            origin["inputs"] = self.inputs
         if self.weights:
             origin["class_weights"] = list(self.weights)
         # These keys distinguish data sets begun by versions that worked differently.

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import UserError
 from pipeline.evaluation.cache import StatisticsCache
 from pipeline.evaluation.features.extractor import Extractor, as_rgb

@@ -42,7 +42,7 @@ def write(folder: Path, name: str, spec: ImageSpec) -> Path:
 def snapshots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By family, with classes; "plain": StyleGAN2 without."""
     root = tmp_path_factory.mktemp("explore")
-    found = {name: write(root / name, name, DIGITS) for name in ("stylegan2", "progan", "biggan")}
+    found = {name: write(root / name, name, DIGITS) for name in ("stylegan2", "progan", "biggan", "graf")}
     return found | {"plain": write(root / "plain", "stylegan2", PLAIN)}
 
 

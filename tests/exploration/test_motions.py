@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from launch.assembly.sampling import sampler_of
 from launch.main import main
-from pipeline.exploration.motions import rotation, translation
+from pipeline.exploration.motions import orbit, rotation, translation
 from pipeline.exploration.routes import Route
 from pipeline.exploration.sheet import Sheet
 from pipeline.exploration.subject import Subject
-from pipeline.exploration.views import LatentPoints, move, slit
+from pipeline.exploration.views import LatentPoints, mix, move, slit
+from pipeline.latents import OrbitedSpace
 from pipeline.storage.snapshots import open_snapshot
 from tests.evaluation.movable import WaveSpace
 
@@ -69,6 +72,43 @@ def test_films_turn_whole_or_go_there_and_back(
         assert (film.n_frames, film.size) == (frames, (128, 64))
 
 
+@pytest.fixture
+def scenes(snapshots: dict[str, Path]) -> Subject:
+    snapshot = open_snapshot(snapshots["graf"])
+    return Subject(snapshot, sampler_of(snapshot, torch.device("cpu")))
+
+
+def test_an_orbit_shows_scenes_from_all_around(scenes: Subject, sheets: list[Sheet]) -> None:
+    move(scenes, Path("o.png"), LatentPoints((3, 4), (1,)), orbit(0, 360, 4))
+    assert sheets[0].columns == ["0", "90", "180", "270"]
+    space = scenes.space
+    assert isinstance(space, OrbitedSpace)
+    for row, seed in zip(shown_in(sheets[0]), (3, 4), strict=True):
+        codes = scenes.codes((seed,), (1,))
+        for image, azimuth in zip(row, (0.0, 90.0, 180.0, 270.0), strict=True):
+            there = scenes.images(space.seen_from(codes, torch.tensor([azimuth])))
+            assert np.array_equal(image, there[0, 0].numpy())
+    assert len({image.tobytes() for image in shown_in(sheets[0])[0]}) == 4
+
+
+@pytest.mark.parametrize(("degrees", "frames"), [(360, 3), (-90, 4)])
+def test_films_go_around_or_there_and_back(
+    scenes: Subject, tmp_path: Path, degrees: float, frames: int
+) -> None:
+    motion = orbit(10, degrees, 3)
+    assert motion.azimuths.tolist() == [10 + degrees * k / (3 if degrees == 360 else 2) for k in range(3)]
+    move(scenes, tmp_path / "o.apng", LatentPoints((3,)), motion)
+    with Image.open(tmp_path / "o.apng") as film:
+        assert film.n_frames == frames
+
+
+def test_shape_appearance_and_pose_can_be_mixed(scenes: Subject, sheets: list[Sheet], tmp_path: Path) -> None:
+    mix(scenes, tmp_path / "m.png", LatentPoints((3,), (1,)), (4,), "1")
+    codes = scenes.codes((3, 4), (1,))
+    codes[0, 1] = codes[1, 1]
+    assert torch.equal(sheets[0].images[3], scenes.images(codes[:1])[0])
+
+
 def test_a_slit_sees_what_moves_as_slanted_lines(waves: Subject, sheets: list[Sheet]) -> None:
     slit(waves, Path("s.png"), LatentPoints((3, 4)), translation(1, 0, 9), steps=9, height=0.5)
     for picture, seed in zip(shown_in(sheets[0])[0], (3, 4), strict=True):
@@ -109,6 +149,10 @@ def test_the_command(snapshots: dict[str, Path], tmp_path: Path) -> None:
         assert main(["explore", str(snapshots["plain"]), tool, str(tmp_path / out), *rest]) == 0
     with Image.open(tmp_path / "a.gif") as film:
         assert film.n_frames == 7
+    words = ["orbit", str(tmp_path / "o.gif"), "--seeds", "1", "--steps", "3"]
+    assert main(["explore", str(snapshots["graf"]), *words]) == 0
+    with Image.open(tmp_path / "o.gif") as film:
+        assert film.n_frames == 3  # a whole turn, as in training
 
 
 @pytest.mark.parametrize(
@@ -123,6 +167,11 @@ def test_the_command(snapshots: dict[str, Path], tmp_path: Path) -> None:
             "biggan",
             "rotate x.gif",
             "rotate: a biggan generator has no input that can be moved; allowed: trunc",
+        ),
+        (
+            "progan",
+            "orbit x.png",
+            "orbit: a progan generator has no camera that can stand elsewhere; allowed",
         ),
         ("progan", "slit x.png --over rotate", "rotate: a progan generator has no input that can be moved"),
         ("plain", "slit x.png --seeds 1", "slit: needs two points or more to go between"),

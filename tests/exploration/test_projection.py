@@ -13,7 +13,7 @@ from launch.assembly.sampling import sampler_of
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import UserError
 from pipeline.exploration.distance import pixel_and_pyramid
 from pipeline.exploration.projection import (

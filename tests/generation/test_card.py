@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pipeline.data.shards.reader import ShardReader
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.generation.card import About, reduced
 from pipeline.generation.generate import generate_shards
 from pipeline.generation.request import Request

@@ -17,7 +17,7 @@ from pipeline.contracts import Fakes
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader
 from pipeline.data.shards.verify import verify
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import UserError
 from pipeline.generation.computing import FIXED_BATCH
 from pipeline.generation.generate import generate_shards

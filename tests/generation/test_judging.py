@@ -14,7 +14,7 @@ from pipeline.config.families import StyleGAN2Config
 from pipeline.contracts import ImageSpec, Stage
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import ShardReader
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.evaluation.features.weights import InceptionWeights
 from pipeline.models.registry import build_family
 from pipeline.storage.snapshots import write_imported

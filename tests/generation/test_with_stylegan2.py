@@ -266,7 +266,7 @@ def test_weights_that_do_not_fit_are_named(
 
 
 def test_the_sampler_is_what_the_shards_hold(run: Path, tmp_path: Path) -> None:
-    from pipeline.data.streaming.stream import read_uint8
+    from pipeline.data.streaming.numbered import read_uint8
     from pipeline.images.pictures import to_uint8
 
     snapshot: Snapshot = open_snapshot(run)

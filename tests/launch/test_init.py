@@ -175,7 +175,23 @@ def test_every_value_of_its_own_has_a_comment_or_goes_with_one_before(tmp_path: 
     assert "counted, not measured" in text
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+MORE = {
+    "textgan": "texts",
+    "sg2im": "scene graphs",
+    "pix2pix": "pairs",
+    "cyclegan": "two sets",
+    "dann": "labelled set",
+}
+"""Families that learn from more than photographs."""
+
+
+@pytest.mark.parametrize(("family", "what"), MORE.items())
+def test_a_family_that_learns_from_more_says_from_what(family: str, what: str) -> None:
+    with pytest.raises(UserError, match=rf"^--family {family}: learns from .*{what}.*; begin with `hrgan"):
+        resolutions(family, 0)
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - set(MORE)))
 @pytest.mark.parametrize("count", [0, 1])
 def test_every_family_has_a_first_run_on_either_machine(family: str, count: int, tmp_path: Path) -> None:
     for side in resolutions(family, count):

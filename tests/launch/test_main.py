@@ -17,7 +17,20 @@ from launch.main import main
 from pipeline.errors import RunFailed, UserError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["init", "prepare", "train", "generate", "evaluate", "average", "import", "encode", "export"]
+COMMANDS = [
+    *(
+        "init",
+        "prepare",
+        "train",
+        "generate",
+        "translate",
+        "evaluate",
+        "average",
+        "import",
+        "encode",
+        "export",
+    )
+]
 COMMANDS += ["measure-data", "runs", "board", "configs", "doctor", "explore", "submit"]
 MINIMAL = "family: {name: stylegan2}\n"
 
@@ -243,7 +256,7 @@ def test_completion_script_for_bash() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("hrgan tr", ["train"]),
+        ("hrgan tr", ["train", "translate"]),
         ("hrgan ", COMMANDS),
         ("hrgan prepare a b --fo", ["--follow-links", "--format"]),
         ("hrgan prepare a b --format ", ["png", "jpg", "webp"]),
