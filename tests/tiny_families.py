@@ -9,6 +9,7 @@ from pipeline.randomness import SampleRandomness
 from tools.tiny_families import (
     BATCH,
     DIGITS,
+    FIELDS,
     PLAIN,
     SIDE,
     TINY,
@@ -16,13 +17,18 @@ from tools.tiny_families import (
     seeded_networks,
     tiny_config,
     tiny_family,
+    tiny_sampler,
     tiny_trainer,
 )
 
 __all__ = [
+    "ALONE",
     "BATCH",
     "DIGITS",
+    "FIELDS",
     "FLOAT32_ALONE",
+    "GIVEN",
+    "LABELLED",
     "PLAIN",
     "SIDE",
     "TINY",
@@ -33,13 +39,26 @@ __all__ = [
     "tiny_config",
     "tiny_family",
     "tiny_game",
+    "tiny_sampler",
     "tiny_trainer",
 ]
 
-FLOAT32_ALONE = ("autoencoder", "dcgan", "mlp")
+FLOAT32_ALONE = (
+    *("autoencoder", "began", "cyclegan", "dann", "dcgan", "graf", "inpainting", "mlp"),
+    *("pix2pix", "pixelcnn", "sg2im", "superres", "textgan"),
+)
 """Families that refuse engine.precision=bfloat16."""
-WITHOUT_CLASSES = ("autoencoder",)
+WITHOUT_CLASSES = (
+    *("autoencoder", "began", "cyclegan", "inpainting", "pix2pix"),
+    *("sg2im", "superres", "textgan"),
+)
 """Families that know no classes, whatever the data have."""
+ALONE = ("dann", "pixelcnn")
+"""Families of a single player: there is no discriminator, and nothing adversarial."""
+LABELLED = ("dann",)
+"""Families that refuse data without classes."""
+GIVEN = ("cyclegan", "dann", "inpainting", "pix2pix", "sg2im", "superres", "textgan")
+"""Families whose images are made of what they are given; they have no latents."""
 
 
 def tiny_game(family: Family, networks: Networks, count: int = BATCH, images_seen: int = 0) -> Game:

@@ -48,9 +48,22 @@ _SHIPPED: Mapping[str, Mapping[int, Mapping[int, str]]] = {
         1: {256: "stylegan3-t-256", 512: "stylegan3-t-512", 1024: "stylegan3-t-1024"},
     },
     "gat": {0: {32: "gat-32"}, 1: {32: "gat-32"}},
+    "graf": {0: {32: "graf-32"}, 1: {128: "graf-128"}},
     "dcgan": {0: {32: "dcgan-32", 64: "dcgan-64"}, 1: {64: "dcgan-64"}},
     "mlp": {0: {32: "mlp-32"}, 1: {32: "mlp-32"}},
+    "began": {0: {32: "began-32"}, 1: {128: "began-128"}},
     "autoencoder": {0: {32: "autoencoder-32", 64: "autoencoder-f8-64"}, 1: {256: "autoencoder-kl-f8"}},
+    "superres": {0: {64: "superres-64"}, 1: {64: "superres-64"}},
+    "inpainting": {0: {64: "inpainting-64"}, 1: {64: "inpainting-64"}},
+    "pixelcnn": {0: {32: "pixelcnn-32"}, 1: {32: "pixelcnn-pp-32"}},
+}
+# What families learn from beside photographs, with which configurations of theirs begin.
+_MORE: Mapping[str, tuple[str, str]] = {
+    "textgan": ("pictures with texts (hrgan prepare --caption-column)", "textgan-32"),
+    "sg2im": ("pictures with scene graphs (hrgan prepare demo:faces --fields scene)", "sg2im-32"),
+    "pix2pix": ("pairs of pictures (hrgan prepare --pairs)", "pix2pix-64"),
+    "cyclegan": ("two sets of pictures (data.second)", "cyclegan-64"),
+    "dann": ("a labelled set of pictures and another (data.second)", "dann-32"),
 }
 _FEW = 5000  # images, for which Jiang et al. 2021 report their figures
 _CPU_CHANNELS, _CPU_WIDEST, _CPU_LATENT, _CPU_BATCH = 16, 64, 128, 16
@@ -65,6 +78,9 @@ def resolutions(family: str, gpus: int) -> tuple[int, ...]:
     unknown family."""
     if family not in FAMILIES:
         raise UserError(f"--family {family}: unknown; allowed: {', '.join(FAMILIES)}")
+    if family in _MORE:
+        what, name = _MORE[family]
+        raise UserError(f"--family {family}: learns from {what}; begin with `hrgan configs {name}`")
     shipped = _SHIPPED.get(family)
     if shipped is None:
         return tuple(1 << level for level in range(3, 11))
@@ -181,7 +197,10 @@ def network_settings(family: Any) -> Reasoned:
     neither losses nor rates. family: the family section of its configuration."""
     schemas = (Objectives, Optimisation, FewImages)
     training = {*(key for schema in schemas for key in schema.model_fields), "name", "ada", "auto_gpus"}
-    training |= {"freeze_discriminator", "blur_sigma", "blur_images"}
+    training |= {"freeze_discriminator", "blur_sigma", "blur_images", "optimizer", "rmsprop_smoothing"}
+    training |= {"density_noise", "density_noise_images", "rate_halving_images", "rays_at_once"}
+    training |= {"patch_scale", "patch_scale_rate", "patch_scale_images"}
+    training |= {"gamma", "balance_rate", "residual_images", "halve_images", "rate_floor"}
     dumped = family.model_dump(mode="json")
     return {
         key: (dumped[key], "")

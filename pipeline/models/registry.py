@@ -11,14 +11,21 @@ from pipeline.config.families import FamilyConfig
 from pipeline.contracts import Family, ImageSpec
 from pipeline.errors import UserError
 from pipeline.models.autoencoder.family import AutoencoderFamily
+from pipeline.models.began import BEGAN
 from pipeline.models.biggan import BigGAN
+from pipeline.models.dann import DANN
 from pipeline.models.dcgan import DCGAN
 from pipeline.models.gat import GAT
+from pipeline.models.graf import GRAF
 from pipeline.models.mlp import MLP
+from pipeline.models.pixelcnn import PixelCNNFamily
 from pipeline.models.progan import ProGAN
 from pipeline.models.r3gan import R3GAN
+from pipeline.models.sg2im import SG2Im
 from pipeline.models.stylegan2 import StyleGAN2
 from pipeline.models.stylegan3 import StyleGAN3
+from pipeline.models.textgan import TextGAN
+from pipeline.models.translation import CycleGAN, Inpainting, Pix2Pix, SuperResolution
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "stylegan2": StyleGAN2,
@@ -27,9 +34,19 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "progan": ProGAN,
     "r3gan": R3GAN,
     "gat": GAT,
+    "graf": GRAF,
     "dcgan": DCGAN,
     "mlp": MLP,
+    "textgan": TextGAN,
+    "began": BEGAN,
+    "sg2im": SG2Im,
     "autoencoder": AutoencoderFamily,
+    "pix2pix": Pix2Pix,
+    "cyclegan": CycleGAN,
+    "superres": SuperResolution,
+    "inpainting": Inpainting,
+    "pixelcnn": PixelCNNFamily,
+    "dann": DANN,
 }
 
 

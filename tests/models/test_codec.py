@@ -22,7 +22,7 @@ from pipeline.contracts import PIXELS, Batch, ImageSpec
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import UserError
 from pipeline.evaluation.settings import Settings
 from pipeline.latents import StyledSpace
@@ -30,6 +30,7 @@ from pipeline.models import registry
 from pipeline.randomness import SampleRandomness
 from pipeline.storage.snapshots import open_snapshot
 from tests.tiny_families import (
+    GIVEN,
     PLAIN,
     TINY,
     DigitStream,
@@ -44,7 +45,7 @@ SIDE, COUNT = 16, 12
 PLAIN16 = ImageSpec(SIDE, SIDE, 1)
 EVALUATION = ["--count", 32, "--metrics", "swd,msssim", "--device", "cpu"]
 DIRECTION = ["--plus", "3-5", "--minus", "8,9", "--steps", 3, "--seeds", 3]
-PIXELS_ALONE = {"autoencoder", "progan", "stylegan3"}
+PIXELS_ALONE = {"autoencoder", "began", "graf", "pixelcnn", "progan", "stylegan3", *GIVEN}
 KINDS = {"pixels": InPixels, "latents": InLatents}
 FAMILY = {
     "name": "mlp",

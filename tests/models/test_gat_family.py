@@ -201,8 +201,9 @@ def test_labels_are_not_needed():
 @pytest.mark.parametrize("changes", [{}, {"scales": (2, 1)}], ids=["gat", "cat"])
 @pytest.mark.slow
 def test_it_learns_digits(changes):
-    """Fakes' means come much closer to those of the classes than an untrained generator's."""
-    rates = {"generator_rate": 2e-3, "discriminator_rate": 4e-3, "r1_gamma": 0.5, "r2_gamma": 0.5}
+    """Fakes' means come much closer to those of the classes than an untrained generator's. With weaker
+    penalties they overshoot first, how far depends on the processor's rounding."""
+    rates = {"generator_rate": 2e-3, "discriminator_rate": 4e-3, "r1_gamma": 5.0, "r2_gamma": 5.0}
     sizes = {"width": 32, "depth": 2, "levels": 2, "label_dim": 32, "ema_half_life_images": 100}
     trainer = tiny_trainer(tiny_family("gat", diffaugment=(), flip_p=0.0, **rates, **sizes, **changes))
     stream = trainer.stream
@@ -215,6 +216,6 @@ def test_it_learns_digits(changes):
         return (means - truth).square().mean().item()
 
     before = distance()
-    for _ in range(80):
+    for _ in range(100):
         trainer.step()
     assert distance() < 0.5 * before

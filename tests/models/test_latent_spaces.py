@@ -5,20 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.latents import LatentSpace, LinearSpace, MovableSpace, StyledSpace
+from pipeline.latents import LatentSpace, LinearSpace, MovableSpace, OrbitedSpace, StyledSpace
 from pipeline.models.registry import FAMILIES
 from tests.models.test_every_family import stir
-from tests.tiny_families import DIGITS, PLAIN, seeded_networks, tiny_family
+from tests.tiny_families import ALONE, DIGITS, GIVEN, PLAIN, seeded_networks, tiny_family
 
-EVERY = sorted(FAMILIES)
+EVERY = sorted(set(FAMILIES) - set(GIVEN) - set(ALONE))
 SEES = {
     "biggan": ("linear", "gain", "bias"),
+    "began": ("project",),
     "dcgan": ("project",),
     "mlp": ("body.0",),
     "stylegan2": ("affine",),
     "stylegan3": ("affine",),
 }
 """The layers that see codes, by the end of their name, in the families where these are linear alone."""
+
+NOT_LINEAR = ("autoencoder", "graf")
+"""Families whose latents have places, or hold the pose of a camera."""
 
 
 def space_of(name: str, spec=DIGITS):
@@ -34,9 +38,10 @@ def space_of(name: str, spec=DIGITS):
 def test_drawing_in_steps_is_drawing(name, spec):
     space, _ = space_of(name, spec)
     assert isinstance(space, LatentSpace)
-    assert isinstance(space, LinearSpace) == (name != "autoencoder")  # whose latents have places
+    assert isinstance(space, LinearSpace) == (name not in NOT_LINEAR)
     assert isinstance(space, StyledSpace) == (name == "stylegan2")
     assert isinstance(space, MovableSpace) == (name in ("stylegan2", "stylegan3"))
+    assert isinstance(space, OrbitedSpace) == (name == "graf")
     psi = 0.6 if space.truncates else 1.0
     if space.classes:
         drawn = space.draw([7, 3], classes=[1, 0], truncation=psi)
@@ -82,7 +87,7 @@ def test_code_weights_are_the_layers_that_see_codes(name):
     torch.testing.assert_close(change.sort().values, said.sort().values, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(set(EVERY) - {"autoencoder"}))
+@pytest.mark.parametrize("name", sorted(set(EVERY) - set(NOT_LINEAR)))
 def test_a_class_is_no_direction(name):
     space, generator = space_of(name)
     width = space.map(*space.latents([0])).shape[-1]

@@ -16,7 +16,7 @@ from pipeline.models.sides import sides_of
 from pipeline.randomness import SampleRandomness
 from tests.tiny_families import seeded_networks, tiny_family
 
-FAMILIES = ("dcgan", "r3gan", "stylegan2")
+FAMILIES = ("began", "dcgan", "r3gan", "stylegan2")
 KINDS = ("blit", "geometry", "color", "filter", "noise", "cutout")
 
 
@@ -63,7 +63,9 @@ def test_networks_make_and_judge_images_of_any_proportions(name, size, channels)
             assert parameter.grad is not None, key
 
 
-@pytest.mark.parametrize(("name", "size"), [("stylegan2", (18, 36)), ("dcgan", (22, 22)), ("r3gan", (9, 16))])
+@pytest.mark.parametrize(
+    ("name", "size"), [("stylegan2", (18, 36)), ("dcgan", (22, 22)), ("began", (22, 22)), ("r3gan", (9, 16))]
+)
 def test_others_are_refused_with_what_is_allowed(name, size):
     with pytest.raises(
         UserError, match=rf"{name} cannot make images of {size[0]}x{size[1]} .*allowed: .*192x256"

@@ -8,10 +8,15 @@ from pydantic import Field
 
 from pipeline.config.families.autoencoder import AutoencoderConfig
 from pipeline.config.families.baselines import DCGANConfig, MLPConfig
+from pipeline.config.families.began import BEGANConfig
 from pipeline.config.families.biggan import BigGANConfig
+from pipeline.config.families.dann import DANNConfig
 from pipeline.config.families.gat import GATConfig
+from pipeline.config.families.graf import GRAFConfig
+from pipeline.config.families.pixelcnn import PixelCNNConfig
 from pipeline.config.families.progan import ProGANConfig
 from pipeline.config.families.r3gan import R3GANConfig
+from pipeline.config.families.sg2im import SG2ImConfig
 from pipeline.config.families.shared import (
     AdaConfig,
     Adaptive,
@@ -29,6 +34,15 @@ from pipeline.config.families.shared import (
 )
 from pipeline.config.families.stylegan2 import StyleGAN2Config
 from pipeline.config.families.stylegan3 import StyleGAN3Config
+from pipeline.config.families.textgan import TextGANConfig
+from pipeline.config.families.translation import (
+    CycleGANConfig,
+    Decaying,
+    InpaintingConfig,
+    Pix2PixConfig,
+    SuperResolutionConfig,
+    Translating,
+)
 
 FamilyConfig = Annotated[
     StyleGAN2Config
@@ -37,9 +51,19 @@ FamilyConfig = Annotated[
     | ProGANConfig
     | R3GANConfig
     | GATConfig
+    | GRAFConfig
     | DCGANConfig
     | MLPConfig
-    | AutoencoderConfig,
+    | TextGANConfig
+    | BEGANConfig
+    | SG2ImConfig
+    | AutoencoderConfig
+    | Pix2PixConfig
+    | CycleGANConfig
+    | SuperResolutionConfig
+    | InpaintingConfig
+    | PixelCNNConfig
+    | DANNConfig,
     Field(discriminator="name"),
 ]
 """The union of all families."""
@@ -49,23 +73,35 @@ __all__ = [
     "Adaptive",
     "ApaConfig",
     "AutoencoderConfig",
+    "BEGANConfig",
     "BigGANConfig",
     "Caution",
     "CodecConfig",
     "Coded",
     "Conditioning",
+    "CycleGANConfig",
+    "DANNConfig",
     "DCGANConfig",
+    "Decaying",
     "DiffusionConfig",
     "FamilyConfig",
     "FewImages",
     "GATConfig",
+    "GRAFConfig",
+    "InpaintingConfig",
     "Loss",
     "MLPConfig",
     "Objectives",
     "Optimisation",
+    "Pix2PixConfig",
+    "PixelCNNConfig",
     "ProGANConfig",
     "R3GANConfig",
+    "SG2ImConfig",
     "Strict",
     "StyleGAN2Config",
     "StyleGAN3Config",
+    "SuperResolutionConfig",
+    "TextGANConfig",
+    "Translating",
 ]

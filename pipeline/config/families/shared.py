@@ -144,6 +144,20 @@ class FewImages(Strict):
         return self
 
 
+def check_augmented(config: FewImages, ada: AdaConfig, conditioning: str) -> None:
+    """Raises ValueError for what cannot stand beside `ada` or a discriminator of this conditioning."""
+    if config.diffaugment and ada.mode != "off":
+        raise ValueError(
+            f"diffaugment={list(config.diffaugment)}: not with ada.mode={ada.mode}; "
+            "allowed: with ada.mode=off, or diffaugment=[]"
+        )
+    if config.diffusion.mode != "off" and config.diffusion.told and conditioning == "classifier":
+        raise ValueError(
+            "diffusion.told=true: not with conditioning=classifier, by which the discriminator is told "
+            "nothing; allowed: with conditioning=projection, or told=false"
+        )
+
+
 class Objectives(Strict):
     """The losses and penalties of the two networks. Each family has its paper's defaults.
 

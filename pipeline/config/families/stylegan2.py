@@ -16,6 +16,7 @@ from pipeline.config.families.shared import (
     Positive,
     Probability,
     Whole,
+    check_augmented,
 )
 
 
@@ -97,14 +98,5 @@ class StyleGAN2Config(FewImages, Objectives, Optimisation, Coded):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        if self.diffaugment and self.ada.mode != "off":
-            raise ValueError(
-                f"diffaugment={list(self.diffaugment)}: not with ada.mode={self.ada.mode}; "
-                "allowed: with ada.mode=off, or diffaugment=[]"
-            )
-        if self.diffusion.mode != "off" and self.diffusion.told and self.conditioning == "classifier":
-            raise ValueError(
-                "diffusion.told=true: not with conditioning=classifier, by which the discriminator is told "
-                "nothing; allowed: with conditioning=projection, or told=false"
-            )
+        check_augmented(self, self.ada, self.conditioning)
         return self

@@ -14,6 +14,7 @@ from pipeline.config.families.shared import (
     Optimisation,
     Positive,
     Whole,
+    check_augmented,
 )
 from pipeline.config.units import Count, PositiveCount
 
@@ -132,14 +133,5 @@ class StyleGAN3Config(FewImages, Objectives, Optimisation):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
-        if self.diffaugment and self.ada.mode != "off":
-            raise ValueError(
-                f"diffaugment={list(self.diffaugment)}: not with ada.mode={self.ada.mode}; "
-                "allowed: with ada.mode=off, or diffaugment=[]"
-            )
-        if self.diffusion.mode != "off" and self.diffusion.told and self.conditioning == "classifier":
-            raise ValueError(
-                "diffusion.told=true: not with conditioning=classifier, by which the discriminator is told "
-                "nothing; allowed: with conditioning=projection, or told=false"
-            )
+        check_augmented(self, self.ada, self.conditioning)
         return self
