@@ -23,7 +23,7 @@ import torch
 from launch.assembly.sampling import sampler_of
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_labels
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.evaluation.comparison import RANDOM_WEIGHTS, torch_fidelitys, write_weights
 from pipeline.evaluation.fakes import draw_fakes
 from pipeline.evaluation.metrics.registry import METRICS

@@ -17,8 +17,9 @@ from pipeline.config.run import RunConfig
 from pipeline.config.units import Count
 from pipeline.data.sources.opening import SOURCES
 from pipeline.evaluation.metrics.registry import METRICS
+from pipeline.models.registry import FAMILIES
 from tests.documents.reading import ROOT
-from tools.documents import commands, included, metrics, programs, settings, sources
+from tools.documents import commands, gallery, included, metrics, programs, settings, sources
 
 PAGES = settings.pages()
 
@@ -131,6 +132,17 @@ def test_the_table_of_metrics_is_the_registry() -> None:
     assert metrics.MARK in page
     protocol = page.split("## Protocol")[1].split("## Weights")[0]
     assert [name for name in METRICS if f"`{name}`" not in protocol] == []
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_gallery_shows_what_each_family_draws_and_the_commands(name: str) -> None:
+    picture = gallery.picture_of(name)
+    assert picture is not None, "a page of a family has a picture, and words below it"
+    assert (ROOT / "docs/pages" / picture[1]).is_file()
+    assert gallery.for_a_cpu(name), "no configuration of data that the program has"
+    text = gallery.section(name)
+    assert f"({picture[1]})" in text
+    assert re.search(r"^hrgan prepare demo:\w+ .*^hrgan train configs/[\w-]+\.yaml ", text, re.DOTALL | re.M)
 
 
 def test_links_of_an_included_page_are_from_its_place() -> None:

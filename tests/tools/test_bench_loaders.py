@@ -10,7 +10,7 @@ import torch
 
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_samples
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from tests.data.sets import make_set
 from tools.bench import loaders_of_others as others
 from tools.bench import prepare as preparing

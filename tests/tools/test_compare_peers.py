@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tools.research import compare_peers
+from tools.research.modules import isolated
 from tools.research.parity import ParityRow, apart, whole
-from tools.research.peers import isolated
 
 
 def test_difference_is_relative_to_their_largest_value():

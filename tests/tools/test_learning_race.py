@@ -15,7 +15,7 @@ from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.reader import read_keys
-from pipeline.data.streaming.stream import read_uint8
+from pipeline.data.streaming.numbered import read_uint8
 from pipeline.errors import UserError
 from tools.learning_race import features, laps, peers
 from tools.learning_race.__main__ import main, parser, race_of

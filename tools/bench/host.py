@@ -179,7 +179,9 @@ def seconds_an_operation(name: str, labelled: bool, precision: str, rounds: int)
     torch.set_num_threads(1)
     low = low_precision_of(precision)
     trainer = tiny_trainer(tiny_family(name, DIGITS if labelled else PLAIN, low_precision=low))
-    trainer.stream = NoiseStream(trainer.family.spec, BATCH, torch.device("cpu"))
+    trainer.stream = NoiseStream(
+        trainer.family.spec, BATCH, torch.device("cpu"), second=trainer.family.needs.second
+    )
     clock = _Clock()
     trainer.around = clock.around
     for turn in range(rounds + 1):

@@ -21,12 +21,11 @@ from pipeline.randomness import SampleRandomness
 from pipeline.training.trainer import only_trainable
 from tools.bench.op_races import BenchSettings, fastest, figures
 from tools.bench.timing import Contestant, Race, clock_of, race
-from tools.research.peers import Peer
+from tools.research.peers import PHASES, Peer
 
 BATCH = 8
 TRAINED = StyleGAN2Config(channel_base=8192, channel_max=256)  # the rest as published: 8 layers, mixing 0.9
 CONFIG_F = StyleGAN2Config()
-PHASES = {"generator": "Gmain", "path_length": "Greg", "discriminator": "Dmain", "r1": "Dreg"}
 EVERY = {"Gmain": 1, "Greg": TRAINED.path_length_every, "Dmain": 1, "Dreg": TRAINED.r1_every}
 
 
@@ -35,7 +34,7 @@ def training_rows(setting: BenchSettings, resolution: int, rounds: int) -> Itera
     torch.manual_seed(0)
     images = torch.rand(BATCH, 3, resolution, resolution) * 2 - 1
     mine = our_phases(images)
-    capable: list[Peer | None] = [peer for peer in setting.peers if peer.trains]
+    capable: list[Peer | None] = [p for p in setting.peers if p.trains and p.family is StyleGAN2Config]
     for peer in capable or [None]:
         theirs = peer.training(TRAINED, images) if peer is not None else {}
         races, floors = {}, {}
@@ -133,7 +132,8 @@ class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def generator_rows(setting: BenchSettings, resolution: int, rounds: int) -> Iterator[dict[str, Any]]:
     """Times latents to images per image, under inference mode with "config f" and constant noise; ours in
     float32 and with bfloat16 at the four highest resolutions."""
-    capable: list[Peer | None] = [p for p in setting.peers if hasattr(p, "generator")]
+    fitting = [p for p in setting.peers if p.family is StyleGAN2Config]
+    capable: list[Peer | None] = [p for p in fitting if hasattr(p, "generator")]
     for peer in capable or [None]:
         forms = peer.forms("generator", {"config": CONFIG_F, "resolution": resolution}) if peer else {}
         for low in (None, torch.bfloat16) if torch.bfloat16 in setting.floor.rates else (None,):

@@ -20,7 +20,7 @@ from pipeline.models.registry import build_family, low_precision_of
 from pipeline.training.trainer import Trainer
 from pipeline.training.turns import Graphs
 from tools.bench.families import FixedBatch, NoiseStream
-from tools.research.scale.counting import NoAdam, NoAverage
+from tools.research.scale.counting import NoAverage, NoOptimizer
 
 NOWHERE = torch.device("meta")
 _GROWN = 10**9  # images seen: every schedule has ended, and every lazy phase is due
@@ -38,7 +38,7 @@ def step_without_data(
     """Returns a trainer after `steps` steps with that many images, the first of which has every phase.
 
     around: is entered around each turn of a phase (`Trainer.around`). graphs: how main phases are captured.
-    Nothing is computed. Adam and the average, which are one fused operation per network, are left out.
+    Nothing is computed. Optimizers and the average, which are one fused operation per network, are left out.
     """
     config = with_auto_settings(config, spec)
     low = low_precision_of(config.engine.computed)
@@ -52,7 +52,7 @@ def step_without_data(
             engine=Replicated(Process(device=NOWHERE)),
             settings=EngineConfig(recompute=config.engine.recompute, tf32="off"),
             networks=networks,
-            stream=NoiseStream(spec, images, NOWHERE),
+            stream=NoiseStream(spec, images, NOWHERE, second=family.needs.second),
             graphs=graphs,
         )
         trainer.around = around
@@ -76,7 +76,8 @@ def _as_on_a_gpu() -> Iterator[None]:
     with ExitStack() as stack:
         for change in (
             patch.object(torch, "autocast", lambda kind, **how: autocast(kind.replace("meta", "cpu"), **how)),
-            patch.object(torch.optim, "Adam", NoAdam),
+            patch.object(torch.optim, "Adam", NoOptimizer),
+            patch.object(torch.optim, "SGD", NoOptimizer),
             patch.object(_library, "_loaded", {*_library._loaded, kind}),
             patch.dict(_library._chosen, native),
             patch("pipeline.randomness.seeded", seeded),

@@ -12,7 +12,7 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
-from tools.documents import commands, included, metrics, programs, settings, sources
+from tools.documents import commands, gallery, included, metrics, programs, settings, sources
 
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -21,6 +21,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Adds every page that is written by a program or lies elsewhere in the repository."""
     texts = {page: included.read(page) for page in included.INCLUDED}
     texts |= {"reference/commands.md": commands.page(), "reference/tools.md": programs.page()}
+    texts["gallery.md"] = gallery.page()
     texts |= settings.pages()
     for path, text in texts.items():
         files.append(File.generated(config, path, content=text))

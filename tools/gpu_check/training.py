@@ -75,7 +75,7 @@ def trainer_of(name: str, resolution: int, overrides: Sequence[str], device: tor
         seed=config.seed,
         micro=config.batch.micro,
         settings=config.engine,
-        stream=NoiseStream(spec, config.batch.size, device),
+        stream=NoiseStream(spec, config.batch.size, device, second=family.needs.second),
     )
 
 
@@ -119,7 +119,7 @@ def syncs(conditions: Conditions) -> Iterator[Figure]:
     use_operations("auto" if device.type == "cpu" else "native", device)
     for name in sorted(TINY):
         trainer = tiny_trainer(tiny_family(name), process=Process(device=device))
-        trainer.stream = NoiseStream(trainer.family.spec, BATCH, device)
+        trainer.stream = NoiseStream(trainer.family.spec, BATCH, device, second=trainer.family.needs.second)
         begin(trainer)
         trainer.step()
         begin(trainer)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.sink import ShardSink
-from pipeline.data.streaming.stream import UnflippedReader
+from pipeline.data.streaming.numbered import UnflippedReader
 from pipeline.images.codec import encode
 
 BLOCK = 64

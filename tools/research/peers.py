@@ -5,26 +5,26 @@ A peer offers `forms(operation, settings)`: by name, the ways in which it comput
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import importlib.util
-import os
-import sys
-import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipeline.config.families import StyleGAN2Config
+from pipeline.config.families import StyleGAN2Config, StyleGAN3Config
 from pipeline.errors import UserError
-from tools.research.modules import comparing_versions, set_aside
+from tools.research.modules import Packages, comparing_versions, importing
+from tools.research.parity.stylegan3_code import options_of
 
 Forms = dict[str, Callable[..., Tensor]]
+Phases = dict[str, Callable[[], object]]
 TAPS = [1, 3, 3, 1]
+PHASES = {"generator": "Gmain", "path_length": "Greg", "discriminator": "Dmain", "r1": "Dreg"}
+"""Our phases -> what others call them."""
 
 
 class Peer:
@@ -32,12 +32,11 @@ class Peer:
 
     name = ""
     landmark = ""  # a file that tells a checkout of it from another folder
+    family: type[Any] = StyleGAN2Config  # what its `training` and `generator` are told
     trains = False  # whether it offers `training`
 
-    def training(
-        self, config: StyleGAN2Config, images: Tensor, *, low_levels: int = 0
-    ) -> dict[str, Callable[[], object]]:
-        """Its phases on `images` by name (Gmain, Greg, Dmain, Dreg), each with its update, on their device.
+    def training(self, config: Any, images: Tensor, *, low_levels: int = 0) -> Phases:
+        """Its phases on `images` by name (`PHASES`), each with its update, on their device.
 
         low_levels: resolutions, from the highest down, whose layers compute in float16.
         """
@@ -128,9 +127,7 @@ class Ada(Peer):
             synthesis_kwargs=_widths(config, low_levels),
         ).to(self._device)
 
-    def training(
-        self, config: StyleGAN2Config, images: Tensor, *, low_levels: int = 0
-    ) -> dict[str, Callable[[], object]]:
+    def training(self, config: StyleGAN2Config, images: Tensor, *, low_levels: int = 0) -> Phases:
         """Its four phases on `images`, each with its update, as its training loop makes them, but at rate 0:
         one phase alone, again and again, would lead astray, to numbers that are slow to compute with."""
         generator = self._generator(config, images.shape[-1], low_levels)
@@ -153,19 +150,9 @@ class Ada(Peer):
             pl_decay=config.path_length_decay,
             pl_weight=config.path_length_weight,
         )
-        players = {
-            "G": (generator, config.path_length_every),
-            "D": (discriminator, config.r1_every),
-        }
-        phases: dict[str, Callable[[], object]] = {}
-        for letter, (module, every) in players.items():
-            module.train().requires_grad_(False)
-            lazy = every / (every + 1)
-            betas = config.adam_beta1**lazy, config.adam_beta2**lazy
-            adam = torch.optim.Adam(module.parameters(), lr=0.0, betas=betas, eps=config.adam_eps)
-            phases[f"{letter}main"] = _phase(loss, f"{letter}main", module, adam, images, config.z_dim, 1)
-            phases[f"{letter}reg"] = _phase(loss, f"{letter}reg", module, adam, images, config.z_dim, every)
-        return phases
+        every = {"Gmain": 1, "Greg": config.path_length_every, "Dmain": 1, "Dreg": config.r1_every}
+        players = {"G": generator, "D": discriminator}
+        return _phases(partial(loss.accumulate_gradients, sync=True), players, every, config, images)
 
 
 def _widths(config: StyleGAN2Config, low_levels: int) -> dict[str, Any]:
@@ -175,8 +162,29 @@ def _widths(config: StyleGAN2Config, low_levels: int) -> dict[str, Any]:
     return {**widths, "num_fp16_res": low_levels, "conv_clamp": clamp}
 
 
+def _phases(
+    accumulate: Callable[..., object],
+    players: dict[str, torch.nn.Module],
+    every: dict[str, int],
+    config: StyleGAN2Config | StyleGAN3Config,
+    images: Tensor,
+) -> Phases:
+    """What their loop does in each of the phases; players are known by the first letter of theirs. One that
+    has a lazy phase has Adam's constants for it."""
+    phases: Phases = {}
+    for letter, module in players.items():
+        module.train().requires_grad_(False)
+        own = {name: often for name, often in every.items() if name.startswith(letter)}
+        lazy = max(own.values()) / (max(own.values()) + 1) if len(own) > 1 else 1.0
+        betas = config.adam_beta1**lazy, config.adam_beta2**lazy
+        adam = torch.optim.Adam(module.parameters(), lr=0.0, betas=betas, eps=config.adam_eps)
+        for name, often in own.items():
+            phases[name] = _phase(accumulate, name, module, adam, images, config.z_dim, often)
+    return phases
+
+
 def _phase(
-    loss: Any,
+    accumulate: Callable[..., object],
     name: str,
     module: torch.nn.Module,
     adam: torch.optim.Optimizer,
@@ -190,9 +198,7 @@ def _phase(
         adam.zero_grad(set_to_none=True)
         module.requires_grad_(True)
         latents = torch.randn(len(images), z_dim, device=images.device)
-        loss.accumulate_gradients(
-            phase=name, real_img=images, real_c=labels, gen_z=latents, gen_c=labels, sync=True, gain=gain
-        )
+        accumulate(phase=name, real_img=images, real_c=labels, gen_z=latents, gen_c=labels, gain=gain)
         module.requires_grad_(False)
         for parameter in module.parameters():
             if parameter.grad is not None:
@@ -267,80 +273,66 @@ class AliasFree(Peer):
 
     name = "nvlabs-stylegan3"
     landmark = "torch_utils/ops/filtered_lrelu.py"
+    family = StyleGAN3Config
+    trains = True
 
     def __init__(self, checkout: Path, device: str) -> None:
-        others = set_aside("torch_utils", "dnnlib")
-        with others, comparing_versions(), importing(checkout, device, stand_ins=("requests",)):
+        self._modules = Packages("torch_utils", "dnnlib", "training")
+        with self._modules, comparing_versions(), importing(checkout, device, stand_ins=("requests",)):
             self._op = importlib.import_module("torch_utils.ops.filtered_lrelu")
+            self._generators = importlib.import_module("training.networks_stylegan3")
+            self._discriminators = importlib.import_module("training.networks_stylegan2")
+            self._loss = importlib.import_module("training.loss")
             self._impl = "cuda" if device == "cuda" and self._op._init() else "ref"  # which compiles it
+        self._device = device
 
     def filtered_lrelu(self, filters: tuple[Tensor, Tensor], **settings: Any) -> Forms:
         """Its activation between filters: on a CPU its plain form, the only one there."""
         function, impl = self._op.filtered_lrelu, self._impl
         return {"": lambda x, b: function(x, *filters, b, **settings, impl=impl)}
 
+    def generator(self, config: StyleGAN3Config, resolution: int) -> Forms:
+        """Latents to images."""
+        network = self._player(self._generators.Generator, options_of(config, 1)[0], resolution)
+        network.eval().requires_grad_(False)
+        return {"": lambda z: network(z, None)}
+
+    def _player(self, kind: Any, options: dict[str, Any], resolution: int) -> Any:
+        with self._modules:  # its networks look for their own modules
+            return kind(c_dim=0, img_resolution=resolution, img_channels=3, **options).to(self._device)
+
+    def training(self, config: StyleGAN3Config, images: Tensor, *, low_levels: int = 0) -> Phases:
+        """Its three phases on `images`, each with its update, at rate 0 as those of stylegan2-ada-pytorch;
+        when the blur of R has ended."""
+        own, judging = options_of(config, len(images))
+        own["num_fp16_res"] = judging["num_fp16_res"] = low_levels
+        players = {
+            "G": self._player(self._generators.Generator, own, images.shape[-1]),
+            "D": self._player(self._discriminators.Discriminator, judging, images.shape[-1]),
+        }
+        loss = self._loss.StyleGAN2Loss(images.device, *players.values(), r1_gamma=config.r1_gamma)
+        every = {"Gmain": 1, "Dmain": 1, "Dreg": config.r1_every}
+        accumulate = partial(loss.accumulate_gradients, cur_nimg=0)
+        return _phases(accumulate, players, every, config, images)
+
 
 PEERS: dict[str, type[Any]] = {peer.name: peer for peer in (Ada, Rosinality, AliasFree)}
 
 
 def load_peer(argument: str, device: str) -> Peer:
-    """NAME=CHECKOUT to a peer. Errors: UserError for an unknown name or a folder that is none of it."""
+    """NAME=CHECKOUT to a peer. Errors: as `find_peer`."""
+    kind, checkout = find_peer(argument)
+    peer: Peer = kind(checkout, device)
+    return peer
+
+
+def find_peer(argument: str) -> tuple[type[Any], Path]:
+    """NAME=CHECKOUT to a kind of peer and its folder; nothing of it is imported. Errors: UserError for an
+    unknown name or a folder that is none of it."""
     name, equals, folder = argument.partition("=")
     if name not in PEERS or not equals:
         raise UserError(f"--peer {argument}: NAME=CHECKOUT is wanted; known names: {', '.join(PEERS)}")
     checkout, landmark = Path(folder).expanduser().absolute(), PEERS[name].landmark
     if not (checkout / landmark).is_file():
         raise UserError(f"--peer {argument}: no checkout of {name} there (it has no file {landmark})")
-    peer: Peer = PEERS[name](checkout, device)
-    return peer
-
-
-@contextlib.contextmanager
-def importing(checkout: Path, device: str, stand_ins: tuple[str, ...] = ()) -> Iterator[None]:
-    """Imports from a checkout, unmodified: on a CPU nothing is compiled, with CUDA what is compiled can be
-    imported by its name, as older versions of torch left it. stand_ins: modules that may be missing."""
-    extensions: Any = importlib.import_module("torch.utils.cpp_extension")
-    missing = []
-    load = extensions.load
-    extensions.load = _loading_into_modules(load) if device == "cuda" else _loading_nothing
-    for name in stand_ins:
-        if importlib.util.find_spec(name) is None:
-            sys.modules[name] = types.ModuleType(name)
-            missing.append(name)
-    sys.path.insert(0, str(checkout))
-    try:
-        with warnings.catch_warnings(), open(os.devnull, "w") as quiet, contextlib.redirect_stderr(quiet):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        sys.path.remove(str(checkout))
-        extensions.load = load
-        for name in missing:
-            del sys.modules[name]
-
-
-def _loading_nothing(*_: Any, **__: Any) -> None:
-    return None
-
-
-def _loading_into_modules(load: Callable[..., Any]) -> Callable[..., Any]:
-    def loading(name: str, *rest: Any, **settings: Any) -> Any:
-        module = load(name, *rest, **settings)
-        sys.modules.setdefault(name, module)
-        return module
-
-    return loading
-
-
-@contextlib.contextmanager
-def isolated(checkout: Path, stand_ins: tuple[str, ...] = ()) -> Iterator[None]:
-    """As `importing` on a CPU, and what came from the checkout is forgotten at the end: other checkouts have
-    modules of the same names. Use it around all that calls a peer's code."""
-    with importing(checkout, "cpu", stand_ins):
-        try:
-            yield
-        finally:
-            for name, module in list(sys.modules.items()):
-                file = getattr(module, "__file__", None)
-                if file and Path(file).resolve().is_relative_to(checkout.resolve()):
-                    del sys.modules[name]
+    return PEERS[name], checkout

@@ -24,10 +24,10 @@ from pipeline.models.biggan.discriminator import Discriminator
 from pipeline.models.biggan.foreign import from_ajbrock, infer
 from pipeline.models.biggan.generator import Generator
 from pipeline.models.biggan.shape import shape_of
+from tools.research.modules import isolated
 from tools.research.parity import FORWARD, GRADIENT, ParityRow, apart
 from tools.research.parity.filling import Rule, drawn
 from tools.research.parity.recorded import RecordedNetwork, summary
-from tools.research.peers import isolated
 
 PEER = "biggan-pytorch"
 LANDMARK = "BigGANdeep.py"

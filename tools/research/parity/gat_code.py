@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from pipeline.config.families import GATConfig
 from pipeline.contracts import Batch, ImageSpec, Net
+from tools.research.modules import isolated
 from tools.research.parity.filling import Rule, drawn
 from tools.research.parity.lockstep.ours import Draw
 from tools.research.parity.lockstep.supply import Supply
-from tools.research.peers import isolated
 
 Pair = tuple[Any, Any]  # their generator and discriminator
 

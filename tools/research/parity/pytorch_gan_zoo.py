@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from pipeline.config.families import ProGANConfig
 from pipeline.contracts import ImageSpec, Net, Networks
 from pipeline.models.registry import build_family
+from tools.research.modules import isolated
 from tools.research.parity import FORWARD, GRADIENT, ParityRow, apart, whole
 from tools.research.parity.filling import Rule
 from tools.research.parity.recorded import RecordedNetwork, summary
-from tools.research.peers import isolated
 
 PEER = "pytorch_GAN_zoo"
 LANDMARK = "models/networks/progressive_conv_net.py"

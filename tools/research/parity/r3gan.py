@@ -22,10 +22,10 @@ from torch.torch_version import TorchVersion
 from pipeline.config.families import R3GANConfig
 from pipeline.contracts import Batch, Fakes, Game, ImageSpec, Net, Networks, Terms, Verdict
 from pipeline.models.r3gan import R3GAN
+from tools.research.modules import isolated
 from tools.research.parity import FORWARD, GRADIENT, ParityRow, apart, whole
 from tools.research.parity.filling import Rule, drawn
 from tools.research.parity.recorded import RecordedNetwork, summary
-from tools.research.peers import isolated
 
 LANDMARK = "R3GAN/Trainer.py"
 

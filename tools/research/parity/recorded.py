@@ -56,7 +56,8 @@ class RecordedNetwork:
     def ours(self) -> nn.Module:
         """Our network, filled."""
         config: FamilyConfig = TypeAdapter(FamilyConfig).validate_python(dict(self.family))
-        networks = build_family(config, ImageSpec(**self.spec), batch_size=BATCH).networks()
+        spec = TypeAdapter(ImageSpec).validate_python(dict(self.spec))
+        networks = build_family(config, spec, batch_size=BATCH).networks()
         network = networks[self.network].train(self.training).requires_grad_(False)
         for name, tensor in network.state_dict(keep_vars=True).items():
             if tensor.is_floating_point():

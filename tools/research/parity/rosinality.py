@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipeline.importing import Part
 from pipeline.models.stylegan2.foreign import ROSINALITY, rosinality_name
+from tools.research.modules import isolated
 from tools.research.parity import ParityRow
 from tools.research.parity.filling import drawn
 from tools.research.parity.stylegan2 import (
@@ -23,7 +24,6 @@ from tools.research.parity.stylegan2 import (
     forward_rows,
     gradient_rows,
 )
-from tools.research.peers import isolated
 
 LANDMARK = "op/upfirdn2d.py"
 NEEDED = ("lmdb", "wandb", "tqdm")  # by its training script, for what is not run here

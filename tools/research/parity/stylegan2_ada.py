@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.contracts import ImageSpec
 from pipeline.importing import Part
 from pipeline.models.stylegan2.foreign import STYLEGAN2_ADA, ada_name
+from tools.research.modules import isolated
 from tools.research.parity import ParityRow
 from tools.research.parity.recorded import RecordedNetwork
 from tools.research.parity.stylegan2 import (
@@ -27,7 +28,6 @@ from tools.research.parity.stylegan2 import (
     gradient_rows,
     plain_settings,
 )
-from tools.research.peers import isolated
 
 PEER = "stylegan2-ada-pytorch"
 LANDMARK = "training/networks.py"

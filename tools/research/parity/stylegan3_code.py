@@ -21,10 +21,9 @@ from pipeline.contracts import ImageSpec
 from pipeline.importing import Part, parts_of, read_weights
 from pipeline.models.stylegan2.foreign import ada_name
 from pipeline.models.stylegan3.foreign import stylegan3_name
-from tools.research.modules import comparing_versions
+from tools.research.modules import comparing_versions, isolated
 from tools.research.parity.filling import Rule
 from tools.research.parity.stylegan2 import Theirs, fill
-from tools.research.peers import isolated
 
 _AT_ONCE = 1 << 24
 """Numbers of an up-sampled image that its layers hold at once."""

@@ -118,7 +118,7 @@ class _Seen:
         self.turn = ""
 
 
-class NoAdam:
+class NoOptimizer:
     """Updates are counted by their bytes, not run."""
 
     def __init__(self, *_: object, **__: object) -> None:
@@ -127,6 +127,9 @@ class NoAdam:
 
     def step(self) -> None:
         pass
+
+    def register_step_pre_hook(self, hook: object) -> None:
+        """There is no step to come before."""
 
 
 class NoAverage:
@@ -179,7 +182,7 @@ def _recorded(seen: _Seen) -> Iterator[None]:
         patch.object(dist, "all_reduce", note),
         patch.object(dist, "is_initialized", lambda: True),
         patch.object(dist, "get_world_size", lambda *_: _RANKS),
-        patch.object(torch.optim, "Adam", NoAdam),
+        patch.object(torch.optim, "Adam", NoOptimizer),
         patch("pipeline.training.trainer.Averager", NoAverage),
     ):
         yield

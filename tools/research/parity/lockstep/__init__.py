@@ -29,6 +29,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pipeline.config.families import GRAFConfig, SG2ImConfig
 from tools.research.parity import GRADIENT, offering, whole
 from tools.research.parity.lockstep.ours import Ours, State, TurnInputs
 from tools.research.parity.lockstep.recorded import Digest, kept
@@ -45,6 +46,16 @@ NOT_DRIVEN: Mapping[str, str] = {
     "pytorch_GAN_zoo": "its weights are ours times constants that differ by layer, and each unit of its "
     "first layer has a bias of its own. Adam's steps are of one size in each one's own weights, so that the "
     "first step already leads elsewhere. Outputs and gradients are compared without --train",
+    GRAFConfig().name: "its loop is not offered by itself. Outputs, losses and gradients are compared "
+    "without --train",
+    "pixel-cnn": "it needs TensorFlow 1. Outputs, the likelihood and gradients are compared without --train",
+    "basicsr": "its training needs its own data sets. Outputs and gradients are compared without --train",
+    "lama": "its training needs a segmentation network and pytorch_lightning. Outputs and gradients are "
+    "compared without --train",
+    "pix2pixhd": "its training needs folders of label maps and the weights of VGG19. Outputs, losses and "
+    "gradients are compared without --train",
+    SG2ImConfig().name: "its training needs the images of COCO. Outputs and gradients are compared without "
+    "--train",
 }
 """Peers whose loop is not driven beside ours, and why."""
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from pipeline.config.families import BigGANConfig
 from pipeline.models.biggan.foreign import from_ajbrock
+from tools.research.modules import isolated
 from tools.research.parity.biggan import RULES, fill
 from tools.research.parity.lockstep.ours import MOMENTS, After, LoopSetting, State, Step, TurnInputs
 from tools.research.parity.lockstep.stylegan2 import Drawn
 from tools.research.parity.lockstep.supply import Supply
-from tools.research.peers import isolated
 
 PEER = "biggan-pytorch"
 LAWS = (

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from pipeline.config.families import StyleGAN2Config
 from pipeline.config.families.shared import AdaConfig
 from pipeline.models.stylegan2.foreign import ada_name
+from tools.research.modules import isolated
 from tools.research.parity.lockstep.nvidia import MULTIPLIERS, Course, Reals, drive, train_alone
 from tools.research.parity.lockstep.ours import MOMENTS, After, LoopSetting, State, Step, TurnInputs
 from tools.research.parity.lockstep.stylegan2 import Drawn, noise_shapes
 from tools.research.parity.lockstep.supply import Supply
 from tools.research.parity.stylegan2 import RULES, Rename, as_theirs, fill
-from tools.research.peers import isolated
 
 PEER = "stylegan2-ada-pytorch"
 LAWS = (
