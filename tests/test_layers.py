@@ -70,6 +70,7 @@ ROOMS: dict[str, set[str]] = {
     "pipeline.training": BASE | SHOWN | DATA | {"pipeline.engines", "pipeline.storage"},
     "pipeline.evaluation": BASE | SHOWN | DATA | FROZEN | {"pipeline.storage"},
     "pipeline.generation": BASE | SHOWN | DATA | {"pipeline.storage", "pipeline.evaluation"},
+    "pipeline.translation": BASE | {"pipeline.data.sources", "pipeline.images", "pipeline.storage"},
     "pipeline.exploration": BASE
     | SHOWN
     | DATA

@@ -17,7 +17,7 @@ from launch.main import app
 from pipeline.config.load import load_config
 from pipeline.config.shipped import locate
 from tests.documents.reading import PAGES, ROOT, WRITTEN, anchors, inline, lines, links, name_of
-from tools.documents import commands, included, programs, settings
+from tools.documents import commands, gallery, included, programs, settings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -25,6 +25,7 @@ TEXTS = {name_of(path): path.read_text(encoding="utf-8") for path in WRITTEN}
 GENERATED = {
     "reference/commands.md": commands.page,
     "reference/tools.md": programs.page,
+    "gallery.md": gallery.page,
     **{page: (lambda page=page: settings.pages()[page]) for page in settings.pages()},
     **{page: (lambda page=page: included.read(page)) for page in included.INCLUDED},
 }

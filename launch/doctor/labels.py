@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.data.shards.index import ShardIndex
-from pipeline.data.streaming.stream import UnflippedReader
+from pipeline.data.streaming.numbered import UnflippedReader
 
 _SIDE = 16  # pixels, of what the linear classifier sees
 _MOST, _FEWEST = 2000, 500  # images that are read
