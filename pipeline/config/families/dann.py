@@ -22,17 +22,21 @@ class DANNConfig(Optimisation):
 
     channels: tuple[Whole, Whole] = (32, 48)
     """Channels of the two convolutions (figure 4a)."""
+    batch_norm_group: Count = 0
+    """Images whose batch statistics are taken together after each convolution, in either set by itself; must
+    divide the number of images that a process computes at once. 0: no normalisation, as published."""
     width: Whole = 100
     """Units of the hidden layers of both heads: two that tell classes, one that tells the sets apart."""
     adapt_weight: NonNegative = 1.0
     """What the factor lambda (eq. 14) is multiplied by, with which the features learn to confuse the sets. 0:
-    they learn from the labelled set alone."""
+    they learn from the labelled set alone, although the statistics of `batch_norm_group` are of both."""
     adapt_images: PositiveCount = 1_000_000
     """Images of the first set over which p goes from 0 to 1, on which lambda and the learning rate depend: as
     a rule, the length of the run."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"
-    """sgd: gradient descent with momentum, as published. adam: Adam, with the same schedule."""
+    """sgd: gradient descent with momentum, as published. adam: Adam, with the same schedule; the two heads
+    play against each other as in a GAN, so that a small `adam_beta1` keeps the second from swinging."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """With optimizer=sgd: its momentum."""
     generator_rate: Positive = 0.01

@@ -34,6 +34,8 @@ from pipeline.contracts import (
 from pipeline.errors import UserError
 from pipeline.models.dann.network import Classifier, told_apart
 from pipeline.models.dann.sampler import ClassifyingSampler
+from pipeline.models.groups import check_groups
+from pipeline.models.layers import follow_moments, measuring
 from pipeline.models.plain import PlainGame
 from pipeline.models.precision import refuse_low_precision
 from pipeline.models.schedule import ConstantSchedule, with_rates
@@ -81,7 +83,8 @@ def adapting_turn(game: Game, reals: Batch) -> Terms:
     adapting: AdaptingGame = game  # type: ignore[assignment]
     assert reals.labels is not None
     first, second = reals.images, reals.extra[SECOND]
-    logits, of_first, of_second = adapting.network.both(first, second, game.stage.weights[REVERSAL])
+    with measuring("generator", adapting.network) as moments:
+        logits, of_first, of_second = adapting.network.both(first, second, game.stage.weights[REVERSAL])
     classes = F.cross_entropy(logits, reals.labels, reduction="none")
     sets = told_apart(of_first, of_second)
     known = ((of_first < 0).float() + (of_second > 0).float()) / 2
@@ -91,7 +94,8 @@ def adapting_turn(game: Game, reals: Batch) -> Terms:
         "told/class": (logits.argmax(dim=1) == reals.labels).float(),
         "told/set": known,
     }
-    return Terms(classes + sets, {name: value.detach().mean() for name, value in stats.items()})
+    means = {name: value.detach().mean() for name, value in stats.items()}
+    return Terms(classes + sets, means | moments)
 
 
 class DANN:
@@ -139,10 +143,11 @@ class DANN:
         return AdaptingGame(networks, stage, randomness, reals=reals)
 
     def check_batch(self, images: int) -> None:
-        """Any batch will do."""
+        """Requires whole groups of images, if there are groups."""
+        check_groups("family.batch_norm_group", self.config.batch_norm_group or 1, images)
 
     def observe(self, networks: Networks, stats: Mapping[str, Tensor], images: int) -> None:
-        """There is nothing to remember."""
+        follow_moments(networks, stats)
 
     def figures(self) -> Mapping[str, Tensor]:
         return {}

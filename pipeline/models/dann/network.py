@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.config.families import DANNConfig
 from pipeline.contracts import ImageSpec, Scalar
+from pipeline.models.layers import GroupBatchNorm
 
 
 class _Reversal(torch.autograd.Function):
@@ -42,13 +43,13 @@ class Classifier(nn.Module):
     def __init__(self, config: DANNConfig, spec: ImageSpec) -> None:
         super().__init__()
         self.classes = spec.classes
-        first, second = config.channels
-        self.features = nn.Sequential(
-            *(nn.Conv2d(spec.channels, first, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(first, second, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
-            nn.Flatten(),
+        layers = (
+            layer
+            for inputs, outputs in pairwise((spec.channels, *config.channels))
+            for layer in _convolution(inputs, outputs, config.batch_norm_group)
         )
-        numbers = second * (spec.height // 4) * (spec.width // 4)
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        numbers = config.channels[-1] * (spec.height // 4) * (spec.width // 4)
         self.label = _layers(numbers, config.width, config.width, spec.classes)
         self.domain = _layers(numbers, config.width, 1)
 
@@ -59,9 +60,16 @@ class Classifier(nn.Module):
     def both(self, first: Tensor, second: Tensor, weight: Scalar) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the class logits of the first images, [N, classes], and the logits [N] of the set of the
         first and of the second. weight: that of the reversed gradient."""
-        features = self.features(torch.cat([first, second]))
-        sets = self.domain(reversed_gradient(features, weight)).squeeze(1)
-        return self.label(features[: len(first)]), sets[: len(first)], sets[len(first) :]
+        # Apart, as each set has batch statistics of its own.
+        features, others = self.features(first), self.features(second)
+        sets = self.domain(reversed_gradient(torch.cat([features, others]), weight)).squeeze(1)
+        return self.label(features), sets[: len(first)], sets[len(first) :]
+
+
+def _convolution(inputs: int, outputs: int, group: int) -> list[nn.Module]:
+    """Returns a convolution of 5x5 that halves the resolution, with normalisation unless group is 0."""
+    norm = [GroupBatchNorm(outputs, group)] if group else []
+    return [nn.Conv2d(inputs, outputs, 5, padding=2), *norm, nn.ReLU(), nn.MaxPool2d(2)]
 
 
 def _layers(*widths: int) -> nn.Sequential:
