@@ -25,6 +25,7 @@ from pathlib import Path
 _IMPORTED = (
     "torch",
     "torch._dynamo",
+    "torch._inductor.compile_fx",
     "torchvision.io",
     "torch.utils.tensorboard",
     "pydantic",
