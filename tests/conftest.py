@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 # Before anything imports torch: a test's numbers must not depend on the machine's cores, and workers of
 # pytest-xdist must not fight for them.
@@ -65,13 +66,25 @@ _BY_FOLDER = ("slurm",)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A worker takes a whole file or folder, so that fixtures, compiled kernels and imported libraries serve
-    all of its tests; long ones first. Skips, by name, what needs a missing CUDA device."""
+    """Long ones first. Skips, by name, what needs a missing CUDA device."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
     items.sort(key=lambda item: (_folder(item.path) not in _FIRST, item.path not in long))
     _skip_without_gpu(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadgroup`, a worker takes a whole file or folder, so that fixtures, compiled kernels and
+    imported libraries serve all of its tests. Not by marks: pytest-xdist 3.8 loses them under pytest 9.2."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(config.rootpath / nodeid.partition("::")[0])
+
+    return ByGroup(config, log)
 
 
 def _folder(path: Path) -> str:

@@ -25,6 +25,7 @@ from pathlib import Path
 _IMPORTED = (
     "torch",
     "torch._dynamo",
+    "torch._inductor.compile_fx",
     "torchvision.io",
     "torch.utils.tensorboard",
     "pydantic",
@@ -177,5 +178,8 @@ def _become(program: list[str]) -> int:
             sys.path.insert(0, str(Path(program[0]).parent))
             runpy.run_path(program[0], run_name="__main__")
     except SystemExit as ending:
-        return ending.code if isinstance(ending.code, int) else 0 if ending.code is None else 1
+        if ending.code is None or isinstance(ending.code, int):
+            return ending.code or 0
+        print(ending.code, file=sys.stderr)
+        return 1
     return 0

@@ -10,8 +10,8 @@ import pytest
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.storage.checkpoints import CheckpointStore, share_name
-from tests.distributed.gang import run_gang
-from tests.small_run import hrgan, start_hrgan, wait_for, write_config
+from tests.distributed.gang import run_gang, run_module
+from tests.small_run import start_hrgan, wait_for, write_config
 from tools.compare_runs import differences
 
 
@@ -32,9 +32,8 @@ def test_a_disk_that_is_full_for_one_rank_ends_the_run_and_the_same_command_goes
         report={"every_images": 8, "tensorboard": False},
         checkpoints={"every_images": 16},
     )
-    arguments = ("train", config, "--processes", 2, "--run")
     run = tmp_path / "run"
-    with start_hrgan(*arguments, run, "length.images=100k") as process:
+    with start_hrgan("train", config, "length.images=100k", "--processes", 2, "--run", run) as process:
         wait_for(process, "48/100")
         (rank,) = [c for c in psutil.Process(process.pid).children() if c.environ().get("RANK") == "1"]
         rank.rlimit(psutil.RLIMIT_FSIZE, (2000, 2000))
@@ -46,8 +45,8 @@ def test_a_disk_that_is_full_for_one_rank_ends_the_run_and_the_same_command_goes
     assert "Traceback" not in rest
     newest = CheckpointStore(run, 2).newest(pytest.fail).manifest.images_seen
     assert newest >= 16
-    until = f"length.images={newest + 24}"
-    assert hrgan(*arguments, run, until).returncode == 0
+    again = ["train", str(config), f"length.images={newest + 24}", "--run"]
+    run_module("launch.main", 2, [*again, str(run)])
     assert not list((run / "checkpoints").glob(".*"))
-    assert hrgan(*arguments, tmp_path / "straight", until).returncode == 0
+    run_module("launch.main", 2, [*again, str(tmp_path / "straight")])
     assert differences(run, tmp_path / "straight") == []

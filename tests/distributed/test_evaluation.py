@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from launch.cluster.processes import free_port, rank_variables
 from tests.distributed.gang import run_gang
 from tests.evaluation.worlds import write_shards, write_toy_snapshot
 from tests.small_run import ROOT, environment
+from tests.warm import start_warm
 
 
 def evaluated(root: Path, ranks: int) -> list[dict[str, Any]]:
@@ -58,24 +57,12 @@ def test_a_rank_that_dies_or_hangs_ends_the_job_by_name(tmp_path: Path, number: 
     write_shards(tmp_path / "data", 40)
     write_toy_snapshot(tmp_path / "run", 8)
     port = free_port()
-    command = [sys.executable, "-m", "tests.distributed.dying_evaluation"]
-    command += [str(tmp_path / "data"), str(tmp_path / "run"), str(int(number))]
-    ranks = [
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment() | rank_variables(rank, 2, port),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
+    program = ["-m", "tests.distributed.dying_evaluation"]
+    program += [str(tmp_path / "data"), str(tmp_path / "run"), str(int(number))]
+    ranks = [start_warm(program, environment() | rank_variables(rank, 2, port), ROOT) for rank in range(2)]
+    with ranks[1] as dying:
         said = ranks[0].communicate(timeout=120)[1]
-    finally:
-        ranks[1].kill()
-        ranks[1].wait()
+        dying.kill()
     assert ranks[0].returncode == 1
     line = f"hrgan: error: rank 1 on {socket.gethostname()} has given no sign of life for"
     assert line in said

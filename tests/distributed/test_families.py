@@ -11,20 +11,19 @@ from pipeline.models.registry import FAMILIES
 from tests.distributed.gang import run_gang
 
 pytestmark = pytest.mark.slow
-WORLDS = (1, 2)
-KINDS = ("replicated", "bucketed")
+WORLDS = {1: ("replicated",), 2: ("replicated", "bucketed")}
 SPLIT = ("zero1", "zero2", "zero2+recompute")
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     out = tmp_path_factory.mktemp("families")
-    for ranks in WORLDS:
-        run_gang("family_ranks.py", ranks, str(out), "1", *KINDS)
+    for world, kinds in WORLDS.items():
+        run_gang("family_ranks.py", world, str(out), "1", *kinds)
     return {
         (kind, world, rank): torch.load(out / f"{kind}-world{world}-rank{rank}.pt", weights_only=True)
-        for kind in KINDS
-        for world in WORLDS
+        for world, kinds in WORLDS.items()
+        for kind in kinds
         for rank in range(world)
     }
 

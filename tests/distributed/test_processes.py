@@ -16,7 +16,9 @@ import pytest
 from launch.cluster.processes import free_port, rank_variables
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
+from tests.distributed.gang import run_module
 from tests.small_run import ROOT, environment, hrgan, logged, start_hrgan, wait_for, write_config
+from tests.warm import start_warm
 from tools.compare_runs import differences, newest_tensors
 
 pytestmark = pytest.mark.slow
@@ -46,17 +48,15 @@ def test_fifty_steps_equal_one_process_to_rounding(config, tmp_path):
 
 
 def test_stopped_and_resumed_on_two_ranks_is_bitwise(config, tmp_path):
-    arguments = ("train", config, "length.images=160", "--processes", 2, "--run")
-    done = hrgan(*arguments, tmp_path / "straight")
-    assert done.returncode == 0, done.stderr
-    with start_hrgan(*arguments, tmp_path / "stopped") as process:
+    arguments = ["train", str(config), "length.images=160", "--run"]
+    run_module("launch.main", 2, [*arguments, str(tmp_path / "straight")])
+    with start_hrgan(*arguments, tmp_path / "stopped", "--processes", 2) as process:
         wait_for(process, "images")
         process.send_signal(signal.SIGUSR1)
         rest = process.stderr.read()
         assert process.wait(60) == 0, rest
     assert "stopped by SIGUSR1 at " in rest
-    done = hrgan(*arguments, tmp_path / "stopped")
-    assert done.returncode == 0, done.stderr
+    run_module("launch.main", 2, [*arguments, str(tmp_path / "stopped")])
     assert differences(tmp_path / "straight", tmp_path / "stopped") == []
 
 
@@ -76,9 +76,8 @@ def test_a_dead_rank_ends_the_run_with_one_line(config, tmp_path):
 
 @pytest.mark.parametrize("hung", [0, 1])
 def test_a_hung_rank_ends_the_run_with_one_line(config, tmp_path, hung):
-    arguments = ("train", config, "length.images=100k", "engine.silence_seconds=8", "--processes", 2)
+    arguments = ("train", config, "length.images=100k", "engine.silence_seconds=6", "--processes", 2)
     with start_hrgan(*arguments, "--run", tmp_path / "run") as process:
-        wait_for(process, "images")
         wait_for(process, "24/100")
         (rank,) = [c for c in psutil.Process(process.pid).children() if c.environ().get("RANK") == str(hung)]
         os.kill(rank.pid, signal.SIGSTOP)
@@ -94,19 +93,10 @@ def test_a_hung_rank_ends_the_run_with_one_line(config, tmp_path, hung):
 
 def test_without_a_supervisor_the_survivor_names_the_dead(config, tmp_path):
     """As under srun, where nobody else ends the other ranks."""
-    command = [sys.executable, "-m", "launch.main", "train", str(config), "length.images=100k"]
-    command += ["engine.silence_seconds=6", "--run", str(tmp_path / "run")]
+    program = ["-m", "launch.main", "train", str(config), "length.images=100k"]
+    program += ["engine.silence_seconds=6", "--run", str(tmp_path / "run")]
     port = free_port()
-    ranks = [
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment() | rank_variables(rank, 2, port),
-            stderr=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    ranks = [start_warm(program, environment() | rank_variables(rank, 2, port), ROOT) for rank in range(2)]
     with ranks[0] as survivor, ranks[1] as dead:
         wait_for(survivor, "24/100")
         dead.kill()

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
-from tests.small_run import hrgan, logged, write_config
+from tests.distributed.gang import run_module
+from tests.small_run import logged, write_config
 from tools.compare_runs import newest_tensors
 
 pytestmark = pytest.mark.slow
@@ -40,8 +41,7 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def straight(config, tmp_path_factory):
     run = tmp_path_factory.mktemp("straight") / "run"
-    done = hrgan("train", config, "--run", run)
-    assert done.returncode == 0, done.stderr
+    run_module("launch.main", 1, ["train", str(config), "--run", str(run)])
     return run
 
 
@@ -49,9 +49,8 @@ def straight(config, tmp_path_factory):
 def test_the_curve_of_one_process(config, straight, chain, tmp_path):
     for part, (processes, overrides) in enumerate(chain, start=1):
         until = f"length.images={IMAGES * part // len(chain) // 8 * 8}"
-        arguments = ("train", config, until, *overrides.split(), "--processes", processes)
-        done = hrgan(*arguments, "--run", tmp_path / "run")
-        assert done.returncode == 0, done.stderr
+        arguments = ["train", str(config), until, *overrides.split(), "--run", str(tmp_path / "run")]
+        run_module("launch.main", processes, arguments)
     ours, alone = logged(tmp_path / "run"), logged(straight)
     assert [entry["images_seen"] for entry in ours] == [entry["images_seen"] for entry in alone]
     assert len(ours) == IMAGES // 8

@@ -22,6 +22,7 @@ from pipeline.data.shards.verify import verify
 from pipeline.models.registry import build_family
 from pipeline.storage.snapshots import Snapshot, open_snapshot, write_snapshot
 from tests.evaluation.worlds import write_shards
+from tests.warm import run_warm
 
 FAMILY = StyleGAN2Config(z_dim=16, w_dim=16, mapping_layers=2, channel_base=256, channel_max=16)
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,27 +99,28 @@ def test_what_was_generated_has_its_snapshots_figures_and_truncated_others(
 def test_the_number_of_processes_and_threads_does_not_change_a_byte(run: Path, tmp_path: Path) -> None:
     """Two processes that the command starts, one with four threads, and two that srun's environment has."""
     words = ["--count", "11", "--shard-size", "2", "--seed", "2"]
-    command = [sys.executable, "-m", "launch.main", "generate", str(run)]
 
-    def start(out: str, *more: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*command, str(tmp_path / out), *words, *more],
-            env={**os.environ, **environment},
+    def program(out: str, *more: str) -> list[str]:
+        return ["-m", "launch.main", "generate", str(run), str(tmp_path / out), *words, *more]
+
+    both = {"SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_NODEID": "0"}
+    ranks = [{**os.environ, **both, "SLURM_PROCID": n, "SLURM_LOCALID": n} for n in "01"]
+    programs = [program("two", "--processes", "2"), program("srun"), program("srun")]
+    done = run_warm(programs, [os.environ, *ranks], ROOT, 120)
+    # What torch reads once, when it is imported.
+    done += [
+        subprocess.run(
+            [sys.executable, *program("one")],
+            env={**os.environ, "OMP_NUM_THREADS": "4"},
             cwd=ROOT,
             text=True,
             stdout=subprocess.PIPE,
+            timeout=120,
+            check=False,
         )
-
-    both = {"SLURM_STEP_TASKS_PER_NODE": "2", "SLURM_NODEID": "0"}
-    started = [
-        start("two", "--processes", "2"),
-        start("one", OMP_NUM_THREADS="4"),
-        start("srun", SLURM_PROCID="0", SLURM_LOCALID="0", **both),
-        start("srun", SLURM_PROCID="1", SLURM_LOCALID="1", **both),
     ]
-    said = [process.communicate(timeout=120)[0] for process in started]
-    assert [process.returncode for process in started] == [0] * 4
-    assert [line.count("11 images in 6 shards") for line in said] == [1, 1, 1, 0]
+    assert [process.returncode for process in done] == [0] * 4
+    assert [process.stdout.count("11 images in 6 shards") for process in done] == [1, 1, 0, 1]
     assert hrgan("generate", run, tmp_path / "here", *words) == 0
     made = [shards(tmp_path / name) for name in ("two", "one", "srun", "here")]
     assert made[0] == made[1] == made[2] == made[3]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -16,6 +13,7 @@ from pipeline.data.preparing.prepare import prepare
 from pipeline.data.preparing.settings import Asked
 from pipeline.errors import UserError
 from tests.small_run import ROOT, environment, write_config
+from tests.warm import run_warm
 
 
 @pytest.fixture
@@ -27,10 +25,9 @@ def config(tmp_path):
 
 def without_compiler(config, run, *arguments):
     env = {**environment(), "CXX": "no-such-compiler", "HRGAN_OPS_CACHE": str(run.parent / "cache")}
-    command = [sys.executable, "-m", "launch.main", "train", config, "--run", run, *arguments]
-    return subprocess.run(
-        list(map(str, command)), cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False
-    )
+    program = ("-m", "launch.main", "train", config, "--run", run, *arguments)
+    (done,) = run_warm([list(map(str, program))], [env], ROOT, 240)
+    return done
 
 
 def test_ranks_train_without_a_compiler_and_one_of_them_says_so(config, tmp_path):

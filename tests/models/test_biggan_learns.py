@@ -15,7 +15,7 @@ BATCH = 16
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("variant", "steps"), [("biggan", 400), ("deep", 600)])
+@pytest.mark.parametrize(("variant", "steps"), [("biggan", 300), ("deep", 350)])
 def test_samples_come_closer_to_digits(variant, steps):
     config = tiny_config(
         "biggan",
@@ -25,8 +25,8 @@ def test_samples_come_closer_to_digits(variant, steps):
         generator_channels=8,
         discriminator_channels=8,
         discriminator_repeats=1,
-        generator_rate=0.001,
-        discriminator_rate=0.002,
+        generator_rate=0.003,
+        discriminator_rate=0.006,
         ema_half_life_images=500,
         ema_ramp=0.05,
         standing_batches=4,

@@ -60,10 +60,10 @@ def test_an_array_of_which_a_task_is_killed_makes_the_same_data_set(slurm, tmp_p
     cluster["environment"] = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(cluster))
     out = tmp_path / "out"
-    command = ["prepare", "demo:digits", str(out), "--resolution", "8", "--grey", "--count", "300"]
+    command = ["prepare", "demo:digits", str(out), "--resolution", "8", "--grey", "--count", "180"]
     more = [
         "--shard-size",
-        "20",
+        "12",
         "--workers",
         "1",
         "--tasks",
@@ -78,19 +78,19 @@ def test_an_array_of_which_a_task_is_killed_makes_the_same_data_set(slurm, tmp_p
         time.sleep(0.1)
     assert main(["runs", str(tmp_path), "--json"]) == 0
     (state,) = json.loads(capsys.readouterr().out)["data_sets"]
-    assert (state["images"], state["blocks"]) == (300, 15)
+    assert (state["images"], state["blocks"]) == (180, 15)
     assert 3 <= state["made"] < 15
     assert all(job.startswith("prepare ") for job in state["jobs"])
     os.kill(at_work(out)[0].pid, signal.SIGKILL)
     while ask_queue().of(out) and time.monotonic() < end:
         time.sleep(0.5)
     logs = {path.name: path.read_text() for path in (out / "jobs").glob("*.out")}
-    assert ShardIndex.read(out).count == 300, logs
-    alone = [*command[:2], str(tmp_path / "alone"), *command[3:], "--shard-size", "20", "--workers", "1"]
+    assert ShardIndex.read(out).count == 180, logs
+    alone = [*command[:2], str(tmp_path / "alone"), *command[3:], "--shard-size", "12", "--workers", "1"]
     assert main(alone) == 0
     capsys.readouterr()
     assert contents(out) == contents(tmp_path / "alone")
-    finished = [name for name, text in logs.items() if "300 images" in text]
+    finished = [name for name, text in logs.items() if "180 images" in text]
     assert len(finished) == 2, logs  # all but the one that was killed
     assert main(["runs", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["data_sets"] == []
