@@ -153,9 +153,11 @@ def submit_preparation(options: SubmitPrepareOptions) -> None:
         raise UserError(
             f"--nodes {job.nodes}: each job has one node; allowed: --tasks {job.nodes}, for as many jobs"
         )
+    asked.check()
     asked.asked.check()
-    asked.asked.size(source_kind(asked.source).side)
-    if refuse_strangers(asked.out) and read_unfinished(asked.out).complete:
+    for one in asked.sets:
+        one.asked.size(source_kind(one.source).side)
+    if all(refuse_strangers(one.out) and read_unfinished(one.out).complete for one in asked.sets):
         raise UserError(f"{asked.out}: is complete; there is nothing to prepare")
     jobs = asked.out / JOBS
     _submit_other(job, "prepare", [options.arguments], jobs, tasks=1, copies=options.tasks, gpus=False)

@@ -32,6 +32,7 @@ def prepare(options: PrepareOptions) -> int:
       hrgan prepare 'tars/{000..127}.tar' shards --resolution 256 --caption-column txt
       hrgan prepare scans shards --resolution 512 --grey --range 0:4095
       hrgan prepare films frames --resolution 256 --every 2
+      hrgan prepare horses shards --unpaired zebras --resolution 256
       hrgan prepare hf://OWNER/NAME:train shards --resolution 256
       hrgan prepare demo:digits out/quickstart/data
       hrgan prepare demo:faces faces --resolution 1024 --count 5000
@@ -39,9 +40,10 @@ def prepare(options: PrepareOptions) -> int:
       hrgan prepare others/shards shards --in-place
     """
     options.check()
-    report = _indexed(options) if options.in_place else _made(options)
-    for line in report.lines():
-        typer.echo(line)
+    for one in options.sets:
+        report = _indexed(one) if one.in_place else _made(one)
+        for line in report.lines():
+            typer.echo(line)
     return 0
 
 

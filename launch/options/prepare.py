@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -156,6 +156,14 @@ class PrepareOptions:
             "side by side, and this half is the input. It becomes the field `input`.",
         ),
     ] = None
+    unpaired: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECOND",
+            help="A second source, for models that learn from two sets without pairs. By the same options "
+            "SOURCE becomes OUT/first, for data.path, and SECOND becomes OUT/second, for data.second.",
+        ),
+    ] = None
     maps: Annotated[
         str | None,
         typer.Option(
@@ -252,8 +260,18 @@ class PrepareOptions:
         bool, typer.Option("--no-report", help="Make no OUT/report, a page with counts and samples.")
     ] = False
 
+    @property
+    def sets(self) -> tuple[PrepareOptions, ...]:
+        """What each data set is asked for: this one, or with `unpaired` its two."""
+        if self.unpaired is None:
+            return (self,)
+        first = replace(self, out=self.out / "first", unpaired=None)
+        return first, replace(first, source=self.unpaired, out=self.out / "second")
+
     def check(self) -> None:
-        """Raises UserError for an option that has no meaning with --in-place."""
+        """Raises UserError for options that have no meaning together."""
+        if self.unpaired is not None and self.pairs is not None:
+            raise UserError("--pairs: not with --unpaired, whose two sets have no pairs")
         for option in _CHANGING if self.in_place else ():
             if getattr(self, option) != getattr(type(self), option):
                 flag = option.replace("_", "-")

@@ -82,6 +82,7 @@ def test_label_maps_keep_their_values(tmp_path, mode):
     [
         (("--pairs", "others"), "no picture has the name of one in"),
         (("--pairs", "absent"), "no such source"),
+        (("--pairs", "others", "--unpaired", "others"), "--pairs: not with --unpaired"),
         (("--maps", "colours"), "has mode RGB; a label map has one channel of 8 bits"),
     ],
 )
@@ -102,3 +103,25 @@ def test_other_inputs_are_another_data_set(tmp_path, capsys):
     picture(tmp_path / "edges/1.png", 2)
     assert prepared(tmp_path / "photos", out, "--pairs", tmp_path / "edges") == 2
     assert "error" in capsys.readouterr().err
+
+
+def test_unpaired_sets_are_two_data_sets_of_the_same_options(tmp_path, monkeypatch, capsys):
+    """Each the same to the byte as by a command of its own; the same command again makes nothing anew."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(12):
+        picture(Path(f"horses/{number}.png"), number, (24, 24))
+        picture(Path(f"zebras/{number}.png"), 100 + number, (20, 30))
+    options = ("--resolution", SIDE, "--hold-out", "20%", "--labels", "none")
+    for _ in range(2):
+        assert prepared("horses", "both", "--unpaired", "zebras", *options) == 0
+    assert prepared("horses", "a", *options) == 0
+    assert prepared("zebras", "b", *options) == 0
+    for alone, together in (("a", "both/first"), ("b", "both/second")):
+        shards = sorted(path.relative_to(alone) for path in Path(alone).rglob("*.tar"))
+        assert shards
+        assert sorted(path.relative_to(together) for path in Path(together).rglob("*.tar")) == shards
+        assert all(
+            (Path(alone) / path).read_bytes() == (Path(together) / path).read_bytes() for path in shards
+        )
+    assert prepared("horses", "none", "--unpaired", "absent", *options) == 2
+    assert "absent" in capsys.readouterr().err

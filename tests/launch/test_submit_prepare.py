@@ -71,3 +71,14 @@ def test_an_array_that_prepares_asks_for_no_gpu_and_runs_one_command(tmp_path, c
     assert not out.exists()
     alone = dry(capsys, "prepare", "demo:digits", out, "--tasks", 1, "--cluster", cluster_file(tmp_path))
     assert "array" not in options(alone)
+
+
+def test_two_sets_without_pairs_are_one_array(tmp_path, capsys):
+    out = tmp_path / "both"
+    sets = ("prepare", "demo:digits", out, "--unpaired", "demo:digits-on-photographs", "--hold-out", "20%")
+    cluster = ("--cluster", cluster_file(tmp_path))
+    (srun,) = sruns(dry(capsys, *sets, "--tasks", 2, *cluster))
+    assert srun[-6:] == list(map(str, sets[1:]))
+    assert main(list(map(str, sets))) == 0
+    assert main(["submit", *map(str, sets), *map(str, cluster), "--dry-run"]) == 2
+    assert f"{out}: is complete" in capsys.readouterr().err
