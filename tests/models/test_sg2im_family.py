@@ -16,7 +16,7 @@ from pipeline.contracts import Batch, Field
 from pipeline.errors import UserError
 from pipeline.models.registry import build_family
 from pipeline.models.sg2im.layout import overlap, put
-from pipeline.models.sg2im.networks import CLASSES, Discriminator, Halvings, least_side
+from pipeline.models.sg2im.networks import CLASSES, Discriminator, Halvings, least_halved_side
 from pipeline.models.sg2im.scene import framed, scene_of
 from pipeline.randomness import seed_everything
 from tests.tiny_families import (
@@ -62,7 +62,7 @@ def test_padding_changes_neither_image_nor_verdict_nor_loss():
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_the_least_side_is_the_least_that_leaves_a_pixel(layers):
     network = Halvings(1, 2, layers)
-    least = least_side(layers)
+    least = least_halved_side(layers)
     convs = nn.Sequential(*network.convs)
     assert convs(torch.zeros(1, 1, least, least)).shape[2:] == (1, 1)
     with pytest.raises(RuntimeError):

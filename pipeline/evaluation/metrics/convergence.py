@@ -9,6 +9,7 @@ from pipeline.evaluation.metrics.metric import Figures, Metric, Shown
 
 if TYPE_CHECKING:
     from pipeline.evaluation.compared import Compared
+    from pipeline.evaluation.settings import Asked
 
 
 class Convergence(Metric):
@@ -18,6 +19,10 @@ class Convergence(Metric):
     name, title = "convergence", "measure of convergence"
     shown = Shown("convergence")
     generator = True
+
+    def count(self, asked: Asked) -> int:
+        """See `Metric`."""
+        return 0
 
     def figure(self, compared: Compared) -> Figures:
         """See `Metric`."""

@@ -14,7 +14,7 @@ from pipeline.losses import ADVERSARIAL, Extra
 from pipeline.models.phases import discriminator_phases
 from pipeline.models.plain import PlainFamily
 from pipeline.models.sg2im.game import SceneGame
-from pipeline.models.sg2im.networks import Discriminator, Generator, least_side
+from pipeline.models.sg2im.networks import Discriminator, Generator, least_halved_side
 from pipeline.models.sg2im.sampler import SceneSampler
 from pipeline.models.sg2im.scene import BOXES, OBJECTS, TRIPLES, framed, scene_of
 from pipeline.models.sg2im.turns import BoxErrors, DrawingScenes, JudgingScenes, ObjectClasses
@@ -101,7 +101,7 @@ def _check_sides(config: SG2ImConfig, spec: ImageSpec) -> None:
             f"family.refinement_channels: {len(config.refinement_channels)} modules cannot make images of "
             f"{size}; allowed: sides that are multiples of {divisor}"
         )
-    least = least_side(config.discriminator_layers)
+    least = least_halved_side(config.discriminator_layers)
     if min(spec.height, spec.width, config.crop_side) < least:
         raise UserError(
             f"family.discriminator_layers={config.discriminator_layers}: images of {size} or objects of "

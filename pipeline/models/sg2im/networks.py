@@ -134,7 +134,7 @@ class Halvings(nn.Module):
         return ops.bias_act(self.convs[-1](x), act="lrelu", gain=1.0)
 
 
-def least_side(layers: int) -> int:
+def least_halved_side(layers: int) -> int:
     """Returns the least side, in pixels, of which `Halvings` make a pixel."""
     return (3 << layers) - 2
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from pipeline.contracts import Batch, Game, Terms, Verdict, per_image
-from pipeline.losses import Adversarial, Extra, Play, judge_fakes, with_extras
+from pipeline.contracts import Batch, Game, Terms, Verdict
+from pipeline.losses import Adversarial, Extra, GeneratorTurn, Play, judge_fakes, with_extras
 
 ADVERSARIAL_WEIGHT = "adversarial"
 """The name of the adversarial loss's weight in `Stage.weights`, which has it once there is such a loss."""
 
 
-class TranslatorTurn:
+class TranslatorTurn(GeneratorTurn):
     """The generator's loss on one batch: terms of its images, and the discriminator's verdict once the stage
     has a weight for it.
 
@@ -30,7 +30,8 @@ class TranslatorTurn:
         *,
         compares: bool = False,
     ) -> None:
-        self.loss, self.pulls, self.extras = loss, tuple(pulls), tuple(extras)
+        super().__init__(loss, extras)
+        self.pulls = tuple(pulls)
         self.compares = compares or loss.pairs
 
     def __call__(self, game: Game, reals: Batch) -> Terms:
@@ -49,10 +50,6 @@ class TranslatorTurn:
             play = Play(game, reals, fakes, real, fake)
             terms = with_extras(terms, [*self.pulls, *self.extras], play)
         return replace(terms, stats={**terms.stats, "loss/generator": terms.loss.detach().mean()})
-
-    def compared(self, game: Game, real: Verdict, fake: Verdict) -> Tensor:
-        """Returns the adversarial loss of each image, [N]."""
-        return per_image(list(map(self.loss.generator, real.heads, fake.heads)))
 
 
 @dataclass(frozen=True)
