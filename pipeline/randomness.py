@@ -18,7 +18,8 @@ from torch import Tensor
 def derive_seed(*parts: int | str) -> int:
     """Returns a 63-bit seed derived from `parts`; different parts give unrelated streams."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    # Names of files need not be UTF-8, and have surrogates then.
+    digest = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.storage.snapshots import open_snapshot
 from pipeline.translation.inputs import Inputs
 from pipeline.translation.tiles import tiling_of
-from pipeline.translation.translate import How, translate
+from pipeline.translation.translate import How, refuse_within, translate
 from pipeline.words import counted, tell
 
 
@@ -27,9 +27,12 @@ def translate_all(options: TranslateOptions) -> int:
         if not isinstance(translator, TwoWay):
             raise UserError(f"--back: {options.source} has learnt one direction; leave it out")
         translator = translator.back()
+    refuse_within(options.out, options.given)
     inputs = Inputs(options.given, translator.translation, options.holes)
     tiling = tiling_of(translator, options.tile, options.overlap)
-    how = How(snapshot.digest, options.back, options.seed, tiling, options.format, options.quality)
+    how = How(
+        snapshot.digest, inputs.digest, options.back, options.seed, tiling, options.format, options.quality
+    )
     report = translate(translator, inputs, options.out, how, progress=sys.stderr.isatty(), say=tell)
     parts = [f"{options.out}: {counted(report.made + report.stood, 'image')}"]
     if report.stood:

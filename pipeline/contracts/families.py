@@ -106,18 +106,23 @@ class Translation:
     """What a translator is given and makes of it.
 
     channels: of the images that it takes, 1 or 3. codes: for label maps, whose values are codes below this
-    number, in the place of images; otherwise 0. scale: the side of what it makes, as a multiple of the side
-    of what it is given. divisor: both sides of what it is given must be multiples of it. reach: how many
+    number, in the place of images; higher values count as the last; otherwise 0. scale: the side of what it
+    makes, as a multiple of the side of what it is given. divisor: both sides of what it is given must be
+    multiples of it. least: neither may be smaller. only: both must be this; None: no matter. reach: how many
     pixels of the input away from its own place, at most, a pixel of the output depends on; None if on all.
-    holes: whether it fills holes, which are given beside the image.
+    holes: whether it fills holes, which are given beside the image. margin: pixels along the borders in which
+    it fills none.
     """
 
     channels: int
     codes: int = 0
     scale: int = 1
     divisor: int = 1
+    least: int = 1
+    only: int | None = None
     reach: int | None = None
     holes: bool = False
+    margin: int = 0
 
 
 @runtime_checkable

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from pipeline.contracts import Translation
+from pipeline.data.sources.digest import listing_digest
+from pipeline.data.sources.folder import is_data_set
 from pipeline.data.sources.opening import source_kind
 from pipeline.data.sources.source import (
     FileSource,
@@ -20,12 +22,14 @@ from pipeline.data.sources.source import (
     Source,
     Wanted,
     reading_source,
+    refuse_escape,
     within_limit,
 )
 from pipeline.errors import UserError
 from pipeline.images.kinds import START_BYTES, is_picture
 from pipeline.images.normalised import PLAIN, Unreadable
 from pipeline.images.pictures import from_uint8
+from pipeline.words import printable
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,9 @@ class Given:
 class Inputs:
     """The inputs of a translation, by number. names: as in `Given`; sources: as they were found.
 
-    holes: the source of masks, white where an image is to be made anew. Errors: UserError if a mask is needed
-    and there is none, or the other way round.
+    skipped: (name, reason) of each file that looked like a picture and cannot be one. digest: of what both
+    sources list. holes: the source of masks, white where an image is to be made anew. Errors: UserError if a
+    mask is needed and there is none, or the other way round, and for names that lead out of a folder.
     """
 
     def __init__(self, where: str, how: Translation, holes: str | None = None) -> None:
@@ -52,13 +57,22 @@ class Inputs:
             )
         if holes is not None and not how.holes:
             raise UserError(f"--holes {holes}: this model fills no holes; leave it out")
+        if how.channels not in (1, 3):
+            raise UserError(
+                f"{where}: this model takes images of {how.channels} channels; pictures are read as 1 or 3"
+            )
         self._how = how
         self._source, self._holes = _opened(where), None if holes is None else _opened(holes)
         self.sources: Sequence[str] = self._source.listing.names
+        self.skipped = self._source.listing.skipped
         if not self.sources:
-            raise UserError(f"{where}: holds no images")
+            raise UserError(f"{where}: holds no images{_why(self.skipped)}")
+        for name in self.sources:
+            refuse_escape(Path(where), name)
         self.names = _names(self.sources)
-        self._masks = _by_stem(self._holes)
+        self._masks = {} if self._holes is None else _by_stem(self._holes)
+        listings = [source.listing for source in (self._source, self._holes) if source is not None]
+        self.digest = "-".join(listing_digest(listing, None) for listing in listings)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,15 +83,15 @@ class Inputs:
             image = self._codes(number)
         else:
             image = _pixels(self._source.picture(number), self._how.channels)
+        only, (height, width) = self._how.only, image.shape[1:]
+        if only is not None and (height, width) != (only, only):
+            raise Unreadable(f"is {width}x{height} pixels; this model takes {only}x{only} alone")
         return Given(self.names[number], image, self._hole(number, image))
 
     def _codes(self, number: int) -> Tensor:
         if not isinstance(self._source, FileSource):
             raise Unreadable("is no file, and label maps are read from files alone")
-        codes = torch.from_numpy(np.asarray(self._source.codes(number)).copy())[None]
-        if int(codes.max()) >= self._how.codes:
-            raise Unreadable(f"has the code {int(codes.max())}; allowed: below {self._how.codes}")
-        return codes
+        return torch.from_numpy(np.asarray(self._source.codes(number)).copy())[None]
 
     def _hole(self, number: int, image: Tensor) -> Tensor | None:
         if self._holes is None:
@@ -92,7 +106,12 @@ class Inputs:
             raise Unreadable(
                 f"is {image.shape[2]}x{image.shape[1]}, its mask {mask.shape[2]}x{mask.shape[1]} pixels"
             )
-        return (mask > 0).float()
+        hole, margin = (mask > 0).float(), self._how.margin
+        if margin and hole.sum() > hole[:, margin:-margin, margin:-margin].sum():
+            raise Unreadable(
+                f"has a mask with holes within {margin} pixels of the border, which this model does not fill"
+            )
+        return hole
 
 
 class _OnePicture(FileSource):
@@ -109,6 +128,8 @@ class _OnePicture(FileSource):
 
 def _opened(where: str) -> Source:
     path = Path(where)
+    if is_data_set(path):
+        raise UserError(f"{where}: is a data set of hrgan's shards; hrgan export makes pictures of it")
     if path.is_file():
         with reading_source(path), path.open("rb") as file:
             start = file.read(START_BYTES)
@@ -129,9 +150,20 @@ def _stem(name: str) -> str:
 
 def _names(sources: Sequence[str]) -> list[str]:
     """Names without endings; with them where two would be the same."""
-    often = Counter(map(_stem, sources))
-    return [_stem(name) if often[_stem(name)] == 1 else name for name in sources]
+    often, whole = Counter(map(_stem, sources)), set(sources)
+    return [_stem(name) if often[_stem(name)] == 1 and _stem(name) not in whole else name for name in sources]
 
 
-def _by_stem(source: Source | None) -> dict[str, int]:
-    return {} if source is None else {_stem(name): i for i, name in enumerate(source.listing.names)}
+def _by_stem(source: Source) -> dict[str, int]:
+    """The number of each picture by its name without ending; UserError where two have the same."""
+    numbers: dict[str, int] = {}
+    for number, name in enumerate(source.listing.names):
+        other = numbers.setdefault(_stem(name), number)
+        if other != number:
+            both = f"{printable(source.listing.names[other])} and {printable(name)}"
+            raise UserError(f"{source.title}: holds {both}, two masks of one name; take one away")
+    return numbers
+
+
+def _why(skipped: Sequence[tuple[str, str]]) -> str:
+    return "" if not skipped else f" ({printable(skipped[0][0])} {skipped[0][1]})"

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.contracts import Translator
+from pipeline.contracts import Translation, Translator
 from pipeline.images.pictures import to_uint8
 
 TILE = 256
@@ -74,7 +74,7 @@ def _whole(
     how = translator.translation
     rows, columns = around
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    more = -height % how.divisor, -width % how.divisor
+    more = [_taken(side, how) - side for side in (height, width)]
 
     def cut(x: Tensor) -> Tensor:
         part = x[None, :, rows, columns]
@@ -85,6 +85,12 @@ def _whole(
 
     made = translator.translate(cut(image), [seed], None if holes is None else cut(holes))
     return to_uint8(made[0, :, : height * how.scale, : width * how.scale]).cpu()
+
+
+def _taken(side: int, how: Translation) -> int:
+    """The side that the model takes in the place of this one."""
+    side = max(side, how.least)
+    return side + -side % how.divisor
 
 
 def _spans(side: int, tile: int) -> Iterator[slice]:

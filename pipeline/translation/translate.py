@@ -29,11 +29,12 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class How:
-    """All that the pictures depend on beside their inputs. snapshot: the digest of the model. back: whether
-    in its other direction. seed: from
-    which, with an input's name, its noise is drawn."""
+    """All that the pictures depend on. snapshot: the digest of the model. inputs: that of what is listed (see
+    `Inputs`). back: whether in its other direction. seed: from which, with an input's name, its noise is
+    drawn."""
 
     snapshot: str
+    inputs: str
     back: bool
     seed: int
     tiling: Tiling
@@ -67,6 +68,9 @@ def translate(
     report = Report(0, 0, [])
     with one_of_writers(out):
         _record(out / RECORD, how)
+        for name, reason in inputs.skipped:
+            report.left_out.append((name, reason))
+            say(f"{printable(name)}: {reason}; left out")
         for number in tqdm(range(len(inputs)), unit="image", disable=not progress):
             path = out / f"{inputs.names[number]}.{how.format}"
             if path.is_file():
@@ -82,6 +86,13 @@ def translate(
             publish_bytes(path, data)
             report.made += 1
     return report
+
+
+def refuse_within(out: Path, given: str) -> None:
+    """Raises UserError if `out` lies in the folder `given`: the same call again would translate what it has
+    made."""
+    if Path(given).is_dir() and out.resolve().is_relative_to(Path(given).resolve()):
+        raise UserError(f"{out}: lies in {given}, which is to be translated; give a folder outside of it")
 
 
 def _made(translator: Translator, inputs: Inputs, number: int, how: How) -> bytes:
@@ -109,6 +120,6 @@ def _record(path: Path, how: How) -> None:
     different = [key for key in ours if not isinstance(theirs, dict) or theirs.get(key) != ours[key]]
     if different:
         raise UserError(
-            f"{path.parent}: holds translations with other settings ({', '.join(different)}); give another "
-            "folder, or the same settings"
+            f"{path.parent}: holds other translations (they differ in {', '.join(different)}); give another "
+            "folder, or ask for the same"
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 import torch
@@ -163,17 +165,17 @@ def test_holes_are_filled_and_the_rest_stays(tmp_path):
     assert same[mask > 0].mean() < 0.1
 
 
-def test_label_maps_are_read_as_codes(tmp_path, capsys):
+def test_label_maps_are_read_as_codes(tmp_path):
     run = snapshot_of(tmp_path, "pix2pix", MAPS, given="map", codes=4, edges=True)
-    (tmp_path / "maps").mkdir()
     codes = np.random.default_rng(0).integers(0, 4, (16, 16), np.uint8)
-    Image.fromarray(codes).save(tmp_path / "maps/good.png")
-    Image.fromarray(codes + 4).save(tmp_path / "maps/bad.png")
-    assert (
-        main(["translate", str(run), str(tmp_path / "maps"), str(tmp_path / "out"), "--device", "cpu"]) == 0
-    )
-    assert sizes(tmp_path / "out") == {"good.png": (16, 16)}
-    assert "has the code 7; allowed: below 4" in capsys.readouterr().err
+    results = []
+    for folder, values in (("last", codes), ("high", np.where(codes == 3, np.uint8(255), codes))):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(values).save(tmp_path / folder / "a.png")
+        out = tmp_path / f"{folder}-out"
+        assert main(["translate", str(run), str(tmp_path / folder), str(out), "--device", "cpu"]) == 0
+        results.append((out / "a.png").read_bytes())
+    assert results[0] == results[1]  # as in training
 
 
 def test_what_cannot_be_translated_is_a_line(tmp_path, capsys):
@@ -204,4 +206,105 @@ def test_what_cannot_be_translated_is_a_line(tmp_path, capsys):
     done = ["translate", str(enlarging), str(photo), str(tmp_path / "done"), "--device", "cpu"]
     assert main(done) == 0
     assert main([*done, "--tile", "8"]) == 2
-    assert "holds translations with other settings (tiling)" in capsys.readouterr().err
+    assert "holds other translations (they differ in tiling)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("inpainting", {"halvings": 3}),
+        ("cyclegan", {"halvings": 2}),
+        ("superres", {"generator": "rrdb", "scale": 2}),
+        ("superres", {"generator": "srresnet", "scale": 4}),
+    ],
+)
+def test_no_picture_is_too_small(name, changes):
+    translator = translator_of(name, **changes)
+    how = translator.translation
+    for height, width in ((1, 1), (3, 21), (17, 4)):
+        image, holes = torch.zeros(3, height, width), torch.ones(1, height, width) if how.holes else None
+        pixels = translated(translator, image, 1, Tiling(0, 0), holes)
+        assert pixels.shape == (3, height * how.scale, width * how.scale)
+
+
+def test_what_fills_the_centre_of_one_size_takes_nothing_else(tmp_path, capsys):
+    run = snapshot_of(tmp_path, "inpainting", generator="encoder", holes="centre")
+    inner, outer = np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.uint8)
+    inner[4:12, 4:12], outer[3:9, 4:9] = 255, 255
+    (tmp_path / "masks").mkdir()
+    for name, mask in {"good": inner, "beyond": outer, "wide": np.full((16, 32), 255, np.uint8)}.items():
+        picture(tmp_path / f"photos/{name}.png", mask.shape[1], mask.shape[0])
+        Image.fromarray(mask).save(tmp_path / f"masks/{name}.png")
+    command = ["translate", run, tmp_path / "photos", tmp_path / "out", "--holes", tmp_path / "masks"]
+    assert main([*map(str, command), "--device", "cpu"]) == 0
+    assert sizes(tmp_path / "out") == {"good.png": (16, 16)}
+    said = capsys.readouterr().err
+    assert "wide.png: is 32x16 pixels; this model takes 16x16 alone; left out" in said
+    assert "beyond.png: has a mask with holes within 4 pixels of the border" in said
+
+
+def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, capsys):
+    run = snapshot_of(tmp_path, "superres")
+    photo = picture(tmp_path / "photo.png", 8, 8).read_bytes()
+    for name in ("../../escaped", str(tmp_path / "absolute")):
+        place = tmp_path / f"keys{len(name)}"
+        with lmdb.open(str(place)) as database, database.begin(write=True) as transaction:
+            transaction.put(name.encode(), photo)
+            transaction.put(b"good", photo)
+        before = sorted(tmp_path.rglob("*.png"))
+        command = ["translate", run, place, tmp_path / "a/b/out", "--device", "cpu"]
+        assert main(list(map(str, command))) == 2
+        assert "points outside" in capsys.readouterr().err
+        assert sorted(tmp_path.rglob("*.png")) == before
+
+
+def test_other_pictures_or_masks_of_the_same_names_need_another_folder(tmp_path, capsys):
+    run = snapshot_of(tmp_path, "inpainting")
+    for day, size in (("monday", 16), ("tuesday", 24)):
+        picture(tmp_path / day / "a.png", size, size)
+        (tmp_path / f"masks-{day}").mkdir()
+        Image.fromarray(np.full((size, size), 255, np.uint8)).save(tmp_path / f"masks-{day}/a.png")
+    Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(tmp_path / "other.png")
+
+    def translate(day: str, masks: str) -> int:
+        command = ["translate", run, tmp_path / day, tmp_path / "out", "--holes", tmp_path / masks]
+        return main([*map(str, command), "--device", "cpu"])
+
+    assert translate("monday", "masks-monday") == 0
+    for day, masks in (("tuesday", "masks-tuesday"), ("monday", "other.png")):
+        assert translate(day, masks) == 2
+        assert "holds other translations (they differ in inputs)" in capsys.readouterr().err
+
+
+def test_every_picture_gets_a_name_of_its_own_and_none_is_forgotten(tmp_path, capsys):
+    run = snapshot_of(tmp_path, "superres", scale=2)
+    photos = tmp_path / "photos"
+    for name, side in {"a.png": 4, "a.jpg": 5, "a.png.jpg": 6, os.fsdecode(b"caf\xe9.png"): 7}.items():
+        picture(photos / name, side, side)
+    (photos / "linked.png").symlink_to(picture(tmp_path / "beside.png", 8, 8))
+    command = ["translate", str(run), str(photos), str(tmp_path / "out"), "--device", "cpu"]
+    assert main(command) == 0
+    assert sorted(width for width, _ in sizes(tmp_path / "out").values()) == [8, 10, 12, 14]
+    said = capsys.readouterr()
+    assert "linked.png: is a link out of the folder" in said.err
+    assert "4 images, 1 left out" in said.out
+
+
+def test_what_would_be_confused_is_refused(tmp_path, capsys):
+    (tmp_path / "enlarging").mkdir()
+    enlarging = snapshot_of(tmp_path / "enlarging", "superres")
+    (tmp_path / "filling").mkdir()
+    filling = snapshot_of(tmp_path / "filling", "inpainting")
+    photos = picture(tmp_path / "photos/a.png", 8, 8).parent
+    for ending in ("png", "jpg"):
+        picture(tmp_path / f"masks/a.{ending}", 8, 8, "L")
+    assert main(["prepare", "demo:digits", str(tmp_path / "shards"), "--count", "20"]) == 0
+    cases = [
+        ((enlarging, photos, photos / "out"), "which is to be translated; give a folder outside"),
+        ((enlarging, photos, photos), "which is to be translated; give a folder outside"),
+        ((filling, photos, tmp_path / "out", "--holes", tmp_path / "masks"), "two masks of one name"),
+        ((enlarging, tmp_path / "shards", tmp_path / "out"), "hrgan export makes pictures of it"),
+    ]
+    for command, said in cases:
+        assert main(["translate", *map(str, command), "--device", "cpu"]) == 2
+        assert said in capsys.readouterr().err

@@ -22,7 +22,6 @@ from pipeline.contracts import Field
 from pipeline.data.preparing.beside import settled_fields
 from pipeline.data.preparing.changed import refuse_changed_source
 from pipeline.data.preparing.choosing import UNWANTED
-from pipeline.data.preparing.digest import listing_digest
 from pipeline.data.preparing.duplicates import Fingerprinting, folder_for, twins
 from pipeline.data.preparing.ending import About, recall, settle
 from pipeline.data.preparing.faces import Faces, read_faces
@@ -41,6 +40,7 @@ from pipeline.data.shards.sink import differences
 from pipeline.data.sources.annotated import AnnotatedSource
 from pipeline.data.sources.class_names import called
 from pipeline.data.sources.classes import MODES, class_names, labelling
+from pipeline.data.sources.digest import listing_digest
 from pipeline.data.sources.layouts import refuse_whole
 from pipeline.data.sources.opening import source_kind
 from pipeline.data.sources.pairs import HALVES, INPUT, MAP, HalvedSource, PairedSource

@@ -98,7 +98,7 @@ class _Walk:
                     self._skip(folder, "is a folder that is listed already under another name")
                     continue
                 self._seen.add((status.st_dev, status.st_ino))
-                if _is_data_set(folder):
+                if is_data_set(folder):
                     self._skip(folder, "is a data set of shards; give it as SOURCE, or export it first")
                     continue
                 waiting += sorted(self._folders(folder), reverse=True)
@@ -151,7 +151,7 @@ class _Walk:
         return Path(path).relative_to(self._root).as_posix()
 
 
-def _is_data_set(folder: str) -> bool:
+def is_data_set(folder: str | Path) -> bool:
     """Whether hrgan has made, or makes, a data set in a folder: the pictures of its report are none of it."""
     try:
         with open(os.path.join(folder, "index.json"), "rb") as file:

@@ -37,6 +37,7 @@ from pipeline.models.layers import least_side
 from pipeline.models.plain import PlainGame
 from pipeline.models.precision import refuse_low_precision
 from pipeline.models.translation.discriminators import Patches
+from pipeline.models.translation.generator import TranslatingGenerator
 from pipeline.models.translation.given import in_channels
 from pipeline.models.translation.resnet import ResNet
 from pipeline.models.translation.sampler import TranslationSampler
@@ -54,17 +55,12 @@ class Ways(nn.Module):
         return self.there(*given, **how)
 
 
-class Translators(Ways):
-    """A generator for each direction. divisor, reach: see `contracts.Translation`."""
+class Translators(Ways, TranslatingGenerator):
+    """A generator for each direction."""
 
-    reach = None
-
-    @property
-    def divisor(self) -> int:
-        return int(self.there.divisor)  # type: ignore[arg-type]
-
-    def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        return []
+    def __init__(self, there: ResNet, back: ResNet) -> None:
+        super().__init__(there, back)
+        self.divisor, self.least = there.divisor, there.least
 
 
 @dataclass(frozen=True)
@@ -80,8 +76,9 @@ class SetGiven:
     def taken(self, given: Tensor, holes: Tensor | None = None) -> Tensor:
         return given
 
-    def translation(self, divisor: int, reach: int | None) -> Translation:
-        return Translation(self.channels, divisor=divisor, reach=reach)
+    @property
+    def translation(self) -> Translation:
+        return Translation(self.channels)
 
     def finished(self, images: Tensor, inputs: Tensor) -> Tensor:
         return images

@@ -10,25 +10,25 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.models.layers import GroupBatchNorm, initialise
+from pipeline.models.translation.generator import TranslatingGenerator
 
 _START = 4  # pixels a side around the bottleneck
 _WIDEST = 8
 
 
-class ContextEncoder(nn.Module):
+class ContextEncoder(TranslatingGenerator):
     """Fills the centre of square images [N, C, H, H] of one size, of which it makes `bottleneck` numbers
     first; around it the result is 0.
 
     group: images in each batch statistic.
     """
 
-    reach = None
-
     def __init__(
         self, channels: int, outputs: int, width: int, side: int, bottleneck: int, group: int
     ) -> None:
         super().__init__()
-        self.divisor, halvings = side, int(math.log2(side // _START))
+        self.only, self.margin = side, side // 4
+        halvings = int(math.log2(side // _START))
         widths = [width, *(width * min(1 << i, _WIDEST) for i in range(halvings - 1))]
         self.downs = nn.ModuleList(
             nn.Conv2d(a, b, 4, stride=2, padding=1)
@@ -45,9 +45,6 @@ class ContextEncoder(nn.Module):
         )
         self.up_norms = nn.ModuleList(GroupBatchNorm(b, group) for b in rising)
         self.apply(initialise)
-
-    def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        return []
 
     def forward(self, inputs: Tensor, noise: list[Tensor], *, exact: bool = False) -> Tensor:
         x = ops.bias_act(self.downs[0](ops.arranged(inputs)), act="lrelu", gain=1.0)

@@ -10,17 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ops
+from pipeline.models.translation.generator import TranslatingGenerator
 
 _SMALL = 0.1  # what the weights of He et al. 2015 are multiplied by
 _RESIDUAL = 0.2  # what a dense block adds, and a block of three (Wang et al. 2018b, section 3.1)
 _STEPS = 2  # doublings of resolution
 
 
-class SRResNet(nn.Module):
+class SRResNet(TranslatingGenerator):
     """Makes images [N, C, H * scale, W * scale] of images [N, C, H, W]: what it adds to their bilinear
     enlargement."""
-
-    divisor = 1
 
     def __init__(self, channels: int, width: int, blocks: int, scale: int) -> None:
         super().__init__()
@@ -31,9 +30,6 @@ class SRResNet(nn.Module):
         self.ups = nn.ModuleList(_conv(width, 4 * width) for _ in range(steps))
         self.before_last = _conv(width, width)
         self.last = _conv(width, channels)
-
-    def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        return []
 
     def forward(self, images: Tensor, noise: list[Tensor], *, exact: bool = False) -> Tensor:
         x = self.blocks(_leaky(self.first(ops.arranged(images)), 0.1))
@@ -54,7 +50,7 @@ class Plain(nn.Module):
         return torch.add(x, self.second(F.relu(self.first(x))))
 
 
-class RRDB(nn.Module):
+class RRDB(TranslatingGenerator):
     """Makes images [N, C, H * scale, W * scale] of images [N, C, H, W], always in two doublings: for scale 2
     the pixels of each 2x2 square become channels first. The convolutions of its dense blocks alone begin
     small."""
@@ -69,9 +65,6 @@ class RRDB(nn.Module):
         self.ups = nn.ModuleList(_plain(width, width) for _ in range(_STEPS))
         self.before_last = _plain(width, width)
         self.last = _plain(width, channels)
-
-    def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        return []
 
     def forward(self, images: Tensor, noise: list[Tensor], *, exact: bool = False) -> Tensor:
         x = self.first(F.pixel_unshuffle(ops.arranged(images), self.divisor))

@@ -27,7 +27,8 @@ from pipeline.errors import UserError
 from pipeline.losses import ADVERSARIAL, DiscriminatorTurn, Extra
 from pipeline.models.phases import discriminator_phases
 from pipeline.models.plain import PlainFamily
-from pipeline.models.translation.game import Giving, TranslatingGenerator, TranslationGame
+from pipeline.models.translation.game import Giving, TranslationGame
+from pipeline.models.translation.generator import TranslatingGenerator
 from pipeline.models.translation.sampler import TranslationSampler
 from pipeline.models.translation.schedule import DecayingSchedule
 from pipeline.models.translation.terms import ADVERSARIAL_WEIGHT, Distance, Looks, TranslatorTurn

@@ -7,25 +7,25 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.models.layers import GroupBatchNorm
-from pipeline.models.translation.resnet import mirrored
+from pipeline.models.translation.generator import TranslatingGenerator
+from pipeline.models.translation.resnet import MIRRORED, mirrored
 
 Pair = tuple[Tensor, Tensor]
 """Features that see their surroundings, and features that see the whole image."""
 
 
-class FourierNet(nn.Module):
+class FourierNet(TranslatingGenerator):
     """Makes whole images [N, C, H, W] in [-1, 1] of images with holes (`holes.WithHoles`).
 
     group: images in each batch statistic.
     """
-
-    reach = None
 
     def __init__(
         self, channels: int, outputs: int, width: int, halvings: int, blocks: int, share: float, group: int
     ) -> None:
         super().__init__()
         self.divisor = 1 << halvings
+        self.least = max(2 * self.divisor, MIRRORED + 1)
         self.first = nn.Conv2d(channels, width, 7, bias=False)
         self.first_norm = GroupBatchNorm(width, group)
         self.downs = nn.ModuleList(
@@ -42,11 +42,8 @@ class FourierNet(nn.Module):
         self.up_norms = nn.ModuleList(GroupBatchNorm(width << (i - 1), group) for i in range(halvings, 0, -1))
         self.last = nn.Conv2d(width, outputs, 7)
 
-    def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        return []
-
     def forward(self, inputs: Tensor, noise: list[Tensor], *, exact: bool = False) -> Tensor:
-        x = self.first_norm(self.first(mirrored(ops.arranged(inputs), 3)), act="relu")
+        x = self.first_norm(self.first(mirrored(ops.arranged(inputs), MIRRORED)), act="relu")
         for conv, norm in zip(self.downs, self.down_norms, strict=True):
             x = norm(conv(mirrored(x, 1)), act="relu")
         pair = x[:, : -self.whole], x[:, -self.whole :]
@@ -55,7 +52,7 @@ class FourierNet(nn.Module):
         x = torch.cat(pair, dim=1)
         for conv, norm in zip(self.ups, self.up_norms, strict=True):
             x = norm(conv(x), act="relu")
-        return torch.tanh(self.last(mirrored(x, 3)))
+        return torch.tanh(self.last(mirrored(x, MIRRORED)))
 
 
 class Block(nn.Module):

@@ -12,20 +12,7 @@ from torch import Tensor
 from pipeline.contracts import Augmentation, Batch, Fakes, Randomness, Translation
 from pipeline.models.augment import Chain
 from pipeline.models.plain import PlainGame
-
-
-class TranslatingGenerator(Protocol):
-    """Makes images [N, C', H * scale, W * scale] of inputs [N, C, H, W] and noise. divisor, reach: see
-    `contracts.Translation`."""
-
-    divisor: int
-    reach: int | None
-
-    def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        """Returns the shapes of the uniform numbers in [0, 1) that it takes for an input of this size."""
-        ...
-
-    def __call__(self, inputs: Tensor, noise: list[Tensor], *, exact: bool = False) -> Tensor: ...
+from pipeline.models.translation.generator import TranslatingGenerator
 
 
 class Giving(Protocol):
@@ -49,8 +36,9 @@ class Giving(Protocol):
         """Returns the inputs made of what a user gives, as `contracts.Translator.translate` takes it."""
         ...
 
-    def translation(self, divisor: int, reach: int | None) -> Translation:
-        """Returns what a translator with such a generator is given and makes of it."""
+    @property
+    def translation(self) -> Translation:
+        """What a translator is given and makes of it; the generator adds which sizes it takes."""
         ...
 
     def finished(self, images: Tensor, inputs: Tensor) -> Tensor:

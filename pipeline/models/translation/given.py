@@ -35,8 +35,9 @@ class FieldGiven:
     def inputs(self, reals: Batch, randomness: Randomness) -> Tensor:
         return self.taken(reals.extra[self.field.name])
 
-    def translation(self, divisor: int, reach: int | None) -> Translation:
-        return Translation(1 if self.codes else self.channels, self.codes, divisor=divisor, reach=reach)
+    @property
+    def translation(self) -> Translation:
+        return Translation(1 if self.codes else self.channels, self.codes)
 
     def taken(self, given: Tensor, holes: Tensor | None = None) -> Tensor:
         if not self.codes:

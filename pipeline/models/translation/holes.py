@@ -49,8 +49,9 @@ class WithHoles:
         assert holes is not None, "asked for beside the images"
         return torch.cat([given * (1 - holes), holes], dim=1)
 
-    def translation(self, divisor: int, reach: int | None) -> Translation:
-        return Translation(self.image_channels, divisor=divisor, reach=reach, holes=True)
+    @property
+    def translation(self) -> Translation:
+        return Translation(self.image_channels, holes=True)
 
     def finished(self, images: Tensor, inputs: Tensor) -> Tensor:
         known, holes = inputs[:, :-1], inputs[:, -1:]

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 import ops
 from pipeline.contracts import Scalar
 from pipeline.models.layers import InstanceNorm, initialise
+from pipeline.models.translation.generator import TranslatingGenerator
+
+MIRRORED = 3
+"""Pixels of the mirrored border of the first and the last convolution."""
 
 
 class Block(nn.Module):
@@ -38,7 +42,7 @@ class Stem(nn.Module):
         self.norm = InstanceNorm(width)
 
     def forward(self, images: Tensor) -> Tensor:
-        x: Tensor = self.norm(self.first(mirrored(ops.arranged(images), 3)), act="relu")
+        x: Tensor = self.norm(self.first(mirrored(ops.arranged(images), MIRRORED)), act="relu")
         for conv in self.downs:
             x = self.norm(conv(x), act="relu")
         return x
@@ -62,49 +66,44 @@ class Rise(nn.Module):
         return x
 
 
-class ResNet(nn.Module):
+class ResNet(TranslatingGenerator):
     """Makes images [N, C', H, W] in [-1, 1] of images [N, C, H, W] (Zhu et al. 2017, appendix 7.2; the global
     generator of Wang et al. 2018, appendix A, has four halvings and nine blocks).
 
     Biases before a normalisation have no effect and are kept as the authors' code has them.
     """
 
-    reach = None
-
     def __init__(self, channels: int, outputs: int, width: int, halvings: int, blocks: int) -> None:
         super().__init__()
         self.divisor = 1 << halvings
+        self.least = max(2 * self.divisor, MIRRORED + 1)
         self.stem = Stem(channels, width, halvings)
         self.blocks = nn.Sequential(*(Block(width << halvings) for _ in range(blocks)))
         self.rise = Rise(width, halvings)
         self.last = nn.Conv2d(width, outputs, 7)
         self.apply(initialise)
 
-    def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        return []
-
     def features(self, images: Tensor) -> Tensor:
         """Returns what the last convolution takes, [N, width, H, W]."""
         return self.rise(self.blocks(self.stem(images)))  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor, noise: list[Tensor], *, exact: bool = False) -> Tensor:
-        return torch.tanh(self.last(mirrored(self.features(images), 3)))
+        return torch.tanh(self.last(mirrored(self.features(images), MIRRORED)))
 
 
-class Enhancer(nn.Module):
+class Enhancer(TranslatingGenerator):
     """A `ResNet` at half of the resolution inside a local enhancer at the whole one (Wang et al. 2018,
     section 3.2): the features of both are added before the enhancer's blocks.
 
     width: channels of the enhancer at the whole resolution; the inner network has twice as many.
     """
 
-    reach = None
-
     def __init__(
         self, channels: int, outputs: int, width: int, halvings: int, blocks: int, own_blocks: int
     ) -> None:
         super().__init__()
         self.divisor = 2 << halvings
+        self.least = 2 * self.divisor
         self.inner = ResNet(channels, outputs, 2 * width, halvings, blocks)
         self.stem = Stem(channels, width, 1)
         self.blocks = nn.Sequential(*(Block(2 * width) for _ in range(own_blocks)))
@@ -113,16 +112,13 @@ class Enhancer(nn.Module):
         for part in (self.stem, self.blocks, self.rise, self.last):
             part.apply(initialise)
 
-    def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
-        return []
-
     def forward(
         self, images: Tensor, noise: list[Tensor], *, exact: bool = False, inner: Scalar = 1.0
     ) -> Tensor:
         """inner: the factor on the inner network's gradients, 0 while the enhancer learns alone."""
         within = self.inner.features(halved(images))
         x = self.stem(images) + within * inner + (within * (1 - inner)).detach()
-        return torch.tanh(self.last(mirrored(self.rise(self.blocks(x)), 3)))
+        return torch.tanh(self.last(mirrored(self.rise(self.blocks(x)), MIRRORED)))
 
 
 def mirrored(x: Tensor, border: int) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from pipeline.contracts import Batch, Fakes, ImageSpec, Translation
 from pipeline.models.sampling import GivenSampler
-from pipeline.models.translation.game import Giving, TranslatingGenerator, noise_of
+from pipeline.models.translation.game import Giving, noise_of
+from pipeline.models.translation.generator import TranslatingGenerator
 from pipeline.randomness import SampleRandomness
 
 
@@ -17,12 +19,20 @@ class TranslationSampler(GivenSampler):
     """Implements contracts.Translator. spec: the images that it makes of samples of a data set."""
 
     def __init__(self, generator: TranslatingGenerator, kind: str, giving: Giving, spec: ImageSpec) -> None:
-        super().__init__(generator, kind, giving.fields)  # type: ignore[arg-type]
+        super().__init__(generator, kind, giving.fields)
         self.generator, self._giving, self._spec = generator, giving, spec
 
     @property
     def translation(self) -> Translation:
-        return self._giving.translation(self.generator.divisor, self.generator.reach)
+        of = self.generator
+        return replace(
+            self._giving.translation,
+            divisor=of.divisor,
+            least=of.least,
+            only=of.only,
+            reach=of.reach,
+            margin=of.margin,
+        )
 
     def _made(self, given: Batch, randomness: SampleRandomness) -> Fakes:
         inputs = self._giving.inputs(given, randomness)

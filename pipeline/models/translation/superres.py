@@ -47,8 +47,9 @@ class Smaller:
     def taken(self, given: Tensor, holes: Tensor | None = None) -> Tensor:
         return given
 
-    def translation(self, divisor: int, reach: int | None) -> Translation:
-        return Translation(self.channels, scale=self.scale, divisor=divisor, reach=reach)
+    @property
+    def translation(self) -> Translation:
+        return Translation(self.channels, scale=self.scale)
 
     def finished(self, images: Tensor, inputs: Tensor) -> Tensor:
         return images

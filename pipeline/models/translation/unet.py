@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 import ops
 from pipeline.models.layers import InstanceNorm, initialise
+from pipeline.models.translation.generator import TranslatingGenerator
 
 _WIDEST = 8  # channels of the innermost layers, as a multiple of those of the outermost
 _NOISY = 3  # innermost layers of the decoder that have dropout
 
 
-class UNet(nn.Module):
+class UNet(TranslatingGenerator):
     """Makes images [N, C', H, W] in [-1, 1] of images [N, C, H, W]. 4x4 convolutions halve the resolution
     `levels` times and double it again; layers of equal resolution are joined.
 
@@ -22,12 +23,10 @@ class UNet(nn.Module):
     uniform number for each entry of those layers' results (`noise_shapes`).
     """
 
-    reach = None
-
     def __init__(self, channels: int, outputs: int, width: int, levels: int) -> None:
         super().__init__()
         widths = [width * min(1 << i, _WIDEST) for i in range(levels)]
-        self.divisor = 1 << levels
+        self.divisor = self.least = 1 << levels
         self.widths = widths
         self.first = nn.Conv2d(channels, widths[0], 4, stride=2, padding=1)
         self.downs = nn.ModuleList(
