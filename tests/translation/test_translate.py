@@ -295,12 +295,15 @@ def test_what_would_be_confused_is_refused(tmp_path, capsys):
     enlarging = snapshot_of(tmp_path / "enlarging", "superres")
     (tmp_path / "filling").mkdir()
     filling = snapshot_of(tmp_path / "filling", "inpainting")
+    (tmp_path / "opaque").mkdir()
+    opaque = snapshot_of(tmp_path / "opaque", "superres", ImageSpec(16, 16, 4), degradation="bicubic")
     photos = picture(tmp_path / "photos/a.png", 8, 8).parent
     for ending in ("png", "jpg"):
         picture(tmp_path / f"masks/a.{ending}", 8, 8, "L")
     assert main(["prepare", "demo:digits", str(tmp_path / "shards"), "--count", "20"]) == 0
     cases = [
         ((enlarging, photos, photos / "out"), "which is to be translated; give a folder outside"),
+        ((opaque, photos, tmp_path / "out"), "takes images of 4 channels; pictures are read as 1 or 3"),
         ((enlarging, photos, photos), "which is to be translated; give a folder outside"),
         ((filling, photos, tmp_path / "out", "--holes", tmp_path / "masks"), "two masks of one name"),
         ((enlarging, tmp_path / "shards", tmp_path / "out"), "hrgan export makes pictures of it"),
