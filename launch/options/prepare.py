@@ -59,8 +59,8 @@ class PrepareOptions:
         str | None,
         typer.Option(
             metavar="HxW",
-            help="Height and width of pictures that are not square, such as 256x192 for upright ones. Only "
-            "`family.name: mlp` trains on them; every other family needs --resolution.",
+            help="Height and width of pictures that are not square, such as 256x192 for upright ones. The "
+            "families biggan, graf, progan and stylegan3 need squares, by --resolution.",
         ),
     ] = None
     fit: Annotated[
