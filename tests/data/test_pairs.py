@@ -95,6 +95,19 @@ def test_what_cannot_be_paired_is_a_line(tmp_path, monkeypatch, capsys, argument
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--pairs", "--maps"])
+@pytest.mark.parametrize("twice", ["photos", "others"])
+def test_two_files_of_one_name_are_a_line(tmp_path, monkeypatch, capsys, option, twice):
+    monkeypatch.chdir(tmp_path)
+    for where in ("photos", "others"):
+        picture(Path(f"{where}/a/0.png"), 1, mode="L")
+    picture(Path(f"{twice}/a/0.bmp"), 2, mode="L")
+    assert prepared("photos", "out", option, "others") == 2
+    said = capsys.readouterr().err
+    assert f"{twice}: a/0.bmp and a/0.png have one name" in said
+    assert said.count("\n") == 1
+
+
 def test_other_inputs_are_another_data_set(tmp_path, capsys):
     picture(tmp_path / "photos/0.png", 1)
     picture(tmp_path / "edges/0.png", 2)
