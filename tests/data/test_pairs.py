@@ -150,6 +150,7 @@ def test_unpaired_sets_are_two_data_sets_of_the_same_options(tmp_path, monkeypat
         ),
         (("--unpaired", "demo:digits"), "its images are 32x32 (height x width), those of horses 24x24; give"),
         (("--unpaired", "zebras", "--resolution", 2), "resolution: 2x2"),
+        (("--unpaired", "made", "--resolution", SIDE), "made: is a data set of shards already"),
     ],
 )
 def test_unpaired_sets_are_refused_before_either_is_made(tmp_path, monkeypatch, capsys, arguments, said):
@@ -157,6 +158,7 @@ def test_unpaired_sets_are_refused_before_either_is_made(tmp_path, monkeypatch, 
     picture(Path("horses/0.png"), 1, (24, 24))
     picture(Path("zebras/0.png"), 1, (30, 20))
     Path("empty").mkdir()
+    assert prepared("horses", "made") == 0
     assert prepared("horses", "out", *arguments) == 2
     assert said in capsys.readouterr().err
     assert not Path("out").exists()

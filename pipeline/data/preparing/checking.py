@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.data.preparing.pyramid import check_levels
 from pipeline.data.preparing.report import nothing_found
 from pipeline.data.preparing.settings import Asked, first_of
 from pipeline.data.preparing.survey import first_size
+from pipeline.data.shards.index import INDEX_NAME
 from pipeline.data.sources.classes import MODES
 from pipeline.data.sources.foreign_shards import find_shards
 from pipeline.data.sources.layouts import refuse_whole
@@ -17,9 +19,19 @@ from pipeline.errors import UserError
 from pipeline.words import printable
 
 
+def made_already(source: str) -> UserError:
+    """Returns what is said of a source that is a data set, of which no other is made."""
+    return UserError(
+        f"{source}: is a data set of shards already; to add lower resolutions to it, give it twice: "
+        f"hrgan prepare {source} {source} --pyramid"
+    )
+
+
 def checked(source: str, asked: Asked) -> tuple[SourceKind, tuple[int, int] | None]:
     """Returns the kind of a source and the (height, width) to make of it; None: that of its pictures. The
     source is not listed. UserError for settings that are not allowed, or mean nothing to this kind."""
+    if (Path(source) / INDEX_NAME).is_file():
+        raise made_already(source)
     asked.check()
     kind = source_kind(source)
     kind.check_fields(source, asked.fields)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pipeline.contracts import Field
 from pipeline.data.preparing.beside import settled_fields
 from pipeline.data.preparing.changed import refuse_changed_source
-from pipeline.data.preparing.checking import checked, wanted_of
+from pipeline.data.preparing.checking import checked, made_already, wanted_of
 from pipeline.data.preparing.choosing import UNWANTED
 from pipeline.data.preparing.digest import listing_digest
 from pipeline.data.preparing.duplicates import Fingerprinting, folder_for, twins
@@ -233,10 +233,7 @@ def _add_pyramid(
 ) -> PrepareReport:
     """Adds its levels to a data set where it lies; nothing else can be made of a data set."""
     if not pyramid or source.resolve() != out.resolve():
-        raise UserError(
-            f"{source}: is a data set of shards already; to add lower resolutions to it, give it twice: "
-            f"hrgan prepare {source} {source} --pyramid"
-        )
+        raise made_already(str(source))
     index = build_pyramid(source, workers=workers, progress=progress)
     seconds = time.monotonic() - began
     return PrepareReport(
