@@ -28,7 +28,7 @@ from pipeline.data.streaming.numbered import NumberedSamples
 from pipeline.errors import UserError
 from pipeline.randomness import derive_seed, permutation, seed_everything
 from pipeline.words import table
-from tools.controls import beside_untrained, read
+from tools.controls import LEARN, beside_untrained, drawn, halves, read
 
 _WIDTH, _DILATIONS, _GROUPS, _BATCH, _RATE = 32, (1, 2, 4, 8, 4, 2, 1), 4, 16, 3e-3
 
@@ -91,24 +91,24 @@ def agreement(judge: Judge, images: Tensor, maps: Tensor) -> Agreement:
 
 
 def measure(
-    source: Path, data: str, *, steps: int = 600, count: int = 300, device: str = "auto"
+    source: Path, data: str, *, steps: int = 600, count: int = 300, learnt: int = LEARN, device: str = "auto"
 ) -> dict[str, Agreement]:
     """Returns the figures for a snapshot, or a run's newest, and of what stands beside it. count: how many
-    images are drawn."""
+    images are drawn at most. learnt: how many the judge learns from at most."""
     on, index = choose_device(device), ShardIndex.read(data)
     beside = beside_untrained(source, on)
     sampler, untrained = _draws_maps(beside.trained), _draws_maps(beside.untrained)
     samples, (field,) = NumberedSamples(index, sampler.fields), sampler.fields
-    numbers = range(1, len(samples), 2)[:count]
-    learnt, held_out = read(samples, range(0, len(samples), 2), on), read(samples, numbers, on)
-    judge = learn(learnt.images, learnt.extra[field], sampler.translation.codes, steps)
+    some, numbers = halves(len(samples), learnt, count)
+    known, held_out = read(samples, some, on), read(samples, numbers, on)
+    judge = learn(known.images, known.extra[field], sampler.translation.codes, steps)
     images = {
-        "fakes": sampler.draw_given(held_out, numbers).images,
-        "untrained": untrained.draw_given(held_out, numbers).images,
-        "mean real": learnt.images.mean(0).expand_as(held_out.images),
+        "fakes": drawn(sampler, held_out, numbers)[0],
+        "untrained": drawn(untrained, held_out, numbers)[0],
+        "mean real": known.images.mean(0).expand_as(held_out.images),
         "reals": held_out.images,
     }
-    return {name: agreement(judge, some, held_out.extra[field]) for name, some in images.items()}
+    return {name: agreement(judge, shown, held_out.extra[field]) for name, shown in images.items()}
 
 
 def _wanted(maps: Tensor, parts: int) -> Tensor:
@@ -128,11 +128,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, metavar="SNAPSHOT_OR_RUN")
     parser.add_argument("--data", required=True, metavar="SHARDS", help="data with the run's maps")
     parser.add_argument("--steps", type=int, default=600, help="steps of the judge, of 16 reals each")
-    parser.add_argument("--count", type=int, default=300, help="images that are drawn")
+    parser.add_argument("--count", type=int, default=300, help="images that are drawn, at most")
+    parser.add_argument("--learn", type=int, default=LEARN, help="reals that the judge learns from, at most")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     asked = parser.parse_args(arguments)
     try:
-        how = {"steps": asked.steps, "count": asked.count, "device": asked.device}
+        how = {"steps": asked.steps, "count": asked.count, "learnt": asked.learn, "device": asked.device}
         found = measure(asked.source, asked.data, **how)
     except UserError as error:
         print(f"hrgan: error: {error}", file=sys.stderr)

@@ -28,7 +28,7 @@ from pipeline.data.streaming.numbered import NumberedSamples
 from pipeline.errors import UserError
 from pipeline.models.sg2im.layout import cut, overlap
 from pipeline.models.sg2im.scene import BOXES, OBJECTS
-from tools.controls import beside_untrained, read
+from tools.controls import LEARN, beside_untrained, drawn, halves, read
 
 _SIDE = 16  # pixels along each side of a box at which images are compared
 
@@ -85,23 +85,24 @@ def within(images: Tensor, others: Tensor, given: Batch) -> float:
     return over_objects(apart.mean(dim=(2, 3, 4)), given.extra[OBJECTS])
 
 
-def measure(source: Path, data: str, *, count: int = 250, device: str = "auto") -> Found:
-    """Returns the figures of a snapshot, or a run's newest. count: how many scenes are drawn at most. Raises
-    UserError for a model that draws no scenes, or data without them."""
+def measure(source: Path, data: str, *, count: int = 250, learnt: int = LEARN, device: str = "auto") -> Found:
+    """Returns the figures of a snapshot, or a run's newest. count: how many scenes are drawn at most. learnt:
+    of how many the means are taken at most. Raises UserError for a model that draws no scenes, or data
+    without them."""
     on, index = choose_device(device), ShardIndex.read(data)
     beside = beside_untrained(source, on)
     sampler, untrained = _scenes(beside.trained, source), _scenes(beside.untrained, source)
     samples = NumberedSamples(index, beside.family.needs.fields)
-    numbers = range(1, len(samples), 2)[:count]
+    some, numbers = halves(len(samples), learnt, count)
     if len(numbers) < 2:
         raise UserError(f"--data {data}: {len(samples)} samples; allowed: 4 and more")
-    known, given = read(samples, range(0, len(samples), 2), on), read(samples, numbers, on)
+    known, given = read(samples, some, on), read(samples, numbers, on)
     objects, boxes = given.extra[OBJECTS], given.extra[BOXES].float()
-    drawn, nothing = (each.draw_given(given, numbers) for each in (sampler, untrained))
-    others = sampler.draw_given(given.map(lambda tensor: tensor.roll(1, 0)), numbers).images
+    (fakes, ours), (nothing, blind) = (drawn(each, given, numbers) for each in (sampler, untrained))
+    others, _ = drawn(sampler, given.map(lambda tensor: tensor.roll(1, 0)), numbers)
     common = mean_boxes(known.extra[OBJECTS], known.extra[BOXES].float(), objects)
-    predicted = (drawn.latents[:, :-1], common, nothing.latents[:, :-1])
-    images = (drawn.images, others, known.images.mean(dim=0, keepdim=True), nothing.images)
+    predicted = (ours[:, :-1], common, blind[:, :-1])
+    images = (fakes, others, known.images.mean(dim=0, keepdim=True), nothing)
     return Found(
         *(over_objects((each - boxes).square().mean(dim=2), objects) ** 0.5 for each in predicted),
         *(over_objects(overlap(each, boxes), objects) for each in predicted),
@@ -121,10 +122,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", type=Path, metavar="SNAPSHOT_OR_RUN")
     parser.add_argument("--data", required=True, metavar="SHARDS", help="data with scene graphs")
     parser.add_argument("--count", type=int, default=250, help="scenes that are drawn, at most")
+    parser.add_argument("--learn", type=int, default=LEARN, help="scenes of which means are taken, at most")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     asked = parser.parse_args(arguments)
     try:
-        print(measure(asked.source, asked.data, count=asked.count, device=asked.device).lines())
+        how = {"count": asked.count, "learnt": asked.learn}
+        print(measure(asked.source, asked.data, device=asked.device, **how).lines())
     except UserError as error:
         print(f"hrgan: error: {error}", file=sys.stderr)
         return 2

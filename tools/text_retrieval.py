@@ -27,7 +27,7 @@ from pipeline.errors import UserError
 from pipeline.generation.said import draws_texts
 from pipeline.models.textgan.encoders import Hashed, Matcher, lengthened, matching_loss
 from pipeline.randomness import derive_seed, permutation, seed_everything
-from tools.controls import beside_untrained, read
+from tools.controls import LEARN, beside_untrained, drawn, halves, read
 
 _FIELD = "text"
 _BUCKETS, _LENGTHS = 2048, (3, 5, 7)
@@ -104,25 +104,36 @@ def others(texts: Tensor, count: int) -> Tensor:
 
 def retrieved(judge: Judge, images: Tensor, texts: Tensor, candidates: int) -> float:
     """Returns the share of images that fit their own text better than each of `candidates` - 1 others."""
-    seen, said = judge.seen(images), judge.said(texts)
+    seen = torch.cat([judge.seen(some) for some in torch.split(images, _BATCH)])
+    said = judge.said(texts)
     wrong = (seen[:, None] * said[others(texts.cpu(), candidates - 1).to(texts.device)]).sum(2)
     return float(((seen * said).sum(1) > wrong.amax(1)).float().mean())
 
 
 def measure(
-    source: Path, data: str, *, candidates: int = 10, steps: int = 200, device: str = "auto", count: int = 500
+    source: Path,
+    data: str,
+    *,
+    candidates: int = 10,
+    steps: int = 200,
+    device: str = "auto",
+    count: int = 500,
+    learnt: int = LEARN,
 ) -> Shares:
-    """Returns the shares for a snapshot, or a run's newest. count: how many are drawn."""
+    """Returns the shares for a snapshot, or a run's newest. count: how many are drawn at most. learnt: how
+    many reals the judge learns from at most."""
+    if candidates < 2:
+        raise UserError(f"--candidates {candidates}: an image's own text and others; allowed: 2 and more")
     on, index = choose_device(device), ShardIndex.read(data)
     beside = beside_untrained(source, on)
     sampler, untrained = draws_texts(beside.trained), draws_texts(beside.untrained)
     samples = NumberedSamples(index, sampler.fields)
-    numbers = range(1, len(samples), 2)[:count]
-    learnt, held_out = read(samples, range(0, len(samples), 2), on), read(samples, numbers, on)
-    judge, texts = learn(learnt, beside.family.spec, steps), held_out.extra[_FIELD]
-    drawn = [each.draw_given(held_out, numbers).images for each in (sampler, untrained)]
+    some, numbers = halves(len(samples), learnt, count)
+    known, held_out = read(samples, some, on), read(samples, numbers, on)
+    judge, texts = learn(known, beside.family.spec, steps), held_out.extra[_FIELD]
+    (ours, _), (blind, _) = (drawn(each, held_out, numbers) for each in (sampler, untrained))
     fakes, reals, nothing = (
-        retrieved(judge, images, texts, candidates) for images in (drawn[0], held_out.images, drawn[1])
+        retrieved(judge, images, texts, candidates) for images in (ours, held_out.images, blind)
     )
     return Shares(fakes, reals, nothing, 1 / candidates)
 
@@ -134,11 +145,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", required=True, metavar="SHARDS", help="data with the field text")
     parser.add_argument("--candidates", type=int, default=10, help="texts that each image chooses from")
     parser.add_argument("--steps", type=int, default=200, help="steps of the judge, of 64 reals each")
-    parser.add_argument("--count", type=int, default=500, help="texts that are drawn")
+    parser.add_argument("--count", type=int, default=500, help="texts that are drawn, at most")
+    parser.add_argument("--learn", type=int, default=LEARN, help="reals that the judge learns from, at most")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     asked = parser.parse_args(arguments)
     try:
-        how = {"candidates": asked.candidates, "steps": asked.steps, "count": asked.count}
+        how = {
+            "candidates": asked.candidates,
+            "steps": asked.steps,
+            "count": asked.count,
+            "learnt": asked.learn,
+        }
         print(measure(asked.source, asked.data, device=asked.device, **how).line())
     except UserError as error:
         print(f"hrgan: error: {error}", file=sys.stderr)

@@ -40,6 +40,11 @@ def prepare(options: PrepareOptions) -> int:
       hrgan prepare others/shards shards --in-place
     """
     options.check()
+    if len(options.sets) > 1:
+        from pipeline.data.preparing.checking import check_unpaired
+
+        sources = [one.source for one in options.sets]
+        check_unpaired(sources, options.asked, in_place=options.in_place)
     for one in options.sets:
         report = _indexed(one) if one.in_place else _made(one)
         for line in report.lines():

@@ -21,18 +21,8 @@ OnFault = Literal["skip", "error"]
 _CHANGING = (
     *("filter", "fit", "align", "range", "background", "alpha", "format", "quality", "shard_size", "seed"),
     *("count", "min_side", "max_aspect", "min_sharpness", "duplicates", "duplicate_bits", "hold_out"),
-    *(
-        "on_absent",
-        "class_names",
-        "caption_column",
-        "image_column",
-        "every",
-        "follow_links",
-        "no_report",
-        "pairs",
-        "maps",
-        "fields",
-    ),
+    *("on_absent", "class_names", "caption_column", "image_column", "every", "follow_links", "no_report"),
+    *("pairs", "maps", "fields"),
 )
 """Options that have no meaning for shards that stay as they are."""
 
@@ -59,8 +49,8 @@ class PrepareOptions:
         str | None,
         typer.Option(
             metavar="HxW",
-            help="Height and width of pictures that are not square, such as 256x192 for upright ones. Only "
-            "`family.name: mlp` trains on them; every other family needs --resolution.",
+            help="Height and width of pictures that are not square, such as 256x192 for upright ones. The "
+            "families biggan, graf, progan and stylegan3 need squares, by --resolution.",
         ),
     ] = None
     fit: Annotated[
@@ -228,9 +218,7 @@ class PrepareOptions:
     count: Annotated[
         int | None, typer.Option(min=1, help="Take at most this many pictures, drawn by the seed.")
     ] = None
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one for each core.")] = (
-        None
-    )
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; without it, one a core.")] = None
     on_unreadable: Annotated[
         OnFault, typer.Option(help="What to do about a file that cannot be read: name and skip it, or stop.")
     ] = "skip"
@@ -247,7 +235,6 @@ class PrepareOptions:
             "must have the size, and be mixed by class.",
         ),
     ] = False
-
     hold_out: Annotated[
         str | None,
         typer.Option(

@@ -183,6 +183,8 @@ class EvaluationJob:
 
     def _measure(self, source: Source, missing: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """The figures by metric, on the first process."""
+        if isinstance(source, SnapshotSource):
+            source.check_model(missing)
         reference, asked = self._reals(source), self._asked(source)
         sets = [self._measure_set(source, reference, missing, n) for n in range(self._settings.seeds)]
         if self.peers.rank != 0:

@@ -102,6 +102,13 @@ class SnapshotSource:
                 f"{self.where} tells none; leave it out"
             )
 
+    def check_model(self, metrics: Sequence[str]) -> None:
+        """Raises UserError if one of these metrics, which are to be measured, has no figure of this model."""
+        for name in metrics:
+            why = METRICS[name].refusal(self.sampler)
+            if why:
+                raise UserError(f"--metrics {name}: {why}")
+
     @contextmanager
     def opened(self, number: int, labels: list[int] | None) -> Iterator[Images]:
         """See `Source`."""

@@ -41,6 +41,15 @@ def test_loads_and_its_header_says_what_it_costs(path: Path) -> None:
 
 
 @every_run
+def test_the_data_that_a_header_makes_are_those_that_it_expects(path: Path) -> None:
+    expected = load_config(path).data.resolution
+    for side in re.findall(r"prepare .*--resolution (\d+)", header(path)["Command"]):
+        assert expected in (None, int(side))
+    for height, width in re.findall(r"prepare .*--size (\d+)x(\d+)", header(path)["Command"]):
+        assert expected is None or (expected, expected) == (int(height), int(width))
+
+
+@every_run
 def test_a_header_says_by_which_protocol_its_figures_are(path: Path) -> None:
     found = header(path)
     if re.search(r"[\d.]+ bits", found["Result"]):

@@ -95,6 +95,19 @@ def test_what_cannot_be_paired_is_a_line(tmp_path, monkeypatch, capsys, argument
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--pairs", "--maps"])
+@pytest.mark.parametrize("twice", ["photos", "others"])
+def test_two_files_of_one_name_are_a_line(tmp_path, monkeypatch, capsys, option, twice):
+    monkeypatch.chdir(tmp_path)
+    for where in ("photos", "others"):
+        picture(Path(f"{where}/a/0.png"), 1, mode="L")
+    picture(Path(f"{twice}/a/0.bmp"), 2, mode="L")
+    assert prepared("photos", "out", option, "others") == 2
+    said = capsys.readouterr().err
+    assert f"{twice}: a/0.bmp and a/0.png have one name" in said
+    assert said.count("\n") == 1
+
+
 def test_other_inputs_are_another_data_set(tmp_path, capsys):
     picture(tmp_path / "photos/0.png", 1)
     picture(tmp_path / "edges/0.png", 2)
@@ -105,7 +118,7 @@ def test_other_inputs_are_another_data_set(tmp_path, capsys):
     assert "error" in capsys.readouterr().err
 
 
-def test_unpaired_sets_are_two_data_sets_of_the_same_options(tmp_path, monkeypatch, capsys):
+def test_unpaired_sets_are_two_data_sets_of_the_same_options(tmp_path, monkeypatch):
     """Each the same to the byte as by a command of its own; the same command again makes nothing anew."""
     monkeypatch.chdir(tmp_path)
     for number in range(12):
@@ -123,5 +136,40 @@ def test_unpaired_sets_are_two_data_sets_of_the_same_options(tmp_path, monkeypat
         assert all(
             (Path(alone) / path).read_bytes() == (Path(together) / path).read_bytes() for path in shards
         )
-    assert prepared("horses", "none", "--unpaired", "absent", *options) == 2
-    assert "absent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--unpaired", "absent", "--resolution", SIDE), "absent: no such source"),
+        (("--unpaired", "absent"), "absent: no such source"),
+        (("--unpaired", "empty"), "empty: holds no images"),
+        (
+            ("--unpaired", "zebras"),
+            "--unpaired zebras: its images are 20x30 (height x width), those of horses",
+        ),
+        (("--unpaired", "demo:digits"), "its images are 32x32 (height x width), those of horses 24x24; give"),
+        (("--unpaired", "zebras", "--resolution", 2), "resolution: 2x2"),
+        (("--unpaired", "made", "--resolution", SIDE), "made: is a data set of shards already"),
+    ],
+)
+def test_unpaired_sets_are_refused_before_either_is_made(tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    picture(Path("horses/0.png"), 1, (24, 24))
+    picture(Path("zebras/0.png"), 1, (30, 20))
+    Path("empty").mkdir()
+    assert prepared("horses", "made") == 0
+    assert prepared("horses", "out", *arguments) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_unpaired_sets_of_one_size_need_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(2):
+        picture(Path(f"horses/{number}.png"), number, (30, 20))
+        picture(Path(f"zebras/{number}.png"), number, (30, 20))
+    assert prepared("horses", "out", "--unpaired", "zebras") == 0
+    assert {(index.height, index.width) for index in map(ShardIndex.read, ("out/first", "out/second"))} == {
+        (20, 30)
+    }

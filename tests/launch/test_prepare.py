@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from PIL import Image
 
 from launch.main import main
+from pipeline.errors import UserError
 from pipeline.images.kinds import KINDS
 from tests.data.feeds import file, folder, plain, stored
+from tests.tiny_families import DIGITS, TINY, tiny_family
 
 SCAN = (np.arange(256, dtype=np.int32) * 16 - 1000).reshape(16, 16)
 
@@ -19,6 +22,14 @@ SCAN = (np.arange(256, dtype=np.int32) * 16 - 1000).reshape(16, 16)
 def _run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     code = main(["prepare", *map(str, arguments), "--workers", "1"])
     return code, *capsys.readouterr()
+
+
+def _needs_squares(family: str) -> bool:
+    try:
+        tiny_family(family, replace(DIGITS, height=16, width=32))
+    except UserError as error:
+        return "needs square images" in str(error)
+    return False
 
 
 def test_options_reach_the_pixels(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -83,6 +94,8 @@ def test_help_names_kinds_of_pictures_and_who_takes_other_shapes(capsys: pytest.
     main(["prepare", "--help"])
     words = " ".join(re.sub(r"[│|]", " ", capsys.readouterr().out).split())
     assert all(kind.name in words for kind in KINDS)
-    assert "Only `family.name: mlp` trains on them" in words
+    said = re.search(r"families ([a-z0-9, ]+) and (\w+) need squares, by --resolution", words)
+    assert said is not None
+    assert {*said[1].split(", "), said[2]} == {name for name in TINY if _needs_squares(name)}
     examples = words.split("Examples:")[1].split("Arguments")[0]
     assert "--size" not in examples

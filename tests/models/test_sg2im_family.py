@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +19,8 @@ from pipeline.errors import UserError
 from pipeline.models.registry import build_family
 from pipeline.models.sg2im.layout import overlap, put
 from pipeline.models.sg2im.networks import CLASSES, Discriminator, Halvings, least_halved_side
-from pipeline.models.sg2im.scene import framed, scene_of
+from pipeline.models.sg2im.scene import Scene, framed, scene_of
+from pipeline.models.sg2im.turns import BoxErrors
 from pipeline.randomness import seed_everything
 from tests.tiny_families import (
     BATCH,
@@ -84,6 +87,25 @@ def test_the_layout_is_the_sum_of_vectors_in_their_masks():
                 vectors[row, place][:, None, None] * put(mask, boxes[row, place][None, None], (8, 8))[0]
             )
         torch.testing.assert_close(got[row], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_overlap_of_a_batch_is_the_mean_of_its_parts():
+    """Also where one part has more objects than the other, so that any number of ranks shows the same."""
+    family = tiny_family(NAME, PLAIN)
+    extra, predicted = digits(family).extra, torch.rand(BATCH, 4, 2, 2).sort(dim=2).values.flatten(2)
+    scene, boxes = scene_of(extra, 11, 2), framed(extra["boxes"])
+    order = scene.present.sum(dim=1).argsort()
+
+    def shown(rows: torch.Tensor) -> float:
+        parts = (getattr(scene, field.name)[rows] for field in fields(scene))
+        game = SimpleNamespace(scene=Scene(*parts), boxes=boxes[rows])
+        play: Any = SimpleNamespace(game=game, fakes=SimpleNamespace(latents=predicted[rows]))
+        return float(BoxErrors(1.0)(play).stats["boxes/overlap"])
+
+    halves = [shown(rows) for rows in order.chunk(2)]
+    assert scene.present[order[0]].sum() < scene.present[order[-1]].sum()
+    assert shown(order) == pytest.approx(sum(halves) / 2)
+    assert 0 < shown(order) < 1
 
 
 def test_both_turns_are_what_the_paper_says():

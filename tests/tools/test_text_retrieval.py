@@ -43,3 +43,9 @@ def test_texts_to_choose_from_are_all_different(halves):
 def test_what_is_no_run_is_a_line(tmp_path, capsys):
     assert main([str(tmp_path), "--data", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("hrgan: error: ")
+
+
+def test_an_image_chooses_among_two_texts_at_least(tmp_path, capsys):
+    assert main([str(tmp_path), "--data", str(tmp_path), "--candidates", "1"]) == 2
+    said = "hrgan: error: --candidates 1: an image's own text and others; allowed: 2 and more\n"
+    assert capsys.readouterr().err == said

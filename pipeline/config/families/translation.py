@@ -65,7 +65,7 @@ class Translating(Objectives, Decaying):
     """Weight of the mean distance |fake - real|, for images in [-1, 1] (Isola et al. 2017, eq. 3)."""
     perceptual_weight: NonNegative = 0.0
     """Weight of the distance of VGG19's features. Above 0 it needs `fixtures.perceptual.file`, which
-    `python -m tools.perceptual_weights --vgg19 FILE` writes."""
+    `python -m tools.perceptual_weights OUT --vgg19 FILE --vgg19-digest SHA256` writes."""
     adversarial_weight: NonNegative = 1.0
     """Weight of the adversarial loss in the generator's turn."""
     adversarial_from_images: Count = 0

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from pipeline.contracts import Field
 from pipeline.data.preparing.beside import settled_fields
 from pipeline.data.preparing.changed import refuse_changed_source
+from pipeline.data.preparing.checking import checked, made_already, wanted_of
 from pipeline.data.preparing.choosing import UNWANTED
 from pipeline.data.preparing.duplicates import Fingerprinting, folder_for, twins
 from pipeline.data.preparing.ending import About, recall, settle
@@ -39,9 +40,8 @@ from pipeline.data.shards.index import INDEX_NAME, ShardIndex, read_unfinished
 from pipeline.data.shards.sink import differences
 from pipeline.data.sources.annotated import AnnotatedSource
 from pipeline.data.sources.class_names import called
-from pipeline.data.sources.classes import MODES, class_names, labelling
+from pipeline.data.sources.classes import class_names, labelling
 from pipeline.data.sources.digest import listing_digest
-from pipeline.data.sources.layouts import refuse_whole
 from pipeline.data.sources.opening import source_kind
 from pipeline.data.sources.pairs import HALVES, INPUT, MAP, HalvedSource, PairedSource
 from pipeline.data.sources.source import Source, Wanted
@@ -76,15 +76,8 @@ def prepare(
     began = time.monotonic()
     if (Path(source) / INDEX_NAME).is_file():
         return _add_pyramid(Path(source), Path(out), asked.pyramid, workers, progress, began)
-    asked.check()
-    kind = source_kind(str(source))
-    kind.check_fields(str(source), asked.fields)
-    if str(asked.labels) == "auto":
-        refuse_whole(str(source))
-    size = asked.size(kind.side)
-    if asked.pyramid and size:
-        check_levels(*size)
-    wanted = _wanted(asked, size and max(size))
+    kind, size = checked(str(source), asked)
+    wanted = wanted_of(asked, size and max(size))
     refuse_strangers(Path(out))
     with one_of_writers(Path(out)), opened(kind, str(source), wanted, Path(out), progress) as pictures:
         pictures = _in_pairs(pictures, asked, wanted)
@@ -95,21 +88,6 @@ def prepare(
             report.levels = index.levels
     report.seconds = time.monotonic() - began
     return report
-
-
-def _wanted(asked: Asked, side: int | None) -> Wanted:
-    return Wanted(
-        asked.count,
-        asked.seed,
-        side,
-        asked.reading,
-        asked.follow_links,
-        label_column=asked.label_column if str(asked.labels) == "auto" else None,
-        caption_column=asked.caption_column if str(asked.labels) in MODES else None,
-        image_column=asked.image_column,
-        every=asked.every,
-        fields=asked.fields,
-    )
 
 
 def _in_pairs(pictures: Source, asked: Asked, wanted: Wanted) -> Source:
@@ -255,10 +233,7 @@ def _add_pyramid(
 ) -> PrepareReport:
     """Adds its levels to a data set where it lies; nothing else can be made of a data set."""
     if not pyramid or source.resolve() != out.resolve():
-        raise UserError(
-            f"{source}: is a data set of shards already; to add lower resolutions to it, give it twice: "
-            f"hrgan prepare {source} {source} --pyramid"
-        )
+        raise made_already(str(source))
     index = build_pyramid(source, workers=workers, progress=progress)
     seconds = time.monotonic() - began
     return PrepareReport(

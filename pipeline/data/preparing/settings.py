@@ -219,6 +219,13 @@ def common_size(source: Source, title: str) -> tuple[int, int]:
     return first[1][1], first[1][0]
 
 
+def first_of(source: Source, title: str) -> tuple[int, int]:
+    """The (height, width) of the first readable picture; UserError if there is none."""
+    for _, (width, height) in _sizes(source):
+        return height, width
+    raise UserError(f"{title}: none of its images can be read")
+
+
 def _sizes(source: Source) -> Iterator[tuple[str, tuple[int, int]]]:
     for number, name in enumerate(source.listing.names):
         try:

@@ -13,6 +13,7 @@ from pipeline.contracts import Field
 from pipeline.data.sources.source import Beside, FileSource, Picture, Source
 from pipeline.errors import UserError
 from pipeline.images.pixels import Unreadable
+from pipeline.words import printable
 
 Half = Literal["left", "right"]
 HALVES: tuple[Half, ...] = ("left", "right")
@@ -51,15 +52,15 @@ class PairedSource:
     without what follows its last dot.
 
     name: of the field that takes them: INPUT for pictures, MAP for label maps. digest: of what `others`
-    lists. A picture without another is unreadable. Errors: UserError if no name is in both, or if label maps
-    lie where their values cannot be had.
+    lists. A picture without another is unreadable. Errors: UserError if no name is in both, if two pictures
+    of a source have one name, or if label maps lie where their values cannot be had.
     """
 
     def __init__(self, source: Source, others: Source, name: str, digest: str) -> None:
         self.title, self._source, self._others, self._name = source.title, source, others, name
-        self._places = _places(others.listing.names)
+        self._places = _places(others.listing.names, others.title)
         names = source.listing.names
-        if not any(_stem(each) in self._places for each in names):
+        if self._places.keys().isdisjoint(_places(names, source.title)):
             raise UserError(
                 f"{others.title}: no picture has the name of one in {source.title}, such as "
                 f"{_stem(names[0]) if names else 'any'}; pairs have the same path, without what follows the "
@@ -108,5 +109,14 @@ def _stem(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _places(names: Sequence[str]) -> dict[str, int]:
-    return {_stem(name): place for place, name in enumerate(names)}
+def _places(names: Sequence[str], title: str) -> dict[str, int]:
+    """Returns the place of each name by its stem; UserError if two have the same."""
+    places: dict[str, int] = {}
+    for place, name in enumerate(names):
+        first = places.setdefault(_stem(name), place)
+        if first != place:
+            raise UserError(
+                f"{title}: {printable(names[first])} and {printable(name)} have one name without what "
+                "follows the last dot, and either could be meant in a pair; give a source with one of them"
+            )
+    return places

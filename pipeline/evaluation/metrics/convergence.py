@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError
 from pipeline.evaluation.metrics.metric import Figures, Metric, Shown
 
 if TYPE_CHECKING:
+    from pipeline.contracts import Sampler
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.settings import Asked
 
@@ -24,15 +24,19 @@ class Convergence(Metric):
         """See `Metric`."""
         return 0
 
+    def refusal(self, sampler: Sampler) -> str:
+        """See `Metric`."""
+        from pipeline.contracts import Converging
+
+        known = isinstance(sampler, Converging)
+        return "" if known else "this family measures no convergence of its own; leave it out"
+
     def figure(self, compared: Compared) -> Figures:
         """See `Metric`."""
         from pipeline.contracts import Converging
 
         walk = compared.walkable
         assert walk is not None, "data sets are refused before"
-        if not isinstance(walk.sampler, Converging):
-            raise UserError(
-                f"--metrics {self.name}: this family measures no convergence of its own; leave it out"
-            )
+        assert isinstance(walk.sampler, Converging), "others are refused before"
         value = walk.sampler.convergence
         return {} if value is None else {"value": value}

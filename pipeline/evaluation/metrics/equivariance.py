@@ -10,6 +10,7 @@ from pipeline.evaluation.metrics.metric import Figures, Metric, Shown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pipeline.contracts import Sampler
     from pipeline.evaluation.arithmetic.equivariance import Motion
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.settings import Settings
@@ -36,6 +37,13 @@ class Equivariance(Metric):
         """See `Metric`."""
         return _LEAST_SIDE
 
+    def refusal(self, sampler: Sampler) -> str:
+        """See `Metric`."""
+        from pipeline.latents import MovableSpace
+
+        movable = isinstance(sampler, MovableSpace)
+        return "" if movable else "this family's generators have no input that can be moved"
+
     def figure(self, compared: Compared) -> Figures:
         """See `Metric`."""
         from pipeline.evaluation.arithmetic.equivariance import decibels
@@ -50,7 +58,6 @@ class Equivariance(Metric):
         import torch
         from tqdm import tqdm
 
-        from pipeline.errors import UserError
         from pipeline.evaluation.arithmetic.equivariance import Moved
         from pipeline.evaluation.fakes import classes_of, shifted
         from pipeline.evaluation.peers import blocks, in_order
@@ -58,10 +65,7 @@ class Equivariance(Metric):
 
         walk, settings = compared.walkable, compared.asked.settings
         assert walk is not None, "data sets are refused before"
-        if not isinstance(walk.sampler, MovableSpace):
-            raise UserError(
-                f"--metrics {self.name}: this family's generators have no input that can be moved"
-            )
+        assert isinstance(walk.sampler, MovableSpace), "others are refused before"
         moved = Moved(walk.sampler, motions)
 
         def work(places: range) -> Tensor:

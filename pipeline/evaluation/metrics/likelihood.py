@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError
 from pipeline.evaluation.metrics.metric import Figures, Metric, Shown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.contracts import Evidential
+    from pipeline.contracts import Evidential, Sampler
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.settings import Asked
 
@@ -54,14 +53,19 @@ class BitsPerDim(Likely):
     name, title = "bits_per_dim", "bits per dimension"
     shown = Shown("bits/dim")
 
+    def refusal(self, sampler: Sampler) -> str:
+        """See `Metric`."""
+        from pipeline.contracts import Evidential
+
+        assert isinstance(sampler, Evidential), "others are refused before"
+        if sampler.values == _VALUES:
+            return ""
+        return (
+            f"this model is one of images of {sampler.values} values, not {_VALUES}; allowed: {Evidence.name}"
+        )
+
     def figure(self, compared: Compared) -> Figures:
-        """See `Metric`. Raises UserError for a model of images of other than 256 values."""
-        values = evidential(compared).values
-        if values != _VALUES:
-            raise UserError(
-                f"--metrics {self.name}: this model is one of images of {values} values, not {_VALUES}; "
-                f"allowed: {Evidence.name}"
-            )
+        """See `Metric`."""
         value = self._nats(compared)
         return {} if value is None else {"value": bits_per_dim(value, compared)}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pipeline.evaluation.metrics.needs import Needs
 
 if TYPE_CHECKING:
+    from pipeline.contracts import Sampler
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.features.extractor import Extractor
     from pipeline.evaluation.settings import Asked, Settings
@@ -112,6 +113,11 @@ class Metric(ABC):
         if asked.settings.count is not None:
             return asked.settings.count
         return min(self.standard, asked.stored or self.standard)
+
+    def refusal(self, sampler: Sampler) -> str:
+        """Why it has no figure of the sampler's model, which has all that the other attributes ask for; empty
+        if it has one. Asked before anything is measured."""
+        return ""
 
     def needs(self, asked: Asked) -> Needs:
         """What it needs to be gathered from the fakes and known about the reals."""

@@ -11,6 +11,7 @@ from pipeline.evaluation.metrics.metric import Figures, Metric, Shown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pipeline.contracts import Sampler
     from pipeline.evaluation.arithmetic.paths import Space
     from pipeline.evaluation.compared import Compared
     from pipeline.evaluation.features.extractor import Extractor
@@ -47,24 +48,28 @@ class PathLength(Metric):
             "perceptual": perceptual_digest(paths.weights),
         }
 
+    def refusal(self, sampler: Sampler) -> str:
+        """See `Metric`."""
+        from pipeline.latents import LatentSpace, StyledSpace
+
+        if isinstance(sampler, StyledSpace if self._which == "w" else LatentSpace):
+            return ""
+        allowed = f"; allowed: {PathLength('z').name}" if isinstance(sampler, LatentSpace) else ""
+        return f"this family has no space {self._which} to walk in{allowed}"
+
     def figure(self, compared: Compared) -> Figures:
         """See `Metric`."""
         import torch
         from tqdm import tqdm
 
-        from pipeline.errors import UserError
         from pipeline.evaluation.arithmetic.paths import Steps, path_length
         from pipeline.evaluation.fakes import classes_of, shifted
         from pipeline.evaluation.peers import blocks, in_order
-        from pipeline.latents import LatentSpace, StyledSpace
+        from pipeline.latents import LatentSpace
 
         walk, settings = compared.walkable, compared.asked.settings
         assert walk is not None, "data sets are refused before"
-        if not isinstance(walk.sampler, StyledSpace if self._which == "w" else LatentSpace):
-            allowed = f"; allowed: {PathLength('z').name}" if isinstance(walk.sampler, LatentSpace) else ""
-            raise UserError(
-                f"--metrics {self.name}: this family has no space {self._which} to walk in{allowed}"
-            )
+        assert isinstance(walk.sampler, LatentSpace), "others are refused before"
         perceptual = compared.once_a_job("perceptual", lambda: _perceptual(compared))
         paths = settings.paths
         steps = Steps(walk.sampler, self._which, paths.sampling, paths.crop, perceptual)

@@ -38,7 +38,8 @@ class JudgingScenes(DiscriminatorTurn):
 @dataclass(frozen=True)
 class BoxErrors:
     """weight * the mean over an image's objects of the squared error of their boxes. Its stat `boxes/overlap`
-    is the mean intersection over union of boxes and their predictions, without the image's own."""
+    is the mean over images of that over their objects of the intersection over union of boxes and their
+    predictions, without the image's own."""
 
     weight: float
 
@@ -46,10 +47,9 @@ class BoxErrors:
         scene, boxes, predicted = _scene(play.game), _boxes(play.game), play.fakes.latents
         errors = scene.mean((predicted - boxes).square().mean(dim=2))
         own = scene.present * (scene.objects > 0)
-        share = (overlap(predicted, boxes) * own).sum() / own.sum().clamp(min=1)
-        return Terms(
-            self.weight * errors, {"loss/boxes": errors.detach().mean(), "boxes/overlap": share.detach()}
-        )
+        shares = (overlap(predicted, boxes) * own).sum(dim=1) / own.sum(dim=1).clamp(min=1)
+        stats = {"loss/boxes": errors, "boxes/overlap": shares}
+        return Terms(self.weight * errors, {name: value.detach().mean() for name, value in stats.items()})
 
 
 @dataclass(frozen=True)
