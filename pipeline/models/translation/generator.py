@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 
@@ -20,7 +18,3 @@ class TranslatingGenerator(nn.Module):
     def noise_shapes(self, height: int, width: int) -> list[tuple[int, int, int]]:
         """Returns the shapes of the uniform numbers in [0, 1) that it takes for an input of this size."""
         return []
-
-    def forward(self, *given: Any, **how: Any) -> Any:
-        """Takes the inputs, the list of its noise, and `exact`."""
-        raise NotImplementedError
