@@ -25,13 +25,13 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.preparing.copies import find_copies
-from pipeline.data.preparing.digest import listing_digest
 from pipeline.data.preparing.render import content_of
 from pipeline.data.shards.index import ShardIndex
 from pipeline.data.shards.rows import Shard
 from pipeline.data.shards.sink import ShardWriter
 from pipeline.data.sources.classes import class_names, labelling
 from pipeline.data.sources.demo_faces import FacesSource
+from pipeline.data.sources.digest import listing_digest
 from pipeline.data.sources.names import SortedNames, write_numbers
 from pipeline.data.sources.source import Listing
 from pipeline.images.codec import encode
