@@ -157,7 +157,8 @@ def submit_preparation(options: SubmitPrepareOptions) -> None:
     asked.asked.check()
     for one in asked.sets:
         one.asked.size(source_kind(one.source).side)
-    if all(refuse_strangers(one.out) and read_unfinished(one.out).complete for one in asked.sets):
+    begun = [refuse_strangers(one.out) for one in asked.sets]
+    if all(begun) and all(read_unfinished(one.out).complete for one in asked.sets):
         raise UserError(f"{asked.out}: is complete; there is nothing to prepare")
     jobs = asked.out / JOBS
     _submit_other(job, "prepare", [options.arguments], jobs, tasks=1, copies=options.tasks, gpus=False)

@@ -79,6 +79,11 @@ def test_two_sets_without_pairs_are_one_array(tmp_path, capsys):
     cluster = ("--cluster", cluster_file(tmp_path))
     (srun,) = sruns(dry(capsys, *sets, "--tasks", 2, *cluster))
     assert srun[-6:] == list(map(str, sets[1:]))
+    (out / "second").mkdir(parents=True)
+    (out / "second/mine.txt").write_text("x")
+    assert main(["submit", *map(str, sets), *map(str, cluster), "--dry-run"]) == 2
+    assert "second: not empty (holds mine.txt)" in capsys.readouterr().err
+    (out / "second/mine.txt").unlink()
     assert main(list(map(str, sets))) == 0
     assert main(["submit", *map(str, sets), *map(str, cluster), "--dry-run"]) == 2
     assert f"{out}: is complete" in capsys.readouterr().err
