@@ -35,8 +35,8 @@ class DANNConfig(Optimisation):
     a rule, the length of the run."""
 
     optimizer: Literal["sgd", "adam"] = "sgd"
-    """sgd: gradient descent with momentum, as published. adam: Adam, with the same schedule; the two heads
-    play against each other as in a GAN, so that a small `adam_beta1` keeps the second from swinging."""
+    """sgd: gradient descent with momentum, as published. adam: Adam, with the same schedule; the
+    features and the head of the sets play against each other, for which a small `adam_beta1` is usual."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """With optimizer=sgd: its momentum."""
     generator_rate: Positive = 0.01
